@@ -1,0 +1,1 @@
+"""Everything mlrpl knows and does, usable as a library: it never imports the command line."""

@@ -1,0 +1,75 @@
+"""The errors a user can cause. Each message is one line: what was expected, what was got, what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+NAMES_SHOWN = 3
+
+
+class MlrplError(Exception):
+    """Base of every error that the command line prints as one line and turns into exit code 1."""
+
+
+class DataError(MlrplError):
+    """A data set, an annotation, a prepared folder or an image is not what it has to be."""
+
+
+class ConfigError(MlrplError):
+    """An option or a configuration file asks for something that cannot be."""
+
+
+class WeightsError(MlrplError):
+    """A checkpoint is missing, truncated, of another architecture or not to be trusted."""
+
+
+class RunError(MlrplError):
+    """A run folder is missing, incomplete or does not belong to what is asked of it."""
+
+
+class Problems:
+    """Collects every problem of one kind of input, so that all are reported together.
+
+    >>> problems = Problems()
+    >>> problems.add("images are missing", "a.jpg")
+    >>> problems.add("images are missing", "b.jpg")
+    >>> print(problems.summary())
+    2 images are missing (a.jpg, b.jpg)
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, what: str, name: object) -> None:
+        """Note that `name` suffers from `what`, a plural clause such as "images are missing"."""
+        self._found.setdefault(what, []).append(str(name))
+
+    def extend(self, what: str, names: Iterable[object]) -> None:
+        for name in names:
+            self.add(what, name)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def summary(self) -> str:
+        """One line: each kind of problem with its count and the first few names."""
+        return "; ".join(f"{len(names)} {what} ({first_few(names)})" for what, names in self._found.items())
+
+    def raise_if_any(self, where: str, advice: str) -> None:
+        """Raise one DataError that names everything found, or return when nothing was."""
+        if self:
+            raise DataError(f"{where}: {self.summary()}; {advice}")
+
+
+def first_few(names: Iterable[object], shown: int = NAMES_SHOWN) -> str:
+    """`a, b, c, …`: the first `shown` names, and an ellipsis when there are more."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:shown]) + (", …" if len(listed) > shown else "")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The sentence that helps after a misspelt name: the closest known one, or the known ones."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"known: {first_few(known, 30)}"

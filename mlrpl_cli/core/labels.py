@@ -1,0 +1,45 @@
+"""The one coding of labels inside the package. Readers convert at the door; no other coding appears further in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+
+class LabelState(IntEnum):
+    """What is known of one (image, class) cell."""
+
+    ABSENT = -1
+    UNKNOWN = 0
+    PRESENT = 1
+
+
+PRESENT = int(LabelState.PRESENT)
+ABSENT = int(LabelState.ABSENT)
+UNKNOWN = int(LabelState.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class StateCounts:
+    """How many cells are in each state."""
+
+    present: int
+    absent: int
+    unknown: int
+
+    @property
+    def known_share(self) -> float:
+        """Known cells as a share of all, in [0, 1]; 0 for no cells."""
+        total = self.present + self.absent + self.unknown
+        return (self.present + self.absent) / total if total else 0.0
+
+
+def count_states(labels: np.ndarray) -> StateCounts:
+    """Count the states of an integer array of any shape that holds only LabelState values."""
+    return StateCounts(
+        present=int((labels == PRESENT).sum()),
+        absent=int((labels == ABSENT).sum()),
+        unknown=int((labels == UNKNOWN).sum()),
+    )

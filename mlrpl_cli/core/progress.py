@@ -1,0 +1,56 @@
+"""How long work reports itself, without knowing who listens: the command line draws bars, a library call stays silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Task(Protocol):
+    """One piece of long work under way."""
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        """Report `steps` more done; `figures` (a loss, a rate) are shown beside the bar."""
+
+
+class Progress(Protocol):
+    """What a core function needs of its caller to report long work."""
+
+    def task(self, description: str, total: int, unit: str = "images") -> AbstractTask:
+        """Open a task of `total` steps; used as a context manager."""
+
+    def note(self, message: str) -> None:
+        """Say one line that the user should see."""
+
+
+class AbstractTask(Protocol):
+    def __enter__(self) -> Task: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+class Silent:
+    """Reports nothing: the default of every core function."""
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
+        yield _SilentTask()
+
+    def note(self, message: str) -> None:
+        return None
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        return None
+
+
+def track(progress: Progress, items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:
+    """Yield from `items`, one step each."""
+    with progress.task(description, total, unit) as task:
+        for item in items:
+            yield item
+            task.advance()
