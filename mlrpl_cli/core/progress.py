@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -19,17 +19,11 @@ class Task(Protocol):
 class Progress(Protocol):
     """What a core function needs of its caller to report long work."""
 
-    def task(self, description: str, total: int, unit: str = "images") -> AbstractTask:
+    def task(self, description: str, total: int, unit: str = "images") -> AbstractContextManager[Task]:
         """Open a task of `total` steps; used as a context manager."""
 
     def note(self, message: str) -> None:
         """Say one line that the user should see."""
-
-
-class AbstractTask(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exception: object) -> None: ...
 
 
 class Silent:

@@ -30,3 +30,29 @@ class Records:
     """(N, C) int8 of LabelState values."""
     splits: tuple[str, ...]
     """N split names, "train" or "test" (validation is taken from train later)."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a reader may be asked for; a reader ignores what has no meaning for its format."""
+
+    root: Path | None = None
+    """The data set's folder, or the table file; None only for data that is rendered."""
+    year: str | None = None
+    """Which release, where a folder can hold several: "2007" or "2012" for VOC, "2014" or "2017" for COCO."""
+    difficult: str = "absent"
+    """VOC: what an object marked difficult makes of its class: "absent" (skipped, as in the literature) or "unknown"."""
+    annotated_only: bool = False
+    """COCO: leave out the images without any annotation, as DualCoOp does."""
+    coding: str | None = None
+    """Table: what a cell of -1 means: "minus-one-absent" or "minus-one-unknown"; None refuses -1."""
+    image_folder: Path | None = None
+    """Table: the folder that image names are relative to; None means the table's own folder."""
+    test_fraction: float = 0.2
+    """Table without a split column: the share of images that become the test split, in (0, 1)."""
+    seed: int = 0
+    """Seed of everything a reader draws: the table's test split, the rendered scenes."""
+    train_images: int = 2000
+    """Scenes: how many training images to render."""
+    test_images: int = 1000
+    """Scenes: how many test images to render."""
