@@ -1,0 +1,44 @@
+"""What an image encoder returns, whatever its form, and the resizing of positional tables both forms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Frozen features of B images: all a head needs, so that images are encoded once and heads run many times."""
+
+    grid: Tensor
+    """(B, P, D) visual features before projection: what attention looks at."""
+    joint: Tensor
+    """(B, P, E) the same positions in CLIP's joint space: what attention pools."""
+    pooled: Tensor
+    """(B, E) CLIP's own pooled image vector."""
+    attention: Tensor
+    """(B, P) the share of CLIP's own pooling attention on each position, averaged over heads; sums to at most 1."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
+        """The features with `function` applied to each tensor."""
+        return ImageFeatures(*(function(getattr(self, field.name)) for field in fields(self)))
+
+    @staticmethod
+    def concatenate(parts: list[ImageFeatures]) -> ImageFeatures:
+        """One object for all the images of `parts`, in order."""
+        names = [field.name for field in fields(ImageFeatures)]
+        return ImageFeatures(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def resize_positions(table: Tensor, grid: torch.Size | tuple[int, int]) -> Tensor:
+    """Positional table (1+P₀, D) of a square grid → (1+P, D) of an H×W grid, bicubic; the first row is kept."""
+    side = int((table.shape[0] - 1) ** 0.5)
+    if tuple(grid) == (side, side):
+        return table
+    square = table[1:].T.reshape(1, -1, side, side).float()
+    resized = F.interpolate(square, size=tuple(grid), mode="bicubic", align_corners=False)
+    return torch.cat([table[:1], resized.flatten(2)[0].T.to(table.dtype)])
