@@ -1,0 +1,162 @@
+"""The `mlrpl` command: its subcommands, and the one place where errors become a line and an exit code.
+
+A subcommand is a plain function with Typer-annotated parameters, in a module of the same name:
+
+    # mlrpl_cli/commands/count.py
+    def count(data: options.Data = None, as_json: options.Json = False) -> None:
+        \"\"\"What `mlrpl count --help` says above the options.\"\"\"
+
+plus one line in COMMANDS below. The function parses, calls one function of `mlrpl_cli.core` and prints
+through `mlrpl_cli.commands.console`; it raises MlrplError and never catches to print. Its module is imported
+when the subcommand runs or its options are asked for, so heavy imports do not slow `mlrpl --help`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from mlrpl_cli import __version__
+from mlrpl_cli.commands import console
+from mlrpl_cli.core.errors import MlrplError
+
+COMMANDS = {
+    "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
+    "train": ("mlrpl_cli.commands.train", "Train a method on a prepared folder."),
+    "eval": ("mlrpl_cli.commands.eval", "Measure a trained run on the test images."),
+    "predict": ("mlrpl_cli.commands.predict", "Predict the classes of images with a trained run."),
+    "visualize": ("mlrpl_cli.commands.visualize", "Draw where a trained run looks, and how it trained."),
+}
+
+FAILED = 1
+INTERRUPTED = 130
+TRACEBACK_VARIABLE = "MLRPL_TRACEBACK"
+
+
+class LazyGroup(TyperGroup):
+    """Lists its commands from COMMANDS alone and imports the one that is used."""
+
+    # The contexts and commands are Any because Typer's own types for them are private.
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else load_command(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        with error_boundary():
+            return super().invoke(ctx)
+
+
+def load_command(name: str) -> Any:
+    """The Typer command called `name`, a key of COMMANDS, with its options; imports its module."""
+    module, _ = COMMANDS[name]
+    single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
+    single.command(name)(getattr(import_module(module), name))
+    return get_command(single)
+
+
+@contextmanager
+def error_boundary() -> Iterator[None]:
+    """Turn whatever a command raises into one line on stderr and an exit code; Typer's own errors pass."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise
+    except MlrplError as error:
+        # Every rank of a torchrun finds the same fault of the user's: once is enough.
+        if console.is_main_process():
+            console.print_error(f"mlrpl: error: {error}")
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        if console.is_main_process():
+            console.print_error("mlrpl: interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        _discard_output()
+        raise typer.Exit(FAILED) from error
+    except OSError as error:
+        console.print_error(f"mlrpl: error: {_describe(error)}")
+        raise typer.Exit(FAILED) from error
+    except Exception as error:
+        _report_bug(error)
+        raise typer.Exit(FAILED) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line (default: the process's own) and exit.
+
+    Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal's encoding cannot say must not stop the work.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app(args=arguments, prog_name="mlrpl")
+
+
+def _describe(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def _report_bug(error: Exception) -> None:
+    if os.environ.get(TRACEBACK_VARIABLE) == "1":
+        traceback.print_exc()
+        advice = "please report it with the traceback above"
+    else:
+        advice = f"set {TRACEBACK_VARIABLE}=1 to see where, and please report it"
+    console.print_error(f"mlrpl: this is a bug in mlrpl: {type(error).__name__}: {error}; {advice}")
+
+
+def _discard_output() -> None:
+    """Point stdout at nothing, so that Python's own flush at exit does not complain of the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mlrpl {__version__}")
+        raise typer.Exit
+
+
+def _global_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Multi-label recognition when images carry only some of their labels.
+
+    Start with: mlrpl prepare, mlrpl train, mlrpl eval.
+    """
+
+
+def _listed_as(name: str) -> Callable[[], None]:
+    """What stands for a command in `--help`; resolve_command replaces it before anything calls it."""
+
+    def placeholder() -> None:
+        raise AssertionError(f"{name} was not loaded")
+
+    return placeholder
+
+
+HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
+
+app = typer.Typer(
+    cls=LazyGroup,
+    callback=_global_options,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=HELP_OPTIONS,
+)
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, help=_help)(_listed_as(_name))

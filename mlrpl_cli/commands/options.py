@@ -1,0 +1,44 @@
+"""Options that several commands share, so that each has one name, one meaning and one help text.
+
+`None` always means "not given"; the default then comes from the configuration or from the run itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Prepared folder.", show_default="the newest below ./prepared"
+    ),
+]
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", metavar="DIR", help="Folder of a training run.", show_default="the newest below ./runs"
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, …", show_default="a GPU if there is one"
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="NAME", help="fp32 or bf16: what the networks compute in."),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", min=1, help="Images that go through the network together."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=0, help="Processes that read images; 0 reads in this one."),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout instead of tables.")]
