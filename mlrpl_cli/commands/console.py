@@ -182,6 +182,11 @@ class _LineTask:
         print_note(f"{self._description}: {amount}  {_figures(self._figures)}".rstrip())
 
 
+class _Count(ProgressColumn):
+    def render(self, task: Bar) -> Text:
+        return Text(_amount(int(task.completed), int(task.total or 0), task.fields["unit"]))
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Bar) -> Text:
         speed = task.finished_speed or task.speed
