@@ -1,0 +1,647 @@
+"""Everyday objects drawn by code: polygons, ellipses and strokes in unit coordinates, the same on every machine.
+
+An object is a function of a pen and two colours. Its coordinates lie in about [-1, 1]², x to the right and y down; the
+pen turns, stretches and scales them and rounds to whole pixels of a canvas of twice the final resolution.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import math
+import random
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+T = TypeVar("T")
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+SUPERSAMPLING = 2
+_REACH = 1.3  # half a canvas's side in unit lengths: room for outlines, tails and antennae
+
+# Ranges of hue, saturation and value in [0, 1]; a hue above 1 wraps around.
+COLOURS: dict[str, tuple[Point, Point, Point]] = {
+    "red": ((0.97, 1.02), (0.7, 0.95), (0.7, 0.95)),
+    "orange": ((0.06, 0.09), (0.75, 0.95), (0.88, 1.0)),
+    "yellow": ((0.13, 0.16), (0.6, 0.9), (0.9, 1.0)),
+    "green": ((0.27, 0.4), (0.5, 0.85), (0.45, 0.8)),
+    "blue": ((0.56, 0.65), (0.55, 0.9), (0.6, 0.95)),
+    "purple": ((0.74, 0.81), (0.4, 0.75), (0.5, 0.8)),
+    "pink": ((0.9, 0.95), (0.3, 0.55), (0.9, 1.0)),
+    "brown": ((0.05, 0.08), (0.5, 0.75), (0.35, 0.55)),
+    "white": ((0.0, 1.0), (0.0, 0.06), (0.92, 1.0)),
+    "grey": ((0.0, 1.0), (0.0, 0.08), (0.42, 0.68)),
+    "black": ((0.0, 1.0), (0.0, 0.2), (0.1, 0.22)),
+}
+WOOD, LEAF, STEEL, INK, SKY = (122, 82, 48), (66, 140, 60), (172, 176, 184), (38, 36, 44), (176, 214, 236)
+
+
+class RandomStream:
+    """A stream of random values fixed by what it is for; nothing else can change or repeat it."""
+
+    def __init__(self, purpose: str, *key: int) -> None:
+        digest = hashlib.sha256(":".join([purpose, *map(str, key)]).encode()).digest()
+        self._random = random.Random(int.from_bytes(digest[:16], "big")).random
+        self.pixels = np.random.RandomState(int.from_bytes(digest[16:20], "big"))
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        return low + (high - low) * self._random()
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return low + int((high - low + 1) * self._random())
+
+    def chance(self, probability: float) -> bool:
+        return self._random() < probability
+
+    def pick(self, items: Sequence[T], weights: Sequence[float] | None = None) -> T:
+        """One of `items`, each as likely as its weight."""
+        if weights is None:
+            return items[self.integer(0, len(items) - 1)]
+        mark = self.uniform(0.0, sum(weights))
+        for item, weight in zip(items, weights, strict=True):
+            mark -= weight
+            if mark < 0:
+                return item
+        return items[-1]
+
+    def colour(self, name: str) -> Colour:
+        """A shade of the colour called `name` in COLOURS."""
+        hue, saturation, value = (self.uniform(*bounds) for bounds in COLOURS[name])
+        red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+        return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """The colour that is `share` (in [0, 1]) of `second` and the rest of `first`."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def lighter(colour: Colour, share: float = 0.4) -> Colour:
+    return mix(colour, (255, 255, 255), share)
+
+
+def darker(colour: Colour, share: float = 0.35) -> Colour:
+    return mix(colour, (12, 10, 20), share)
+
+
+def arc(cx: float, cy: float, rx: float, ry: float, start: float = 0.0, stop: float = 360.0) -> list[Point]:
+    """Points of an ellipse's arc, angles in degrees, clockwise on screen from three o'clock."""
+    steps = max(4, round(abs(stop - start) / 12))
+    angles = (math.radians(start + (stop - start) * step / steps) for step in range(steps + 1))
+    return [(cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles]
+
+
+def smooth(points: Sequence[Point], steps: int = 4) -> list[Point]:
+    """The closed Catmull-Rom curve through `points`."""
+    curve, count = [], len(points)
+    for i in range(count):
+        p0, p1, p2, p3 = (points[(i + offset) % count] for offset in (-1, 0, 1, 2))
+        for step in range(steps):
+            t = step / steps
+            weights = (
+                -t + 2 * t * t - t**3,
+                2 - 5 * t * t + 3 * t**3,
+                t + 4 * t * t - 3 * t**3,
+                t**3 - t * t,
+            )
+            around = tuple(zip(weights, (p0, p1, p2, p3), strict=True))
+            curve.append((sum(w * p[0] for w, p in around) / 2, sum(w * p[1] for w, p in around) / 2))
+    return curve
+
+
+def mirrored(right: Sequence[Point]) -> list[Point]:
+    """A closed outline from its right half, listed from top to bottom."""
+    return [*right, *((-x, y) for x, y in reversed(right) if x != 0)]
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[Point]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+class Pen:
+    """Draws in unit coordinates on a transparent canvas of twice the final resolution."""
+
+    def __init__(self, random: RandomStream, size: float, angle: float, stretch: float, flip: bool) -> None:
+        """`size`: pixels of two unit lengths; `angle`: degrees, clockwise; `stretch`: width over height."""
+        self.random = random
+        self.unit = size * SUPERSAMPLING / 2
+        side = 2 * math.ceil(self.unit * _REACH * max(stretch, 1 / stretch))
+        self.image = Image.new("RGBA", (side, side))
+        self._draw = ImageDraw.Draw(self.image)
+        self._centre = side / 2
+        across, down = self.unit * math.sqrt(stretch) * (-1 if flip else 1), self.unit / math.sqrt(stretch)
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        self._matrix = (cosine * across, -sine * down, sine * across, cosine * down)
+        self._outline = round(self.unit * random.pick((0.0, 0.03, 0.05, 0.06), (2, 3, 3, 2)))
+        self._ink = random.pick((INK, (70, 54, 50), (30, 40, 66)))
+        self._texture = random.pick(("plain", "stripes", "dots", "shade"), (4, 1, 1, 3))
+
+    def vary(self, value: float, share: float = 0.12) -> float:
+        """`value` changed by up to `share` of itself: an object's own small variation in shape."""
+        return value * self.random.uniform(1 - share, 1 + share)
+
+    def fill(self, points: Sequence[Point], colour: Colour, outline: bool = True) -> None:
+        """A filled polygon, with this object's outline around it."""
+        corners = self._pixels(points)
+        self._draw.polygon(corners, fill=(*colour, 255))
+        if outline and self._outline:
+            self._draw.line(
+                [*corners, corners[0], corners[1]], (*self._ink, 255), self._outline, joint="curve"
+            )
+
+    def surface(self, points: Sequence[Point], colour: Colour) -> None:
+        """A filled polygon in this object's texture: plain, striped, dotted or shaded."""
+        self.fill(points, colour, outline=False)
+        if self._texture != "plain":
+            self._texturise(points, colour)
+        self.line([*points, points[0], points[1]], 0.0, self._ink)
+
+    def ellipse(
+        self, cx: float, cy: float, rx: float, ry: float, colour: Colour, outline: bool = True
+    ) -> None:
+        self.fill(arc(cx, cy, rx, ry)[:-1], colour, outline)
+
+    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+        """An open stroke `width` unit lengths wide; width 0 is the object's outline, which may be none."""
+        pixels = max(2, round(width * self.unit)) if width else self._outline
+        if pixels:
+            self._draw.line(self._pixels(points), (*colour, 255), pixels, joint="curve")
+
+    def bar(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+        """A stroke with the object's outline on both sides."""
+        if self._outline:
+            self.line(points, width + 2 * self._outline / self.unit, self._ink)
+        self.line(points, width, colour)
+
+    def shine(self, cx: float, cy: float, rx: float, ry: float, colour: Colour) -> None:
+        """A highlight, on most objects."""
+        if self.random.chance(0.7):
+            self.ellipse(cx, cy, rx, ry, lighter(colour, 0.55), outline=False)
+
+    def _pixels(self, points: Sequence[Point]) -> list[tuple[int, int]]:
+        a, b, c, d = self._matrix
+        centre = self._centre
+        return [(round(centre + a * x + b * y), round(centre + c * x + d * y)) for x, y in points]
+
+    def _texturise(self, points: Sequence[Point], colour: Colour) -> None:
+        corners = self._pixels(points)
+        left, top = (max(0, min(values)) for values in zip(*corners, strict=True))
+        right, bottom = (max(values) + 1 for values in zip(*corners, strict=True))
+        stencil = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+        ImageDraw.Draw(stencil).polygon([(x - left, y - top) for x, y in corners], fill=255)
+        pattern = getattr(self, f"_{self._texture}")(*stencil.size, colour)
+        self.image.paste(pattern, (left, top), stencil)
+
+    def _stripes(self, width: int, height: int, colour: Colour) -> Image.Image:
+        pattern = Image.new("RGBA", (width, height), (*colour, 255))
+        drawing = ImageDraw.Draw(pattern)
+        period, slant = (
+            max(8, round(self.unit * self.random.uniform(0.18, 0.3))),
+            self.random.integer(-height, height),
+        )
+        for x in range(-height, width + height, period):
+            drawing.line([(x, 0), (x + slant, height)], (*self._second(colour), 255), period * 2 // 5)
+        return pattern
+
+    def _dots(self, width: int, height: int, colour: Colour) -> Image.Image:
+        pattern = Image.new("RGBA", (width, height), (*colour, 255))
+        drawing = ImageDraw.Draw(pattern)
+        period, second = (
+            max(9, round(self.unit * self.random.uniform(0.22, 0.34))),
+            (*self._second(colour), 255),
+        )
+        radius = period * 0.26
+        for row, y in enumerate(range(0, height + period, period)):
+            for x in range(period // 2 * (row % 2), width + period, period):
+                drawing.ellipse(
+                    [round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second
+                )
+        return pattern
+
+    def _shade(self, width: int, height: int, colour: Colour) -> Image.Image:
+        """Light from above on the left, shadow below on the right."""
+        corners = Image.new("RGB", (2, 2))
+        corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
+        return corners.resize((width, height), Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)).convert(
+            "RGBA"
+        )
+
+    def _second(self, colour: Colour) -> Colour:
+        return lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)
+
+
+def apple(pen: Pen, main: Colour, accent: Colour) -> None:
+    shoulder, waist = pen.vary(0.8, 0.06), pen.vary(0.56)
+    side = [
+        (0.0, -0.42),
+        (0.36, -0.62),
+        (shoulder, -0.3),
+        (shoulder, 0.2),
+        (waist, 0.72),
+        (0.2, 0.86),
+        (0.0, 0.78),
+    ]
+    pen.bar([(0.0, -0.4), (0.04, -0.7), (pen.vary(0.14, 0.5), -0.95)], 0.09, WOOD)
+    pen.surface(smooth(mirrored(side)), main)
+    pen.line(arc(0.0, -0.5, 0.26, 0.14, 20, 160), 0.05, darker(main))
+    if pen.random.chance(0.75):
+        pen.fill(smooth([(0.08, -0.66), (0.3, -0.98), (0.66, -0.94), (0.42, -0.66)]), LEAF)
+    pen.shine(-0.42, -0.16, 0.12, 0.2, main)
+
+
+def tomato(pen: Pen, main: Colour, accent: Colour) -> None:
+    height = pen.vary(0.66, 0.08)
+    side = [(0.0, -0.4), (0.4, -0.54), (0.88, -0.2), (0.9, 0.24), (0.55, height), (0.0, height + 0.1)]
+    pen.surface(smooth(mirrored(side)), main)
+    for bend in (-0.34, 0.34):
+        pen.line([(bend * 0.5, -0.3), (bend * 1.3, 0.05), (bend * 1.2, 0.45)], 0.04, darker(main, 0.2))
+    pen.shine(-0.5, -0.06, 0.15, 0.1, main)
+    tips = pen.random.integer(5, 6)
+    star = [
+        (radius * math.cos(angle), -0.4 + 0.5 * radius * math.sin(angle))
+        for tip in range(2 * tips)
+        for angle, radius in [(math.pi * tip / tips + 0.3, 0.2 if tip % 2 else pen.vary(0.6))]
+    ]
+    pen.fill(star, LEAF)
+    pen.bar([(0.0, -0.42), (pen.random.uniform(-0.12, 0.12), -0.72)], 0.1, darker(LEAF, 0.2))
+
+
+def mug(pen: Pen, main: Colour, accent: Colour) -> None:
+    width, taper = pen.vary(0.56), pen.random.uniform(0.0, 0.14)
+    pen.bar(arc(width - 0.22, 0.06, 0.5, pen.vary(0.4), -72, 72), pen.vary(0.15), main)
+    left, right = -width - 0.22, width - 0.22
+    body = [(right, -0.62), *arc(-0.22, 0.68, width - taper, 0.16, 0, 180), (left, -0.62)]
+    pen.surface(body, main)
+    if pen.random.chance(0.45):
+        pen.fill(
+            [(left + 0.03, -0.14), (right - 0.03, -0.14), (right - 0.06, 0.24), (left + 0.06, 0.24)],
+            accent,
+            False,
+        )
+    pen.ellipse(-0.22, -0.62, width, 0.17, lighter(main, 0.3))
+    pen.ellipse(
+        -0.22,
+        -0.6,
+        width - 0.09,
+        0.11,
+        pen.random.pick(((82, 50, 30), darker(main, 0.55), (150, 96, 52))),
+        False,
+    )
+    for offset in (-0.2, 0.15) if pen.random.chance(0.3) else ():
+        steam = [(-0.22 + offset + 0.06 * math.sin(3 * step), -0.72 - 0.1 * step) for step in range(5)]
+        pen.line(steam, 0.05, (226, 228, 232))
+
+
+def teapot(pen: Pen, main: Colour, accent: Colour) -> None:
+    width, height = pen.vary(0.56, 0.08), pen.vary(0.5, 0.1)
+    pen.bar(arc(width - 0.06, 0.1, 0.44, 0.36, -80, 80), 0.12, main)
+    pen.fill([(-0.4, 0.0), (-0.78, -0.34), (-1.0, -0.42), (-0.92, -0.24), (-0.7, 0.3), (-0.4, 0.42)], main)
+    pen.fill([(-0.34, 0.52), (0.34, 0.52), (0.4, 0.72), (-0.4, 0.72)], darker(main, 0.25))
+    pen.surface(arc(0.0, 0.16, width, height)[:-1], main)
+    pen.fill([*arc(0.0, -0.28, 0.36, 0.24, 180, 360)], lighter(main, 0.25))
+    pen.ellipse(0.0, -0.58, 0.1, 0.1, accent)
+    if pen.random.chance(0.5):
+        for x in (-0.28, 0.0, 0.28):
+            pen.ellipse(x, 0.18, 0.1, 0.1, accent, outline=False)
+    pen.shine(-0.26, -0.06, 0.1, 0.07, main)
+
+
+def mushroom(pen: Pen, main: Colour, accent: Colour) -> None:
+    pale, height, width = (238, 224, 198), pen.vary(0.78, 0.1), pen.vary(0.24)
+    stem = [(width * 0.8, -0.1), (width, 0.4), (width * 1.35, 0.78), (0.0, 0.9)]
+    pen.fill(smooth(mirrored([(0.0, -0.14), *stem])), pale)
+    pen.ellipse(0.0, 0.0, 0.8, 0.17, darker(pale, 0.25))
+    pen.surface([*arc(0.0, 0.0, 0.9, height, 180, 360), *arc(0.0, 0.0, 0.9, 0.14, 0, 180)], main)
+    for x, y, radius in ((-0.46, -0.24, 0.13), (0.04, -0.5, 0.15), (0.48, -0.2, 0.11), (0.08, -0.1, 0.1)):
+        pen.ellipse(
+            pen.vary(x), y * height / 0.78, pen.vary(radius, 0.3), radius * 0.8, lighter(main, 0.85), False
+        )
+
+
+def umbrella(pen: Pen, main: Colour, accent: Colour) -> None:
+    height, panels = pen.vary(0.8, 0.12), pen.random.integer(4, 6)
+    shaft = [(0.0, -0.9), (0.0, 0.7), *arc(0.16, 0.7, 0.16, 0.2, 180, 10)]
+    pen.bar(shaft, 0.07, pen.random.pick((WOOD, STEEL, INK)))
+    edges = [-0.95 + 1.9 * panel / panels for panel in range(panels + 1)]
+    second = pen.random.pick((accent, lighter(main, 0.6), darker(main, 0.3), main))
+    for panel, (left, right) in enumerate(pairwise(edges)):
+        rib = [(left * math.sin(t * 0.314), -height * math.cos(t * 0.314)) for t in range(6)]
+        far = [(right * math.sin(t * 0.314), -height * math.cos(t * 0.314)) for t in range(5, -1, -1)]
+        hem = arc((left + right) / 2, 0.0, (right - left) / 2, 0.13, 180, 360)[1:-1]
+        pen.fill([*rib, *hem, *far], second if panel % 2 else main)
+    pen.line([(0.0, -height), (0.0, -height - 0.14)], 0.06, INK)
+
+
+def sailboat(pen: Pen, main: Colour, accent: Colour) -> None:
+    mast, tip = pen.random.uniform(-0.1, 0.12), pen.vary(-0.95, 0.05)
+    pen.bar([(mast, 0.45), (mast, tip)], 0.06, WOOD)
+    sail = pen.random.pick((main, (245, 244, 236), lighter(main, 0.6)))
+    pen.surface(
+        [(mast + 0.05, tip + 0.06), (mast + 0.4, -0.2), (pen.vary(0.84, 0.08), 0.3), (mast + 0.05, 0.32)],
+        sail,
+    )
+    pen.fill([(mast - 0.05, tip + 0.2), (mast - 0.05, 0.32), (pen.vary(-0.62), 0.3)], lighter(sail, 0.3))
+    hull = [(-0.86, 0.44), (0.92, 0.44), (0.7, 0.74), (0.5, 0.84), (-0.5, 0.84), (-0.7, 0.7)]
+    pen.fill(hull, accent if sail != main else darker(main, 0.2))
+    pen.line([(-0.78, 0.55), (0.82, 0.55)], 0.06, lighter(accent, 0.7))
+    if pen.random.chance(0.4):
+        pen.fill([(mast, tip), (mast + 0.26, tip + 0.08), (mast, tip + 0.16)], accent, outline=False)
+
+
+def kite(pen: Pen, main: Colour, accent: Colour) -> None:
+    middle, width = pen.random.uniform(-0.5, -0.32), pen.vary(0.64)
+    top, bottom, left, right = (0.0, -0.95), (0.0, 0.45), (-width, middle), (width, middle)
+    swing = pen.random.uniform(0.12, 0.22)
+    tail = [(swing * math.sin(step * 0.9), 0.45 + 0.08 * step) for step in range(9)]
+    pen.line(tail, 0.05, darker(accent))
+    for x, y in tail[2::3]:
+        pen.fill(
+            [(x - 0.16, y - 0.08), (x + 0.16, y + 0.08), (x + 0.16, y - 0.08), (x - 0.16, y + 0.08)], accent
+        )
+    centre, second = (0.0, middle), pen.random.pick((accent, lighter(main, 0.5), darker(main, 0.35)))
+    for first, last, colour in (
+        (top, left, main),
+        (top, right, second),
+        (bottom, left, second),
+        (bottom, right, main),
+    ):
+        pen.fill([centre, first, last], colour)
+    pen.line([top, bottom], 0.04, INK)
+    pen.line([left, right], 0.04, INK)
+
+
+def clock(pen: Pen, main: Colour, accent: Colour) -> None:
+    if pen.random.chance(0.45):
+        for side in (-1, 1):
+            pen.bar([(side * 0.4, 0.6), (side * 0.62, 0.98)], 0.13, darker(main, 0.3))
+            pen.ellipse(side * 0.5, -0.74, 0.28, 0.22, accent)
+    square = pen.random.chance(0.2)
+    rim = box(-0.8, -0.8, 0.8, 0.8) if square else arc(0.0, 0.0, 0.86, 0.86)[:-1]
+    pen.surface(rim, main)
+    face = pen.random.pick(((250, 248, 240), (236, 230, 208), (226, 236, 244)))
+    pen.ellipse(0.0, 0.0, 0.68, 0.68, face)
+    for hour in range(12):
+        angle, inner = math.radians(30 * hour), 0.46 if hour % 3 == 0 else 0.54
+        x, y = math.sin(angle), math.cos(angle)
+        pen.line([(inner * x, inner * y), (0.62 * x, 0.62 * y)], 0.07 if hour % 3 == 0 else 0.045, INK)
+    time = pen.random.uniform(0, 12)
+    for turns, reach, width in ((time / 12, 0.36, 0.1), (time % 1, 0.52, 0.07)):
+        angle = 2 * math.pi * turns
+        pen.line([(0.0, 0.0), (reach * math.sin(angle), -reach * math.cos(angle))], width, INK)
+    pen.ellipse(0.0, 0.0, 0.08, 0.08, accent, outline=False)
+
+
+def traffic_light(pen: Pen, main: Colour, accent: Colour) -> None:
+    housing = pen.random.pick(((44, 46, 50), (36, 60, 48), (84, 84, 88), (190, 150, 30)))
+    width = pen.vary(0.36, 0.1)
+    pen.bar([(0.0, 0.5), (0.0, 1.15)], 0.15, STEEL)
+    if pen.random.chance(0.4):
+        pen.fill(box(-width - 0.1, -1.02, width + 0.1, 0.66), lighter(housing, 0.7))
+    pen.fill(box(-width, -0.95, width, 0.6), housing)
+    lit = pen.random.integer(0, 2)
+    for lamp, colour in enumerate(((236, 50, 40), (250, 196, 36), (52, 206, 92))):
+        y = -0.68 + 0.5 * lamp
+        pen.ellipse(
+            0.0,
+            y,
+            0.22,
+            0.22,
+            colour if lamp == lit else darker(colour, pen.random.uniform(0.3, 0.65)),
+            False,
+        )
+        pen.line(arc(0.0, y, 0.26, 0.26, 200, 340), 0.07, darker(housing, 0.6))
+        if lamp == lit:
+            pen.ellipse(-0.05, y - 0.06, 0.08, 0.07, lighter(colour, 0.7), outline=False)
+
+
+def hot_air_balloon(pen: Pen, main: Colour, accent: Colour) -> None:
+    gores, width = pen.random.integer(2, 4), pen.vary(0.74, 0.1)
+    for x in (-0.17, 0.17):
+        pen.line([(x * 1.4, 0.36), (x, 0.72)], 0.04, INK)
+    pen.fill([(-0.2, 0.7), (0.2, 0.7), (0.16, 0.98), (-0.16, 0.98)], WOOD)
+    side = [(0.0, -0.95), (0.5, -0.8), (1.0, -0.3), (0.72, 0.12), (0.26, 0.42)]
+    pen.fill(smooth(mirrored([(width * x, y) for x, y in side])), main)
+    second = pen.random.pick((accent, lighter(main, 0.6)))
+    for gore in range(gores, 0, -1):
+        share = (gore - 0.45) / (gores + 0.1)
+        strip = smooth(mirrored([(width * x * share, y * (1 if x else 0.98)) for x, y in side]))
+        pen.fill(strip, second if (gores - gore) % 2 == 0 else main, outline=False)
+    if pen.random.chance(0.5):
+        pen.fill(
+            [(-width * 0.97, -0.36), (width * 0.97, -0.36), (width * 0.98, -0.18), (-width * 0.98, -0.18)],
+            accent,
+            False,
+        )
+
+
+def light_bulb(pen: Pen, main: Colour, accent: Colour) -> None:
+    glass = pen.random.pick(((255, 236, 140), (250, 248, 226), lighter(main, 0.55)))
+    width = pen.vary(0.64, 0.1)
+    side = [
+        (0.0, -0.95),
+        (width * 0.75, -0.76),
+        (width, -0.3),
+        (width * 0.74, 0.1),
+        (0.3, 0.34),
+        (0.28, 0.52),
+    ]
+    pen.surface(smooth(mirrored(side)), glass)
+    filament = [
+        (-0.14, 0.4),
+        (-0.24, -0.2),
+        (-0.08, -0.34),
+        (0.0, -0.16),
+        (0.08, -0.34),
+        (0.24, -0.2),
+        (0.14, 0.4),
+    ]
+    pen.line(filament, 0.05, darker((216, 120, 30), 0.1))
+    pen.fill(box(-0.3, 0.44, 0.3, 0.82), STEEL)
+    for y in (0.52, 0.64, 0.76):
+        pen.line([(-0.32, y - 0.03), (0.32, y + 0.03)], 0.05, darker(STEEL, 0.5))
+    pen.fill([(-0.2, 0.82), (0.2, 0.82), (0.1, 0.98), (-0.1, 0.98)], INK)
+    pen.shine(-0.3, -0.5, 0.1, 0.16, glass)
+
+
+def ice_cream_cone(pen: Pen, main: Colour, accent: Colour) -> None:
+    wafer, scoops, width = (222, 166, 92), pen.random.integer(1, 3), pen.vary(0.44, 0.1)
+    pen.fill([(-width, 0.0), (width, 0.0), (0.06, 1.0), (-0.06, 1.0)], wafer)
+    for share in (0.2, 0.5, 0.8):
+        left, right = -width + 2 * width * share, width - 2 * width * share
+        low = 1.0 - share
+        for end, sign in ((left, 1), (right, -1)):
+            pen.line(
+                [(end, 0.02), (end * (1 - low) + sign * width * low * 0.5, low * 0.9)],
+                0.04,
+                darker(wafer, 0.3),
+            )
+    spots = {1: [(0.0, -0.32, 0.54)], 2: [(0.0, -0.58, 0.4), (0.0, -0.1, 0.48)]}
+    flavours = [main, accent, lighter(main, 0.5)]
+    for number, (x, y, radius) in enumerate(
+        spots.get(scoops, [(0.0, -0.64, 0.36), (-0.3, -0.12, 0.38), (0.3, -0.12, 0.38)])
+    ):
+        pen.surface(arc(x, y, radius, radius * 0.95)[:-1], flavours[number])
+    if pen.random.chance(0.5):
+        pen.ellipse(0.05, -0.98, 0.12, 0.12, (206, 26, 50))
+
+
+def fish(pen: Pen, main: Colour, accent: Colour) -> None:
+    height, tail = pen.vary(0.46, 0.2), pen.vary(0.44, 0.15)
+    pen.fill([(0.42, 0.0), (0.98, -tail), (0.84, 0.0), (0.98, tail)], accent)
+    pen.fill([(-0.3, -height * 0.8), (0.1, -height - 0.3), (0.4, -height * 0.5)], accent)
+    pen.fill([(-0.1, height * 0.8), (0.14, height + 0.22), (0.3, height * 0.6)], accent)
+    pen.surface(
+        smooth(
+            [
+                (-0.95, 0.02),
+                (-0.6, -height * 0.8),
+                (-0.1, -height),
+                (0.56, -0.12),
+                (0.56, 0.12),
+                (-0.1, height),
+                (-0.6, height * 0.8),
+            ]
+        ),
+        main,
+    )
+    if pen.random.chance(0.5):
+        for x in (-0.16, 0.14):
+            pen.line(arc(x, 0.0, 0.12, height * (0.86 - x), -70, 70), 0.1, lighter(main, 0.6))
+    pen.line(arc(-0.62, 0.0, 0.16, height * 0.7, -70, 70), 0.05, darker(main, 0.5))
+    pen.ellipse(-0.68, -0.1, 0.11, 0.11, (250, 250, 246))
+    pen.ellipse(-0.7, -0.1, 0.055, 0.055, INK, outline=False)
+
+
+def butterfly(pen: Pen, main: Colour, accent: Colour) -> None:
+    reach, low = pen.vary(0.92, 0.06), pen.vary(0.62, 0.12)
+    for side in (-1, 1):
+        upper = [(0.04, -0.1), (0.4, -0.74), (reach, -0.82), (reach * 0.98, -0.3), (0.56, 0.06)]
+        lower = [(0.04, 0.06), (0.56, 0.04), (0.78, 0.4), (low * 0.8, 0.84), (0.2, 0.5)]
+        pen.fill(smooth([(side * x, y) for x, y in lower]), darker(main, 0.2) if accent == main else accent)
+        pen.surface(smooth([(side * x, y) for x, y in upper]), main)
+        pen.ellipse(side * 0.66, -0.48, 0.16, 0.16, accent, outline=False)
+        pen.ellipse(side * 0.5, 0.36, 0.12, 0.12, lighter(main, 0.5), outline=False)
+        pen.line([(0.0, -0.5), (side * 0.12, -0.76), (side * 0.28, -0.96)], 0.045, INK)
+    pen.ellipse(0.0, 0.02, 0.08, 0.56, INK)
+
+
+def car(pen: Pen, main: Colour, accent: Colour) -> None:
+    roof, front = pen.vary(-0.52, 0.12), pen.random.uniform(0.3, 0.5)
+    pen.fill([(-0.66, 0.0), (-0.44, roof), (front - 0.08, roof), (front + 0.22, 0.0)], main)
+    pen.fill([(-0.52, -0.04), (-0.37, roof + 0.1), (-0.08, roof + 0.1), (-0.08, -0.04)], SKY)
+    pen.fill([(0.02, -0.04), (0.02, roof + 0.1), (front - 0.12, roof + 0.1), (front + 0.08, -0.04)], SKY)
+    hull = [(-0.95, 0.06), (-0.86, -0.06), (0.7, -0.06), (0.94, 0.1), (0.98, 0.4), (-0.96, 0.4)]
+    pen.surface(hull, main)
+    pen.line([(-0.02, 0.0), (-0.02, 0.34)], 0.035, darker(main, 0.5))
+    pen.line([(0.06, 0.1), (0.2, 0.1)], 0.05, darker(main, 0.6))
+    pen.ellipse(0.9, 0.18, 0.09, 0.1, (255, 240, 170))
+    pen.ellipse(-0.92, 0.18, 0.06, 0.09, (220, 40, 36))
+    for x in (-0.54, 0.54):
+        pen.ellipse(x, 0.42, 0.25, 0.25, (34, 34, 38))
+        pen.ellipse(x, 0.42, 0.12, 0.12, (196, 198, 204), outline=False)
+
+
+def house(pen: Pen, main: Colour, accent: Colour) -> None:
+    eaves, peak, width = pen.random.uniform(-0.3, -0.1), pen.vary(-0.92, 0.06), pen.vary(0.68, 0.1)
+    if pen.random.chance(0.65):
+        pen.fill(box(0.3, peak, 0.52, -0.2), (146, 84, 70))
+    pen.surface(box(-width, eaves, width, 0.82), main)
+    roof = accent if accent != main else darker(main, 0.5)
+    pen.fill(
+        [(-width - 0.2, eaves + 0.04), (pen.random.uniform(-0.08, 0.08), peak), (width + 0.2, eaves + 0.04)],
+        roof,
+    )
+    door = pen.random.uniform(-0.3, 0.2)
+    pen.fill(box(door - 0.15, 0.28, door + 0.15, 0.82), pen.random.pick((WOOD, darker(accent, 0.4))))
+    for x in (door - 0.38, door + 0.42):
+        if abs(x) < width - 0.12:
+            pen.fill(box(x - 0.15, 0.1, x + 0.15, 0.42), pen.random.pick((SKY, (255, 232, 140))))
+            pen.line([(x, 0.1), (x, 0.42)], 0.04, (240, 240, 236))
+            pen.line([(x - 0.15, 0.26), (x + 0.15, 0.26)], 0.04, (240, 240, 236))
+
+
+def flower(pen: Pen, main: Colour, accent: Colour) -> None:
+    petals, reach, turn = pen.random.integer(5, 9), pen.vary(0.42, 0.1), pen.random.uniform(0, 1)
+    bend = pen.random.uniform(-0.2, 0.2)
+    pen.bar([(0.0, -0.35), (bend, 0.3), (bend * 0.6, 1.0)], 0.09, LEAF)
+    pen.fill(smooth([(bend * 0.8, 0.62), (bend + 0.24, 0.3), (bend + 0.58, 0.26), (bend + 0.34, 0.56)]), LEAF)
+    width = min(0.2, 1.15 / petals)
+    for petal in range(petals):
+        angle = 2 * math.pi * (petal + turn) / petals
+        x, y = math.cos(angle), math.sin(angle)
+        outline = [
+            (0.1, 0.0),
+            (reach * 0.7, width),
+            (reach + 0.16, 0.6 * width),
+            (reach + 0.16, -0.6 * width),
+            (reach * 0.7, -width),
+        ]
+        pen.fill(smooth([(a * x - b * y, -0.4 + a * y + b * x) for a, b in outline], 3), main)
+    centre = pen.random.pick(((250, 204, 60), (120, 70, 36), accent))
+    pen.ellipse(0.0, -0.4, 0.2, 0.2, centre)
+
+
+def guitar(pen: Pen, main: Colour, accent: Colour) -> None:
+    waist, hips, shoulders = pen.vary(0.26, 0.1), pen.vary(0.48, 0.08), pen.vary(0.36, 0.08)
+    pen.bar([(0.0, 0.1), (0.0, -0.82)], 0.15, darker(WOOD, 0.3))
+    pen.fill([(-0.13, -0.76), (0.13, -0.76), (0.17, -1.08), (-0.17, -1.08)], darker(WOOD, 0.45))
+    side = [
+        (0.0, -0.14),
+        (shoulders * 0.75, -0.1),
+        (shoulders, 0.1),
+        (waist, 0.34),
+        (hips, 0.62),
+        (hips * 0.8, 0.9),
+        (0.0, 0.99),
+    ]
+    pen.surface(smooth(mirrored(side)), main)
+    pen.fill(box(-0.07, -0.5, 0.07, 0.2), darker(WOOD, 0.3), outline=False)
+    pen.ellipse(0.0, 0.3, 0.16, 0.16, INK)
+    pen.fill(box(-0.2, 0.68, 0.2, 0.76), darker(WOOD, 0.4), outline=False)
+    for x in (-0.05, 0.0, 0.05):
+        pen.line([(x, -0.8), (x, 0.7)], 0.015, (226, 222, 206))
+    for y in (-1.0, -0.86):
+        for x in (-0.21, 0.21):
+            pen.ellipse(x, y, 0.05, 0.04, STEEL, outline=False)
+
+
+def key(pen: Pen, main: Colour, accent: Colour) -> None:
+    metal = pen.random.pick((main, (214, 176, 72), STEEL, (176, 128, 70)))
+    radius, width = pen.vary(0.3, 0.1), pen.vary(0.14, 0.1)
+    pen.bar([(0.0, -0.3), (0.0, 0.98)], width, metal)
+    for y, reach in ((0.88, pen.vary(0.38)), (0.66, pen.vary(0.3)), (0.46, 0.24))[: pen.random.integer(2, 3)]:
+        pen.bar([(0.0, y), (reach, y)], 0.13, metal)
+    bow = arc(0.0, -0.6, radius, radius * pen.vary(0.95))
+    pen.bar([*bow, bow[1]], 0.17, metal)
+    pen.line([(-0.14, -0.2), (0.14, -0.2)], 0.08, darker(metal, 0.3))
+
+
+OBJECTS: dict[str, Callable[[Pen, Colour, Colour], None]] = {
+    "apple": apple,
+    "butterfly": butterfly,
+    "car": car,
+    "clock": clock,
+    "fish": fish,
+    "flower": flower,
+    "guitar": guitar,
+    "hot air balloon": hot_air_balloon,
+    "house": house,
+    "ice cream cone": ice_cream_cone,
+    "key": key,
+    "kite": kite,
+    "light bulb": light_bulb,
+    "mug": mug,
+    "mushroom": mushroom,
+    "sailboat": sailboat,
+    "teapot": teapot,
+    "tomato": tomato,
+    "traffic light": traffic_light,
+    "umbrella": umbrella,
+}

@@ -1,0 +1,160 @@
+"""The rendered data set: the same bytes everywhere, and scenes as their options promise."""
+
+import hashlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlrpl_cli.core.data import scenes
+from mlrpl_cli.core.data.drawing import OBJECTS, Pen, RandomStream
+from mlrpl_cli.core.data.records import ReadOptions
+from mlrpl_cli.core.data.scenes import (
+    FIRST_TEST_INDEX,
+    SCENE_CLASSES,
+    SceneOptions,
+    render_captioned,
+    render_scene,
+    write_scenes,
+)
+from mlrpl_cli.core.errors import DataError
+from mlrpl_cli.core.labels import ABSENT, PRESENT
+from mlrpl_cli.core.progress import Silent
+
+GOLDEN_SCENES = "7e59919fefa1a0ec9e74818e2a1bb5937cb2e7cf133248d75923bddb56533847"
+GOLDEN_CAPTIONED = "84d364df74fb362af02b6bafd158d7c6b77345e9658f5b284983557924e2a7e8"
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    return [render_scene(0, index) for index in range(150)]
+
+
+def test_scenes_have_the_same_pixels_on_every_machine():
+    digest = hashlib.sha256()
+    for index in (0, 1, 2, 3, FIRST_TEST_INDEX):
+        scene = render_scene(0, index)
+        digest.update(scene.pixels.tobytes() + scene.labels.tobytes() + np.packbits(scene.masks).tobytes())
+    assert digest.hexdigest() == GOLDEN_SCENES
+
+
+def test_captioned_images_have_the_same_pixels_and_captions_on_every_machine():
+    digest = hashlib.sha256()
+    for index in range(20):
+        pixels, caption = render_captioned(0, index)
+        digest.update(pixels.tobytes() + caption.encode())
+    assert digest.hexdigest() == GOLDEN_CAPTIONED
+
+
+def test_seed_and_index_each_make_another_scene():
+    first = render_scene(0, 0).pixels
+    assert not np.array_equal(first, render_scene(0, 1).pixels)
+    assert not np.array_equal(first, render_scene(1, 0).pixels)
+
+
+def test_shapes_types_and_states(rendered):
+    scene = rendered[0]
+    assert scene.pixels.shape == (256, 256, 3)
+    assert scene.pixels.dtype == np.uint8
+    assert scene.labels.dtype == np.int8
+    assert scene.masks.shape == (len(SCENE_CLASSES), 256, 256)
+    assert set(np.unique([scene.labels for scene in rendered])) == {ABSENT, PRESENT}
+
+
+def test_a_class_is_present_exactly_where_its_mask_has_pixels(rendered):
+    for scene in rendered:
+        np.testing.assert_array_equal(scene.masks.any(axis=(1, 2)), scene.labels == PRESENT)
+        assert scene.masks.sum(axis=0).max() <= 1  # a pixel shows one object
+
+
+def test_two_to_six_classes_an_image(rendered):
+    counts = [(scene.labels == PRESENT).sum() for scene in rendered]
+    assert min(counts) >= 2
+    assert max(counts) <= 6
+
+
+def test_class_frequencies_are_unequal():
+    """The rarest class is in about 8% of the images and the commonest in about 35%: within 3 standard errors."""
+    share = np.mean([render_scene(1, index).labels == PRESENT for index in range(300)], axis=0)
+    assert 0.03 < share.min() < 0.13
+    assert 0.27 < share.max() < 0.43
+
+
+def test_an_object_keeps_its_share_visible():
+    """Eight objects on one canvas: some are covered, none by more than half of its own pixels."""
+    canvas = scenes._Canvas(RandomStream("test"), 256)
+    random = RandomStream("test-objects")
+    areas = {}
+    for label, name in enumerate(SCENE_CLASSES[:8]):
+        patch = scenes._draw_object(random, name, "red", "blue", 80, 30)
+        if canvas.place(patch, label, 0.5):
+            areas[label] = (np.asarray(patch)[..., 3] >= 128).sum()
+    masks = canvas.class_masks()
+    assert len(areas) >= 4
+    assert all(masks[label].sum() >= 0.5 * area for label, area in areas.items())
+    assert any(masks[label].sum() < area for label, area in areas.items())  # something was covered
+
+
+@pytest.mark.parametrize("name", SCENE_CLASSES)
+def test_every_object_keeps_its_size(name):
+    """The longer side of an object drawn at 80 px is between 60 and 112 px, turned or not."""
+    for angle in (0, 30):
+        pen = Pen(RandomStream(name, angle), 80, angle, 1.0, flip=False)
+        OBJECTS[name](pen, (200, 40, 40), (40, 40, 200))
+        assert 60 <= max(scenes._finish(pen).size) <= 112
+
+
+def test_options_change_the_scene():
+    calm = SceneOptions(clutter=(0, 0), foreground_clutter=(0, 0), noise=(0, 0), brightness=0.0)
+    one = SceneOptions(class_counts=(1.0,), second_instance=0.0)
+    assert (render_scene(0, 0, one).labels == PRESENT).sum() == 2
+    assert not np.array_equal(render_scene(0, 0, calm).pixels, render_scene(0, 0).pixels)
+
+
+def test_captions_name_one_or_two_classes_in_several_forms():
+    captions = [render_captioned(0, index)[1] for index in range(200)]
+    named = [sum(name in caption for name in SCENE_CLASSES) for caption in captions]
+    assert set(named) == {1, 2}
+    assert any(caption.startswith("a photo of a ") for caption in captions)
+    assert any(caption.endswith(".") for caption in captions)
+    assert any("red" in caption for caption in captions)
+
+
+def test_pre_training_shares_no_random_value_with_scenes():
+    assert RandomStream("scenes", 0, 0).uniform(0, 1) != RandomStream("captioned", 0, 0).uniform(0, 1)
+
+
+def test_written_scenes_are_the_rendered_ones(tmp_path):
+    records = write_scenes(tmp_path, ReadOptions(train_images=3, test_images=2, seed=5), Silent())
+    assert records.images[0] == "images/train/00000.png"
+    assert records.images[-1] == "images/test/00001.png"
+    assert records.splits == ("train",) * 3 + ("test",) * 2
+    assert records.classes == SCENE_CLASSES
+    for name, labels, index in zip(
+        records.images, records.labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
+    ):
+        scene = render_scene(5, index)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), scene.pixels)
+        np.testing.assert_array_equal(labels, scene.labels)
+
+
+def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
+    for processes in (1, 2):
+        monkeypatch.setattr(scenes.os, "cpu_count", lambda processes=processes: processes)
+        write_scenes(tmp_path / str(processes), ReadOptions(train_images=60, test_images=8), Silent())
+    files = [
+        {
+            path.relative_to(tmp_path / str(processes)): path.read_bytes()
+            for path in tmp_path.glob(f"{processes}/**/*.png")
+        }
+        for processes in (1, 2)
+    ]
+    assert len(files[0]) == 68
+    assert all(first == second for first, second in pairwise(files))
+
+
+def test_a_read_only_folder_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot write"):
+        write_scenes(tmp_path / "file", ReadOptions(train_images=1, test_images=1), Silent())
