@@ -1,4 +1,4 @@
-"""How long work reports itself, without knowing who listens: the command line draws bars, a library call stays silent."""
+"""How long work reports itself without knowing who listens: the command line draws bars, a library call is silent."""
 
 from __future__ import annotations
 

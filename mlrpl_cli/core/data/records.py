@@ -41,7 +41,7 @@ class ReadOptions:
     year: str | None = None
     """Which release, where a folder can hold several: "2007" or "2012" for VOC, "2014" or "2017" for COCO."""
     difficult: str = "absent"
-    """VOC: what an object marked difficult makes of its class: "absent" (skipped, as in the literature) or "unknown"."""
+    """VOC: what an object marked difficult makes of its class: "absent" (skipped, as is usual) or "unknown"."""
     annotated_only: bool = False
     """COCO: leave out the images without any annotation, as DualCoOp does."""
     coding: str | None = None

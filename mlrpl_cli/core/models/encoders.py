@@ -35,6 +35,11 @@ class ImageArchitecture:
     image_size: int
     patch: int = 32
 
+    @property
+    def channels(self) -> int:
+        """D, channels of the grid."""
+        return self.width if len(self.layers) == 1 else self.width * 32
+
     def build(self) -> ImageEncoder:
         if len(self.layers) == 1:
             return VisionTransformer(self.patch, self.width, self.layers[0], self.embed_dim, self.image_size)
@@ -64,9 +69,7 @@ class Architecture:
 
 
 def _resnet(layers: tuple[int, ...], width: int, embed_dim: int, size: int, text_width: int) -> Architecture:
-    return Architecture(
-        ImageArchitecture(layers, width, embed_dim, size), TextArchitecture(text_width, 12, embed_dim)
-    )
+    return Architecture(ImageArchitecture(layers, width, embed_dim, size), TextArchitecture(text_width, 12, embed_dim))
 
 
 def _vit(patch: int, width: int, layers: int, embed_dim: int, size: int) -> Architecture:
@@ -124,9 +127,7 @@ def text_architecture(state: StateDict) -> TextArchitecture:
         raise WeightsError(
             f"not a whole CLIP: expected the tensor {missing} of its text encoder, got {first_few(state)}"
         ) from missing
-    return TextArchitecture(
-        width, _count(state, r"transformer\.resblocks\.(\d+)\."), embed_dim, length, vocabulary
-    )
+    return TextArchitecture(width, _count(state, r"transformer\.resblocks\.(\d+)\."), embed_dim, length, vocabulary)
 
 
 def build_image_encoder(state: StateDict) -> ImageEncoder:
@@ -189,7 +190,7 @@ def _load(build: Callable[[], Module], state: dict[str, Tensor]) -> Module:
 
 
 def random_state(architecture: Architecture, seed: int) -> dict[str, Tensor]:
-    """An untrained CLIP's state dict: to try a pipeline at full size where no weights can be had. Recognises nothing."""
+    """An untrained CLIP's state dict, to try a pipeline at full size where no weights can be had."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = CLIP(architecture)

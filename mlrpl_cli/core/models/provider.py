@@ -36,9 +36,7 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
     rows = [[START, *encoder.encode(text), END] for text in texts]
     for text, row in zip(texts, rows, strict=True):
         if len(row) > CONTEXT_LENGTH:
-            raise ConfigError(
-                f"'{text[:60]}' is {len(row)} tokens long, CLIP takes {CONTEXT_LENGTH}; shorten it"
-            )
+            raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, CLIP takes {CONTEXT_LENGTH}; shorten it")
     return rows
 
 
@@ -50,9 +48,7 @@ def checkpoint_url(name: str) -> str:
         return clip._MODELS[name]
     url = _open_clip().get_pretrained_url(OPEN_CLIP_NAMES.get(name, name.replace("/", "-")), "openai")
     if not url:
-        raise WeightsError(
-            f"open_clip knows no OpenAI checkpoint named {name}; give --backbone a path instead"
-        )
+        raise WeightsError(f"open_clip knows no OpenAI checkpoint named {name}; give --backbone a path instead")
     return url
 
 
@@ -68,8 +64,7 @@ def _tokenizer() -> BytePairEncoder:
 def _has_openai_clip() -> bool:
     """True for OpenAI's own package; other packages are called `clip` too, and they have no tokenizer module."""
     return (
-        importlib.util.find_spec("clip") is not None
-        and importlib.util.find_spec("clip.simple_tokenizer") is not None
+        importlib.util.find_spec("clip") is not None and importlib.util.find_spec("clip.simple_tokenizer") is not None
     )
 
 

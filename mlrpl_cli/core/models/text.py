@@ -32,9 +32,7 @@ class TextEncoder(nn.Module):
         """
         x = embeddings + self.positional_embedding[: embeddings.shape[1]].to(embeddings.dtype)
         x = self.transformer(x)
-        last = x[
-            torch.arange(len(x), device=x.device), end
-        ]  # (C, W); ln_final is per token, so it can come after
+        last = x[torch.arange(len(x), device=x.device), end]  # (C, W); ln_final is per token, so it can come after
         return self.ln_final(last) @ self.text_projection.to(x.dtype)
 
     def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:

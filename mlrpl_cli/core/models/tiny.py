@@ -21,7 +21,7 @@ INITIAL_STD = 0.02
 
 
 def initial_token_embedding(width: int, seed: int) -> Tensor:
-    """(49408, W) float32: what every row was before pre-training. NumPy's legacy generator gives it on every machine."""
+    """(49408, W) float32: every row before pre-training. NumPy's legacy generator gives the same on every machine."""
     drawn = np.random.RandomState(seed).standard_normal((VOCABULARY, width))
     return torch.from_numpy((drawn * INITIAL_STD).astype(np.float32))
 

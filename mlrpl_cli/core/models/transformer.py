@@ -53,9 +53,7 @@ class ResidualBlock(nn.Module):
         self.attn = SelfAttention(width, heads)
         self.ln_1 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
-            OrderedDict(
-                c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width)
-            )
+            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
         )
         self.ln_2 = nn.LayerNorm(width)
 
@@ -76,3 +74,9 @@ class Transformer(nn.Module):
         for block in self.resblocks:
             x = block(x, self.causal)
         return x
+
+    def last(self) -> ResidualBlock:
+        """The last block, whose attention says where the class token looks."""
+        block = self.resblocks[-1]
+        assert isinstance(block, ResidualBlock)
+        return block

@@ -37,12 +37,10 @@ class VisionTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> ImageFeatures:
         x = self.tokens(images)
-        *blocks, last = self.transformer.resblocks
-        for block in blocks:
+        for block in self.transformer.resblocks[:-1]:
             x = block(x, causal=False)
+        last = self.transformer.last()
         attention = last.attn.first_token_attention(last.ln_1(x))
         x = self.ln_post(last(x, causal=False))
         joint = x @ self.proj.to(x.dtype)
-        return ImageFeatures(
-            grid=x[:, 1:], joint=joint[:, 1:], pooled=joint[:, 0], attention=attention[:, 1:]
-        )
+        return ImageFeatures(grid=x[:, 1:], joint=joint[:, 1:], pooled=joint[:, 0], attention=attention[:, 1:])

@@ -1,4 +1,4 @@
-"""State dicts of CLIP: from the package, by OpenAI's names, or from a file; nothing in a file is ever executed unseen."""
+"""State dicts of CLIP: from the package, by OpenAI's names, or from a file, none of which may run code of its own."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ def published_file_name(name: str) -> str:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published."""
+    state: object
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
@@ -107,9 +108,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         KeyError,
         pickle.UnpicklingError,
     ) as error:
-        raise WeightsError(
-            f"{path} is not a readable checkpoint, or only part of one; fetch it again"
-        ) from error
+        raise WeightsError(f"{path} is not a readable checkpoint, or only part of one; fetch it again") from error
     return _tensors_of(state, path)
 
 
@@ -119,7 +118,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     for name in sorted(name for name in state if name.startswith(VISUAL) and state[name].is_floating_point()):
         tensor = state[name].float().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.numpy()).cast("B") if tensor.numel() else b"")
+        digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -146,7 +145,5 @@ def _tensors_of(state: object, path: Path) -> dict[str, Tensor]:
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(
-            f"{path} holds no state dict (a mapping of names to tensors); save one and give that"
-        )
+        raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
     return {str(name).removeprefix("module."): value for name, value in state.items() if name not in SIZES}

@@ -1,0 +1,222 @@
+"""The options of training: one frozen dataclass, one source of defaults, every error reported at once.
+
+Precedence is defaults < file < flags. "Not given" is None.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlrpl_cli.core.errors import ConfigError, did_you_mean
+from mlrpl_cli.core.files import write_text
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "bf16")
+SEMANTICS = ("clip", "glove")
+SELECTIONS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides a training run, besides the prepared data."""
+
+    data: str | None = None
+    """Prepared folder; None takes the newest below ./prepared."""
+    run: str | None = None
+    """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
+    backbone: str | None = None
+    """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
+    method: str = "sarl"
+    """Which image side and text side are put together; see the registry of methods."""
+    image_size: int | None = None
+    """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images a step, over all processes together."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW for the attention and the calibration."""
+    context_lr: float = 2e-3
+    """Peak learning rate of AdamW for the prompt contexts."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled weight decay of the attention's matrices; contexts and calibration are not decayed."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises linearly; a cosine takes it to zero after that."""
+    loss: str = "asl"
+    """Loss over known labels: "asl" (asymmetric) or "bce"."""
+    gamma_negative: float = 2.0
+    """Focusing exponent of "asl" on absent cells."""
+    gamma_positive: float = 1.0
+    """Focusing exponent of "asl" on present cells."""
+    margin: float = 0.05
+    """Probability below which "asl" forgives an absent cell."""
+    context_tokens: int = 16
+    """M, learnable context vectors in a prompt; ignored when context_template is given."""
+    context_template: str | None = None
+    """Words that the contexts start as, such as "a photo of a"; None draws them from N(0, 0.02)."""
+    semantics: str = "clip"
+    """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
+    glove: str | None = None
+    """Word vectors in GloVe's text format, needed for semantics "glove"."""
+    attention_width: int = 1024
+    """K, width of the bilinear attention."""
+    views: int = 2
+    """Encoded views kept of each training image, the first one plain, the others cropped and flipped; 0 keeps none
+    and encodes a new random view of each image every epoch."""
+    cache_gib: float = 8.0
+    """Most memory for kept views, in GiB; when they would need more, none are kept."""
+    workers: int = 2
+    """Processes that decode images, for each training process; 0 decodes in the training process."""
+    device: str = "auto"
+    """"cpu", "cuda", or "auto" for CUDA where there is one."""
+    precision: str = "float32"
+    """"float32" or "bf16" (automatic mixed precision)."""
+    selection: str = "validation"
+    """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
+    seed: int = 0
+    """Seed of initialisation, order and views."""
+
+    def problems(self) -> list[str]:
+        """One sentence for each value that cannot be, empty when all can."""
+        found = [_choice(self, name, known) for name, known in CHOICES.items()]
+        found += [_bound(self, name, low, high) for name, (low, high) in BOUNDS.items()]
+        if self.semantics == "glove" and not self.glove:
+            found.append("semantics glove needs glove, the path of a GloVe text file")
+        return [sentence for sentence in found if sentence]
+
+
+CHOICES: dict[str, Sequence[str]] = {
+    "device": DEVICES,
+    "precision": PRECISIONS,
+    "semantics": SEMANTICS,
+    "selection": SELECTIONS,
+}
+BOUNDS: dict[str, tuple[float, float]] = {
+    "image_size": (1, 4096),
+    "epochs": (1, 100_000),
+    "batch_size": (1, 1_000_000),
+    "lr": (0, 10),
+    "context_lr": (0, 10),
+    "weight_decay": (0, 10),
+    "warmup": (0, 1),
+    "gamma_negative": (0, 10),
+    "gamma_positive": (0, 10),
+    "margin": (0, 1),
+    "context_tokens": (1, 74),
+    "attention_width": (1, 65_536),
+    "views": (0, 1000),
+    "cache_gib": (0, math.inf),
+    "workers": (0, 256),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def make_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Defaults, overridden by a YAML `file`, overridden by the `flags` that are not None.
+
+    Raises ConfigError with every problem found: unknown keys, wrong types, values out of range.
+    """
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    values, errors = _typed({**(read_yaml(file) if file else {}), **given})
+    config = replace(TrainConfig(), **values)
+    raise_together([*errors, *config.problems()])
+    return config
+
+
+def raise_together(errors: Sequence[str]) -> None:
+    """Raise one ConfigError that holds every error, or return when there is none."""
+    if errors:
+        raise ConfigError("; ".join(errors))
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """["epochs=5", "loss=bce"] → {"epochs": 5, "loss": "bce"}, the values read as YAML."""
+    wrong = [text for text in assignments if "=" not in text]
+    raise_together([f"--set {text}: expected key=value, such as epochs=5" for text in wrong])
+    pairs = (text.split("=", 1) for text in assignments)
+    return {key.strip(): _read_value(value) for key, value in pairs}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ConfigError when it cannot be read or holds something else."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected lines of key: value, got a {type(content).__name__}")
+    return {str(key): value for key, value in (content or {}).items()}
+
+
+def write_yaml(config: TrainConfig, path: Path) -> None:
+    """Write every option, given or default, so that the file says the whole of it."""
+    write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+
+
+def _typed(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    hints = typing.get_type_hints(TrainConfig)
+    typed, errors = {}, []
+    for key, value in values.items():
+        if key not in hints:
+            errors.append(f"unknown option '{key}'; {did_you_mean(key, hints)}")
+            continue
+        try:
+            typed[key] = _coerce(value, hints[key])
+        except (TypeError, ValueError):
+            errors.append(f"{key}: expected {_type_name(hints[key])}, got {value!r}")
+    return typed, errors
+
+
+def _coerce(value: Any, hint: Any) -> Any:
+    """`value` as the type of its field; ValueError or TypeError when it is not one."""
+    optional = isinstance(hint, types.UnionType)
+    if value is None and optional:
+        return None
+    kind = typing.get_args(hint)[0] if optional else hint
+    if isinstance(value, bool) or value is None:
+        raise TypeError
+    if kind is float:
+        return float(value)  # YAML reads 1e-3 as text
+    if kind is int:
+        if int(value) != float(value):
+            raise ValueError
+        return int(value)
+    return str(value)
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _type_name(hint: Any) -> str:
+    kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+    return {int: "a whole number", float: "a number", str: "text"}[kind]
+
+
+def _choice(config: TrainConfig, name: str, known: Sequence[str]) -> str | None:
+    value = getattr(config, name)
+    return None if value in known else f"{name}: expected one of {', '.join(known)}, got '{value}'"
+
+
+def _bound(config: TrainConfig, name: str, low: float, high: float) -> str | None:
+    value = getattr(config, name)
+    if value is None or low <= value <= high:
+        return None
+    return f"{name}: expected a number from {low:g} to {high:g}, got {value}"
+
+
+def option_names() -> list[str]:
+    """The names of all options, in the order they are declared."""
+    return [field.name for field in fields(TrainConfig)]

@@ -1,0 +1,92 @@
+"""Images as tensors, decoded by worker processes; the order and the views depend on seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mlrpl_cli.core.data.images import load_pixels, open_image, random_view
+from mlrpl_cli.core.runtime import derive_seed, make_generator
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Item = tuple[Tensor, int]
+
+
+class ImageViews(Dataset[Item]):
+    """(3, S, S) uint8 pixels and the position of each image; view 0 is plain, every other a random crop and flip."""
+
+    def __init__(self, paths: Sequence[Path], size: int, seed: int = 0, view: int = 0) -> None:
+        self.paths, self.size, self.seed, self.view = list(paths), size, seed, view
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> Item:
+        if self.view == 0:
+            pixels = load_pixels(self.paths[position], self.size)
+        else:
+            random = np.random.default_rng(derive_seed(self.seed, "view", self.view, position))
+            pixels = random_view(open_image(self.paths[position]), self.size, random)
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
+
+
+class Positions(Dataset[int]):
+    """The positions 0 … length-1 themselves, for features that are already in memory."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> int:
+        return position
+
+
+class EpochOrder(Sampler[int]):
+    """A permutation that depends on the seed and the epoch alone, so that a resumed run sees the same batches."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def start(self, epoch: int) -> None:
+        """Choose the permutation. Not called set_epoch, because Accelerate calls that with a count of its own."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = make_generator(self.seed, "order", self.epoch)
+        return iter(torch.randperm(self.length, generator=generator).tolist())
+
+
+def in_order(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
+    """Every item once, in order."""
+    return DataLoader(dataset, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available())
+
+
+def shuffled(dataset: Dataset, order: EpochOrder, batch_size: int, workers: int) -> DataLoader:
+    """Whole batches in the order of the epoch; what is left over after the last whole one waits for another epoch."""
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=order,
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 → float32 with CLIP's channel mean and deviation taken out."""
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(3, 1, 1) * 255
+    std = torch.tensor(CLIP_STD, device=pixels.device).view(3, 1, 1) * 255
+    return (pixels.float() - mean) / std

@@ -1,0 +1,229 @@
+"""Frozen features of many images: encoded once where they fit in memory, so that a head can train on them many times.
+
+Axes: N images, P grid positions, D channels, E joint embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, in_order, normalize, shuffled
+from mlrpl_cli.core.errors import ConfigError, RunError
+from mlrpl_cli.core.models.encoders import ImageEncoder, build_image_encoder
+from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
+from mlrpl_cli.core.progress import Progress
+from mlrpl_cli.core.runtime import make_generator
+
+KEPT_DTYPE = torch.float16
+TINY_SIZE, USUAL_SIZE = 256, 448
+
+
+@dataclass(frozen=True)
+class FrozenEncoder:
+    """An image encoder on its device, and the input it is used with."""
+
+    module: ImageEncoder
+    image_size: int
+    device: torch.device
+
+    @property
+    def positions(self) -> int:
+        """P, grid positions of one image."""
+        return (self.image_size // self.module.stride) ** 2
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) uint8 → features on the encoder's device."""
+        return self.module(normalize(pixels.to(self.device, non_blocking=True)))
+
+
+def default_image_size(backbone: str) -> int:
+    """256 for tiny, whose scenes are that large, and else 448, the size the literature uses."""
+    return TINY_SIZE if backbone == TINY else USUAL_SIZE
+
+
+def make_encoder(module: ImageEncoder, image_size: int, device: torch.device) -> FrozenEncoder:
+    """Put `module` to use at `image_size`. Raises ConfigError when that is no multiple of its stride."""
+    if image_size % module.stride:
+        lower = max(image_size // module.stride, 1) * module.stride
+        raise ConfigError(
+            f"image_size: expected a multiple of this backbone's stride {module.stride}, got {image_size}; "
+            f"take {lower} or {lower + module.stride}"
+        )
+    return FrozenEncoder(module.to(device), image_size, device)
+
+
+def load_encoder(backbone: str, expected: str, image_size: int, device: torch.device) -> FrozenEncoder:
+    """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
+    state = load_state(backbone)
+    found = fingerprint(state)
+    if found != expected:
+        raise RunError(
+            f"this run was trained with other weights of {backbone}: "
+            f"expected fingerprint {expected[:16]}…, got {found[:16]}…; put the original checkpoint back"
+        )
+    return make_encoder(build_image_encoder(state), image_size, device)
+
+
+class OrderedFeatures:
+    """Batches of (features, positions) of some images in order; kept after the first pass if `keep_bytes` allow.
+
+    In data-parallel work each process goes over its own part of every batch, and the last batch is filled up with
+    images from the start: `positions` say which.
+    """
+
+    def __init__(
+        self,
+        encoder: FrozenEncoder,
+        paths: Sequence[Path],
+        accelerator: Accelerator,
+        batch_size: int,
+        workers: int,
+        keep_bytes: float = 0,
+    ) -> None:
+        self.encoder, self.accelerator, self.images = encoder, accelerator, len(paths)
+        dataset = ImageViews(paths, encoder.image_size)
+        self.loader = accelerator.prepare(in_order(dataset, whole_batch(batch_size, accelerator), workers))
+        self.keep = bytes_of(encoder, len(paths)) <= keep_bytes
+        self._kept: list[tuple[ImageFeatures, Tensor]] = []
+
+    def __len__(self) -> int:
+        """Batches in one pass."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        if self._kept:
+            yield from ((_on(self.encoder.device, features), positions) for features, positions in self._kept)
+            return
+        kept = []
+        for pixels, positions in self.loader:
+            with self.accelerator.autocast():
+                features = self.encoder(pixels).map(_compact)
+            if self.keep:
+                kept.append((features, positions))
+            yield _on(self.encoder.device, features), positions
+        self._kept = kept
+
+
+class KeptViews:
+    """All views of all training images, encoded once and held in memory; view v of image n is row v·N + n."""
+
+    def __init__(self, features: ImageFeatures, images: int, views: int, device: torch.device) -> None:
+        self.features, self.images, self.views, self.device = features, images, views, device
+
+    def select(self, positions: Tensor, views: Tensor) -> ImageFeatures:
+        """Features of the images at `positions` (B,), each in its own view (B,), on the device."""
+        rows = views * self.images + positions
+        return _on(self.device, self.features.map(lambda tensor: tensor[rows]))
+
+
+def keep_views(
+    encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator, progress: Progress
+) -> KeptViews:
+    """Encode `config.views` views of each image; every process ends up with all of them."""
+    images, views = len(paths), config.views
+    kept = _empty_features(encoder, images * views)
+    with progress.task("encoding training images", images * views) as task:
+        for view in range(views):
+            dataset = ImageViews(paths, encoder.image_size, config.seed, view)
+            loader = in_order(dataset, whole_batch(config.batch_size, accelerator), config.workers)
+            for pixels, positions in accelerator.prepare(loader):
+                with accelerator.autocast():
+                    features = encoder(pixels).map(_compact)
+                rows = accelerator.gather(positions).cpu() + view * images
+                for name, tensor in vars(features).items():
+                    getattr(kept, name)[rows] = accelerator.gather(tensor).cpu()
+                task.advance(len(rows))
+    return KeptViews(kept, images, views, encoder.device)
+
+
+def views_fit(encoder: FrozenEncoder, images: int, config: TrainConfig) -> bool:
+    """Whether `config.views` views of `images` images may be kept under `config.cache_gib`."""
+    return config.views > 0 and bytes_of(encoder, images * config.views) <= config.cache_gib * 2**30
+
+
+def bytes_of(encoder: FrozenEncoder, images: int) -> int:
+    """Memory that the kept features of `images` images take."""
+    per_position = encoder.module.channels + encoder.module.embed_dim + 1
+    return images * KEPT_DTYPE.itemsize * (encoder.positions * per_position + encoder.module.embed_dim)
+
+
+class TrainingFeatures:
+    """Shuffled batches of (features, positions) of the training images: from kept views, or encoded as they come."""
+
+    def __init__(
+        self,
+        encoder: FrozenEncoder,
+        paths: Sequence[Path],
+        config: TrainConfig,
+        accelerator: Accelerator,
+        progress: Progress,
+    ) -> None:
+        self.encoder, self.accelerator, self.seed = encoder, accelerator, config.seed
+        self.kept: KeptViews | None = None
+        self.views = ImageViews(paths, encoder.image_size, config.seed)
+        dataset: Positions | ImageViews = self.views
+        if views_fit(encoder, len(paths), config):
+            self.kept = keep_views(encoder, paths, config, accelerator, progress)
+            dataset = Positions(len(paths))
+        elif config.views:
+            progress.note(f"kept views would need more than {config.cache_gib:g} GiB: encoding anew every epoch")
+        self.order = EpochOrder(len(paths), config.seed)
+        batch_size = whole_batch(min(config.batch_size, len(paths)), accelerator)
+        loader = shuffled(dataset, self.order, batch_size, workers=0 if self.kept else config.workers)
+        self.loader = accelerator.prepare(loader)
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return len(self.loader)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        """Batches of epoch 1, 2, …: features, and the positions (B,) of their images."""
+        self.order.start(epoch)
+        return self._kept_epoch(self.kept, epoch) if self.kept else self._encoded_epoch(epoch)
+
+    def _kept_epoch(self, kept: KeptViews, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        generator = make_generator(self.seed, "kept view", epoch)
+        views = torch.randint(kept.views, (kept.images,), generator=generator)
+        for positions in self.loader:
+            own = positions.cpu()
+            yield kept.select(own, views[own]), positions
+
+    def _encoded_epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        self.views.view = epoch
+        for pixels, positions in self.loader:
+            with self.accelerator.autocast():
+                features = self.encoder(pixels)
+            yield features, positions
+
+
+def whole_batch(size: int, accelerator: Accelerator) -> int:
+    """`size` rounded down to a multiple of the number of processes, and at least one image each."""
+    return max(size // accelerator.num_processes, 1) * accelerator.num_processes
+
+
+def _empty_features(encoder: FrozenEncoder, rows: int) -> ImageFeatures:
+    positions, channels, embed_dim = encoder.positions, encoder.module.channels, encoder.module.embed_dim
+    shapes = {
+        "grid": (rows, positions, channels),
+        "joint": (rows, positions, embed_dim),
+        "pooled": (rows, embed_dim),
+        "attention": (rows, positions),
+    }
+    return ImageFeatures(**{name: torch.empty(shape, dtype=KEPT_DTYPE) for name, shape in shapes.items()})
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    return tensor.to(KEPT_DTYPE)
+
+
+def _on(device: torch.device, features: ImageFeatures) -> ImageFeatures:
+    return features.map(lambda tensor: tensor.to(device, non_blocking=True).float())

@@ -1,0 +1,75 @@
+"""Losses over known labels only, divided by how many are known (method.md, part 6).
+
+Axes: B images, C classes. Labels are LabelState values; an unknown cell contributes neither loss nor gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.labels import PRESENT, UNKNOWN
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+SMALLEST = 1e-8
+
+
+def count_known(labels: Tensor) -> Tensor:
+    """How many cells of (B, C) are known, as a scalar of the default float type."""
+    return (labels != UNKNOWN).sum().to(torch.get_default_dtype())
+
+
+def partial_bce(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    """Σ over known cells of -log p (present) or -log(1-p) (absent), over max(known, 1), p = sigmoid(logit).
+
+    Logits and labels (B, C) → scalar ≥ 0. `known` is the number to divide by: the known cells of the whole batch,
+    which in data-parallel training is more than this process sees.
+    """
+    return _mean_over_known(F.softplus(-logits * labels), labels, known)
+
+
+def partial_asl(
+    logits: Tensor,
+    labels: Tensor,
+    known: Tensor,
+    gamma_negative: float = 2.0,
+    gamma_positive: float = 1.0,
+    margin: float = 0.05,
+) -> Tensor:
+    """Asymmetric loss (Ridnik et al., ICCV 2021) over known cells, over max(known, 1).
+
+    Present: -(1-p)^γ⁺ log p. Absent: -p_m^γ⁻ log(1-p_m) with p_m = max(p - margin, 0).
+    Logits and labels (B, C) → scalar ≥ 0; `known` as in `partial_bce`.
+    """
+    probability = torch.sigmoid(logits)
+    present = -((1 - probability) ** gamma_positive) * F.logsigmoid(logits)
+    shifted = (probability - margin).clamp(min=0)
+    # A clamp alone would leave 0 ** γ, whose gradient is infinite for γ < 1.
+    weight = torch.where(shifted > 0, shifted.clamp(min=SMALLEST) ** gamma_negative, torch.zeros_like(shifted))
+    absent = -weight * torch.log((1 - shifted).clamp(min=SMALLEST))
+    return _mean_over_known(torch.where(labels == PRESENT, present, absent), labels, known)
+
+
+def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    return torch.where(labels != UNKNOWN, cells, torch.zeros_like(cells)).sum() / known.clamp(min=1)
+
+
+def _configured_asl(config: TrainConfig) -> Loss:
+    return partial(
+        partial_asl,
+        gamma_negative=config.gamma_negative,
+        gamma_positive=config.gamma_positive,
+        margin=config.margin,
+    )
+
+
+LOSSES: dict[str, Callable[[TrainConfig], Loss]] = {
+    "asl": _configured_asl,
+    "bce": lambda config: partial_bce,
+}

@@ -1,0 +1,81 @@
+"""Semantic decoupling: each class attends over the feature map, guided by its semantic vector (method.md, part 2).
+
+Axes: B images, P grid positions, D channels, C classes, S semantic size, K attention width, E joint embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class SemanticDecoupling(nn.Module):
+    """a_c = softmax_p( v · tanh((U f_p) ⊙ (V x_c)) ), low-rank bilinear attention (Ruan et al. 2024, after SSGRL).
+
+    The published form has an output matrix P, a vector w and two biases; P and w are both linear with nothing between
+    them, so they are one vector v, and a constant added to every position cancels in the softmax.
+    """
+
+    def __init__(self, channels: int, semantic_size: int, width: int) -> None:
+        super().__init__()
+        self.image_projection = nn.Linear(channels, width, bias=False)
+        self.semantic_projection = nn.Linear(semantic_size, width, bias=False)
+        self.score = nn.Parameter(torch.empty(width))
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw U, V and v so that a unit-variance grid and unit-length semantics give products of order 1."""
+        channels, width = self.image_projection.in_features, len(self.score)
+        nn.init.normal_(self.image_projection.weight, std=channels**-0.5, generator=generator)
+        nn.init.normal_(self.semantic_projection.weight, std=1.0, generator=generator)
+        nn.init.normal_(self.score, std=width**-0.5, generator=generator)
+
+    @torch.no_grad()
+    def calibrate(self, grid: Tensor) -> None:
+        """Rescale U so that U f has unit variance over `grid` (B, P, D): backbones differ by orders of magnitude."""
+        spread = self.image_projection(grid).std()
+        if torch.isfinite(spread) and spread > 0:
+            self.image_projection.weight.div_(spread)
+
+    def forward(self, grid: Tensor, semantics: Tensor) -> Tensor:
+        """Grid (B, P, D) and semantic vectors (C, S) → attention (B, C, P), each row summing to 1 over P."""
+        scores = bilinear_scores(self.image_projection(grid), self.semantic_projection(semantics), self.score)
+        return scores.float().softmax(dim=1).transpose(1, 2)
+
+
+def bilinear_scores(image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
+    """ã_bpc = Σ_k v_k tanh(image_bpk · semantics_ck): (B, P, K), (C, K), (K,) → (B, P, C).
+
+    The product tensor (B, P, C, K) never exists: forward and backward go class by class.
+    """
+    return _BilinearScores.apply(image, semantics.to(image.dtype), score.to(image.dtype))
+
+
+def pool(attention: Tensor, grid: Tensor) -> Tensor:
+    """f_bc = Σ_p a_bcp grid_bp: attention (B, C, P) over a grid (B, P, X) → (B, C, X).
+
+    CLIP's projections are affine and attention sums to 1, so pooling the projected grid is projecting the pooled one.
+    """
+    return torch.einsum("bcp,bpx->bcx", attention.to(grid.dtype), grid)
+
+
+class _BilinearScores(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
+        ctx.save_for_backward(image, semantics, score)
+        return torch.stack([torch.tanh(image * row) @ score for row in semantics], dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        image, semantics, score = ctx.saved_tensors
+        d_image, d_semantics, d_score = torch.zeros_like(image), torch.empty_like(semantics), torch.zeros_like(score)
+        for c, row in enumerate(semantics):
+            tanh = torch.tanh(image * row)  # (B, P, K)
+            d_score += torch.einsum("bp,bpk->k", gradient[..., c], tanh)
+            d_product = tanh.square_().neg_().add_(1).mul_(score).mul_(gradient[..., c, None])
+            d_semantics[c] = torch.einsum("bpk,bpk->k", d_product, image)
+            d_image.addcmul_(d_product, row)
+        return d_image, d_semantics, d_score

@@ -1,0 +1,54 @@
+"""Semantic vectors x_c that guide the attention (method.md, part 3): CLIP's text embedding, or GloVe.
+
+Axes: C classes, S semantic size (E for CLIP, 300 for GloVe).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlrpl_cli.core.errors import ConfigError, first_few
+from mlrpl_cli.core.models.prompts import Tokenize, readable
+from mlrpl_cli.core.models.text import TextEncoder
+
+TEMPLATE = "a photo of a {}"
+
+
+@torch.no_grad()
+def template_features(classes: Sequence[str], text_encoder: TextEncoder, tokenize: Tokenize) -> Tensor:
+    """Frozen text embeddings of "a photo of a {name}" → (C, E), each of unit length."""
+    tokens = tokenize([TEMPLATE.format(readable(name)) for name in classes])
+    return F.normalize(text_encoder.encode_tokens(tokens), dim=-1)
+
+
+def glove_features(classes: Sequence[str], path: Path) -> Tensor:
+    """GloVe vectors averaged over the words of each name → (C, S), each of unit length.
+
+    `path` is GloVe's text format: a word and its numbers a line. Raises ConfigError when the file cannot be read
+    or names have words that it lacks.
+    """
+    words = {name: readable(name).lower().split() for name in classes}
+    vectors = _read_vectors(path, {word for parts in words.values() for word in parts})
+    lacking = [name for name, parts in words.items() if not all(part in vectors for part in parts)]
+    if lacking:
+        raise ConfigError(f"{path} lacks words of these classes: {first_few(lacking)}; use --semantics clip for them")
+    averaged = np.stack([np.mean([vectors[part] for part in parts], axis=0) for parts in words.values()])
+    return F.normalize(torch.from_numpy(averaged).float(), dim=-1)
+
+
+def _read_vectors(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            split = (line.rstrip("\n").split(" ") for line in lines)
+            vectors = {word: np.array(numbers, dtype=np.float64) for word, *numbers in split if word in wanted}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read GloVe vectors from {path}: expected a word and its numbers a line") from error
+    if len({len(vector) for vector in vectors.values()}) > 1:
+        raise ConfigError(f"{path} holds vectors of different lengths; expected one length, GloVe's text format")
+    return vectors

@@ -1,0 +1,47 @@
+"""Where computation runs: device, precision, processes; and seeded randomness that nothing global can disturb."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+
+from mlrpl_cli.core.errors import ConfigError
+
+MIXED_PRECISION = {"float32": "no", "bf16": "bf16"}
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """One process, or one of those that `torchrun` started; each batch is divided among them.
+
+    Raises ConfigError when CUDA is asked for and there is none, or bf16 where the device cannot.
+    """
+    chosen = choose_device(device)
+    return Accelerator(
+        cpu=chosen.type == "cpu",
+        mixed_precision=MIXED_PRECISION[precision],
+        dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
+        # Every buffer is frozen and the same in every process.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+
+
+def choose_device(device: str) -> torch.device:
+    """ "cpu", "cuda", or "auto" for CUDA where there is one. Raises ConfigError when CUDA is asked for in vain."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: this PyTorch sees no CUDA device; use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def make_generator(seed: int, *stream: object) -> torch.Generator:
+    """A CPU generator for one purpose: the same seed and stream give the same numbers, other streams other ones."""
+    return torch.Generator().manual_seed(derive_seed(seed, *stream))
+
+
+def derive_seed(seed: int, *stream: object) -> int:
+    """A 63-bit seed from a seed and any names or numbers."""
+    text = "/".join(str(part) for part in (seed, *stream))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
