@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from functools import partial
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 from urllib import request
@@ -106,13 +106,11 @@ def leads_outside(name: str) -> bool:
 class _WebRedirects(request.HTTPRedirectHandler):
     """Follows redirects to http and https only: a server must not point the client at a file of this machine."""
 
-    def http_error_302(
-        self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Message
-    ) -> Any:
+    def http_error_302(self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
         _check_scheme(urljoin(req.full_url, headers.get("Location", "")), req.full_url)
         return super().http_error_302(req, fp, code, msg, headers)
 
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _check_scheme(address: str, url: str) -> None:
@@ -191,9 +189,7 @@ def _copy(response: Any, part: Path, have: int, url: str, advance: Callable[[int
             advance(len(block))
     except (HTTPException, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise DataError(
-            f"{url} broke off after {have} bytes: {reason}; run the same command again to go on"
-        ) from error
+        raise DataError(f"{url} broke off after {have} bytes: {reason}; run the same command again to go on") from error
     return have
 
 
@@ -202,9 +198,7 @@ def _write(path: Path, data: bytes, mode: str) -> None:
         with path.open(mode) as stream:
             stream.write(data)
     except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror}; free space there or choose another place"
-        ) from error
+        raise DataError(f"cannot write {path}: {error.strerror}; free space there or choose another place") from error
 
 
 @contextmanager
@@ -288,9 +282,7 @@ def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
 
 
 def _tar_member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    return _Member(
-        info.name, info.size, info.isdir(), info.isreg() or info.isdir(), partial(opened.extractfile, info)
-    )
+    return _Member(info.name, info.size, info.isdir(), info.isreg() or info.isdir(), partial(opened.extractfile, info))
 
 
 def _check_members(archive: Path, members: Sequence[_Member], folder: Path) -> None:
@@ -300,9 +292,7 @@ def _check_members(archive: Path, members: Sequence[_Member], folder: Path) -> N
     problems.raise_if_any(f"{archive} is not unpacked", "fetch it from a source that you trust")
     need, free = sum(member.size for member in members), shutil.disk_usage(folder).free
     if need > free:
-        raise DataError(
-            f"{archive} needs {need} bytes unpacked, {folder.parent} has {free} free; choose another place"
-        )
+        raise DataError(f"{archive} needs {need} bytes unpacked, {folder.parent} has {free} free; choose another place")
 
 
 def _unpack(archive: Path, members: Sequence[_Member], folder: Path, progress: Progress) -> None:
@@ -336,10 +326,6 @@ def _unpacking(archive: Path) -> Iterator[None]:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         reason = _one_line(error)
-        raise DataError(
-            f"{archive} is damaged or no tar or zip: {reason}; remove it and fetch it again"
-        ) from error
+        raise DataError(f"{archive} is damaged or no tar or zip: {reason}; remove it and fetch it again") from error
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(
-            f"cannot unpack {archive}: {_one_line(error)}; free space, or choose another place"
-        ) from error
+        raise DataError(f"cannot unpack {archive}: {_one_line(error)}; free space, or choose another place") from error
