@@ -40,8 +40,7 @@ def is_main_process() -> bool:
 def plain(text: object) -> str:
     """`text` on one line with every control character escaped, so that a name cannot steer the terminal."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in str(text)
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
     )
 
 
@@ -51,13 +50,18 @@ def print_line(text: object) -> None:
         _console(sys.stdout).print(Text(plain(text)), soft_wrap=True)
 
 
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage with two decimals; a dash for None and NaN."""
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.2f}"
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of results on stdout; numbers are aligned right and None is an empty cell."""
     if not is_main_process():
         return
     table = Table(title=Text(plain(title)), title_justify="left")
     for index, column in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float | None) for row in rows)
+        numeric = all(_is_number(row[index]) for row in rows)
         table.add_column(Text(plain(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
@@ -98,7 +102,7 @@ class BarProgress:
             BarColumn(bar_width=24),
             _Count(),
             _Rate(),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[figures]}", markup=False),
             console=_console(sys.stderr),
         )
@@ -193,6 +197,15 @@ class _Rate(ProgressColumn):
         if speed is None:
             return Text("")
         return Text(f"{decimal(int(speed))}/s" if task.fields["unit"] == "bytes" else f"{speed:.3g}/s")
+
+
+def _is_number(cell: object) -> bool:
+    """Whether a cell is a number, however formatted, or empty."""
+    try:
+        float("nan" if cell is None else str(cell).rstrip("%"))
+    except ValueError:
+        return False
+    return True
 
 
 def _amount(done: int, total: int, unit: str) -> str:

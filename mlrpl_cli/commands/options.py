@@ -12,25 +12,27 @@ import typer
 
 Data = Annotated[
     Path | None,
-    typer.Option(
-        "--data", metavar="DIR", help="Prepared folder.", show_default="the newest below ./prepared"
-    ),
+    typer.Option("--data", metavar="DIR", help="Prepared folder.", show_default="the newest below ./prepared"),
 ]
 Run = Annotated[
     Path | None,
-    typer.Option(
-        "--run", metavar="DIR", help="Folder of a training run.", show_default="the newest below ./runs"
-    ),
+    typer.Option("--run", metavar="DIR", help="Folder of a training run.", show_default="the newest below ./runs"),
+]
+Checkpoint = Annotated[
+    str,
+    typer.Option("--checkpoint", metavar="NAME", help="best (by the split that selects) or last."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="A,B", help="Only these classes.", show_default="all"),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, …", show_default="a GPU if there is one"
-    ),
+    typer.Option("--device", metavar="NAME", help="auto, cpu or cuda; auto takes a GPU if there is one."),
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", metavar="NAME", help="fp32 or bf16: what the networks compute in."),
+    typer.Option("--precision", metavar="NAME", help="float32 or bf16: what the networks compute in."),
 ]
 BatchSize = Annotated[
     int | None,
@@ -42,3 +44,8 @@ Workers = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout instead of tables.")]
+
+
+def names(text: str | None) -> list[str]:
+    """ "a, b" → ["a", "b"]; nothing given → []."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -1,0 +1,52 @@
+"""The data sets that `prepare` reads. To add one: a reader in a file of its own and a line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from mlrpl_cli.core.data.records import ReadOptions, Records
+from mlrpl_cli.core.progress import Progress
+
+SCENES = "scenes"
+TABLE = "table"
+DEFAULT_DATASET = SCENES
+
+
+class Reader(Protocol):
+    """Reads a data set where its publisher put it, or makes its images in `workspace`."""
+
+    def __call__(self, options: ReadOptions, workspace: Path, progress: Progress) -> Records:
+        """All images and labels. `workspace` is the folder being prepared, empty; most readers leave it alone."""
+
+
+def _scenes(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
+    from mlrpl_cli.core.data.scenes import write_scenes
+
+    return write_scenes(workspace, options, progress)
+
+
+def _voc(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
+    from mlrpl_cli.core.data.voc import read
+
+    return read(options, progress)
+
+
+def _coco(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
+    from mlrpl_cli.core.data.coco import read
+
+    return read(options, progress)
+
+
+def _table(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
+    from mlrpl_cli.core.data.table import read
+
+    return read(options, progress)
+
+
+DATASETS: dict[str, Reader] = {
+    SCENES: _scenes,
+    "voc": _voc,
+    "coco": _coco,
+    TABLE: _table,
+}
