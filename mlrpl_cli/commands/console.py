@@ -28,6 +28,8 @@ from mlrpl_cli.core.progress import Progress, Silent, Task
 
 WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""
+MISSING = "–"
+"""What stands in a table for a number that there is not."""
 LINES_PER_TASK = 10
 """How many lines a task prints at most where there is no terminal for a bar."""
 
@@ -52,7 +54,7 @@ def print_line(text: object) -> None:
 
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage with two decimals; a dash for None and NaN."""
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.2f}"
+    return MISSING if share is None or math.isnan(share) else f"{100 * share:.2f}"
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -200,9 +202,9 @@ class _Rate(ProgressColumn):
 
 
 def _is_number(cell: object) -> bool:
-    """Whether a cell is a number, however formatted, or empty."""
+    """Whether a cell is a number, however formatted, or stands for one that there is not."""
     try:
-        float("nan" if cell is None else str(cell).rstrip("%"))
+        float("nan" if cell in (None, MISSING) else str(cell).rstrip("%"))
     except ValueError:
         return False
     return True

@@ -42,7 +42,6 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=0, help="Processes that read images; 0 reads in this one."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout instead of tables.")]
 
 

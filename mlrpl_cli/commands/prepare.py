@@ -41,9 +41,7 @@ def prepare(
     validation_fraction: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the training images set aside for validation.")
     ] = PrepareOptions.validation_fraction,
-    classes: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Keep only these classes.", show_default="all")
-    ] = None,
+    classes: options.Classes = None,
     download: Annotated[
         bool, typer.Option("--download", help="Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.")
     ] = False,
@@ -103,7 +101,7 @@ def prepare(
             seed=seed,
             out=out,
             validation_fraction=validation_fraction,
-            classes=None if classes is None else _split(classes),
+            classes=None if classes is None else tuple(options.names(classes)),
             download=download,
             reading=ReadOptions(
                 root=root,
@@ -121,10 +119,6 @@ def prepare(
         console.progress(),
     )
     (_print_json if as_json else _print_tables)(prepared, summarize(prepared))
-
-
-def _split(names: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def _print_tables(prepared: Prepared, summary: PreparedSummary) -> None:
