@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_voc_2007_mask_is_the_published_one(keep: float, draws: list[float]) -> 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_masks_of_growing_proportion_are_nested(seed: int) -> None:
     masks = [known_mask(200, 7, keep, seed) for keep in (*PROPORTIONS, 1.0)]
-    for smaller, larger in zip(masks, masks[1:], strict=False):
+    for smaller, larger in pairwise(masks):
         assert larger[smaller].all()
 
 
