@@ -106,7 +106,7 @@ def leads_outside(name: str) -> bool:
 class _WebRedirects(request.HTTPRedirectHandler):
     """Follows redirects to http and https only: a server must not point the client at a file of this machine."""
 
-    def http_error_302(self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
+    def http_error_302(self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any:
         _check_scheme(urljoin(req.full_url, headers.get("Location", "")), req.full_url)
         return super().http_error_302(req, fp, code, msg, headers)
 

@@ -5,20 +5,22 @@ Axes: N images, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.checkpoint import BEST, Checkpoint, load_checkpoint
+from mlrpl_cli.core.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from mlrpl_cli.core.config import DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared
-from mlrpl_cli.core.data.records import TEST
+from mlrpl_cli.core.data.records import SPLITS, TEST
 from mlrpl_cli.core.errors import RunError, first_few
 from mlrpl_cli.core.features import OrderedFeatures, load_encoder
 from mlrpl_cli.core.labels import PRESENT
-from mlrpl_cli.core.metrics import Metrics, compute_metrics
+from mlrpl_cli.core.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.models.recognizer import Recognition
 from mlrpl_cli.core.progress import Progress, Silent
@@ -75,6 +77,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
 
     Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
     """
+    raise_together(_option_problems(options))
     checkpoint = load_checkpoint(options.run, options.checkpoint)
     prepared = read_prepared(options.data or Path(checkpoint.info.data))
     check_classes(checkpoint, prepared)
@@ -89,6 +92,23 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
     positives = (labels == PRESENT).sum(axis=0)
     return Evaluation(options, info.method, info.epoch, prepared.classes, positives, len(rows), metrics, probabilities)
+
+
+def as_dict(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures as plain values for JSON; shares are in [0, 1], None where a class has no positive."""
+    metrics = evaluation.metrics
+    per_class = zip(evaluation.classes, evaluation.positives.tolist(), metrics.average_precision.tolist(), strict=True)
+    return {
+        **{name: value for name, value in asdict(evaluation.options).items() if name not in ("batch_size", "workers")},
+        "method": evaluation.method,
+        "epoch": evaluation.epoch,
+        "images": evaluation.images,
+        "map": metrics.mean_average_precision,
+        "left_out": evaluation.left_out,
+        "classes": [{"class": name, "positives": count, "ap": value} for name, count, value in per_class],
+        "at_threshold": asdict(metrics.at_threshold),
+        "at_top_k": asdict(metrics.at_top_k),
+    }
 
 
 class StoredHead(nn.Module):
@@ -137,6 +157,21 @@ def check_classes(checkpoint: Checkpoint, prepared: Prepared) -> None:
             f"the run knows {len(trained)} classes and {prepared.folder} has {len(given)}, differing in "
             f"{first_few(differing)}; give the data the run was trained on with --data"
         )
+
+
+def _option_problems(options: EvaluationOptions) -> list[str]:
+    known = {
+        "checkpoint": (BEST, LAST),
+        "split": SPLITS,
+        "ap": AVERAGE_PRECISIONS,
+        "device": DEVICES,
+        "precision": PRECISIONS,
+    }
+    return [
+        f"{name}: expected one of {', '.join(choices)}, got '{getattr(options, name)}'"
+        for name, choices in known.items()
+        if getattr(options, name) not in choices
+    ]
 
 
 def _rows(prepared: Prepared, split: str) -> np.ndarray:

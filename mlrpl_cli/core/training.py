@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.checkpoint import BEST, LAST, Checkpoint, RunInfo
-from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.config import TrainConfig, make_config, raise_together, read_yaml, write_yaml
 from mlrpl_cli.core.data.loading import ImageViews, in_order
 from mlrpl_cli.core.data.manifest import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
@@ -45,6 +46,7 @@ from mlrpl_cli.core.runtime import make_accelerator, make_generator
 
 PREPARED = Path("prepared")
 CALIBRATION_IMAGES = 64
+FREE_ON_RESUME = ("device", "workers")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,27 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     except KeyboardInterrupt:
         interrupted = True
     return training.summary(interrupted)
+
+
+def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
+    """The stored configuration of `run` (None: the newest), with those changes that do not change the result.
+
+    Raises ConfigError when `file` or `given` ask for another value of anything else.
+    """
+    stored = checkpoints.load_config(run or checkpoints.newest_run())
+    wanted = {**(read_yaml(file) if file else {}), **given}
+    asked = make_config(flags=wanted)
+    if asked.data is not None:
+        asked = replace(asked, data=str(Path(asked.data).resolve()))
+    changed = [key for key in wanted if key != "run" and getattr(asked, key) != getattr(stored, key)]
+    raise_together(
+        [
+            f"--resume keeps {key} {getattr(stored, key)}, got {getattr(asked, key)}; start a new run for that"
+            for key in changed
+            if key not in FREE_ON_RESUME
+        ]
+    )
+    return replace(stored, **{key: getattr(asked, key) for key in changed})
 
 
 def check(config: TrainConfig) -> None:

@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 COLOR_MAP = "jet"
@@ -108,7 +109,7 @@ def _curve(axis: Axes, epochs: Sequence[int], values: Sequence[float], label: st
     axis.plot(epochs, values, color=color, marker="." if len(epochs) < 40 else None)
     axis.set_xlabel("epoch", fontsize=9)
     axis.set_ylabel(label, fontsize=9)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _bare(axis)
 
 

@@ -1,0 +1,108 @@
+"""`mlrpl predict`: probabilities of classes for images, folders, patterns or names from standard input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from mlrpl_cli.commands import console, options
+from mlrpl_cli.core.checkpoint import newest_run
+from mlrpl_cli.core.data.images import find_images
+from mlrpl_cli.core.errors import ConfigError
+from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
+
+Scores = list[tuple[str, float]]
+
+
+def predict(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE|FOLDER|GLOB|-…", help="What to predict; - reads names from stdin.")
+    ],
+    run: options.Run = None,
+    checkpoint: options.Checkpoint = "best",
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Show the k most probable classes.", show_default="3")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Show classes more probable than this.")
+    ] = None,
+    classes: options.Classes = None,
+    output: Annotated[str, typer.Option("--format", metavar="NAME", help="table, json, jsonl or csv.")] = "table",
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    device: options.Device = None,
+) -> None:
+    """Predict which classes images show, with a trained run (default: the newest below ./runs).
+
+    With both --top-k and --threshold a class must pass both. An image that cannot be read is named on stderr, the
+    others are predicted, and the exit code is 1.
+    """
+    if output not in WRITERS:
+        raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
+    paths = find_images(images)
+    predictor = Predictor.from_run(run or newest_run(), checkpoint, device or "auto")
+    chosen = [predictor.class_index(name) for name in options.names(classes)] or range(len(predictor.classes))
+    top_k = 3 if top_k is None and threshold is None and classes is None else top_k
+    failures = 0
+
+    def rows() -> Iterator[tuple[str, Scores]]:
+        nonlocal failures
+        for result in predictor.predict_files(paths, batch_size or 32, 2 if workers is None else workers):
+            if isinstance(result, Unreadable):
+                failures += 1
+                console.print_error(f"mlrpl: error: {result.reason}")
+            else:
+                yield str(result.path), _select(result, predictor.classes, chosen, top_k, threshold)
+
+    WRITERS[output](rows())
+    if failures:
+        raise typer.Exit(1)
+
+
+def _select(
+    result: Prediction, classes: tuple[str, ...], chosen: Any, top_k: int | None, threshold: float | None
+) -> Scores:
+    """(class, probability), most probable first."""
+    scores = sorted(((classes[c], float(result.probabilities[c])) for c in chosen), key=lambda pair: -pair[1])
+    passing = [pair for pair in scores if threshold is None or pair[1] > threshold]
+    return passing[:top_k]
+
+
+def _write_table(rows: Iterator[tuple[str, Scores]]) -> None:
+    lines = [(path, ", ".join(f"{name} {score:.3f}" for name, score in scores) or "–") for path, scores in rows]
+    if lines:
+        console.print_table("Predictions", ("image", "classes and their probabilities"), lines)
+
+
+def _write_json(rows: Iterator[tuple[str, Scores]]) -> None:
+    console.print_json([_record(path, scores) for path, scores in rows])
+
+
+def _write_jsonl(rows: Iterator[tuple[str, Scores]]) -> None:
+    for path, scores in rows:
+        sys.stdout.write(json.dumps(_record(path, scores)) + "\n")
+        sys.stdout.flush()
+
+
+def _write_csv(rows: Iterator[tuple[str, Scores]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["image", "class", "probability"])
+    for path, scores in rows:
+        writer.writerows((path, name, f"{score:.6f}") for name, score in scores)
+
+
+def _record(path: str, scores: Scores) -> dict[str, Any]:
+    return {"image": path, "classes": [{"class": name, "probability": score} for name, score in scores]}
+
+
+WRITERS: dict[str, Callable[[Iterator[tuple[str, Scores]]], None]] = {
+    "table": _write_table,
+    "json": _write_json,
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+}

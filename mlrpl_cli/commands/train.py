@@ -1,0 +1,102 @@
+"""`mlrpl train`: options to a configuration, one call, a summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlrpl_cli.commands import console, options
+from mlrpl_cli.core.config import make_config, parse_assignments
+from mlrpl_cli.core.training import TrainingSummary, resume_config
+from mlrpl_cli.core.training import train as train_method
+
+INTERRUPTED = 130
+
+
+def train(
+    data: options.Data = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME", help="zero-shot, baseline, sd, cspo or sarl.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", metavar="NAME", help="tiny, RN50, RN101, ViT-B/16, …, a checkpoint file, random:RN101."
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="N", help="Side of the square input in pixels.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate of the attention.")] = None,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    workers: options.Workers = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Seed of initialisation, order and views.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="Run folder to write.", show_default="a new one below ./runs"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue --run (default: the newest) from its last epoch.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="YAML file of options; flags override it.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any option by its name in the configuration; repeatable."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Train a method on a prepared folder (default: the newest one below ./prepared).
+
+    Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
+    and --resume goes on from there to the same weights as an uninterrupted run.
+    """
+    flags = {
+        "data": data,
+        "method": method,
+        "backbone": backbone,
+        "image_size": image_size,
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "device": device,
+        "precision": precision,
+        "workers": workers,
+        "seed": seed,
+        "run": run,
+    }
+    given = {**parse_assignments(assignments or []), **{k: v for k, v in flags.items() if v is not None}}
+    chosen = resume_config(run, config, given) if resume else make_config(config, given)
+    summary = train_method(chosen, console.progress(), resume)
+    if as_json:
+        console.print_json(summary)
+    else:
+        _print_summary(summary)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _print_summary(summary: TrainingSummary) -> None:
+    rows = [
+        ("method", summary.method),
+        ("learned parameters", f"{summary.learned_parameters:,}"),
+        ("epochs done", str(summary.epochs_done)),
+        (f"{summary.selection} mAP, last epoch", console.percent(summary.last_map)),
+        (f"{summary.selection} mAP, best epoch ({summary.best_epoch})", console.percent(summary.best_map)),
+    ]
+    title = f"{'Interrupted' if summary.interrupted else 'Trained'}: {summary.run}"
+    console.print_table(title, ("", ""), rows)
+    following = (
+        f"mlrpl train --resume --run {summary.run}" if summary.interrupted else f"mlrpl eval --run {summary.run}"
+    )
+    console.print_note(f"next: {following}")

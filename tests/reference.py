@@ -1,0 +1,132 @@
+"""Slow, obvious numpy versions of the formulas, written from the equations and from nothing of the package."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def semantic_attention(
+    grid: np.ndarray, semantics: np.ndarray, u: np.ndarray, v: np.ndarray, score: np.ndarray
+) -> np.ndarray:
+    """a_bc = softmax_p( Σ_k score_k tanh((U f_bp)_k (V x_c)_k) ), one position at a time → (B, C, P)."""
+    batch, positions, _ = grid.shape
+    attention = np.zeros((batch, len(semantics), positions))
+    for b in range(batch):
+        for c in range(len(semantics)):
+            scores = [score @ np.tanh((u @ grid[b, p]) * (v @ semantics[c])) for p in range(positions)]
+            exponents = np.exp(np.array(scores) - max(scores))
+            attention[b, c] = exponents / exponents.sum()
+    return attention
+
+
+def published_attention(
+    grid: np.ndarray, semantics: np.ndarray, u: np.ndarray, v: np.ndarray, p: np.ndarray, w: np.ndarray, biases: tuple
+) -> np.ndarray:
+    """The published form h = P tanh((U f) ⊙ (V x)) + b, ã = w h + b', with its output matrix and both biases."""
+    inner, outer = biases
+    attention = np.zeros((len(grid), len(semantics), grid.shape[1]))
+    for b, image in enumerate(grid):
+        for c, vector in enumerate(semantics):
+            scores = np.array([w @ (p @ np.tanh((u @ f) * (v @ vector)) + inner) + outer for f in image])
+            exponents = np.exp(scores - scores.max())
+            attention[b, c] = exponents / exponents.sum()
+    return attention
+
+
+def partial_bce(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over known cells of -log p or -log(1-p)."""
+    total, known = 0.0, 0
+    for logit, label in zip(logits.flat, labels.flat, strict=True):
+        if label == 0:
+            continue
+        known += 1
+        p = sigmoid(logit)
+        total -= math.log(p) if label == 1 else math.log(1 - p)
+    return total / max(known, 1)
+
+
+def partial_asl(
+    logits: np.ndarray, labels: np.ndarray, gamma_negative: float, gamma_positive: float, margin: float
+) -> float:
+    """Mean over known cells of the asymmetric loss, cell by cell."""
+    total, known = 0.0, 0
+    for logit, label in zip(logits.flat, labels.flat, strict=True):
+        if label == 0:
+            continue
+        known += 1
+        p = sigmoid(logit)
+        if label == 1:
+            total -= (1 - p) ** gamma_positive * math.log(p)
+        else:
+            shifted = max(p - margin, 0)
+            total -= shifted**gamma_negative * math.log(1 - shifted)
+    return total / max(known, 1)
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Mean over the positives of the precision at their rank, for scores without ties."""
+    order = np.argsort(-scores)
+    hits, precisions = 0, []
+    for rank, index in enumerate(order, start=1):
+        if positive[index]:
+            hits += 1
+            precisions.append(hits / rank)
+    return sum(precisions) / len(precisions)
+
+
+def precision_recall_points(scores: np.ndarray, positive: np.ndarray) -> list[tuple[float, float]]:
+    """(recall, precision) after each rank, for scores without ties."""
+    order, hits, points = np.argsort(-scores), 0, []
+    for rank, index in enumerate(order, start=1):
+        hits += bool(positive[index])
+        points.append((hits / positive.sum(), hits / rank))
+    return points
+
+
+def interpolated_average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Mean over the positives of the best precision at their recall or any higher."""
+    points = precision_recall_points(scores, positive)
+    levels = [k / positive.sum() for k in range(1, int(positive.sum()) + 1)]
+    return float(np.mean([max(p for r, p in points if r >= level - 1e-12) for level in levels]))
+
+
+def eleven_point_average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """VOC 2007: mean of the best precision at recall ≥ 0, 0.1, … 1."""
+    points = precision_recall_points(scores, positive)
+    return float(np.mean([max((p for r, p in points if r >= k / 10 - 1e-12), default=0.0) for k in range(11)]))
+
+
+def attention_pool(feature_map: np.ndarray, weights: dict[str, np.ndarray], heads: int) -> np.ndarray:
+    """CLIP's attention pool of one image (D, H, W) → (E,), head by head, from OpenAI's description."""
+    channels = feature_map.shape[0]
+    grid = feature_map.reshape(channels, -1).T
+    tokens = np.concatenate([grid.mean(0, keepdims=True), grid]) + weights["positional_embedding"]
+    query = tokens[0] @ weights["q_proj.weight"].T + weights["q_proj.bias"]
+    key = tokens @ weights["k_proj.weight"].T + weights["k_proj.bias"]
+    value = tokens @ weights["v_proj.weight"].T + weights["v_proj.bias"]
+    size, pooled = channels // heads, []
+    for head in range(heads):
+        part = slice(head * size, (head + 1) * size)
+        scores = key[:, part] @ query[part] / math.sqrt(size)
+        share = np.exp(scores - scores.max())
+        pooled.append((share / share.sum()) @ value[:, part])
+    return np.concatenate(pooled) @ weights["c_proj.weight"].T + weights["c_proj.bias"]
+
+
+def cubic_convolution(row: np.ndarray, x: float, a: float = -0.75) -> float:
+    """Keys' cubic convolution of `row` at position x, the edges repeated."""
+
+    def kernel(t: float) -> float:
+        t = abs(t)
+        if t <= 1:
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1
+        return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+    first = math.floor(x) - 1
+    return sum(row[min(max(i, 0), len(row) - 1)] * kernel(x - i) for i in range(first, first + 4))
