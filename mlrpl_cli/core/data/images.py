@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,9 +19,11 @@ from PIL import Image, UnidentifiedImageError
 from mlrpl_cli.core.download import leads_outside
 from mlrpl_cli.core.errors import DataError, Problems
 
-SUFFIXES = frozenset(".jpg .jpeg .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .jp2".split())
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"]
+)
 """What counts as an image in a folder; a file that is named itself may have any suffix."""
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 """Pillow's decoders that may run: EPS, which starts Ghostscript, and the exotic ones may not."""
 PIXEL_LIMIT = 300_000_000
 DRAFT_MARGIN = 2
@@ -38,6 +41,10 @@ _UPRIGHT = {
 }
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _PILLOW_LIMIT = threading.RLock()
+
+# Pillow remarks on damaged metadata of files whose pixels are whole. Not catch_warnings: images are decoded in
+# threads, and it is not safe there.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 Random = np.random.Generator | np.random.RandomState
 
@@ -135,7 +142,7 @@ def _decode(stream: IO[bytes], target: int | None, pixel_limit: int) -> Image.Im
     huge = image.width * image.height > (Image.MAX_IMAGE_PIXELS or pixel_limit)
     with _no_pillow_limit() if huge else nullcontext():
         image.load()
-    turn = _UPRIGHT.get(_orientation(image))
+    turn = _upright_turn(image)
     rgb = _to_rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
 
@@ -172,13 +179,14 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
     fitting = [top for top in tops if low >= 0 and high <= top]
     low, high = (0.0, fitting[0]) if fitting else (low, high)
-    return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
+    # A constant image outside the ranges has nothing to stretch.
+    return np.rint((values - low) * (255 / (high - low or 1.0))).astype(np.uint8)
 
 
-def _orientation(image: Image.Image) -> int | None:
-    """The EXIF orientation; None also for EXIF data that is damaged, since the pixels may be whole."""
+def _upright_turn(image: Image.Image) -> Image.Transpose | None:
+    """What undoes the EXIF orientation; None also for EXIF data that is damaged, since the pixels may be whole."""
     try:
-        return image.getexif().get(_ORIENTATION_TAG)
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
         return None
 
