@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
+import typer
 
 from mlrpl_cli import __version__, app
 from mlrpl_cli.core.errors import DataError
@@ -135,8 +136,6 @@ def test_a_bug_shows_its_traceback_when_asked(mlrpl: Callable, fail: Callable, m
 
 
 def test_the_code_a_command_chooses_is_kept(mlrpl: Callable, fail: Callable) -> None:
-    import typer
-
     fail(typer.Exit(5))
     assert mlrpl("train").code == 5
 
@@ -153,7 +152,7 @@ def test_other_ranks_do_not_repeat_an_error(mlrpl: Callable, fail: Callable, mon
     [
         (["prepair"], "No such command 'prepair'. Did you mean 'prepare'?"),
         (["prepare", "--kep", "1"], "No such option: --kep"),
-        (["prepare", "--keep", "many"], "'many' is not a valid float"),
+        (["prepare", "--keep", "many"], "Invalid value for '--keep'"),
     ],
 )
 def test_wrong_usage_exits_2(arguments: list[str], sentence: str, mlrpl: Callable) -> None:
@@ -162,13 +161,20 @@ def test_wrong_usage_exits_2(arguments: list[str], sentence: str, mlrpl: Callabl
     assert sentence in outcome.err
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+@pytest.mark.parametrize("printing", ["print_json([0] * 10)", "print_json([0] * 100_000)", "print_line('word ' * 99)"])
+def test_a_closed_pipe_is_no_error(printing: str) -> None:
+    """As in `mlrpl predict … | head -1`: whoever read has gone, and that needs no words."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "mlrpl_cli", "--version"]
+    code = (
+        "import sys; from mlrpl_cli import app; from mlrpl_cli.commands import console;"
+        f"sys.modules['made_up'] = console; console.train = lambda: console.{printing};"
+        "app.COMMANDS['train'] = ('made_up', ''); app.main(['train'])"
+    )
+    command = [sys.executable, "-c", code]
     process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(writing)
-    assert process.stderr == ""
+    assert (process.returncode, process.stderr) == (1, "")
 
 
 def test_completion_offers_the_commands() -> None:
