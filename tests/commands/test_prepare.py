@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlrpl_cli.core.data.manifest import read_prepared
+from mlrpl_cli.core.data.scenes import SCENE_CLASSES
+
+SMALL = ("--train-images", 20, "--test-images", 5)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_a_data_set_scenes_are_prepared(mlrpl: Callable) -> None:
+    outcome = mlrpl("prepare", *SMALL)
+    prepared = read_prepared(Path("prepared/scenes-keep30-seed0"))
+    mask = np.random.RandomState(0).random_sample((20, len(SCENE_CLASSES))) < 0.3
+    assert outcome.code == 0
+    assert prepared.classes == SCENE_CLASSES
+    assert ((prepared.observed_labels[:20] != 0) == mask).all()
+
+
+def test_tables_tell_what_was_prepared_and_what_comes_next(mlrpl: Callable) -> None:
+    outcome = mlrpl("prepare", *SMALL, "--keep", 1, "--out", "my data")
+    prepared = read_prepared(Path("my data"))
+    train = prepared.observed_labels[prepared.rows("train")]
+    present, absent = (train == 1).sum(), (train == -1).sum()
+    cells = [line.replace("│", " ").split() for line in outcome.out.splitlines()]
+    assert ["train", "18", str(present), str(absent), "0", "100.0%"] in cells
+    assert outcome.out.splitlines()[-3:] == [
+        f"mask SHA-256: {prepared.mask_sha256}",
+        "prepared folder: my data",
+        "next: mlrpl train --data 'my data'",
+    ]
+
+
+def test_json_holds_the_same_and_nothing_else(mlrpl: Callable) -> None:
+    outcome = mlrpl("prepare", *SMALL, "--json")
+    shown = json.loads(outcome.out)
+    prepared = read_prepared(Path("prepared/scenes-keep30-seed0"))
+    assert shown["folder"] == "prepared/scenes-keep30-seed0"
+    assert shown["mask_sha256"] == prepared.mask_sha256
+    assert shown["classes"] == list(SCENE_CLASSES)
+    assert {name: part["images"] for name, part in shown["splits"].items()} == {"train": 18, "validation": 2, "test": 5}
+    assert shown["splits"]["test"]["unknown"] == 0
+    assert len(shown["rarest"]) == 5
+    assert shown["options"] == prepared.options
+
+
+def test_progress_goes_to_stderr_in_a_few_lines(mlrpl: Callable) -> None:
+    lines = mlrpl("prepare", *SMALL).err.splitlines()
+    assert 1 <= len(lines) <= 10
+    assert lines[-1] == "Rendering scenes: 25/25 images"
+
+
+def test_the_seed_of_the_mask_leaves_the_images_alone(mlrpl: Callable) -> None:
+    for seed, out in ((0, "a"), (1, "b")):
+        mlrpl("prepare", *SMALL, "--seed", seed, "--out", out)
+    mlrpl("prepare", *SMALL, "--scenes-seed", 1, "--out", "c")
+    first = [Path(name, "images/train/00000.png").read_bytes() for name in "abc"]
+    assert first[0] == first[1] != first[2]
+    assert read_prepared(Path("a")).mask_sha256 != read_prepared(Path("b")).mask_sha256
+
+
+def test_options_reach_the_reader(mlrpl: Callable) -> None:
+    mlrpl("prepare", *SMALL, "--classes", "fish, car", "--validation-fraction", 0.5, "--keep", 0.5, "--out", "x")
+    prepared = read_prepared(Path("x"))
+    assert set(prepared.classes) == {"car", "fish"}
+    assert prepared.splits.count("validation") == 10
+    assert prepared.options["keep"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--keep", 0], "the keep proportion must be above 0 and at most 1, not 0; for 30% type --keep 0.3"),
+        (["--dataset", "cocoa"], "no data set is called 'cocoa'; did you mean 'coco'?"),
+        ([*SMALL, "--classes", "hous"], "no class is called 'hous'; did you mean 'house'?"),
+        ([*SMALL, "--classes", " ,"], "--classes names no class; give some, separated by commas"),
+        (["--download"], "'scenes' cannot be downloaded; known: voc, coco"),
+    ],
+)
+def test_what_cannot_be_is_one_line(arguments: list[object], sentence: str, mlrpl: Callable) -> None:
+    outcome = mlrpl("prepare", *arguments)
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert outcome.err.splitlines()[-1] == f"mlrpl: error: {sentence}"
+    assert not any(path.is_file() for path in Path().rglob("*"))
+
+
+def test_an_output_that_cannot_be_written_is_one_line(mlrpl: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    outcome = mlrpl("prepare", *SMALL, "--out", file / "data")
+    reason = "File exists; choose another place or free this one"
+    assert (outcome.code, outcome.err) == (1, f"mlrpl: error: cannot write {file}: {reason}\n")
