@@ -66,8 +66,8 @@ class TrainConfig:
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
     glove: str | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
-    attention_width: int = 1024
-    """K, width of the bilinear attention."""
+    attention_width: int | None = None
+    """K, width of the bilinear attention; None is 256 for tiny and else 1024."""
     views: int = 2
     """Encoded views kept of each training image, the first one plain, the others cropped and flipped; 0 keeps none
     and encodes a new random view of each image every epoch."""

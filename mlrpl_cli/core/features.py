@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, in_order, normalize, shuffled
+from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, batches_of, in_order, normalize, shuffled
 from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.models.encoders import ImageEncoder, build_image_encoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
@@ -24,6 +24,7 @@ from mlrpl_cli.core.runtime import make_generator
 
 KEPT_DTYPE = torch.float16
 TINY_SIZE, USUAL_SIZE = 256, 448
+TINY_WIDTH, USUAL_WIDTH = 256, 1024
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class FrozenEncoder:
 def default_image_size(backbone: str) -> int:
     """256 for tiny, whose scenes are that large, and else 448, the size the literature uses."""
     return TINY_SIZE if backbone == TINY else USUAL_SIZE
+
+
+def default_attention_width(backbone: str) -> int:
+    """K = 256 for tiny, whose features need no more, and else 1024, the width of the literature."""
+    return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
 
 
 def make_encoder(module: ImageEncoder, image_size: int, device: torch.device) -> FrozenEncoder:
@@ -104,7 +110,7 @@ class OrderedFeatures:
             yield from ((_on(self.encoder.device, features), positions) for features, positions in self._kept)
             return
         kept = []
-        for pixels, positions in self.loader:
+        for pixels, positions in batches_of(self.loader):
             with self.accelerator.autocast():
                 features = self.encoder(pixels).map(_compact)
             if self.keep:
@@ -135,7 +141,7 @@ def keep_views(
         for view in range(views):
             dataset = ImageViews(paths, encoder.image_size, config.seed, view)
             loader = in_order(dataset, whole_batch(config.batch_size, accelerator), config.workers)
-            for pixels, positions in accelerator.prepare(loader):
+            for pixels, positions in batches_of(accelerator.prepare(loader)):
                 with accelerator.autocast():
                     features = encoder(pixels).map(_compact)
                 rows = accelerator.gather(positions).cpu() + view * images
@@ -199,7 +205,7 @@ class TrainingFeatures:
 
     def _encoded_epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         self.views.view = epoch
-        for pixels, positions in self.loader:
+        for pixels, positions in batches_of(self.loader):
             with self.accelerator.autocast():
                 features = self.encoder(pixels)
             yield features, positions

@@ -31,6 +31,7 @@ from mlrpl_cli.core.features import (
     FrozenEncoder,
     OrderedFeatures,
     TrainingFeatures,
+    default_attention_width,
     default_image_size,
     make_encoder,
 )
@@ -126,7 +127,13 @@ def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """Fill in what depends on the data: the folder itself, the backbone and the image size."""
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
     size = config.image_size or default_image_size(backbone)
-    return replace(config, data=str(prepared.folder.resolve()), backbone=backbone, image_size=size)
+    return replace(
+        config,
+        data=str(prepared.folder.resolve()),
+        backbone=backbone,
+        image_size=size,
+        attention_width=config.attention_width or default_attention_width(backbone),
+    )
 
 
 class Training:

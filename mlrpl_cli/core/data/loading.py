@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlrpl_cli.core.data.images import load_pixels, open_image, random_view
+from mlrpl_cli.core.errors import DataError
 from mlrpl_cli.core.runtime import derive_seed, make_generator
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -83,6 +85,16 @@ def shuffled(dataset: Dataset, order: EpochOrder, batch_size: int, workers: int)
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def batches_of(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches; what a worker process found wrong with an image is raised as its own one line."""
+    try:
+        yield from loader
+    except DataError as error:
+        # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
+        last = str(error).rstrip().splitlines()[-1]
+        raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from None
 
 
 def normalize(pixels: Tensor) -> Tensor:

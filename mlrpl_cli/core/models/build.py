@@ -69,7 +69,8 @@ def build_trainable(
     check_class_names(classes)
     method = METHODS[config.method]
     semantics = _semantics(config, method, classes, text_encoder, tokenize)
-    recognizer = build_recognizer(config.method, len(classes), image.channels, config.attention_width, semantics)
+    width = config.attention_width or 0
+    recognizer = build_recognizer(config.method, len(classes), image.channels, width, semantics)
     if isinstance(recognizer.image_side, DecoupledSide):
         recognizer.image_side.decoupling.initialize(generator)
     return TrainableRecognizer(recognizer, _text_side(config, method, classes, text_encoder, tokenize, generator))

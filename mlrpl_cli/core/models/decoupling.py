@@ -74,7 +74,7 @@ class _BilinearScores(torch.autograd.Function):
         d_image, d_semantics, d_score = torch.zeros_like(image), torch.empty_like(semantics), torch.zeros_like(score)
         for c, row in enumerate(semantics):
             tanh = torch.tanh(image * row)  # (B, P, K)
-            d_score += torch.einsum("bp,bpk->k", gradient[..., c], tanh)
+            d_score += gradient[..., c].flatten() @ tanh.flatten(0, 1)
             d_product = tanh.square_().neg_().add_(1).mul_(score).mul_(gradient[..., c, None])
             d_semantics[c] = torch.einsum("bpk,bpk->k", d_product, image)
             d_image.addcmul_(d_product, row)

@@ -1,0 +1,54 @@
+"""A CLIP and a data set small enough to train in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import save_file
+
+from mlrpl_cli.core.data.manifest import Prepared, write_manifest
+from mlrpl_cli.core.data.masks import known_mask, mask_sha256, observe
+from mlrpl_cli.core.models.encoders import Architecture, ImageArchitecture, TextArchitecture, random_state
+
+SIZE = 64
+CLASSES = ("red thing", "green thing", "blue thing")
+ARCHITECTURE = Architecture(ImageArchitecture((1, 1, 1, 1), 2, 8, SIZE), TextArchitecture(64, 1, 8))
+
+
+def write_backbone(path: Path, seed: int = 0) -> Path:
+    """An untrained CLIP of 64 channels and 2×2 positions as safetensors."""
+    save_file(random_state(ARCHITECTURE, seed), path)
+    return path
+
+
+def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int = 0) -> Path:
+    """Noisy images tinted by their classes: two thirds train, the rest half validation and half test."""
+    random = np.random.RandomState(seed)
+    labels = np.where(random.random_sample((images, 3)) < 0.5, 1, -1).astype(np.int8)
+    (folder / "images").mkdir(parents=True)
+    names = tuple(f"images/{row:03d}.png" for row in range(images))
+    for name, row in zip(names, labels, strict=True):
+        tint = np.where(row == 1, 200, 60)
+        pixels = np.clip(tint + random.normal(0, 25, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    splits = tuple("train" if n < images * 2 // 3 else "validation" if n % 2 else "test" for n in range(images))
+    learning = np.array([split != "test" for split in splits])
+    mask = known_mask(int(learning.sum()), 3, keep, seed)
+    observed = labels.copy()
+    observed[learning] = observe(labels[learning], mask)
+    prepared = Prepared(
+        folder=folder,
+        dataset="scenes",
+        classes=CLASSES,
+        image_root=folder,
+        images=names,
+        splits=splits,
+        full_labels=labels,
+        observed_labels=observed,
+        options={"keep": keep},
+        mask_sha256=mask_sha256(mask),
+    )
+    write_manifest(folder, prepared)
+    return folder
