@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.errors import ConfigError
+from mlrpl_cli.core.models.build import METHODS, build_trainable
+from mlrpl_cli.core.models.encoders import build_text_encoder, random_state
+from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.models.semantics import glove_features
+from tests import reference, small
+from tests.core.models.test_prompts import by_letter
+
+CLASSES = ("dog", "traffic light")
+
+
+def random_features(images: int = 4) -> ImageFeatures:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((images, 4, 64), (images, 4, 8), (images, 8), (images, 4))
+    return ImageFeatures(*(torch.randn(shape, generator=generator) for shape in shapes))
+
+
+def build(method: str):
+    text_encoder = build_text_encoder(random_state(small.ARCHITECTURE, seed=0))
+    config = TrainConfig(method=method, attention_width=5, context_tokens=2)
+    generator = torch.Generator().manual_seed(1)
+    return build_trainable(config, CLASSES, small.ARCHITECTURE.image, text_encoder, by_letter, generator)
+
+
+@torch.no_grad()
+def test_sarl_scores_are_the_cosine_of_the_attended_joint_feature():
+    """α cos(Σ_p a_cp g_p, t_c) + β_c, written out in numpy."""
+    trainable, features = build("sarl"), random_features()
+    side = trainable.recognizer.image_side
+    weights = (side.decoupling.image_projection, side.decoupling.semantic_projection)
+    attention = reference.semantic_attention(
+        features.grid.numpy(),
+        side.semantics.numpy(),
+        *(linear.weight.numpy() for linear in weights),
+        side.decoupling.score.numpy(),
+    )
+    text, output = trainable.text_side().numpy(), trainable(features)
+    for b in range(4):
+        for c in range(2):
+            pooled = sum(attention[b, c, p] * features.joint[b, p].numpy() for p in range(4))
+            cosine = pooled @ text[c] / np.linalg.norm(pooled) / np.linalg.norm(text[c])
+            assert float(output.logits[b, c]) == pytest.approx(20 * cosine, abs=1e-4)
+            np.testing.assert_allclose(output.class_features[b, c], pooled, atol=1e-5)
+    np.testing.assert_allclose(output.attention, attention, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_baseline_scores_clips_own_vector():
+    trainable, features = build("baseline"), random_features()
+    output = trainable(features)
+    expected = 20 * torch.nn.functional.cosine_similarity(
+        features.pooled[:, None], trainable.text_side()[None], dim=-1
+    )
+    torch.testing.assert_close(output.logits, expected)
+    torch.testing.assert_close(output.attention[:, 1], features.attention)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", METHODS)
+def test_calibration_starts_each_class_at_its_prior(method):
+    trainable, features = build(method), random_features(8)
+    prior = torch.tensor([0.1, 0.6])
+    trainable.recognizer.calibrate(features, trainable.text_side(), prior)
+    torch.testing.assert_close(trainable(features).logits.mean(0), torch.logit(prior))
+
+
+@pytest.mark.parametrize(
+    ("method", "learned"),
+    [
+        ("zero-shot", 0),
+        ("baseline", 2 * 64),
+        ("cspo", 2 * 2 * 64),
+        ("sd", 2 * 64 + 5 * (64 + 8 + 1)),
+        ("sarl", 2 * 2 * 64 + 5 * (64 + 8 + 1)),
+    ],
+)
+def test_each_method_learns_its_parts_and_the_calibration(method, learned):
+    """M·W per context, K(D + S + 1) for the attention, 1 + C for α and β."""
+    assert sum(parameter.numel() for parameter in build(method).learned().values()) == learned + 1 + 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_batch_gives_empty_logits_and_gradients_that_are_zero(method):
+    trainable = build(method)
+    logits = trainable(random_features(0)).logits
+    logits.sum().backward()
+    assert logits.shape == (0, 2)
+    assert all((p.grad is None) or (p.grad == 0).all() for p in trainable.learned().values())
+
+
+def test_glove_vectors_are_averaged_over_words_and_unit_length(tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("dog 3 4\ntraffic 1 0\nlight 0 1\nunused 9 9\n")
+    expected = [[0.6, 0.8], [0.5**0.5, 0.5**0.5]]
+    np.testing.assert_allclose(glove_features(CLASSES, file), expected, rtol=1e-6)
+
+
+def test_words_that_glove_lacks_are_named(tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("dog 3 4\ntraffic 1 0\n")
+    with pytest.raises(ConfigError, match=r"lacks words of these classes: traffic light"):
+        glove_features(CLASSES, file)
