@@ -75,12 +75,12 @@ def test_transparent_colour_of_a_palette_becomes_white() -> None:
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
-    """65535 / 257 = 255."""
-    deep = np.array([[0, 257, 1000, 32768, 65535]], dtype=np.uint16)
+    """65535 / 257 = 255; a dim image stays dim."""
+    bright, dim = np.array([[0, 257, 1000, 32768, 65535]]), np.array([[514, 2570, 5140]])
     for format in ("PNG", "TIFF", "PPM"):
-        np.testing.assert_array_equal(
-            _read(Image.fromarray(deep), format), _three(np.rint(deep / 257).astype(np.uint8))
-        )
+        for deep in (bright, dim):
+            seen = _read(Image.fromarray(deep.astype(np.uint16)), format)
+            np.testing.assert_array_equal(seen, _three(np.rint(deep / 257).astype(np.uint8)))
 
 
 @pytest.mark.parametrize(

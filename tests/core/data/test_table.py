@@ -73,13 +73,13 @@ def test_minus_one_without_a_coding_is_refused_with_both_codings(tmp_path: Path)
     ("name", "delimiter"), [("t.csv", ","), ("t.csv", ";"), ("t.csv", "\t"), ("t.txt", ";"), ("t.tsv", "\t")]
 )
 def test_delimiter_and_byte_order_mark(tmp_path: Path, name: str, delimiter: str) -> None:
-    rows = [("image", '"dog, wet; big"', "cat"), ("a.jpg", "1", "0")]
+    rows = [("cat", '"dog, wet; big"', "image"), ("0", "1", "a.jpg")]
     text = "\ufeff" + "".join(delimiter.join(row) + "\r\n" for row in rows)
     if name.endswith("tsv"):
         text = text.replace('"', "")
     records = _read(_write(tmp_path, text, name))
-    assert records.classes == ("dog, wet; big", "cat")
-    assert records.labels.tolist() == [[1, -1]]
+    assert records.classes == ("cat", "dog, wet; big")
+    assert records.labels.tolist() == [[-1, 1]]
 
 
 @pytest.mark.parametrize(
