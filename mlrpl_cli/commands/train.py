@@ -9,7 +9,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import make_config, parse_assignments
-from mlrpl_cli.core.training import TrainingSummary, resume_config
+from mlrpl_cli.core.training import TrainingSummary, config_problems, resume_config
 from mlrpl_cli.core.training import train as train_method
 
 INTERRUPTED = 130
@@ -76,7 +76,7 @@ def train(
         "run": run,
     }
     given = {**parse_assignments(assignments or []), **{k: v for k, v in flags.items() if v is not None}}
-    chosen = resume_config(run, config, given) if resume else make_config(config, given)
+    chosen = resume_config(run, config, given) if resume else make_config(config, given, config_problems)
     summary = train_method(chosen, console.progress(), resume)
     if as_json:
         console.print_json(summary)

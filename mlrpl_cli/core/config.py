@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -119,15 +119,19 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-def make_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> TrainConfig:
+def make_config(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    problems: Callable[[TrainConfig], list[str]] = lambda config: config.problems(),
+) -> TrainConfig:
     """Defaults, overridden by a YAML `file`, overridden by the `flags` that are not None.
 
-    Raises ConfigError with every problem found: unknown keys, wrong types, values out of range.
+    Raises ConfigError with every problem found: unknown keys, wrong types, and what `problems` says of the values.
     """
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     values, errors = _typed({**(read_yaml(file) if file else {}), **given})
     config = replace(TrainConfig(), **values)
-    raise_together([*errors, *config.problems()])
+    raise_together([*errors, *problems(config)])
     return config
 
 

@@ -73,10 +73,11 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     Raises ConfigError, DataError, WeightsError or RunError, the first with every option that cannot be.
     """
     progress = progress or Silent()
-    check(config)
+    raise_together(config_problems(config))
     accelerator = make_accelerator(config.device, config.precision)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
     config = settle(config, prepared)
+    progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     folder = _run_folder(config, prepared, accelerator, resume)
     training = Training(replace(config, run=str(folder)), prepared, folder, accelerator, progress)
     training.start(resume)
@@ -95,7 +96,7 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     """
     stored = checkpoints.load_config(run or checkpoints.newest_run())
     wanted = {**(read_yaml(file) if file else {}), **given}
-    asked = make_config(flags=wanted)
+    asked = make_config(flags=wanted, problems=config_problems)
     if asked.data is not None:
         asked = replace(asked, data=str(Path(asked.data).resolve()))
     changed = [key for key in wanted if key != "run" and getattr(asked, key) != getattr(stored, key)]
@@ -109,8 +110,8 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     return replace(stored, **{key: getattr(asked, key) for key in changed})
 
 
-def check(config: TrainConfig) -> None:
-    """Raise one ConfigError with everything that is wrong in `config`, before anything is loaded."""
+def config_problems(config: TrainConfig) -> list[str]:
+    """Everything that is wrong in `config`, the names of methods, losses and backbones included; loads nothing."""
     problems = config.problems()
     for option, known in (("method", METHODS), ("loss", LOSSES)):
         value = getattr(config, option)
@@ -120,7 +121,7 @@ def check(config: TrainConfig) -> None:
             )
     if config.backbone is not None:
         problems.append(check_backbone(config.backbone) or "")
-    raise_together([problem for problem in problems if problem])
+    return [problem for problem in problems if problem]
 
 
 def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:

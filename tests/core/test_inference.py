@@ -72,7 +72,7 @@ def test_other_backbone_weights_are_refused(run):
     original = backbone.read_bytes()
     try:
         small.write_backbone(backbone, seed=1)
-        with pytest.raises(RunError, match="trained with other weights of .*: expected fingerprint"):
+        with pytest.raises(RunError, match=r"trained with other weights of .*: expected fingerprint"):
             Predictor.from_run(run, device="cpu")
     finally:
         backbone.write_bytes(original)

@@ -53,9 +53,7 @@ def test_sarl_scores_are_the_cosine_of_the_attended_joint_feature():
 def test_the_baseline_scores_clips_own_vector():
     trainable, features = build("baseline"), random_features()
     output = trainable(features)
-    expected = 20 * torch.nn.functional.cosine_similarity(
-        features.pooled[:, None], trainable.text_side()[None], dim=-1
-    )
+    expected = 20 * torch.nn.functional.cosine_similarity(features.pooled[:, None], trainable.text_side()[None], dim=-1)
     torch.testing.assert_close(output.logits, expected)
     torch.testing.assert_close(output.attention[:, 1], features.attention)
 

@@ -64,7 +64,7 @@ def test_torchscript_that_openai_did_not_publish_stays_closed(tmp_path):
     with zipfile.ZipFile(tmp_path / "clip.pt", "w") as archive:
         archive.writestr("clip/constants.pkl", b"")
         archive.writestr("clip/code/__torch__.py", b"")
-    with pytest.raises(WeightsError, match="TorchScript archive with SHA-256 .*, none that OpenAI published"):
+    with pytest.raises(WeightsError, match=r"TorchScript archive with SHA-256 .*, none that OpenAI published"):
         weights.load_state(str(tmp_path / "clip.pt"))
 
 
@@ -86,7 +86,9 @@ def test_published_torchscript_is_opened(state, tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_answered_with_the_closest():
-    with pytest.raises(WeightsError, match=r"backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'\?"):
+    with pytest.raises(
+        WeightsError, match=r"backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'\?"
+    ):
         weights.load_state("RN5O")
 
 

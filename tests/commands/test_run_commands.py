@@ -1,0 +1,188 @@
+"""train, eval, predict and visualize as a user types them."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import small
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with prepared data, a backbone and a trained run, made by the command line."""
+    folder = tmp_path_factory.mktemp("place")
+    small.write_prepared(folder / "prepared" / "small")
+    small.write_backbone(folder / "clip.safetensors")
+    command = [sys.executable, "-m", "mlrpl_cli", "train", *OPTIONS]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    (folder / "train.out").write_text(done.stdout)
+    (folder / "train.err").write_text(done.stderr)
+    return folder
+
+
+OPTIONS = [
+    "--backbone=clip.safetensors",
+    f"--image-size={small.SIZE}",
+    "--batch-size=8",
+    "--epochs=2",
+    "--workers=0",
+    "--device=cpu",
+    "--set=attention_width=8",
+    "--set=context_tokens=2",
+]
+RUN = Path("runs/small-sarl-seed0")
+
+
+@pytest.fixture(autouse=True)
+def _inside(place, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+
+
+def test_train_without_data_takes_the_newest_and_says_which(place):
+    assert "training sarl on prepared/small" in (place / "train.err").read_text().replace(str(place) + "/", "")
+    assert "epoch 2/2: loss" in (place / "train.err").read_text()
+    assert f"Trained: {RUN}" in (place / "train.out").read_text()
+    assert sorted(path.name for path in (place / RUN).iterdir()) == [
+        "best.safetensors",
+        "config.yaml",
+        "last.safetensors",
+        "metrics.jsonl",
+        "tensorboard",
+    ]
+
+
+def test_eval_prints_the_figures_of_the_protocol(mlrpl):
+    done = mlrpl("eval", "--workers", 0)
+    assert done.code == 0
+    for figure in ("mAP (all-point): ", "OF1", "CF1 (of CP, CR)", "CF1 (mean of F1)", "p > 0.5", "top 3", "red thing"):
+        assert figure in done.out
+
+
+def test_eval_json_and_csv_agree(mlrpl, tmp_path):
+    figures = json.loads(mlrpl("eval", "--workers", 0, "--json", "--csv", tmp_path / "ap.csv").out)
+    rows = list(csv.DictReader((tmp_path / "ap.csv").open()))
+    assert [row["class"] for row in rows] == [entry["class"] for entry in figures["classes"]]
+    aps = [float(row["average_precision"]) for row in rows]
+    assert np.mean(aps) == pytest.approx(figures["map"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--split", "tests"], "split: expected one of train, validation, test, got 'tests'"),
+        (["--ap", "12-point"], "ap: expected one of all-point, interpolated, 11-point, got '12-point'"),
+        (["--run", "nowhere"], "nowhere has no best.safetensors: expected a run folder that `mlrpl train` wrote"),
+    ],
+)
+def test_eval_answers_a_wrong_option_in_one_line(mlrpl, arguments, sentence):
+    done = mlrpl("eval", *arguments)
+    assert done.code == 1
+    assert done.err.startswith(f"mlrpl: error: {sentence}")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("output", ["json", "jsonl", "csv", "table"])
+def test_predict_writes_every_format(mlrpl, output):
+    done = mlrpl("predict", "prepared/small/images/000.png", "--format", output, "--top-k", 2)
+    assert done.code == 0
+    if output == "json":
+        (record,) = json.loads(done.out)
+    elif output == "jsonl":
+        record = json.loads(done.out)
+    elif output == "csv":
+        rows = list(csv.DictReader(io.StringIO(done.out)))
+        record = {"image": rows[0]["image"], "classes": rows}
+    else:
+        assert "000.png" in done.out
+        return
+    assert record["image"].endswith("000.png")
+    assert len(record["classes"]) == 2
+
+
+def test_predict_filters_by_threshold_and_class(mlrpl):
+    done = mlrpl("predict", "prepared/small/images/000.png", "--format", "json", "--classes", "blue thing, red thing")
+    assert {entry["class"] for entry in json.loads(done.out)[0]["classes"]} == {"blue thing", "red thing"}
+    done = mlrpl("predict", "prepared/small/images/000.png", "--format", "json", "--threshold", "1.0")
+    assert json.loads(done.out)[0]["classes"] == []
+
+
+def test_predict_names_a_corrupt_image_predicts_the_others_and_exits_1(mlrpl, tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
+    (tmp_path / "text.jpg").write_text("hello")
+    done = mlrpl("predict", tmp_path, "--format", "csv")
+    assert done.code == 1
+    assert "text.jpg" in done.err
+    assert "good.png" in done.out
+    assert "text.jpg" not in done.out
+
+
+def test_predict_reads_names_from_standard_input(mlrpl, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("prepared/small/images/001.png\n"))
+    assert "001.png" in mlrpl("predict", "-", "--format", "csv").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["prepared/small/images/000.png", "--classes", "red thin"], "the run knows no class 'red thin'; did you mean"),
+        (["prepared/small/images/000.png", "--format", "xml"], "--format: expected one of table, json, jsonl, csv"),
+        (["nothing-here.jpg"], "images: 1 arguments name no image (nothing-here.jpg)"),
+    ],
+)
+def test_predict_answers_a_wrong_argument_in_one_line(mlrpl, arguments, sentence):
+    done = mlrpl("predict", *arguments)
+    assert done.code == 1
+    assert done.err.startswith(f"mlrpl: error: {sentence}")
+    assert done.err.count("\n") == 1
+
+
+def test_predict_and_eval_import_neither_tokenizer_nor_tensorboard(place):
+    """A trained run stores its text features."""
+    for command in (["predict", "prepared/small/images/000.png"], ["eval", "--workers=0"]):
+        code = f"import sys\nfrom mlrpl_cli.app import main\ntry:\n    main({command!r})\nfinally:\n    print(*sys.modules)"
+        loaded = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
+        modules = set(loaded.stdout.split())
+        assert "mlrpl_cli.core.inference" in modules or "mlrpl_cli.core.evaluation" in modules
+        assert not modules & {"open_clip", "clip", "torchvision", "mlrpl_cli.core.models.provider"}
+
+
+def test_visualize_draws_attention_curves_and_bars(mlrpl, tmp_path):
+    done = mlrpl("visualize", "--out", tmp_path, "--workers", 0)
+    assert done.code == 0
+    assert sorted(os.listdir(tmp_path)) == ["attention-1.png", "average-precision.png", "curves.png"]
+    for name in os.listdir(tmp_path):
+        assert Image.open(tmp_path / name).size > (300, 100)
+
+
+def test_visualize_draws_only_attention_for_given_images(mlrpl, tmp_path):
+    done = mlrpl("visualize", "prepared/small/images/000.png", "--out", tmp_path, "--classes", "red thing")
+    assert done.code == 0
+    assert os.listdir(tmp_path) == ["attention-1.png"]
+
+
+def test_train_answers_a_wrong_option_in_one_line(mlrpl):
+    done = mlrpl("train", "--method", "sarll", "--epochs", 0)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "method: expected one of" in done.err
+    assert "epochs: expected a number from 1" in done.err
+
+
+def test_train_on_a_damaged_image_names_it_in_one_line(mlrpl, tmp_path):
+    prepared = small.write_prepared(tmp_path / "prepared")
+    (prepared / "images" / "003.png").write_text("no image")
+    options = [option for option in OPTIONS if "workers" not in option]
+    done = mlrpl("train", *options, "--workers", 1, "--data", prepared, "--run", tmp_path / "run")
+    assert done.code == 1
+    (line,) = [line for line in done.err.splitlines() if "error" in line]
+    assert line.startswith("mlrpl: error: cannot read")
+    assert "003.png" in line
+    assert "Traceback" not in done.err
