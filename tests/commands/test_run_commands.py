@@ -147,7 +147,8 @@ def test_predict_answers_a_wrong_argument_in_one_line(mlrpl, arguments, sentence
 def test_predict_and_eval_import_neither_tokenizer_nor_tensorboard(place):
     """A trained run stores its text features."""
     for command in (["predict", "prepared/small/images/000.png"], ["eval", "--workers=0"]):
-        code = f"import sys\nfrom mlrpl_cli.app import main\ntry:\n    main({command!r})\nfinally:\n    print(*sys.modules)"
+        code = "import sys\nfrom mlrpl_cli.app import main\n"
+        code += f"try:\n    main({command!r})\nfinally:\n    print(*sys.modules)"
         loaded = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
         modules = set(loaded.stdout.split())
         assert "mlrpl_cli.core.inference" in modules or "mlrpl_cli.core.evaluation" in modules
