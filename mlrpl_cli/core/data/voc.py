@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 
 from mlrpl_cli.core.data.images import check_images
 from mlrpl_cli.core.data.records import TEST, TRAIN, ReadOptions, Records
@@ -150,7 +150,7 @@ def _read_labels(
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
     """(class name, difficult) of each object; nothing, and a problem, when the file cannot be read."""
     try:
-        root = parse(path).getroot()
+        root = fromstring(path.read_bytes())
     except FileNotFoundError:
         problems.add("annotations are missing", path.name)
     except (ParseError, ValueError, LookupError, OSError) as error:
