@@ -27,7 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.close(handle)
     temporary = Path(name)
     try:
-        with _writing(path):
+        with _writing(path, temporary):
             yield temporary
             _sync(temporary)
             temporary.chmod(0o666 & ~_umask())
@@ -47,7 +47,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with _writing(path):
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
     try:
-        with _writing(path):
+        with _writing(path, temporary):
             yield temporary
             temporary.chmod(0o777 & ~_umask())
             _exchange(temporary, path)
@@ -99,13 +99,13 @@ def _umask() -> int:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Tell what keeps `path` from being written. With `temporary`, an error that names a file elsewhere passes."""
     try:
         yield
     except OSError as error:
-        # Errors that name another file (a missing input, say) are not about writing `path`.
-        named = error.filename is None or str(error.filename).startswith(str(path.parent))
-        if not named:
+        elsewhere = temporary is not None and isinstance(error.filename, str)
+        if elsewhere and not Path(error.filename).absolute().is_relative_to(temporary.absolute()):  # type: ignore[union-attr]
             raise
         reason = error.strerror or str(error)
         raise DataError(f"cannot write {path}: {reason}; choose another place or free this one") from error

@@ -45,7 +45,8 @@ class ReadOptions:
     annotated_only: bool = False
     """COCO: leave out the images without any annotation, as DualCoOp does."""
     coding: str | None = None
-    """Table: what a cell of -1 means: "minus-one-absent" or "minus-one-unknown"; None refuses -1."""
+    """Table: what -1 and 0 mean: "minus-one-absent" (-1 absent, 0 unknown) or "minus-one-unknown" (-1 unknown,
+    0 absent); None refuses -1."""
     image_folder: Path | None = None
     """Table: the folder that image names are relative to; None means the table's own folder."""
     test_fraction: float = 0.2
