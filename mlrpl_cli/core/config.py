@@ -153,7 +153,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError when it cannot be read or holds something else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
     if content is not None and not isinstance(content, dict):
@@ -175,7 +175,7 @@ def _typed(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             continue
         try:
             typed[key] = _coerce(value, hints[key])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             errors.append(f"{key}: expected {_type_name(hints[key])}, got {value!r}")
     return typed, errors
 
@@ -200,7 +200,7 @@ def _coerce(value: Any, hint: Any) -> Any:
 def _read_value(text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return text
 
 

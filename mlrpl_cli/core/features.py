@@ -114,7 +114,7 @@ class OrderedFeatures:
             with self.accelerator.autocast():
                 features = self.encoder(pixels).map(_compact)
             if self.keep:
-                kept.append((features, positions))
+                kept.append((features.map(Tensor.cpu), positions))
             yield _on(self.encoder.device, features), positions
         self._kept = kept
 

@@ -48,7 +48,8 @@ def partial_asl(
     Logits and labels (B, C) → scalar ≥ 0; `known` as in `partial_bce`.
     """
     probability = torch.sigmoid(logits)
-    present = -((1 - probability) ** gamma_positive) * F.logsigmoid(logits)
+    absence = torch.sigmoid(-logits).clamp(min=SMALLEST)  # 1 - p without rounding to 0
+    present = -(absence**gamma_positive) * F.logsigmoid(logits)
     shifted = (probability - margin).clamp(min=0)
     # A clamp alone would leave 0 ** γ, whose gradient is infinite for γ < 1.
     weight = torch.where(shifted > 0, shifted.clamp(min=SMALLEST) ** gamma_negative, torch.zeros_like(shifted))

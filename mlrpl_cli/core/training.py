@@ -218,9 +218,11 @@ class Training:
         return loss.detach()
 
     def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> None:
+        if not math.isfinite(loss):
+            raise RunError(f"the loss became {loss} in epoch {epoch}; train again with a lower lr and context_lr")
         map_ = self._selection_map()
-        better = map_ is not None and (self.info.best_map is None or map_ > self.info.best_map)
-        if better or self.info.best_epoch == 0:
+        # Without a known positive there is nothing to select by, and the latest epoch is the best guess.
+        if self.info.best_map is None or (map_ is not None and map_ > self.info.best_map):
             self.info = replace(self.info, best_epoch=epoch, best_map=map_)
         self.info = replace(self.info, epoch=epoch)
         images = len(self.features) * self.config.batch_size
