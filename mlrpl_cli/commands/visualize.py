@@ -59,7 +59,10 @@ def visualize(
         _save(_attention(part, predictor, chosen, top_k), target / f"attention-{number}.png")
     if not images:
         _save(draw_curves(read_log(folder)), target / "curves.png")
-        figures = evaluate(EvaluationOptions(run=folder, checkpoint=checkpoint), console.progress())
+        chosen_options = EvaluationOptions(
+            run=folder, checkpoint=checkpoint, device=device or "auto", workers=2 if workers is None else workers
+        )
+        figures = evaluate(chosen_options, console.progress())
         bars = draw_average_precision(figures.classes, figures.metrics.average_precision)
         _save(bars, target / "average-precision.png")
     if len(drawn) < len(results):

@@ -114,7 +114,7 @@ class OrderedFeatures:
             with self.accelerator.autocast():
                 features = self.encoder(pixels).map(_compact)
             if self.keep:
-                kept.append((features.map(Tensor.cpu), positions))
+                kept.append((features.map(lambda tensor: tensor.cpu()), positions))
             yield _on(self.encoder.device, features), positions
         self._kept = kept
 
