@@ -12,7 +12,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.checkpoint import newest_run
-from mlrpl_cli.core.data.images import find_images
+from mlrpl_cli.core.data.image_files import find_images
 from mlrpl_cli.core.errors import ConfigError
 from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.checkpoint import newest_run, read_log
-from mlrpl_cli.core.data.images import find_images, load_pixels
+from mlrpl_cli.core.data.image_files import find_images
+from mlrpl_cli.core.data.images import load_pixels
 from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.errors import DataError

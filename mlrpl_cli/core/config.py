@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from mlrpl_cli.core.errors import ConfigError, did_you_mean
+from mlrpl_cli.core.errors import ConfigError, did_you_mean, one_line
 from mlrpl_cli.core.files import write_text
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -154,8 +154,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
+        raise ConfigError(f"cannot read the configuration {path}: {one_line(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected lines of key: value, got a {type(content).__name__}")
     return {str(key): value for key, value in (content or {}).items()}

@@ -73,3 +73,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {first_few(known, 30)}"
+
+
+def one_line(reason: object) -> str:
+    """What another library says of its error, without line breaks."""
+    return " ".join(str(reason).split())

@@ -1,23 +1,18 @@
-"""Downloads against a server of this machine, and archives made to break out of their folder."""
+"""Downloads against a server of this machine."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import stat
-import tarfile
 import threading
-import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from mlrpl_cli.core.download import extract, fetch, leads_outside, unfinished
+from mlrpl_cli.core.download import fetch
 from mlrpl_cli.core.errors import DataError
 from mlrpl_cli.core.progress import Task
 
@@ -217,125 +212,3 @@ def test_progress_counts_every_byte_once_across_a_resumed_download(site: Site, t
     fetch(site.url, tmp_path / "file.bin", md5=MD5, progress=Counting())
     assert steps[0] == 700
     assert sum(steps) == len(BODY)
-
-
-# Archives
-
-
-def _tar(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def _zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
-
-
-MAKERS = [(_tar, "a.tar"), (_tar, "a.tar.gz"), (_zip, "a.zip")]
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.mark.parametrize(("make", "name"), MAKERS)
-def test_archive_is_added_to_what_is_there(make, name: str, tmp_path: Path) -> None:
-    archive = make(tmp_path / name, {"kit/a/1.txt": b"one", "kit/b.txt": b"new"})
-    folder = tmp_path / "out"
-    (folder / "kit" / "a").mkdir(parents=True)
-    (folder / "kit" / "a" / "0.txt").write_bytes(b"zero")
-    (folder / "kit" / "b.txt").write_bytes(b"old")
-    extract(archive, folder)
-    assert _contents(folder) == {"kit/a/0.txt": b"zero", "kit/a/1.txt": b"one", "kit/b.txt": b"new"}
-    assert not unfinished(archive, folder).exists()
-
-
-@pytest.mark.parametrize("bad", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])
-@pytest.mark.parametrize(("make", "name"), MAKERS)
-def test_name_that_leads_outside_is_refused_and_nothing_is_unpacked(make, name, bad: str, tmp_path: Path) -> None:
-    archive = make(tmp_path / name, {"good.txt": b"good", bad: b"evil"})
-    with pytest.raises(DataError, match="1 names lead outside the folder"):
-        extract(archive, tmp_path / "out")
-    assert _contents(tmp_path / "out") == {}
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    with tarfile.open(path, "w") as archive:
-        info = tarfile.TarInfo("link")
-        info.type, info.linkname = kind, "/etc/passwd"
-        archive.addfile(info)
-    with pytest.raises(DataError, match=r"1 members are links or devices \(link\)"):
-        extract(path, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_link_in_a_zip_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        info = zipfile.ZipInfo("link")
-        info.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(info, "/etc/passwd")
-    with pytest.raises(DataError, match="links or devices"):
-        extract(path, tmp_path / "out")
-
-
-@pytest.mark.parametrize(("make", "name"), MAKERS)
-def test_truncated_archive_leaves_nothing(make, name: str, tmp_path: Path) -> None:
-    archive = make(tmp_path / name, {f"{i}.bin": hashlib.sha256(bytes([i])).digest() * 500 for i in range(20)})
-    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-    with pytest.raises(DataError, match="damaged"):
-        extract(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_zip_with_a_flipped_byte_leaves_nothing(tmp_path: Path) -> None:
-    archive = _zip(tmp_path / "a.zip", {"1.txt": b"one", "2.txt": b"a line of two"})
-    archive.write_bytes(archive.read_bytes().replace(b"a line", b"A line"))
-    with pytest.raises(DataError, match="damaged"):
-        extract(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_archive_larger_than_the_free_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = _zip(tmp_path / "a.zip", {"1.txt": b"x" * 60, "2.txt": b"x" * 50})
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=109))
-    with pytest.raises(DataError, match=r"needs 110 bytes unpacked, .* has 109 free"):
-        extract(archive, tmp_path / "out")
-
-
-def test_text_file_named_tar_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_text("<html>not found</html>")
-    with pytest.raises(DataError, match="is damaged or no tar or zip") as caught:
-        extract(tmp_path / "a.tar", tmp_path / "out")
-    assert "\n" not in str(caught.value)
-
-
-def test_tar_that_ends_with_a_zip_is_read_as_a_tar(tmp_path: Path) -> None:
-    inner = _zip(tmp_path / "inner.zip", {"x": b"x"}).read_bytes()
-    extract(_tar(tmp_path / "a.tar", {"inner.zip": inner}), tmp_path / "out")
-    assert _contents(tmp_path / "out") == {"inner.zip": inner}
-
-
-@pytest.mark.parametrize(
-    ("name", "outside"),
-    [
-        ("a/b.jpg", False),
-        ("./a", False),
-        ("a..b", False),
-        ("a/../b", True),
-        ("/a", True),
-        ("\\a", True),
-        ("c:a", True),
-    ],
-)
-def test_leads_outside(name: str, outside: bool) -> None:
-    assert leads_outside(name) is outside

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
-from mlrpl_cli.core.data.images import check_images
+from mlrpl_cli.core.data.image_files import check_images
 from mlrpl_cli.core.data.records import TEST, TRAIN, ReadOptions, Records
 from mlrpl_cli.core.errors import ConfigError, DataError, Problems
 from mlrpl_cli.core.labels import ABSENT, PRESENT

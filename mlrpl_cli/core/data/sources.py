@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlrpl_cli.core.download import extract, fetch, unfinished
+from mlrpl_cli.core.archives import extract, unfinished
+from mlrpl_cli.core.download import fetch
 from mlrpl_cli.core.errors import ConfigError, did_you_mean
 from mlrpl_cli.core.progress import Progress, Silent
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mlrpl_cli.core.data.images import check_images
+from mlrpl_cli.core.data.image_files import check_images
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION, ReadOptions, Records
 from mlrpl_cli.core.errors import ConfigError, DataError, Problems, first_few
 from mlrpl_cli.core.labels import ABSENT, PRESENT, UNKNOWN

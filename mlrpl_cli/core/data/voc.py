@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml.ElementTree import fromstring
 
-from mlrpl_cli.core.data.images import check_images
+from mlrpl_cli.core.data.image_files import check_images
 from mlrpl_cli.core.data.records import TEST, TRAIN, ReadOptions, Records
 from mlrpl_cli.core.errors import ConfigError, DataError, Problems
 from mlrpl_cli.core.labels import ABSENT, PRESENT, UNKNOWN

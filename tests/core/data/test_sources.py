@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mlrpl_cli.core.archives import unfinished
 from mlrpl_cli.core.data.sources import ARCHIVES, SOURCES, Archive, download
-from mlrpl_cli.core.download import unfinished
 from mlrpl_cli.core.errors import ConfigError, DataError
 
 
