@@ -16,6 +16,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 test: lint

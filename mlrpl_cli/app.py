@@ -27,7 +27,7 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
-from mlrpl_cli.core.errors import MlrplError
+from mlrpl_cli.core.errors import MlrplError, one_line
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
@@ -72,9 +72,7 @@ def error_boundary() -> Iterator[None]:
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except MlrplError as error:
-        # Every rank of a torchrun finds the same fault of the user's: once is enough.
-        if console.is_main_process():
-            console.print_error(f"mlrpl: error: {error}")
+        console.print_error(f"mlrpl: error: {error}")
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         if console.is_main_process():
@@ -87,7 +85,12 @@ def error_boundary() -> Iterator[None]:
         console.print_error(f"mlrpl: error: {_describe(error)}")
         raise typer.Exit(FAILED) from error
     except Exception as error:
-        _report_bug(error)
+        if _is_out_of_memory(error):
+            console.print_error(
+                f"mlrpl: error: out of memory: {one_line(error)}; lower --batch-size, --image-size or cache_gib"
+            )
+        else:
+            _report_bug(error)
         raise typer.Exit(FAILED) from error
 
 
@@ -106,6 +109,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """By name and text: PyTorch is not imported here, and on a CPU it raises a plain RuntimeError."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _report_bug(error: Exception) -> None:

@@ -90,16 +90,12 @@ def main() -> None:
     torch.manual_seed(options.seed)
     pairs = load_pairs(options)
     clip = build(options, pairs.tokens)
-    print(
-        f"{sum(p.numel() for p in clip.visual.parameters()):,} visual parameters, {len(pairs.tokens)} tokens"
-    )
+    print(f"{sum(p.numel() for p in clip.visual.parameters()):,} visual parameters, {len(pairs.tokens)} tokens")
     train(clip, pairs, options)
 
 
 def parse_options() -> Options:
-    parser = argparse.ArgumentParser(
-        description=DESCRIPTION, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     for each in fields(Options):
         kind = Path if isinstance(each.default, Path) else type(each.default)
         flag = f"--{each.name.replace('_', '-')}"

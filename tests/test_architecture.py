@@ -18,13 +18,13 @@ LAYERS = (
     ("config",),
     ("data", "models", "losses", "metrics", "visualization"),
     ("checkpoint", "features"),
-    ("evaluation",),
+    ("evaluation", "run_setup"),
     ("training", "inference"),
     ("commands",),
     ("app",),
     ("__main__",),
 )
-SIBLINGS = (2, 5)
+SIBLINGS = (2, 4, 5)
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
 HELPERS_OF_COMMANDS = {"console", "options"}

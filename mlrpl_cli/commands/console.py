@@ -84,8 +84,9 @@ def print_note(text: object) -> None:
 
 
 def print_error(text: object) -> None:
-    """One line on stderr, from whichever process calls."""
-    _console(sys.stderr).print(Text(plain(text)), soft_wrap=True)
+    """One line on stderr from whichever process calls: what only one rank met, only that rank can tell."""
+    speaker = "" if is_main_process() else f"rank {os.environ['RANK']}: "
+    _console(sys.stderr).print(Text(speaker + plain(text)), soft_wrap=True)
 
 
 def progress() -> Progress:

@@ -62,7 +62,7 @@ def prepare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What a cell of -1 means: minus-one-absent or minus-one-unknown.",
+            help="What cells of -1 and 0 mean: minus-one-absent (0 unknown) or minus-one-unknown (0 absent).",
             rich_help_panel=TABLE,
         ),
     ] = None,

@@ -9,7 +9,8 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import make_config, parse_assignments
-from mlrpl_cli.core.training import TrainingSummary, config_problems, resume_config
+from mlrpl_cli.core.run_setup import config_problems, resume_config
+from mlrpl_cli.core.training import TrainingSummary
 from mlrpl_cli.core.training import train as train_method
 
 INTERRUPTED = 130
@@ -33,6 +34,12 @@ def train(
         int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images.")
     ] = None,
     lr: Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate of the attention.")] = None,
+    semantics: Annotated[
+        str | None, typer.Option("--semantics", metavar="NAME", help="What guides the attention: clip or glove.")
+    ] = None,
+    glove: Annotated[
+        Path | None, typer.Option("--glove", metavar="FILE", help="Word vectors in GloVe's text format.")
+    ] = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -68,6 +75,8 @@ def train(
         "image_size": image_size,
         "epochs": epochs,
         "lr": lr,
+        "semantics": semantics,
+        "glove": glove,
         "batch_size": batch_size,
         "device": device,
         "precision": precision,

@@ -48,13 +48,13 @@ def visualize(
     folder = run or newest_run()
     target = out or folder / "figures"
     predictor = Predictor.from_run(folder, checkpoint, device or "auto")
+    chosen = [predictor.class_index(name) for name in options.names(classes)]
     paths = find_images(images) if images else _examples(Path(predictor.info.data))
     results = list(predictor.predict_files(paths, workers=2 if workers is None else workers))
     for result in results:
         if isinstance(result, Unreadable):
             console.print_error(f"mlrpl: error: {result.reason}")
     drawn = [result for result in results if isinstance(result, Prediction)]
-    chosen = [predictor.class_index(name) for name in options.names(classes)]
     for number, start in enumerate(range(0, len(drawn), IMAGES_A_FIGURE), start=1):
         part = drawn[start : start + IMAGES_A_FIGURE]
         _save(_attention(part, predictor, chosen, top_k), target / f"attention-{number}.png")

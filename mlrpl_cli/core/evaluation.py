@@ -84,10 +84,12 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     rows = _rows(prepared, options.split)
     accelerator = make_accelerator(options.device, options.precision)
     info = checkpoint.info
-    encoder = load_encoder(info.backbone, info.fingerprint, info.image_size, accelerator.device)
+    progress = progress or Silent()
+    with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
+        encoder = load_encoder(info.backbone, info.fingerprint, info.image_size, accelerator.device, progress)
     features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
     head = StoredHead(checkpoint).to(accelerator.device)
-    probabilities = score(head, features, progress or Silent(), f"evaluating on {options.split}")
+    probabilities = score(head, features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split, rows)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
     positives = (labels == PRESENT).sum(axis=0)
@@ -127,7 +129,10 @@ class StoredHead(nn.Module):
 
 @torch.no_grad()
 def score(head: nn.Module, features: OrderedFeatures, progress: Progress, description: str) -> np.ndarray:
-    """Probabilities (N, C) float32 of `head` for every image, the same in every process."""
+    """Probabilities (N, C) float32 of `head` for every image, the same in every process.
+
+    Raises RunError when one is not a number: ranking such scores would say nothing.
+    """
     accelerator = features.accelerator
     probabilities: np.ndarray | None = None
     with progress.task(description, features.images) as task:
@@ -140,6 +145,12 @@ def score(head: nn.Module, features: OrderedFeatures, progress: Progress, descri
             probabilities[rows] = gathered  # rows that fill up the last batch come twice, with the same values
             task.advance(len(np.unique(rows)))
     assert probabilities is not None
+    broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(broken):
+        raise RunError(
+            f"{len(broken)} of {len(probabilities)} images got scores that are no numbers, first image {broken[0]}; "
+            "use --precision float32, or train again with a lower lr"
+        )
     return probabilities
 
 

@@ -56,20 +56,29 @@ def default_attention_width(backbone: str) -> int:
     return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
 
 
+def image_size_problem(image_size: int, stride: int) -> str | None:
+    """The one-line reason why a backbone of this stride cannot take images of that size, or None."""
+    if image_size % stride == 0:
+        return None
+    lower = max(image_size // stride, 1) * stride
+    return (
+        f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}; "
+        f"take {lower} or {lower + stride}"
+    )
+
+
 def make_encoder(module: ImageEncoder, image_size: int, device: torch.device) -> FrozenEncoder:
     """Put `module` to use at `image_size`. Raises ConfigError when that is no multiple of its stride."""
-    if image_size % module.stride:
-        lower = max(image_size // module.stride, 1) * module.stride
-        raise ConfigError(
-            f"image_size: expected a multiple of this backbone's stride {module.stride}, got {image_size}; "
-            f"take {lower} or {lower + module.stride}"
-        )
+    if problem := image_size_problem(image_size, module.stride):
+        raise ConfigError(problem)
     return FrozenEncoder(module.to(device), image_size, device)
 
 
-def load_encoder(backbone: str, expected: str, image_size: int, device: torch.device) -> FrozenEncoder:
+def load_encoder(
+    backbone: str, expected: str, image_size: int, device: torch.device, progress: Progress | None = None
+) -> FrozenEncoder:
     """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
-    state = load_state(backbone)
+    state = load_state(backbone, progress)
     found = fingerprint(state)
     if found != expected:
         raise RunError(
@@ -186,6 +195,8 @@ class TrainingFeatures:
         batch_size = whole_batch(min(config.batch_size, len(paths)), accelerator)
         loader = shuffled(dataset, self.order, batch_size, workers=0 if self.kept else config.workers)
         self.loader = accelerator.prepare(loader)
+        if not len(self.loader):
+            raise RunError(f"{len(paths)} training images are too few for {accelerator.num_processes} processes")
 
     def __len__(self) -> int:
         """Steps an epoch."""

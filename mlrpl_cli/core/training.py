@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,33 +20,27 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.checkpoint import BEST, LAST, Checkpoint, RunInfo
-from mlrpl_cli.core.config import TrainConfig, make_config, raise_together, read_yaml, write_yaml
-from mlrpl_cli.core.data.loading import ImageViews, in_order
+from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.data.loading import ImageViews, batches_of, in_order
 from mlrpl_cli.core.data.manifest import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
-from mlrpl_cli.core.errors import RunError, did_you_mean
+from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.evaluation import labels_of, score
-from mlrpl_cli.core.features import (
-    FrozenEncoder,
-    OrderedFeatures,
-    TrainingFeatures,
-    default_attention_width,
-    default_image_size,
-    make_encoder,
-)
+from mlrpl_cli.core.features import FrozenEncoder, OrderedFeatures, TrainingFeatures, make_encoder
 from mlrpl_cli.core.labels import ABSENT, PRESENT
 from mlrpl_cli.core.losses import LOSSES, count_known
 from mlrpl_cli.core.metrics import mean_average_precision
-from mlrpl_cli.core.models.build import METHODS, build_trainable
-from mlrpl_cli.core.models.encoders import build_image_encoder, build_text_encoder, image_architecture
+from mlrpl_cli.core.models.build import build_trainable
+from mlrpl_cli.core.models.encoders import StateDict, build_image_encoder, build_text_encoder, image_architecture
+from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.models.recognizer import TrainableRecognizer
-from mlrpl_cli.core.models.weights import TINY, check_backbone, fingerprint, load_state
+from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
 from mlrpl_cli.core.progress import Progress, Silent, Task
+from mlrpl_cli.core.run_setup import config_problems, run_folder, settle
 from mlrpl_cli.core.runtime import make_accelerator, make_generator
 
 PREPARED = Path("prepared")
 CALIBRATION_IMAGES = 64
-FREE_ON_RESUME = ("device", "workers")
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,8 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
     config = settle(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
-    folder = _run_folder(config, prepared, accelerator, resume)
+    # One process chooses, so that two never choose differently.
+    folder = Path(broadcast_object_list([str(run_folder(config, prepared, resume))])[0])
     training = Training(replace(config, run=str(folder)), prepared, folder, accelerator, progress)
     training.start(resume)
     interrupted = False
@@ -89,54 +83,6 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     return training.summary(interrupted)
 
 
-def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
-    """The stored configuration of `run` (None: the newest), with those changes that do not change the result.
-
-    Raises ConfigError when `file` or `given` ask for another value of anything else.
-    """
-    stored = checkpoints.load_config(run or checkpoints.newest_run())
-    wanted = {**(read_yaml(file) if file else {}), **given}
-    asked = make_config(flags=wanted, problems=config_problems)
-    if asked.data is not None:
-        asked = replace(asked, data=str(Path(asked.data).resolve()))
-    changed = [key for key in wanted if key != "run" and getattr(asked, key) != getattr(stored, key)]
-    raise_together(
-        [
-            f"--resume keeps {key} {getattr(stored, key)}, got {getattr(asked, key)}; start a new run for that"
-            for key in changed
-            if key not in FREE_ON_RESUME
-        ]
-    )
-    return replace(stored, **{key: getattr(asked, key) for key in changed})
-
-
-def config_problems(config: TrainConfig) -> list[str]:
-    """Everything that is wrong in `config`, the names of methods, losses and backbones included; loads nothing."""
-    problems = config.problems()
-    for option, known in (("method", METHODS), ("loss", LOSSES)):
-        value = getattr(config, option)
-        if value not in known:
-            problems.append(
-                f"{option}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}"
-            )
-    if config.backbone is not None:
-        problems.append(check_backbone(config.backbone) or "")
-    return [problem for problem in problems if problem]
-
-
-def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """Fill in what depends on the data: the folder itself, the backbone and the image size."""
-    backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
-    size = config.image_size or default_image_size(backbone)
-    return replace(
-        config,
-        data=str(prepared.folder.resolve()),
-        backbone=backbone,
-        image_size=size,
-        attention_width=config.attention_width or default_attention_width(backbone),
-    )
-
-
 class Training:
     """The state of one training run, in one process."""
 
@@ -145,7 +91,9 @@ class Training:
     ) -> None:
         self.config, self.prepared, self.folder = config, prepared, folder
         self.accelerator, self.progress = accelerator, progress
-        self.trainable, encoder, self.info = _build(config, prepared, accelerator)
+        with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
+            state = load_state(config.backbone or TINY, progress)
+        self.trainable, encoder, self.info = _build(state, config, prepared, accelerator)
         rows = _training_rows(prepared)
         self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(accelerator.device)
         self.selection = _selection_features(config, prepared, encoder, accelerator)
@@ -264,12 +212,12 @@ class Training:
     @torch.no_grad()
     def _calibrate(self) -> None:
         paths = self.training_paths[:CALIBRATION_IMAGES]
-        batches = in_order(ImageViews(paths, self.encoder.image_size), len(paths), workers=0)
-        pixels, _ = next(iter(batches))
+        batches = in_order(ImageViews(paths, self.encoder.image_size), self.config.batch_size, workers=0)
+        sample = ImageFeatures.concatenate([self.encoder(pixels) for pixels, _ in batches_of(batches)])
         known_labels = self.labels
         present, absent = (known_labels == PRESENT).sum(0), (known_labels == ABSENT).sum(0)
         prior = (present + 1) / (present + absent + 2)
-        self.trainable.recognizer.calibrate(self.encoder(pixels), self.trainable.text_side(), prior)
+        self.trainable.recognizer.calibrate(sample, self.trainable.text_side(), prior)
 
     def _last_checkpoint(self) -> Checkpoint | None:
         """The state to go on from; None for a run that was killed before it wrote one."""
@@ -318,11 +266,10 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def _build(
-    config: TrainConfig, prepared: Prepared, accelerator: Accelerator
+    state: StateDict, config: TrainConfig, prepared: Prepared, accelerator: Accelerator
 ) -> tuple[TrainableRecognizer, FrozenEncoder, RunInfo]:
     assert config.backbone is not None
     assert config.image_size is not None
-    state = load_state(config.backbone)
     encoder = make_encoder(build_image_encoder(state), config.image_size, accelerator.device)
     # The provider takes seconds to import, and a wrong image size should be told before.
     from mlrpl_cli.core.models.provider import tokenize
@@ -383,15 +330,3 @@ def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
     contexts = trainable.contexts()
     if contexts is not None:
         contexts.data.copy_(last.tensors[checkpoints.CONTEXT])
-
-
-def _run_folder(config: TrainConfig, prepared: Prepared, accelerator: Accelerator, resume: bool) -> Path:
-    """Where this run writes, the same in every process. Raises RunError rather than write over another run."""
-    if config.run is not None:
-        folder = Path(config.run)
-        if not resume and (folder / checkpoints.CONFIG_FILE).exists():
-            raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
-        return folder
-    name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
-    chosen = [str(checkpoints.new_run_folder(name))]
-    return Path(broadcast_object_list(chosen)[0])

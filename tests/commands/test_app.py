@@ -140,11 +140,23 @@ def test_the_code_a_command_chooses_is_kept(mlrpl: Callable, fail: Callable) -> 
     assert mlrpl("train").code == 5
 
 
-def test_other_ranks_do_not_repeat_an_error(mlrpl: Callable, fail: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_rank_says_which_one_it_is(mlrpl: Callable, fail: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    fail(DataError("once is enough"))
+    fail(DataError("only I met it"))
     outcome = mlrpl("train")
-    assert (outcome.code, outcome.err) == (1, "")
+    assert (outcome.code, outcome.err) == (1, "rank 1: mlrpl: error: only I met it\n")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("12 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory:\nyou tried 12 GiB")]
+)
+def test_out_of_memory_is_one_line_with_what_to_lower(error: Exception, mlrpl: Callable, fail: Callable) -> None:
+    fail(error)
+    outcome = mlrpl("train")
+    assert outcome.code == 1
+    assert outcome.err.startswith("mlrpl: error: out of memory: ")
+    assert "12 GiB; lower --batch-size" in outcome.err
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

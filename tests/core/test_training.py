@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from mlrpl_cli.core.checkpoint import load_checkpoint, read_log
+from mlrpl_cli.core.checkpoint import load_checkpoint, read_log, save_checkpoint
 from mlrpl_cli.core.config import TrainConfig, make_config
 from mlrpl_cli.core.data.manifest import read_prepared, write_manifest
 from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
-from mlrpl_cli.core.training import resume_config, schedule, train
+from mlrpl_cli.core.run_setup import resume_config
+from mlrpl_cli.core.training import schedule, train
 from tests import small
 
 KILLED = """
@@ -172,13 +173,14 @@ def test_hidden_labels_and_test_labels_change_no_weight(flags, tmp_path):
 
 
 def test_every_wrong_option_is_told_at_once():
-    config = TrainConfig(method="sarll", epochs=0, device="tpu", backbone="RN5O")
+    config = TrainConfig(method="sarll", epochs=0, device="tpu", backbone="RN5O", glove="no.txt")
     with pytest.raises(ConfigError) as error:
         train(config)
     message = str(error.value)
     assert "method: expected one of zero-shot, baseline, sd, cspo, sarl, got 'sarll'; did you mean 'sarl'?" in message
     assert "epochs: expected a number from 1 to 100000, got 0" in message
     assert "device: expected one of auto, cpu, cuda, got 'tpu'" in message
+    assert "glove: expected a file of word vectors, got 'no.txt', which is none" in message
     assert "backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'?" in message
 
 
@@ -192,6 +194,29 @@ def test_resuming_with_another_option_is_refused(flags):
     train(make_config(flags=flags))
     with pytest.raises(ConfigError, match=r"--resume keeps epochs 3, got 5; start a new run for that"):
         resume_config(Path(flags["run"]), None, {"epochs": 5})
+
+
+def test_an_image_size_off_the_stride_is_told_before_weights_load():
+    with pytest.raises(ConfigError, match="multiple of this backbone's stride 14, got 100; take 98 or 112"):
+        train(TrainConfig(backbone="ViT-L/14", image_size=100))
+
+
+def test_a_run_is_resumed_from_another_folder(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = {**flags, "data": "prepared", "backbone": "clip.safetensors"}
+    train(make_config(flags=relative), StopAt(5))
+    assert resume_config(Path("run"), None, {"backbone": "clip.safetensors", "epochs": None}).epochs == 3
+    monkeypatch.chdir("/")
+    assert train(resume_config(Path(flags["run"]), None, {}), resume=True).epochs_done == 3
+
+
+def test_scores_that_are_no_numbers_are_told(flags):
+    run = train(make_config(flags=flags)).run
+    checkpoint = load_checkpoint(run)
+    checkpoint.tensors["recognizer.bias"][0] = torch.nan
+    save_checkpoint(checkpoint, run / "best.safetensors")
+    with pytest.raises(RunError, match="10 of 10 images got scores that are no numbers"):
+        evaluate(EvaluationOptions(run=run, workers=0))
 
 
 def test_resuming_with_another_mask_is_refused(flags, tmp_path):

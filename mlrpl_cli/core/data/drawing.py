@@ -152,9 +152,7 @@ class Pen:
         corners = self._pixels(points)
         self._draw.polygon(corners, fill=(*colour, 255))
         if outline and self._outline:
-            self._draw.line(
-                [*corners, corners[0], corners[1]], (*self._ink, 255), self._outline, joint="curve"
-            )
+            self._draw.line([*corners, corners[0], corners[1]], (*self._ink, 255), self._outline, joint="curve")
 
     def surface(self, points: Sequence[Point], colour: Colour) -> None:
         """A filled polygon in this object's texture: plain, striped, dotted or shaded."""
@@ -163,9 +161,7 @@ class Pen:
             self._texturise(points, colour)
         self.line([*points, points[0], points[1]], 0.0, self._ink)
 
-    def ellipse(
-        self, cx: float, cy: float, rx: float, ry: float, colour: Colour, outline: bool = True
-    ) -> None:
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: Colour, outline: bool = True) -> None:
         self.fill(arc(cx, cy, rx, ry)[:-1], colour, outline)
 
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
@@ -220,18 +216,14 @@ class Pen:
         radius = period * 0.26
         for row, y in enumerate(range(0, height + period, period)):
             for x in range(period // 2 * (row % 2), width + period, period):
-                drawing.ellipse(
-                    [round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second
-                )
+                drawing.ellipse([round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second)
         return pattern
 
     def _shade(self, width: int, height: int, colour: Colour) -> Image.Image:
         """Light from above on the left, shadow below on the right."""
         corners = Image.new("RGB", (2, 2))
         corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
-        return corners.resize((width, height), Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)).convert(
-            "RGBA"
-        )
+        return corners.resize((width, height), Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)).convert("RGBA")
 
     def _second(self, colour: Colour) -> Colour:
         return lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)
@@ -320,9 +312,7 @@ def mushroom(pen: Pen, main: Colour, accent: Colour) -> None:
     pen.ellipse(0.0, 0.0, 0.8, 0.17, darker(pale, 0.25))
     pen.surface([*arc(0.0, 0.0, 0.9, height, 180, 360), *arc(0.0, 0.0, 0.9, 0.14, 0, 180)], main)
     for x, y, radius in ((-0.46, -0.24, 0.13), (0.04, -0.5, 0.15), (0.48, -0.2, 0.11), (0.08, -0.1, 0.1)):
-        pen.ellipse(
-            pen.vary(x), y * height / 0.78, pen.vary(radius, 0.3), radius * 0.8, lighter(main, 0.85), False
-        )
+        pen.ellipse(pen.vary(x), y * height / 0.78, pen.vary(radius, 0.3), radius * 0.8, lighter(main, 0.85), False)
 
 
 def umbrella(pen: Pen, main: Colour, accent: Colour) -> None:
@@ -362,9 +352,7 @@ def kite(pen: Pen, main: Colour, accent: Colour) -> None:
     tail = [(swing * math.sin(step * 0.9), 0.45 + 0.08 * step) for step in range(9)]
     pen.line(tail, 0.05, darker(accent))
     for x, y in tail[2::3]:
-        pen.fill(
-            [(x - 0.16, y - 0.08), (x + 0.16, y + 0.08), (x + 0.16, y - 0.08), (x - 0.16, y + 0.08)], accent
-        )
+        pen.fill([(x - 0.16, y - 0.08), (x + 0.16, y + 0.08), (x + 0.16, y - 0.08), (x - 0.16, y + 0.08)], accent)
     centre, second = (0.0, middle), pen.random.pick((accent, lighter(main, 0.5), darker(main, 0.35)))
     for first, last, colour in (
         (top, left, main),

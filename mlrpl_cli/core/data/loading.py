@@ -35,7 +35,7 @@ class ImageViews(Dataset[Item]):
             pixels = load_pixels(self.paths[position], self.size)
         else:
             random = np.random.default_rng(derive_seed(self.seed, "view", self.view, position))
-            pixels = random_view(open_image(self.paths[position]), self.size, random)
+            pixels = random_view(open_image(self.paths[position], target=2 * self.size), self.size, random)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
 
 

@@ -147,9 +147,7 @@ def render_captioned(seed: int, index: int, size: int = 128) -> tuple[np.ndarray
     for _ in range(random.pick((1, 2), (0.5, 0.5))):
         name = random.pick([name for name in SCENE_CLASSES if name not in [known for known, _ in described]])
         main, accent = _colours(random, name, options)
-        patch = _draw_object(
-            random, name, main, accent, random.uniform(*options.object_size), options.rotation
-        )
+        patch = _draw_object(random, name, main, accent, random.uniform(*options.object_size), options.rotation)
         if canvas.place(patch, SCENE_CLASSES.index(name), options.minimum_visible):
             described.append((name, main))
     if random.chance(0.3):
@@ -166,11 +164,7 @@ def write_scenes(folder: Path, options: ReadOptions, progress: Progress) -> Reco
         TRAIN: range(options.train_images),
         TEST: range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + options.test_images),
     }
-    jobs = [
-        (index, f"{split}/{number:05d}.png")
-        for split in indices
-        for number, index in enumerate(indices[split])
-    ]
+    jobs = [(index, f"{split}/{number:05d}.png") for split in indices for number, index in enumerate(indices[split])]
     labels = np.empty((len(jobs), len(SCENE_CLASSES)), dtype=np.int8)
     with atomic_folder(folder / "images") as images:
         for split in indices:
@@ -261,10 +255,7 @@ def _inside(start: int, length: int, size: int) -> slice:
 def _choose_classes(random: RandomStream, options: SceneOptions) -> list[str]:
     """Distinct classes, the first ones at the back."""
     setting = random.pick(_SETTINGS)
-    weights = {
-        name: _FREQUENCY[name] * (options.setting_weight if name in setting else 1.0)
-        for name in SCENE_CLASSES
-    }
+    weights = {name: _FREQUENCY[name] * (options.setting_weight if name in setting else 1.0) for name in SCENE_CLASSES}
     chosen: list[str] = []
     for _ in range(random.pick(range(2, 2 + len(options.class_counts)), options.class_counts)):
         chosen.append(random.pick(list(weights), list(weights.values())))
@@ -279,13 +270,9 @@ def _colours(random: RandomStream, name: str, options: SceneOptions) -> tuple[st
     return main, random.pick([other for other in every if other != main])
 
 
-def _draw_object(
-    random: RandomStream, name: str, main: str, accent: str, size: float, rotation: float
-) -> Image.Image:
+def _draw_object(random: RandomStream, name: str, main: str, accent: str, size: float, rotation: float) -> Image.Image:
     """An object as an RGBA patch whose longer side is about `size` pixels."""
-    pen = Pen(
-        random, size, random.uniform(-rotation, rotation), random.uniform(0.84, 1.2), flip=random.chance(0.5)
-    )
+    pen = Pen(random, size, random.uniform(-rotation, rotation), random.uniform(0.84, 1.2), flip=random.chance(0.5))
     OBJECTS[name](pen, random.colour(main), random.colour(accent))
     return _finish(pen)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.errors import WeightsError, first_few
-from mlrpl_cli.core.models.resnet import ResNetEncoder
+from mlrpl_cli.core.models.resnet import STRIDE, ResNetEncoder
 from mlrpl_cli.core.models.text import TextEncoder
 from mlrpl_cli.core.models.vit import VisionTransformer
 
@@ -33,7 +33,8 @@ class ImageArchitecture:
     width: int
     embed_dim: int
     image_size: int
-    patch: int = 32
+    stride: int = STRIDE
+    """Pixels per grid position along each side: a ViT's patch, and 32 for every ResNet."""
 
     @property
     def channels(self) -> int:
@@ -42,7 +43,7 @@ class ImageArchitecture:
 
     def build(self) -> ImageEncoder:
         if len(self.layers) == 1:
-            return VisionTransformer(self.patch, self.width, self.layers[0], self.embed_dim, self.image_size)
+            return VisionTransformer(self.stride, self.width, self.layers[0], self.embed_dim, self.image_size)
         return ResNetEncoder(self.layers, self.width, self.embed_dim, self.image_size)
 
 
@@ -116,6 +117,8 @@ def image_architecture(state: StateDict) -> ImageArchitecture:
             f"not an OpenAI-format CLIP: expected the tensor {missing}, got {first_few(state) or 'no tensor'}; "
             "give an OpenAI archive, or a state dict of one, as --backbone"
         ) from missing
+    except (ValueError, IndexError, TypeError) as error:
+        raise WeightsError("not an OpenAI-format CLIP: the image encoder's tensors have other dimensions") from error
 
 
 def text_architecture(state: StateDict) -> TextArchitecture:
@@ -127,6 +130,8 @@ def text_architecture(state: StateDict) -> TextArchitecture:
         raise WeightsError(
             f"not a whole CLIP: expected the tensor {missing} of its text encoder, got {first_few(state)}"
         ) from missing
+    except (ValueError, IndexError, TypeError) as error:
+        raise WeightsError("not an OpenAI-format CLIP: the text encoder's tensors have other dimensions") from error
     return TextArchitecture(width, _count(state, r"transformer\.resblocks\.(\d+)\."), embed_dim, length, vocabulary)
 
 
@@ -156,7 +161,7 @@ def _resnet_architecture(state: StateDict) -> ImageArchitecture:
     layers = tuple(_count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
     width = state["visual.layer1.0.conv1.weight"].shape[0]
     side = int((len(state["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
-    return ImageArchitecture(layers, width, len(state["visual.attnpool.c_proj.weight"]), side * 32)
+    return ImageArchitecture(layers, width, len(state["visual.attnpool.c_proj.weight"]), side * STRIDE)
 
 
 def _vit_architecture(state: StateDict) -> ImageArchitecture:

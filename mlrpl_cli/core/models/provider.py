@@ -63,9 +63,10 @@ def _tokenizer() -> BytePairEncoder:
 
 def _has_openai_clip() -> bool:
     """True for OpenAI's own package; other packages are called `clip` too, and they have no tokenizer module."""
-    return (
-        importlib.util.find_spec("clip") is not None and importlib.util.find_spec("clip.simple_tokenizer") is not None
-    )
+    try:
+        return importlib.util.find_spec("clip.simple_tokenizer") is not None
+    except ImportError:
+        return False
 
 
 def _open_clip() -> ModuleType:

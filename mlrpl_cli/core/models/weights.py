@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlrpl_cli.core.download import fetch
 from mlrpl_cli.core.errors import WeightsError, did_you_mean
 from mlrpl_cli.core.files import sha256_of_file
 from mlrpl_cli.core.models.encoders import ARCHITECTURES, SIZES, VISUAL, random_state
+from mlrpl_cli.core.models.resnet import STRIDE
 from mlrpl_cli.core.models.tiny import TINY_PATH, unpack_token_embedding
 from mlrpl_cli.core.progress import Progress, Silent
 
@@ -36,13 +38,25 @@ PUBLISHED_SHA256: dict[str, str] = {
 }
 
 
-def check_backbone(backbone: str) -> str | None:
+def is_file(backbone: str) -> bool:
+    """Whether `backbone` means a file: a known name is not one, even where a file is called so."""
+    return not _is_name(backbone) and Path(backbone).is_file()
+
+
+def known_stride(backbone: str) -> int | None:
+    """Pixels per grid position, as far as the name tells; None for a file."""
+    if backbone == TINY:
+        return STRIDE
+    architecture = ARCHITECTURES.get(backbone.removeprefix(RANDOM))
+    return architecture.image.stride if architecture else None
+
+
+def backbone_problem(backbone: str) -> str | None:
     """The one-line reason why `backbone` cannot be loaded, as far as can be seen without opening it, or None."""
-    name = backbone.removeprefix(RANDOM)
-    if backbone == TINY or name in ARCHITECTURES or Path(backbone).is_file():
+    if _is_name(backbone) or is_file(backbone):
         return None
-    names = [TINY, *ARCHITECTURES]
-    return f"backbone '{backbone}' is neither a file nor a known name; {did_you_mean(name, names)}"
+    advice = did_you_mean(backbone.removeprefix(RANDOM), [TINY, *ARCHITECTURES])
+    return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
 
 
 def load_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
@@ -50,7 +64,7 @@ def load_state(backbone: str, progress: Progress | None = None) -> dict[str, Ten
 
     Raises WeightsError for a name that is not known and a file that is not, or not wholly, a CLIP.
     """
-    problem = check_backbone(backbone)
+    problem = backbone_problem(backbone)
     if problem:
         raise WeightsError(problem)
     if backbone.startswith(RANDOM):
@@ -92,7 +106,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         elif _is_torchscript(path):
             state = _read_torchscript(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _read_pickled(path)
     except WeightsError:
         raise
     except FileNotFoundError as error:
@@ -111,6 +125,17 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _is_name(backbone: str) -> bool:
+    return backbone == TINY or backbone.removeprefix(RANDOM) in ARCHITECTURES
+
+
+def _read_pickled(path: Path) -> object:
+    with warnings.catch_warnings():
+        # PyTorch remarks on unusual pickles before it refuses them; the refusal says enough.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -183,6 +183,4 @@ def test_tiny_recognises_scenes_without_training():
         images = clip.visual(normalize(pixels)).pooled
         prompts = clip.text.encode_tokens(tokenize([f"a photo of a {name}" for name in SCENE_CLASSES]))
     scores = torch.nn.functional.cosine_similarity(images[:, None], prompts[None], dim=-1).numpy()
-    assert average_precision_score(present, scores) > 3 * average_precision_score(
-        present, np.roll(scores, 1, axis=0)
-    )
+    assert average_precision_score(present, scores) > 3 * average_precision_score(present, np.roll(scores, 1, axis=0))

@@ -45,7 +45,7 @@ def open_clip_model(architecture: Architecture, state: dict[str, torch.Tensor]) 
     image, text = architecture.image, architecture.text
     vision = {"image_size": image.image_size, "width": image.width}
     if len(image.layers) == 1:
-        vision |= {"layers": image.layers[0], "patch_size": image.patch, "head_width": 64}
+        vision |= {"layers": image.layers[0], "patch_size": image.stride, "head_width": 64}
     else:
         vision |= {"layers": list(image.layers), "head_width": 64}
     words = {
