@@ -17,6 +17,8 @@ from mlrpl_cli.core.models.text import TextEncoder, pad_tokens
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 
 CONTEXT_STD = 0.02
+# What VOC writes as one word, CLIP's tokenizer and GloVe know as two.
+JOINED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 
 
 class PromptLearner(nn.Module):
@@ -82,8 +84,9 @@ def check_class_names(classes: Sequence[str]) -> None:
 
 
 def readable(name: str) -> str:
-    """The words of a class name: underscores read as spaces, runs of white space as one."""
-    return " ".join(name.replace("_", " ").split())
+    """The words of a class name: underscores read as spaces, runs of white space as one, VOC's joined words apart."""
+    words = " ".join(name.replace("_", " ").split())
+    return JOINED.get(words, words)
 
 
 def _initial_context(
