@@ -11,7 +11,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.checkpoint import newest_run
 from mlrpl_cli.core.evaluation import Evaluation, EvaluationOptions, as_dict, evaluate
-from mlrpl_cli.core.files import atomic_file
+from mlrpl_cli.core.files import atomic_file, check_writable
 from mlrpl_cli.core.metrics import PrecisionRecall
 
 
@@ -54,6 +54,8 @@ def eval(
         ap=ap,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
+    if csv_file is not None:
+        check_writable(csv_file)
     result = evaluate(chosen, console.progress())
     if csv_file is not None and console.is_main_process():
         _write_csv(result, csv_file)

@@ -17,7 +17,7 @@ from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.errors import DataError
 from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
-from mlrpl_cli.core.files import atomic_file
+from mlrpl_cli.core.files import atomic_file, check_writable
 from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.visualization import draw_attention, draw_average_precision, draw_curves
 
@@ -47,6 +47,7 @@ def visualize(
     """
     folder = run or newest_run()
     target = out or folder / "figures"
+    check_writable(target)
     predictor = Predictor.from_run(folder, checkpoint, device or "auto")
     chosen = [predictor.class_index(name) for name in options.names(classes)]
     paths = find_images(images) if images else _examples(Path(predictor.info.data))

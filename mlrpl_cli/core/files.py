@@ -67,6 +67,14 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise DataError now, before long work, when nothing could be written at `path`, a file or a folder."""
+    folder = path.absolute().parent if path.is_file() else path.absolute()
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    with _writing(path):
+        tempfile.TemporaryFile(dir=place).close()
+
+
 def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:

@@ -27,6 +27,7 @@ from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.evaluation import labels_of, score
 from mlrpl_cli.core.features import FrozenEncoder, OrderedFeatures, TrainingFeatures, make_encoder
+from mlrpl_cli.core.files import check_writable
 from mlrpl_cli.core.labels import ABSENT, PRESENT
 from mlrpl_cli.core.losses import LOSSES, count_known
 from mlrpl_cli.core.metrics import mean_average_precision
@@ -73,6 +74,7 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     # One process chooses, so that two never choose differently.
     folder = Path(broadcast_object_list([str(run_folder(config, prepared, resume))])[0])
+    check_writable(folder)
     training = Training(replace(config, run=str(folder)), prepared, folder, accelerator, progress)
     training.start(resume)
     interrupted = False

@@ -1,7 +1,7 @@
 import pytest
 
 from mlrpl_cli.core.errors import DataError
-from mlrpl_cli.core.files import atomic_file, atomic_folder, write_text
+from mlrpl_cli.core.files import atomic_file, atomic_folder, check_writable, write_text
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -41,3 +41,13 @@ def test_a_file_where_a_folder_should_be_is_told_in_one_line(tmp_path, monkeypat
 def test_a_missing_input_is_not_taken_for_an_output_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "data"):
         (tmp_path / "input.txt").read_text()
+
+
+def test_check_writable_speaks_before_anything_is_made(tmp_path):
+    """Refused is a place below a file."""
+    check_writable(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "file")
+    with pytest.raises(DataError, match=r"cannot write .*file/run: Not a directory; choose another place"):
+        check_writable(tmp_path / "file" / "run")
