@@ -39,6 +39,37 @@ def published_attention(
     return attention
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def fused_attention(joint: np.ndarray, semantics: np.ndarray, temperature: float) -> np.ndarray:
+    """a_bc = softmax_p( cos(g_bp, x_c) / τ ) → (B, C, P)."""
+    return np.array([[_softmax(unit(image) @ x / temperature) for x in unit(semantics)] for image in joint])
+
+
+def dualcoop_logits(joint: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Log-odds of softmax over the pair (5 Σ_p a_p 20 s⁺_p, 5 Σ_p a_p 20 s⁻_p), a_p = softmax_p(20 s⁺_p) → (B, C)."""
+    logits = np.zeros((len(joint), len(positive)))
+    for b, image in enumerate(unit(joint)):
+        for c, (plus, minus) in enumerate(zip(unit(positive), unit(negative), strict=True)):
+            share = _softmax(20 * image @ plus)
+            pair = _softmax(np.array([5 * share @ (20 * image @ plus), 5 * share @ (20 * image @ minus)]))
+            logits[b, c] = math.log(pair[0] / pair[1])
+    return logits
+
+
+def linear_logits(joint: np.ndarray, weight: np.ndarray, scale: float, bias: np.ndarray) -> np.ndarray:
+    """Σ_p softmax_p(z) z with z_p = scale w_c · ĝ_p + bias_c → (B, C)."""
+    scores = [[scale * unit(image) @ w + b for w, b in zip(weight, bias, strict=True)] for image in joint]
+    return np.array([[_softmax(z) @ z for z in image] for image in scores])
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    exponents = np.exp(x - x.max())
+    return exponents / exponents.sum()
+
+
 def partial_bce(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over known cells of -log p or -log(1-p)."""
     total, known = 0.0, 0

@@ -19,7 +19,8 @@ INTERRUPTED = 130
 def train(
     data: options.Data = None,
     method: Annotated[
-        str | None, typer.Option("--method", metavar="NAME", help="zero-shot, baseline, sd, cspo or sarl.")
+        str | None,
+        typer.Option("--method", metavar="NAME", help="zero-shot, baseline, sd, cspo, sarl, sa, dualcoop or linear."),
     ] = None,
     backbone: Annotated[
         str | None,

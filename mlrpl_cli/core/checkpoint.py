@@ -20,7 +20,7 @@ from torch import Tensor
 from mlrpl_cli.core.config import TrainConfig, make_config, read_yaml
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.files import atomic_file, write_text
-from mlrpl_cli.core.models.build import METHODS, build_recognizer
+from mlrpl_cli.core.models.build import METHODS, rebuild_recognizer
 from mlrpl_cli.core.models.recognizer import Recognizer
 
 FORMAT = 1
@@ -28,9 +28,7 @@ LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
 
-RECOGNIZER, TEXT_FEATURES, CONTEXT, OPTIMIZER = "recognizer.", "text_features", "context", "optimizer."
-SEMANTICS = "image_side.semantics"
-IMAGE_PROJECTION = "image_side.decoupling.image_projection.weight"
+RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,7 @@ class Checkpoint:
 
     def recognizer(self) -> Recognizer:
         """The trained recognizer, in evaluation mode, its sizes read off the tensors."""
-        state = self.group(RECOGNIZER)
-        width, channels = state[IMAGE_PROJECTION].shape if IMAGE_PROJECTION in state else (0, 0)
-        recognizer = build_recognizer(self.info.method, len(self.info.classes), channels, width, state.get(SEMANTICS))
-        recognizer.load_state_dict(state)
-        return recognizer.eval().requires_grad_(False)
+        return rebuild_recognizer(self.info.method, len(self.info.classes), self.group(RECOGNIZER))
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix`, without it."""
@@ -76,7 +70,7 @@ class Checkpoint:
 
     @property
     def text_features(self) -> Tensor:
-        """(C, E) text features as of this checkpoint, so that neither tokenizer nor text encoder is needed."""
+        """Text features (C, E), or (2C, E) for pairs, so that neither tokenizer nor text encoder is needed."""
         return self.tensors[TEXT_FEATURES]
 
 

@@ -242,9 +242,7 @@ class Training:
         trainable = self.trainable
         tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
         tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
-        contexts = trainable.contexts()
-        if contexts is not None:
-            tensors[checkpoints.CONTEXT] = contexts
+        tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_side.contexts().items()}
         if which == LAST:
             tensors |= checkpoints.optimizer_tensors(self.optimizer)
         checkpoints.save_checkpoint(Checkpoint(self.info, tensors), self.folder / f"{which}.safetensors")
@@ -314,9 +312,8 @@ def _selection_features(
 
 def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
     """Contexts at their own rate; matrices decayed; vectors and the calibration neither."""
-    context = trainable.contexts()
-    contexts = [] if context is None else [context]
-    rest = [parameter for parameter in trainable.learned().values() if parameter is not context]
+    contexts = list(trainable.text_side.contexts().values())
+    rest = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in rest if parameter.ndim == 2]
     others = [parameter for parameter in rest if parameter.ndim < 2]
     groups = [
@@ -329,6 +326,6 @@ def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> li
 
 def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
     trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
-    contexts = trainable.contexts()
-    if contexts is not None:
-        contexts.data.copy_(last.tensors[checkpoints.CONTEXT])
+    trained = last.group(checkpoints.CONTEXTS)
+    for name, context in trainable.text_side.contexts().items():
+        context.data.copy_(trained[name])

@@ -5,7 +5,7 @@ A method is a composition: an image side and a text side over the same frozen fe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +15,28 @@ from torch import Tensor
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.models.decoupling import SemanticDecoupling
 from mlrpl_cli.core.models.encoders import ImageArchitecture
-from mlrpl_cli.core.models.prompts import Tokenize, build_prompts, check_class_names
+from mlrpl_cli.core.models.image_sides import DecoupledSide, ImageSide, PooledSide, SemanticSide
+from mlrpl_cli.core.models.prompts import PromptLearner, Tokenize, build_prompts, check_class_names
 from mlrpl_cli.core.models.recognizer import (
-    DecoupledSide,
-    FixedText,
-    ImageSide,
-    PooledSide,
-    PromptedText,
+    CosineRecognizer,
+    PairedRecognizer,
     Recognizer,
-    TextSide,
+    RegionRecognizer,
     TrainableRecognizer,
 )
 from mlrpl_cli.core.models.semantics import glove_features, template_features
 from mlrpl_cli.core.models.text import TextEncoder
+from mlrpl_cli.core.models.text_sides import FixedText, PairedText, PromptedText, TextSide
 
-POOLED, DECOUPLED = "pooled", "decoupled"
-TEMPLATE, SHARED, PER_CLASS = "template", "shared context", "context per class"
+# Tensors of a recognizer's state that say its sizes.
+SEMANTICS = "image_side.semantics"
+IMAGE_PROJECTION = "image_side.decoupling.image_projection.weight"
+REGION_WEIGHT = "weight"
+
+# Image sides
+POOLED, DECOUPLED, SEMANTIC, PAIRED, REGIONS = "pooled", "decoupled", "semantic attention", "paired regions", "regions"
+# Text sides
+TEMPLATE, SHARED, PER_CLASS, PAIRS, NONE = "template", "shared context", "context per class", "two per class", "none"
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,10 @@ class Method:
     """Which parts a method is made of."""
 
     image_side: str
-    """POOLED (CLIP's own vector) or DECOUPLED (semantic decoupling)."""
+    """POOLED (CLIP's own vector), DECOUPLED (semantic decoupling), SEMANTIC (attention by the frozen text features),
+    PAIRED (DualCoOp's regions) or REGIONS (a linear classifier on them)."""
     text_side: str
-    """TEMPLATE (frozen "a photo of a NAME"), SHARED or PER_CLASS (learnable contexts)."""
+    """TEMPLATE (frozen "a photo of a NAME"), SHARED, PER_CLASS or PAIRS (learnable contexts), or NONE."""
     summary: str
     """One line for help and tables."""
 
@@ -51,6 +58,9 @@ METHODS: dict[str, Method] = {
     "sd": Method(DECOUPLED, SHARED, "semantic decoupling, one learned context for all classes"),
     "cspo": Method(POOLED, PER_CLASS, "CLIP's pooled vector, a learned context per class"),
     "sarl": Method(DECOUPLED, PER_CLASS, "semantic decoupling and a learned context per class"),
+    "sa": Method(SEMANTIC, PER_CLASS, "attention by the frozen text features, a learned context per class"),
+    "dualcoop": Method(PAIRED, PAIRS, "regions against a positive and a negative prompt per class (DualCoOp)"),
+    "linear": Method(REGIONS, NONE, "a linear classifier on the regions, no text"),
 }
 
 
@@ -70,29 +80,47 @@ def build_trainable(
     method = METHODS[config.method]
     semantics = _semantics(config, method, classes, text_encoder, tokenize)
     width = config.attention_width or 0
-    recognizer = build_recognizer(config.method, len(classes), image.channels, width, semantics)
-    if isinstance(recognizer.image_side, DecoupledSide):
+    recognizer = _recognizer(method, len(classes), image.channels, image.embed_dim, width, semantics)
+    if isinstance(recognizer, CosineRecognizer) and isinstance(recognizer.image_side, DecoupledSide):
         recognizer.image_side.decoupling.initialize(generator)
     return TrainableRecognizer(recognizer, _text_side(config, method, classes, text_encoder, tokenize, generator))
 
 
-def build_recognizer(
-    method: str, classes: int, channels: int, attention_width: int, semantics: Tensor | None
+def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -> Recognizer:
+    """The trained recognizer whose state dict is `state`, which says its sizes, in evaluation mode."""
+    width, channels = state[IMAGE_PROJECTION].shape if IMAGE_PROJECTION in state else (0, 0)
+    embed_dim = state[REGION_WEIGHT].shape[1] if REGION_WEIGHT in state else 0
+    recognizer = _recognizer(METHODS[method], classes, channels, embed_dim, width, state.get(SEMANTICS))
+    recognizer.load_state_dict(state)
+    return recognizer.eval().requires_grad_(False)
+
+
+def _recognizer(
+    method: Method, classes: int, channels: int, embed_dim: int, width: int, semantics: Tensor | None
 ) -> Recognizer:
-    """The part that prediction needs, with untrained parameters; `semantics` (C, S) for the decoupled image side."""
+    if method.image_side == PAIRED:
+        return PairedRecognizer()
+    if method.image_side == REGIONS:
+        return RegionRecognizer(classes, embed_dim)
     side: ImageSide = PooledSide()
-    if METHODS[method].image_side == DECOUPLED:
-        assert semantics is not None
-        side = DecoupledSide(SemanticDecoupling(channels, semantics.shape[1], attention_width), semantics)
-    return Recognizer(side, classes)
+    if semantics is not None:
+        decoupled = method.image_side == DECOUPLED
+        side = (
+            DecoupledSide(SemanticDecoupling(channels, semantics.shape[1], width), semantics)
+            if decoupled
+            else SemanticSide(semantics)
+        )
+    return CosineRecognizer(side, classes)
 
 
 def _semantics(
     config: TrainConfig, method: Method, classes: Sequence[str], text_encoder: TextEncoder, tokenize: Tokenize
 ) -> Tensor | None:
-    if method.image_side == POOLED:
+    """What guides the attention (C, S); None for image sides without guidance."""
+    if method.image_side not in (DECOUPLED, SEMANTIC):
         return None
-    if config.semantics == "glove":
+    # Semantic attention compares with the grid itself, so its vectors have to live in the joint space.
+    if config.semantics == "glove" and method.image_side == DECOUPLED:
         return glove_features(classes, Path(config.glove or ""))
     return template_features(classes, text_encoder, tokenize)
 
@@ -105,15 +133,24 @@ def _text_side(
     tokenize: Tokenize,
     generator: torch.Generator,
 ) -> TextSide:
+    if method.text_side == NONE:
+        return FixedText(torch.empty(len(classes), 0))
     if method.text_side == TEMPLATE:
         return FixedText(template_features(classes, text_encoder, tokenize))
-    prompts = build_prompts(
-        classes,
-        text_encoder,
-        tokenize,
-        per_class=method.text_side == PER_CLASS,
-        context_tokens=config.context_tokens,
-        template=config.context_template,
-        generator=generator,
+
+    def prompts() -> PromptLearner:
+        return build_prompts(
+            classes,
+            text_encoder,
+            tokenize,
+            per_class=method.text_side != SHARED,
+            context_tokens=config.context_tokens,
+            template=config.context_template,
+            generator=generator,
+        )
+
+    return (
+        PairedText(prompts(), prompts(), text_encoder)
+        if method.text_side == PAIRS
+        else PromptedText(prompts(), text_encoder)
     )
-    return PromptedText(prompts, text_encoder)

@@ -1,4 +1,4 @@
-"""From frozen features and text features to logits: an image side, a cosine, a calibration (method.md, parts 2 and 5).
+"""From frozen features and text features to logits (method.md, parts 2 and 5, and the published rivals).
 
 Axes: B images, C classes, P grid positions, E joint embedding.
 """
@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlrpl_cli.core.models.decoupling import SemanticDecoupling, pool
+from mlrpl_cli.core.models.decoupling import pool
 from mlrpl_cli.core.models.image_features import ImageFeatures
-from mlrpl_cli.core.models.prompts import PromptLearner
-from mlrpl_cli.core.models.text import TextEncoder
+from mlrpl_cli.core.models.image_sides import ImageSide, region_cosines
+from mlrpl_cli.core.models.text_sides import TextSide
 
 INITIAL_SCALE = 20.0
+# DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
+REGION_SCALE, PAIR_SCALE = 20.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -32,54 +34,39 @@ class Recognition:
     """(B, C, P) where each class's feature was taken from; what a map draws."""
 
 
-class ImageSide(nn.Module):
-    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
+class Recognizer(nn.Module):
+    """Frozen features of B images and text features → Recognition."""
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
+    def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         raise NotImplementedError
 
-    def calibrate(self, features: ImageFeatures) -> None:
-        """Fit scales to a sample of training features, before training starts."""
+    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+        """Set the scales from a sample of training features and each class's `prior` (C,) in (0, 1)."""
 
 
-class PooledSide(ImageSide):
-    """CLIP's own pooled vector for every class, with CLIP's own attention."""
+class CalibratedRecognizer(Recognizer):
+    """Has a scale α > 0 and a bias β_c, both learned; each class starts at its prior."""
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        batch = len(features.pooled)
-        shared = features.pooled[:, None].expand(batch, classes, -1)
-        return shared, features.attention[:, None].expand(batch, classes, -1)
-
-
-class DecoupledSide(ImageSide):
-    """Semantic decoupling: each class pools the joint-space grid with its own attention."""
-
-    semantics: Tensor
-
-    def __init__(self, decoupling: SemanticDecoupling, semantics: Tensor) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.decoupling = decoupling
-        self.register_buffer("semantics", semantics)
-
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        attention = self.decoupling(features.grid, self.semantics)
-        return pool(attention, features.joint), attention
-
-    def calibrate(self, features: ImageFeatures) -> None:
-        self.decoupling.calibrate(features.grid)
-
-
-class Recognizer(nn.Module):
-    """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with α > 0 and β learned."""
-
-    def __init__(self, image_side: ImageSide, classes: int) -> None:
-        super().__init__()
-        self.image_side = image_side
         self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
         self.bias = nn.Parameter(torch.zeros(classes))
 
+    @torch.no_grad()
+    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+        logits = self(features, text).logits
+        self.bias.add_(torch.logit(prior.to(logits)) - logits.mean(dim=0))
+
+
+class CosineRecognizer(CalibratedRecognizer):
+    """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of an image side."""
+
+    def __init__(self, image_side: ImageSide, classes: int) -> None:
+        super().__init__(classes)
+        self.image_side = image_side
+
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
-        """Frozen features of B images and text features (C, E) → logits, class features and attention maps."""
+        """Text features (C, E)."""
         class_features, attention = self.image_side(features, len(text))
         similarity = torch.einsum(
             "bce,ce->bc", F.normalize(class_features.float(), dim=-1), F.normalize(text.float(), dim=-1)
@@ -88,42 +75,38 @@ class Recognizer(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        """Set the scales from a sample of training features: each class then starts at its `prior` (C,) in (0, 1)."""
         self.image_side.calibrate(features)
-        logits = self(features, text).logits
-        self.bias.add_(torch.logit(prior.to(logits)) - logits.mean(dim=0))
+        super().calibrate(features, text, prior)
 
 
-class TextSide(nn.Module):
-    """Gives the text features (C, E)."""
+class PairedRecognizer(Recognizer):
+    """DualCoOp (NeurIPS 2022): regions vote for a positive and a negative prompt of each class.
 
-    def forward(self) -> Tensor:
-        raise NotImplementedError
+    a_bcp = softmax_p(20 s⁺_bcp), logit^±_bc = 5 Σ_p a_bcp 20 s^±_bcp with s^± = cos(g_bp, t^±_c); the softmax over the
+    pair is the sigmoid of the difference. Nothing is learned here, and nothing is calibrated.
+    """
 
-
-class PromptedText(TextSide):
-    """Text features (C, E) of learnable prompts through the frozen text encoder."""
-
-    def __init__(self, prompts: PromptLearner, text_encoder: TextEncoder) -> None:
-        super().__init__()
-        self.prompts = prompts
-        self.text_encoder = text_encoder
-
-    def forward(self) -> Tensor:
-        return self.text_encoder(self.prompts(), self.prompts.end)
+    def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
+        """Text features (2C, E), the positive prompts first."""
+        positive, negative = region_cosines(features, text).chunk(2, dim=1)  # (B, C, P) each
+        attention = (REGION_SCALE * positive).softmax(dim=-1)
+        logits = PAIR_SCALE * REGION_SCALE * (attention * (positive - negative)).sum(dim=-1)
+        return Recognition(logits, pool(attention, features.joint), attention)
 
 
-class FixedText(TextSide):
-    """Text features (C, E) that nothing changes."""
+class RegionRecognizer(CalibratedRecognizer):
+    """A linear classifier on every region and no text: z_bcp = α w_c · ĝ_bp + β_c, logit_bc = Σ_p softmax_p(z) z."""
 
-    features: Tensor
+    def __init__(self, classes: int, embed_dim: int) -> None:
+        super().__init__(classes)
+        self.weight = nn.Parameter(torch.zeros(classes, embed_dim))
 
-    def __init__(self, features: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("features", features)
-
-    def forward(self) -> Tensor:
-        return self.features
+    def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
+        """`text` is not looked at; the weights start at zero, so every class starts at its prior everywhere."""
+        regions = F.normalize(features.joint.float(), dim=-1)
+        scores = self.log_scale.exp() * torch.einsum("bpe,ce->bcp", regions, self.weight) + self.bias[:, None]
+        attention = scores.softmax(dim=-1)
+        return Recognition((attention * scores).sum(dim=-1), pool(attention, features.joint), attention)
 
 
 class TrainableRecognizer(nn.Module):
@@ -136,10 +119,6 @@ class TrainableRecognizer(nn.Module):
 
     def forward(self, features: ImageFeatures) -> Recognition:
         return self.recognizer(features, self.text_side())
-
-    def contexts(self) -> nn.Parameter | None:
-        """The learnable contexts (C or 1, M, W), or None for a text side that learns nothing."""
-        return self.text_side.prompts.context if isinstance(self.text_side, PromptedText) else None
 
     def learned(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name: a few megabytes, and all that a checkpoint must hold."""

@@ -59,7 +59,37 @@ def test_the_baseline_scores_clips_own_vector():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("method", METHODS)
+def test_semantic_attention_weighs_regions_by_their_cosine_with_the_frozen_text():
+    trainable, features = build("sa"), random_features()
+    output = trainable(features)
+    semantics = trainable.recognizer.image_side.semantics
+    torch.testing.assert_close(semantics, build("zero-shot").text_side())
+    attention = reference.fused_attention(features.joint.numpy(), semantics.numpy(), 0.05)
+    np.testing.assert_allclose(output.attention, attention, atol=1e-5)
+    np.testing.assert_allclose(output.class_features, attention @ features.joint.numpy(), atol=1e-5)
+
+
+@torch.no_grad()
+def test_dualcoop_is_the_published_pair_of_region_votes():
+    trainable, features = build("dualcoop"), random_features()
+    positive, negative = trainable.text_side().chunk(2)
+    assert not torch.allclose(positive, negative)
+    expected = reference.dualcoop_logits(features.joint.numpy(), positive.numpy(), negative.numpy())
+    np.testing.assert_allclose(trainable(features).logits, expected, atol=1e-3)
+
+
+@torch.no_grad()
+def test_linear_pools_its_region_scores():
+    trainable, features = build("linear"), random_features()
+    head = trainable.recognizer
+    head.weight.normal_(generator=torch.Generator().manual_seed(2))
+    head.bias.copy_(torch.tensor([0.3, -0.7]))
+    expected = reference.linear_logits(features.joint.numpy(), head.weight.numpy(), 20, head.bias.numpy())
+    np.testing.assert_allclose(trainable(features).logits, expected, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "dualcoop"])
 def test_calibration_starts_each_class_at_its_prior(method):
     trainable, features = build(method), random_features(8)
     prior = torch.tensor([0.1, 0.6])
@@ -75,10 +105,13 @@ def test_calibration_starts_each_class_at_its_prior(method):
         ("cspo", 2 * 2 * 64),
         ("sd", 2 * 64 + 5 * (64 + 8 + 1)),
         ("sarl", 2 * 2 * 64 + 5 * (64 + 8 + 1)),
+        ("sa", 2 * 2 * 64),
+        ("dualcoop", 2 * 2 * 2 * 64 - 3),
+        ("linear", 2 * 8),
     ],
 )
 def test_each_method_learns_its_parts_and_the_calibration(method, learned):
-    """M·W per context, K(D + S + 1) for the attention, 1 + C for α and β."""
+    """M·W per context, K(D + S + 1) for the attention, C·E for regions, 1 + C for α and β (DualCoOp has neither)."""
     assert sum(parameter.numel() for parameter in build(method).learned().values()) == learned + 1 + 2
 
 
