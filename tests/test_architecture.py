@@ -19,12 +19,13 @@ LAYERS = (
     ("data", "models", "losses", "metrics", "visualization"),
     ("checkpoint", "features"),
     ("evaluation", "run_setup"),
+    ("trainer",),
     ("training", "inference"),
     ("commands",),
     ("app",),
     ("__main__",),
 )
-SIBLINGS = (2, 4, 5)
+SIBLINGS = (2, 4, 6)
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
 HELPERS_OF_COMMANDS = {"console", "options"}

@@ -18,7 +18,7 @@ from mlrpl_cli.core.config import DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.records import SPLITS, TEST
 from mlrpl_cli.core.errors import RunError, first_few
-from mlrpl_cli.core.features import OrderedFeatures, load_encoder
+from mlrpl_cli.core.features import FeatureBatches, OrderedFeatures, load_encoder
 from mlrpl_cli.core.labels import PRESENT
 from mlrpl_cli.core.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
 from mlrpl_cli.core.models.image_features import ImageFeatures
@@ -128,7 +128,7 @@ class StoredHead(nn.Module):
 
 
 @torch.no_grad()
-def score(head: nn.Module, features: OrderedFeatures, progress: Progress, description: str) -> np.ndarray:
+def score(head: nn.Module, features: FeatureBatches, progress: Progress, description: str) -> np.ndarray:
     """Probabilities (N, C) float32 of `head` for every image, the same in every process.
 
     Raises RunError when one is not a number: ranking such scores would say nothing.

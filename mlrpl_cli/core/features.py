@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -86,6 +87,17 @@ def load_encoder(
             f"expected fingerprint {expected[:16]}…, got {found[:16]}…; put the original checkpoint back"
         )
     return make_encoder(build_image_encoder(state), image_size, device)
+
+
+class FeatureBatches(Protocol):
+    """Features of some images in order, in batches, as often as they are asked for."""
+
+    accelerator: Accelerator
+    images: int
+    """N, how many there are."""
+
+    def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        """(features, positions (B,)) batch by batch."""
 
 
 class OrderedFeatures:
@@ -172,31 +184,15 @@ def bytes_of(encoder: FrozenEncoder, images: int) -> int:
 
 
 class TrainingFeatures:
-    """Shuffled batches of (features, positions) of the training images: from kept views, or encoded as they come."""
+    """Shuffled batches of (features, positions) of the training images."""
 
-    def __init__(
-        self,
-        encoder: FrozenEncoder,
-        paths: Sequence[Path],
-        config: TrainConfig,
-        accelerator: Accelerator,
-        progress: Progress,
-    ) -> None:
-        self.encoder, self.accelerator, self.seed = encoder, accelerator, config.seed
-        self.kept: KeptViews | None = None
-        self.views = ImageViews(paths, encoder.image_size, config.seed)
-        dataset: Positions | ImageViews = self.views
-        if views_fit(encoder, len(paths), config):
-            self.kept = keep_views(encoder, paths, config, accelerator, progress)
-            dataset = Positions(len(paths))
-        elif config.views:
-            progress.note(f"kept views would need more than {config.cache_gib:g} GiB: encoding anew every epoch")
-        self.order = EpochOrder(len(paths), config.seed)
-        batch_size = whole_batch(min(config.batch_size, len(paths)), accelerator)
-        loader = shuffled(dataset, self.order, batch_size, workers=0 if self.kept else config.workers)
-        self.loader = accelerator.prepare(loader)
+    def __init__(self, dataset: Positions | ImageViews, config: TrainConfig, accelerator: Accelerator, workers: int):
+        self.accelerator, self.seed, self.images = accelerator, config.seed, len(dataset)
+        self.order = EpochOrder(self.images, config.seed)
+        batch_size = whole_batch(min(config.batch_size, self.images), accelerator)
+        self.loader = accelerator.prepare(shuffled(dataset, self.order, batch_size, workers))
         if not len(self.loader):
-            raise RunError(f"{len(paths)} training images are too few for {accelerator.num_processes} processes")
+            raise RunError(f"{self.images} training images are too few for {accelerator.num_processes} processes")
 
     def __len__(self) -> int:
         """Steps an epoch."""
@@ -204,22 +200,66 @@ class TrainingFeatures:
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """Batches of epoch 1, 2, …: features, and the positions (B,) of their images."""
-        self.order.start(epoch)
-        return self._kept_epoch(self.kept, epoch) if self.kept else self._encoded_epoch(epoch)
+        raise NotImplementedError
 
-    def _kept_epoch(self, kept: KeptViews, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+    def sample(self, images: int) -> ImageFeatures:
+        """Features of the first `images` training images in their plain view, in every process the same."""
+        raise NotImplementedError
+
+
+class KeptTraining(TrainingFeatures):
+    """Takes a random one of the kept views of each image in every epoch."""
+
+    def __init__(self, kept: KeptViews, config: TrainConfig, accelerator: Accelerator) -> None:
+        super().__init__(Positions(kept.images), config, accelerator, workers=0)
+        self.kept = kept
+
+    def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        self.order.start(epoch)
         generator = make_generator(self.seed, "kept view", epoch)
-        views = torch.randint(kept.views, (kept.images,), generator=generator)
+        views = torch.randint(self.kept.views, (self.images,), generator=generator)
         for positions in self.loader:
             own = positions.cpu()
-            yield kept.select(own, views[own]), positions
+            yield self.kept.select(own, views[own]), positions
 
-    def _encoded_epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+    def sample(self, images: int) -> ImageFeatures:
+        positions = torch.arange(min(images, self.images))
+        return self.kept.select(positions, torch.zeros_like(positions))
+
+
+class EncodedTraining(TrainingFeatures):
+    """Encodes a new random view of each image in every epoch."""
+
+    def __init__(
+        self, encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator
+    ) -> None:
+        self.encoder, self.views = encoder, ImageViews(paths, encoder.image_size, config.seed)
+        super().__init__(self.views, config, accelerator, config.workers)
+        self.batch_size = config.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        self.order.start(epoch)
         self.views.view = epoch
         for pixels, positions in batches_of(self.loader):
             with self.accelerator.autocast():
                 features = self.encoder(pixels)
             yield features, positions
+
+    def sample(self, images: int) -> ImageFeatures:
+        plain = ImageViews(self.views.paths[:images], self.encoder.image_size)
+        batches = batches_of(in_order(plain, self.batch_size, workers=0))
+        return ImageFeatures.concatenate([self.encoder(pixels) for pixels, _ in batches])
+
+
+def training_features(
+    encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator, progress: Progress
+) -> TrainingFeatures:
+    """Training features as `config` asks: from kept views where they fit in memory, else encoded as they come."""
+    if views_fit(encoder, len(paths), config):
+        return KeptTraining(keep_views(encoder, paths, config, accelerator, progress), config, accelerator)
+    if config.views:
+        progress.note(f"kept views would need more than {config.cache_gib:g} GiB: encoding anew every epoch")
+    return EncodedTraining(encoder, paths, config, accelerator)
 
 
 def whole_batch(size: int, accelerator: Accelerator) -> int:

@@ -17,7 +17,8 @@ from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
 from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.run_setup import resume_config
-from mlrpl_cli.core.training import schedule, train
+from mlrpl_cli.core.trainer import schedule
+from mlrpl_cli.core.training import train
 from tests import small
 
 KILLED = """

@@ -65,7 +65,7 @@ class _BilinearScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
         ctx.save_for_backward(image, semantics, score)
-        return torch.stack([torch.tanh(image * row) @ score for row in semantics], dim=-1)
+        return torch.stack([_tanh_of_product(image, row) @ score for row in semantics], dim=-1)
 
     @staticmethod
     @once_differentiable
@@ -73,9 +73,14 @@ class _BilinearScores(torch.autograd.Function):
         image, semantics, score = ctx.saved_tensors
         d_image, d_semantics, d_score = torch.zeros_like(image), torch.empty_like(semantics), torch.zeros_like(score)
         for c, row in enumerate(semantics):
-            tanh = torch.tanh(image * row)  # (B, P, K)
+            tanh = _tanh_of_product(image, row)  # (B, P, K)
             d_score += gradient[..., c].flatten() @ tanh.flatten(0, 1)
             d_product = tanh.square_().neg_().add_(1).mul_(score).mul_(gradient[..., c, None])
-            d_semantics[c] = torch.einsum("bpk,bpk->k", d_product, image)
+            d_semantics[c] = (d_product * image).sum(dim=(0, 1))  # an einsum here is many times slower on a CPU
             d_image.addcmul_(d_product, row)
         return d_image, d_semantics, d_score
+
+
+def _tanh_of_product(image: Tensor, row: Tensor) -> Tensor:
+    """tanh(image ⊙ row) as 2σ(2 image ⊙ row) - 1: on a CPU, PyTorch's sigmoid is several times faster than its tanh."""
+    return (image * (2 * row)).sigmoid_().mul_(2).sub_(1)

@@ -1,0 +1,190 @@
+"""One training run in memory: frozen features in; contexts, attention and calibration out. It writes nothing.
+
+The same code trains in one process and in many. Axes: B images, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from mlrpl_cli.core import checkpoint as checkpoints
+from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.evaluation import score
+from mlrpl_cli.core.features import FeatureBatches, TrainingFeatures
+from mlrpl_cli.core.labels import ABSENT, PRESENT
+from mlrpl_cli.core.losses import LOSSES, count_known
+from mlrpl_cli.core.metrics import mean_average_precision
+from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.models.recognizer import TrainableRecognizer
+from mlrpl_cli.core.progress import Silent, Task
+
+CALIBRATION_IMAGES = 64
+
+EpochRow = dict[str, Any]
+"""One epoch's figures: a line of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Frozen features and the labels that may be seen of them; N images in the same order."""
+
+    features: TrainingFeatures
+    labels: np.ndarray
+    """(N, C) int8 observed labels of the training images."""
+    selection: FeatureBatches
+    """Features of the split that selects the best epoch."""
+    selection_labels: np.ndarray
+
+
+class Trainer:
+    """The state of one training run, in one process."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trainable: TrainableRecognizer,
+        data: LabelledFeatures,
+        info: RunInfo,
+        accelerator: Accelerator,
+    ) -> None:
+        self.config, self.trainable, self.data, self.info = config, trainable, data, info
+        self.accelerator = accelerator
+        self.labels = torch.from_numpy(data.labels).to(accelerator.device)
+        self.loss = LOSSES[config.loss](config)
+
+    def start(self, last: Checkpoint | None = None) -> None:
+        """Calibrate a new recognizer, or go on from the checkpoint `last`."""
+        if last is None:
+            self._calibrate()
+        else:
+            _restore(self.trainable, last)
+            self.info = replace(last.info, data=self.info.data)
+        optimizer = torch.optim.AdamW(_parameter_groups(self.trainable, self.config))
+        if last is not None:
+            checkpoints.restore_optimizer(optimizer, last)
+        self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
+
+    @property
+    def remaining_steps(self) -> int:
+        return (self.config.epochs - self.info.epoch) * len(self.data.features)
+
+    def epochs(self, task: Task) -> Iterator[EpochRow]:
+        """Train from the epoch after the last one done to the last one asked for; `info` is up to date at each row.
+
+        Raises RunError when the loss is no longer finite.
+        """
+        for epoch in range(self.info.epoch + 1, self.config.epochs + 1):
+            started = time.perf_counter()
+            loss = self._train_epoch(epoch, task)
+            yield self._finish_epoch(epoch, loss, time.perf_counter() - started)
+
+    @torch.no_grad()
+    def checkpoint(self, with_optimizer: bool = False) -> Checkpoint:
+        """A copy of everything learned, and of the optimizer's state so that training can go on from it."""
+        trainable = self.trainable
+        tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
+        tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
+        tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_side.contexts().items()}
+        if with_optimizer:
+            tensors |= checkpoints.optimizer_tensors(self.optimizer)
+        return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+
+    def _train_epoch(self, epoch: int, task: Task) -> float:
+        """Mean loss of the epoch's batches, over all processes."""
+        steps = len(self.data.features)
+        total = torch.zeros((), device=self.accelerator.device)
+        for step, (features, positions) in enumerate(self.data.features.epoch(epoch)):
+            self._set_learning_rate((epoch - 1) * steps + step)
+            loss = self._step(features, self.labels[positions])
+            total += loss
+            task.advance(epoch=epoch, loss=float(loss))
+        return float(self.accelerator.reduce(total, "mean")) / steps
+
+    def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
+        known = self.accelerator.reduce(count_known(labels), "sum")
+        with self.accelerator.autocast():
+            logits = self.model(features).logits
+        # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
+        loss = self.loss(logits.float(), labels, known) * self.accelerator.num_processes
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
+        if not math.isfinite(loss):
+            raise RunError(f"the loss became {loss} in epoch {epoch}; train again with a lower lr and context_lr")
+        map_ = self._selection_map()
+        # Without a known positive there is nothing to select by, and the latest epoch is the best guess.
+        if self.info.best_map is None or (map_ is not None and map_ > self.info.best_map):
+            self.info = replace(self.info, best_epoch=epoch, best_map=map_)
+        self.info = replace(self.info, epoch=epoch)
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "map": map_,
+            "split": self.config.selection,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds": seconds,
+            "images_per_second": len(self.data.features) * self.config.batch_size / seconds,
+        }
+
+    def _selection_map(self) -> float | None:
+        if not len(self.data.selection_labels):
+            return None
+        probabilities = score(self.trainable.eval(), self.data.selection, Silent(), "")
+        self.trainable.train()
+        value = mean_average_precision(probabilities, self.data.selection_labels)
+        return None if math.isnan(value) else value
+
+    def _set_learning_rate(self, step: int) -> None:
+        factor = schedule(step, self.config.epochs * len(self.data.features), self.config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        present, absent = (self.labels == PRESENT).sum(0), (self.labels == ABSENT).sum(0)
+        prior = (present + 1) / (present + absent + 2)
+        sample = self.data.features.sample(CALIBRATION_IMAGES)
+        self.trainable.recognizer.calibrate(sample, self.trainable.text_side(), prior)
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Learning-rate factor in [0, 1]: linear from 0 over the first `warmup` share of the steps, then a cosine to 0."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
+    """Contexts at their own rate; matrices decayed; vectors and the calibration neither."""
+    contexts = list(trainable.text_side.contexts().values())
+    rest = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in rest if parameter.ndim == 2]
+    others = [parameter for parameter in rest if parameter.ndim < 2]
+    groups = [
+        {"params": matrices, "lr": config.lr, "peak_lr": config.lr, "weight_decay": config.weight_decay},
+        {"params": others, "lr": config.lr, "peak_lr": config.lr, "weight_decay": 0.0},
+        {"params": contexts, "lr": config.context_lr, "peak_lr": config.context_lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
+    trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
+    trained = last.group(checkpoints.CONTEXTS)
+    for name, context in trainable.text_side.contexts().items():
+        context.data.copy_(trained[name])
