@@ -141,24 +141,53 @@ class OrderedFeatures:
 
 
 class KeptViews:
-    """All views of all training images, encoded once and held in memory; view v of image n is row v·N + n."""
+    """All views of some images, encoded once; view v of stored image n is row v·stored + n of each tensor."""
 
-    def __init__(self, features: ImageFeatures, images: int, views: int, device: torch.device) -> None:
-        self.features, self.images, self.views, self.device = features, images, views, device
+    def __init__(self, features: ImageFeatures, views: int, device: torch.device, chosen: Tensor | None = None) -> None:
+        """`chosen` (N,) picks N of the stored images, in order; None takes all of them."""
+        self.features, self.views, self.device = features, views, device
+        self.stored = len(features.pooled) // views
+        self.chosen = torch.arange(self.stored) if chosen is None else chosen
+
+    @property
+    def images(self) -> int:
+        """N, how many images can be selected."""
+        return len(self.chosen)
 
     def select(self, positions: Tensor, views: Tensor) -> ImageFeatures:
         """Features of the images at `positions` (B,), each in its own view (B,), on the device."""
-        rows = views * self.images + positions
+        rows = views * self.stored + self.chosen[positions]
         return _on(self.device, self.features.map(lambda tensor: tensor[rows]))
+
+    def subset(self, positions: Tensor) -> KeptViews:
+        """Some of the images, without a copy of their features."""
+        return KeptViews(self.features, self.views, self.device, self.chosen[positions])
+
+
+class KeptOrder:
+    """The plain views of kept images, in order and in batches."""
+
+    def __init__(self, kept: KeptViews, accelerator: Accelerator, batch_size: int) -> None:
+        self.kept, self.accelerator, self.batch_size = kept, accelerator, batch_size
+        self.images = kept.images
+
+    def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        for positions in torch.arange(self.images).split(self.batch_size):
+            yield self.kept.select(positions, torch.zeros_like(positions)), positions
 
 
 def keep_views(
-    encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator, progress: Progress
+    encoder: FrozenEncoder,
+    paths: Sequence[Path],
+    config: TrainConfig,
+    accelerator: Accelerator,
+    progress: Progress,
+    what: str = "training images",
 ) -> KeptViews:
     """Encode `config.views` views of each image; every process ends up with all of them."""
     images, views = len(paths), config.views
     kept = _empty_features(encoder, images * views)
-    with progress.task("encoding training images", images * views) as task:
+    with progress.task(f"encoding {what}", images * views) as task:
         for view in range(views):
             dataset = ImageViews(paths, encoder.image_size, config.seed, view)
             loader = in_order(dataset, whole_batch(config.batch_size, accelerator), config.workers)
@@ -169,7 +198,7 @@ def keep_views(
                 for name, tensor in vars(features).items():
                     getattr(kept, name)[rows] = accelerator.gather(tensor).cpu()
                 task.advance(len(rows))
-    return KeptViews(kept, images, views, encoder.device)
+    return KeptViews(kept, views, encoder.device)
 
 
 def views_fit(encoder: FrozenEncoder, images: int, config: TrainConfig) -> bool:

@@ -92,6 +92,16 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     return prepared
 
 
+def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
+    """`prepared` with the mask of another `keep` and `seed` over its published labels; its splits stay.
+
+    The mask is the one that `prepare` draws for that keep and seed. Raises ConfigError for what `mask_problem` finds.
+    """
+    observed, checksum = _observe(prepared.full_labels, prepared.splits, keep, seed)
+    options = {**prepared.options, "keep": keep, "seed": seed}
+    return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
+
+
 def summarize(prepared: Prepared) -> PreparedSummary:
     """Counts per split, the rarest classes and the checksum of a prepared folder."""
     rows = {split: prepared.rows(split) for split in SPLITS}
@@ -163,10 +173,7 @@ def _hide(records: Records, options: PrepareOptions, folder: Path, workspace: Pa
     """Choose classes, draw the mask, and set validation images aside."""
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    training = np.array(records.splits) != TEST
-    mask = known_mask(int(training.sum()), len(records.classes), _keep(options), options.seed)
-    observed = records.labels.copy()
-    observed[training] = observe(records.labels[training], mask)
+    observed, checksum = _observe(records.labels, records.splits, _keep(options), options.seed)
     return Prepared(
         folder=folder,
         dataset=options.dataset,
@@ -177,8 +184,17 @@ def _hide(records: Records, options: PrepareOptions, folder: Path, workspace: Pa
         full_labels=records.labels,
         observed_labels=observed,
         options=_as_json(options),
-        mask_sha256=mask_sha256(mask),
+        mask_sha256=checksum,
     )
+
+
+def _observe(labels: np.ndarray, splits: Sequence[str], keep: float, seed: int) -> tuple[np.ndarray, str]:
+    """The labels after the mask, test rows whole, and the mask's checksum."""
+    learning = np.array(splits) != TEST
+    mask = known_mask(int(learning.sum()), labels.shape[1], keep, seed)
+    observed = labels.copy()
+    observed[learning] = observe(labels[learning], mask)
+    return observed, mask_sha256(mask)
 
 
 def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:
