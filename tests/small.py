@@ -40,7 +40,7 @@ def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int 
     observed[learning] = observe(labels[learning], mask)
     prepared = Prepared(
         folder=folder,
-        dataset="scenes",
+        dataset="table",
         classes=CLASSES,
         image_root=folder,
         images=names,

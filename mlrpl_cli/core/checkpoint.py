@@ -23,7 +23,7 @@ from mlrpl_cli.core.files import atomic_file, write_text
 from mlrpl_cli.core.models.build import METHODS, rebuild_recognizer
 from mlrpl_cli.core.models.recognizer import Recognizer
 
-FORMAT = 1
+FORMAT = 2
 LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
@@ -41,6 +41,8 @@ class RunInfo:
     data: str
     """The prepared folder it was trained on."""
     mask_sha256: str
+    data_sha256: str
+    """Checksum of what was read of that folder; another one means other images or labels."""
     backbone: str
     fingerprint: str
     """SHA-256 of the backbone's image weights; features of other weights mean nothing to this recognizer."""
@@ -156,7 +158,10 @@ def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _run_info(values: dict[str, Any], path: Path) -> RunInfo:
     if values.get("format") != FORMAT:
-        raise RunError(f"{path}: expected checkpoint format {FORMAT}, got {values.get('format')}; update mlrpl")
+        raise RunError(
+            f"{path}: expected checkpoint format {FORMAT}, got {values.get('format')}; "
+            "train again, or use the mlrpl that wrote it"
+        )
     info = RunInfo(**{**values, "classes": tuple(values["classes"])})
     if info.method not in METHODS:
         raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")

@@ -5,6 +5,7 @@ Axes: N images, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,12 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     checkpoint = load_checkpoint(options.run, options.checkpoint)
     prepared = read_prepared(options.data or Path(checkpoint.info.data))
     check_classes(checkpoint, prepared)
+    progress = progress or Silent()
+    if options.data is None and prepared.sha256 != checkpoint.info.data_sha256:
+        progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = _rows(prepared, options.split)
     accelerator = make_accelerator(options.device, options.precision)
     info = checkpoint.info
-    progress = progress or Silent()
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = load_encoder(info.backbone, info.fingerprint, info.image_size, accelerator.device, progress)
     features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
@@ -128,7 +131,9 @@ class StoredHead(nn.Module):
 
 
 @torch.no_grad()
-def score(head: nn.Module, features: FeatureBatches, progress: Progress, description: str) -> np.ndarray:
+def score(
+    head: Callable[[ImageFeatures], Recognition], features: FeatureBatches, progress: Progress, description: str
+) -> np.ndarray:
     """Probabilities (N, C) float32 of `head` for every image, the same in every process.
 
     Raises RunError when one is not a number: ranking such scores would say nothing.

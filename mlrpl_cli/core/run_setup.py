@@ -86,7 +86,7 @@ def run_folder(config: TrainConfig, prepared: Prepared, resume: bool) -> Path:
     if config.run is None:
         return checkpoints.new_run_folder(f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}")
     folder = Path(config.run)
-    if not resume and (folder / checkpoints.CONFIG_FILE).exists():
+    if not resume and (folder / f"{checkpoints.LAST}.safetensors").exists():
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     return folder
 

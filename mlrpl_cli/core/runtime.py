@@ -6,6 +6,7 @@ import hashlib
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 
 from mlrpl_cli.core.errors import ConfigError
 
@@ -18,6 +19,9 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     Raises ConfigError when CUDA is asked for and there is none, or bf16 where the device cannot.
     """
     chosen = choose_device(device)
+    # Accelerate keeps the first precision of a process; a library user may train in one and evaluate in another.
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != MIXED_PRECISION[precision]:
+        AcceleratorState._reset_state()
     return Accelerator(
         cpu=chosen.type == "cpu",
         mixed_precision=MIXED_PRECISION[precision],

@@ -143,7 +143,10 @@ class Trainer:
     def _selection_map(self) -> float | None:
         if not len(self.data.selection_labels):
             return None
-        probabilities = score(self.trainable.eval(), self.data.selection, Silent(), "")
+        recognizer = self.trainable.eval().recognizer
+        with torch.no_grad():
+            text = self.trainable.text_side()  # once, not for every batch
+        probabilities = score(lambda features: recognizer(features, text), self.data.selection, Silent(), "")
         self.trainable.train()
         value = mean_average_precision(probabilities, self.data.selection_labels)
         return None if math.isnan(value) else value

@@ -64,6 +64,8 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     folder = Path(broadcast_object_list([str(run_folder(config, prepared, resume))])[0])
     check_writable(folder)
     config = replace(config, run=str(folder))
+    if accelerator.is_main_process:
+        write_yaml(config, folder / checkpoints.CONFIG_FILE)  # before the images are encoded: --resume needs no more
     trainer = _make_trainer(config, prepared, accelerator, progress)
     last = _last_checkpoint(folder, trainer.info) if resume else None
     trainer.start(last)
@@ -103,7 +105,6 @@ class RunWriter:
         log = checkpoints.read_log(folder) if resumed else []
         self.log: list[EpochRow] = [row for row in log if row["epoch"] <= trainer.info.epoch]
         if trainer.accelerator.is_main_process:
-            write_yaml(trainer.config, folder / checkpoints.CONFIG_FILE)
             checkpoints.write_log(folder, self.log)
             if not resumed:
                 self._save(LAST)
@@ -150,6 +151,7 @@ def new_run_info(config: TrainConfig, prepared: Prepared, backbone_fingerprint: 
         dataset=prepared.dataset,
         data=str(prepared.folder.resolve()),
         mask_sha256=prepared.mask_sha256,
+        data_sha256=prepared.sha256,
         backbone=config.backbone,
         fingerprint=backbone_fingerprint,
         image_size=config.image_size,
@@ -201,6 +203,7 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
     for name, expected, got in (
         ("backbone weights", last.info.fingerprint, info.fingerprint),
         ("mask", last.info.mask_sha256, info.mask_sha256),
+        ("data", last.info.data_sha256, info.data_sha256),
     ):
         if expected != got:
             raise RunError(

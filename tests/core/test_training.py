@@ -16,6 +16,8 @@ from mlrpl_cli.core.data.manifest import read_prepared, write_manifest
 from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
 from mlrpl_cli.core.models.build import METHODS
+from mlrpl_cli.core.models.text_sides import PromptedText
+from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.run_setup import resume_config
 from mlrpl_cli.core.trainer import schedule
 from mlrpl_cli.core.training import train
@@ -144,10 +146,10 @@ def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path):
     """torchrun with two gloo processes at the same global batch, to 1e-5."""
     runs = {1: tmp_path / "one", 2: tmp_path / "two"}
     for processes, run in runs.items():
-        options = [f"--set={key}={value}" for key, value in {**flags, "run": run}.items()]
+        options = [f"--set={key}={value}" for key, value in flags.items()]
         launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0"]
         launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-        command = [sys.executable, *launch, "-m", "mlrpl_cli", "train", *options]
+        command = [sys.executable, *launch, "-m", "--", "mlrpl_cli", "train", "--run", run, *options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=environment, capture_output=True)
     one, two = (read_log(run) for run in runs.values())
@@ -191,6 +193,65 @@ def test_another_run_is_not_written_over(flags):
     train(make_config(flags=flags))
     with pytest.raises(RunError, match=r"already holds a run; continue it with --resume or choose another --run"):
         train(make_config(flags=flags))
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(flags, tmp_path):
+    """Encoding the images comes first and takes long."""
+
+    class StopWhileEncoding(Silent):
+        def task(self, description, total, unit="images"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(flags=flags), StopWhileEncoding())
+    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
+
+
+def test_resuming_on_other_labels_is_refused(flags):
+    """The mask is the same one: what it lets through is not."""
+    train(make_config(flags=flags), StopAt(5))
+    prepared = read_prepared(Path(flags["data"]))
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[:] = -labels
+    write_manifest(prepared.folder, prepared)
+    with pytest.raises(RunError, match=r"cannot resume .* its data had SHA-256"):
+        train(resume_config(Path(flags["run"]), None, {}), resume=True)
+
+
+def test_evaluating_on_data_prepared_anew_says_so(flags):
+    class Notes(Silent):
+        def note(self, message):
+            said.append(message)
+
+    said: list[str] = []
+    train(make_config(flags=flags))
+    evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu"), Notes())
+    assert said == []
+    prepared = read_prepared(Path(flags["data"]))
+    prepared.full_labels[:] = prepared.observed_labels
+    write_manifest(prepared.folder, prepared)
+    evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu"), Notes())
+    assert len(said) == 1
+    assert "was prepared anew since this run was trained" in said[0]
+
+
+def test_validation_computes_the_text_features_once_an_epoch(flags, monkeypatch):
+    """Three epochs of three steps and one validation, the calibration, and what three epochs' checkpoints hold."""
+    calls = []
+    encode = PromptedText.forward
+    monkeypatch.setattr(PromptedText, "forward", lambda self: calls.append(1) or encode(self))
+    config = make_config(flags={**flags, "batch_size": 2, "epochs": 1})
+    train(config)
+    steps, validations, calibration, checkpoints = 12, 1, 1, 3
+    assert len(calls) == steps + validations + calibration + checkpoints
+
+
+def test_one_process_may_train_in_one_precision_and_evaluate_in_another(flags):
+    train(make_config(flags={**flags, "precision": "bf16"}))
+    result = evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu", precision="float32"))
+    assert 0 <= result.metrics.mean_average_precision <= 1
 
 
 def test_resuming_with_another_option_is_refused(flags):

@@ -11,6 +11,7 @@ No file holds a time, so the same options give the same bytes.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,13 @@ class Prepared:
     """The options that made it, as JSON holds them."""
     mask_sha256: str
     """Checksum of the known mask over the training and validation rows."""
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of what training and evaluation read: classes, images, splits, published and observed labels."""
+        told = json.dumps([self.classes, self.images, self.splits]).encode()
+        labels = (np.ascontiguousarray(labels).tobytes() for labels in (self.full_labels, self.observed_labels))
+        return hashlib.sha256(b"".join((told, *labels))).hexdigest()
 
     def rows(self, split: str) -> np.ndarray:
         """int64 row numbers of a split's images, ascending. Raises ConfigError for an unknown split."""

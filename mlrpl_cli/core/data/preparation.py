@@ -87,6 +87,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
         records = DATASETS[options.dataset](options.reading, workspace, progress)
         prepared = _hide(records, options, folder, workspace)
         write_manifest(workspace, prepared)
+        if is_prepared(folder) and _made_by(folder) != prepared.options:
+            progress.note(f"{folder} was prepared with other options and is replaced; --out keeps both")
     if not prepared.rows(TEST).size:
         progress.note("there are no test images: mlrpl eval will have nothing to measure")
     return prepared
@@ -151,6 +153,11 @@ def _target(options: PrepareOptions) -> Path:
     elif folder.exists():
         raise DataError(f"{folder} is a file; name a folder with --out")
     return folder
+
+
+def _made_by(folder: Path) -> Any:
+    """The options in a prepared folder's manifest, of whatever version."""
+    return json.loads((folder / manifest.MANIFEST).read_text(encoding="utf-8")).get("options")
 
 
 def _check_replaceable(folder: Path) -> None:

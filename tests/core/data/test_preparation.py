@@ -11,7 +11,7 @@ from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.preparation import PrepareOptions, prepare, summarize
 from mlrpl_cli.core.data.records import ReadOptions, Records
 from mlrpl_cli.core.errors import ConfigError, DataError
-from mlrpl_cli.core.progress import Progress
+from mlrpl_cli.core.progress import Progress, Silent
 
 CLASSES = ("cat", "cow", "dog", "horse", "pig", "sheep")
 
@@ -147,8 +147,15 @@ def test_the_same_options_give_the_same_bytes(toy: Toy) -> None:
 
 def test_preparing_again_replaces_the_folder(toy: Toy) -> None:
     prepare(PrepareOptions("toy", keep=0.2, out=Path("data")))
-    again = prepare(PrepareOptions("toy", keep=0.9, out=Path("data")))
+    said: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message):
+            said.append(message)
+
+    again = prepare(PrepareOptions("toy", keep=0.9, out=Path("data")), Notes())
     assert read_prepared(Path("data")).mask_sha256 == again.mask_sha256
+    assert said == ["data was prepared with other options and is replaced; --out keeps both"]
 
 
 def test_a_failure_leaves_the_old_folder_and_nothing_else(toy: Toy) -> None:
