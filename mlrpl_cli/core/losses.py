@@ -17,7 +17,7 @@ from mlrpl_cli.core.labels import PRESENT, UNKNOWN
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-SMALLEST = 1e-8
+SMALLEST, FAINTEST = 1e-8, 1e-30
 
 
 def count_known(labels: Tensor) -> Tensor:
@@ -53,7 +53,8 @@ def partial_asl(
     shifted = (probability - margin).clamp(min=0)
     # A clamp alone would leave 0 ** γ, whose gradient is infinite for γ < 1.
     weight = torch.where(shifted > 0, shifted.clamp(min=SMALLEST) ** gamma_negative, torch.zeros_like(shifted))
-    absent = -weight * torch.log((1 - shifted).clamp(min=SMALLEST))
+    # 1 - p_m from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17.
+    absent = -weight * torch.log((torch.sigmoid(-logits) + margin).clamp(min=FAINTEST, max=1))
     return _mean_over_known(torch.where(labels == PRESENT, present, absent), labels, known)
 
 

@@ -73,6 +73,13 @@ def test_extreme_logits_give_finite_loss_and_gradients(loss, size):
     assert torch.isfinite(logits.grad).all()
 
 
+def test_a_confidently_wrong_absent_cell_still_gets_its_gradient_without_a_margin():
+    """With γ⁻ = 2 and margin 0 the loss is p² softplus(x), whose slope tends to 1."""
+    labels, logits = torch.tensor([[-1]], dtype=torch.int8), torch.tensor([[25.0]]).requires_grad_()
+    partial_asl(logits, labels, count_known(labels), margin=0.0).backward()
+    assert float(logits.grad) == pytest.approx(1.0, abs=1e-3)
+
+
 def test_two_halves_with_the_count_of_the_whole_sum_to_the_whole():
     """What data-parallel training does: each process divides by the known cells of all processes."""
     logits, labels = torch.from_numpy(LOGITS), torch.from_numpy(LABELS)

@@ -33,8 +33,11 @@ def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     `path` is GloVe's text format: a word and its numbers a line. Raises ConfigError when the file cannot be read
     or names have words that it lacks.
     """
-    words = {name: readable(name).lower().split() for name in classes}
-    vectors = _read_vectors(path, {word for parts in words.values() for word in parts})
+    spelt = {name: readable(name).lower().split() for name in classes}
+    wanted = {word for name, parts in spelt.items() for word in (name.lower(), *parts)}
+    vectors = _read_vectors(path, wanted)
+    # A file may hold "pottedplant" as VOC writes it and not its two words.
+    words = {name: [name.lower()] if name.lower() in vectors else parts for name, parts in spelt.items()}
     lacking = [name for name, parts in words.items() if not all(part in vectors for part in parts)]
     if lacking:
         raise ConfigError(f"{path} lacks words of these classes: {first_few(lacking)}; use --semantics clip for them")
@@ -42,11 +45,20 @@ def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     return F.normalize(torch.from_numpy(averaged).float(), dim=-1)
 
 
+def _numbers(texts: Sequence[str]) -> np.ndarray | None:
+    """None for the few lines whose "word" holds a space, such as an address in GloVe's 840B file."""
+    try:
+        return np.array(texts, dtype=np.float64)
+    except ValueError:
+        return None
+
+
 def _read_vectors(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
     try:
         with path.open(encoding="utf-8") as lines:
             split = (line.rstrip("\n").split(" ") for line in lines)
-            vectors = {word: np.array(numbers, dtype=np.float64) for word, *numbers in split if word in wanted}
+            found = ((word, _numbers(rest)) for word, *rest in split if word in wanted)
+            vectors = {word: numbers for word, numbers in found if numbers is not None}
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read GloVe vectors from {path}: expected a word and its numbers a line") from error
     if len({len(vector) for vector in vectors.values()}) > 1:

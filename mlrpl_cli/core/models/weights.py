@@ -84,6 +84,11 @@ def fetch_published(name: str, progress: Progress) -> Path:
         from mlrpl_cli.core.models.provider import checkpoint_url
 
         return fetch(checkpoint_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
+    if (found := sha256_of_file(cached)) != PUBLISHED_SHA256[name]:
+        raise WeightsError(
+            f"{cached} is not what OpenAI published as {name}: expected SHA-256 {PUBLISHED_SHA256[name][:16]}…, "
+            f"got {found[:16]}…; delete it to fetch it again, or give its path as the backbone"
+        )
     return cached
 
 

@@ -131,6 +131,12 @@ def test_glove_vectors_are_averaged_over_words_and_unit_length(tmp_path):
     np.testing.assert_allclose(glove_features(CLASSES, file), expected, rtol=1e-6)
 
 
+def test_a_name_that_glove_has_as_one_word_is_taken_so_and_lines_that_are_no_vectors_are_skipped(tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("pottedplant 3 4\npotted name@host.com 1 2\nplant 0 1\n")
+    np.testing.assert_allclose(glove_features(["pottedplant"], file), [[0.6, 0.8]], rtol=1e-6)
+
+
 def test_words_that_glove_lacks_are_named(tmp_path):
     file = tmp_path / "glove.txt"
     file.write_text("dog 3 4\ntraffic 1 0\n")

@@ -120,3 +120,10 @@ def test_packing_keeps_changed_rows_and_draws_the_others_again(state):
     packed = pack_token_embedding({**state, "token_embedding.weight": table}, [40_000, 5], seed=7)
     assert sum(tensor.numel() for name, tensor in packed.items() if "embedding." in name) < 200
     assert torch.equal(unpack_token_embedding(packed)["token_embedding.weight"], table)
+
+
+def test_a_file_in_the_cache_that_openai_did_not_publish_is_refused(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    torch.save(state, tmp_path / "RN101.pt")
+    with pytest.raises(WeightsError, match="is not what OpenAI published as RN101: expected SHA-256 8fa8567bab74"):
+        weights.load_state("RN101")
