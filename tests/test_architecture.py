@@ -16,11 +16,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("errors", "labels", "files", "progress", "runtime", "download", "archives"),
     ("config",),
-    ("data", "models", "losses", "metrics", "visualization"),
+    ("data", "models", "losses", "metrics", "localization", "comparison", "visualization"),
     ("checkpoint", "features"),
     ("evaluation", "run_setup"),
     ("trainer",),
     ("training", "inference"),
+    ("sweep",),
     ("commands",),
     ("app",),
     ("__main__",),

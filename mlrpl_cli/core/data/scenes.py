@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +36,9 @@ SCENE_CLASSES: tuple[str, ...] = tuple(OBJECTS)
 FIRST_TEST_INDEX = 1_000_000
 """Test scenes start at this index, so that they stay the same however many training scenes there are."""
 
+MASK_SIDE = 64
+"""Height and width of the masks that attention is compared with."""
+
 _SOLID = 128  # alpha from which a pixel counts as the object's own
 _TRIES = 24
 _FEW_IMAGES = 64  # fewer than this are rendered without starting worker processes
@@ -56,6 +59,14 @@ _SETTINGS: tuple[tuple[str, ...], ...] = (
     ("sailboat", "kite", "fish", "hot air balloon", "umbrella", "ice cream cone"),
     ("guitar", "key", "light bulb", "mug", "clock", "car"),
 )
+
+ALIKE: tuple[tuple[str, str], ...] = (
+    ("apple", "tomato"),
+    ("hot air balloon", "light bulb"),
+    ("mug", "teapot"),
+    ("mushroom", "umbrella"),
+)
+"""Pairs of classes that are drawn to look alike."""
 
 # The colours a class mostly has; the others are possible for every class.
 _USUAL_COLOURS = {
@@ -180,6 +191,27 @@ def write_scenes(folder: Path, options: ReadOptions, progress: Progress) -> Reco
         labels=labels,
         splits=tuple(name.split("/")[0] for _, name in jobs),
     )
+
+
+def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The visible pixels of every object class in rendered scenes, rendered again from their file names.
+
+    `names` are paths as `write_scenes` gave them. Returns rows (M,) into `names`, columns (M,) into `classes` and masks
+    (M, MASK_SIDE, MASK_SIDE) bool, one for each class present in each image, sampled at every fourth pixel.
+    """
+    step = DEFAULTS.image_size // MASK_SIDE
+    rows, columns, masks = [], [], []
+    for row, name in enumerate(names):
+        path = Path(name)
+        index = int(path.stem) + (FIRST_TEST_INDEX if path.parent.name == TEST else 0)
+        scene = render_scene(seed, index)
+        for column, label in enumerate(classes):
+            mask = scene.masks[SCENE_CLASSES.index(label)]
+            if mask.any():
+                rows.append(row)
+                columns.append(column)
+                masks.append(mask[step // 2 :: step, step // 2 :: step])
+    return np.array(rows), np.array(columns), np.array(masks)
 
 
 def _write_scene(images: Path, seed: int, job: tuple[int, str]) -> np.ndarray:

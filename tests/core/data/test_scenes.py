@@ -14,9 +14,11 @@ from mlrpl_cli.core.data.drawing import OBJECTS, Pen, RandomStream
 from mlrpl_cli.core.data.loading import normalize
 from mlrpl_cli.core.data.records import ReadOptions
 from mlrpl_cli.core.data.scenes import (
+    ALIKE,
     FIRST_TEST_INDEX,
     SCENE_CLASSES,
     SceneOptions,
+    object_masks,
     render_captioned,
     render_scene,
     write_scenes,
@@ -52,6 +54,26 @@ def test_captioned_images_have_the_same_pixels_and_captions_on_every_machine():
         pixels, caption = render_captioned(0, index)
         digest.update(pixels.tobytes() + caption.encode())
     assert digest.hexdigest() == GOLDEN_CAPTIONED
+
+
+def test_object_masks_are_those_of_the_scenes_and_cover_the_present_classes():
+    """Rendered again from the file names alone, every fourth pixel of the full masks."""
+    names = ["images/train/00003.png", "images/test/00000.png"]
+    rows, columns, masks = object_masks(names, 0, ("mug", "car", "flower"))
+    found = {(row, column): mask for row, column, mask in zip(rows, columns, masks, strict=True)}
+    for row, index in enumerate((3, FIRST_TEST_INDEX)):
+        scene = render_scene(0, index)
+        for column, name in enumerate(("mug", "car", "flower")):
+            whole = scene.masks[SCENE_CLASSES.index(name)]
+            assert ((row, column) in found) == (scene.labels[SCENE_CLASSES.index(name)] == PRESENT)
+            if (row, column) in found:
+                np.testing.assert_array_equal(found[row, column], whole[2::4, 2::4])
+
+
+def test_classes_that_look_alike_are_classes_each_once():
+    alike = [name for pair in ALIKE for name in pair]
+    assert set(alike) < set(SCENE_CLASSES)
+    assert len(alike) == len(set(alike))
 
 
 def test_seed_and_index_each_make_another_scene():
