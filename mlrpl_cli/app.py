@@ -33,6 +33,7 @@ COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
     "train": ("mlrpl_cli.commands.train", "Train a method on a prepared folder."),
     "eval": ("mlrpl_cli.commands.eval", "Measure a trained run on the test images."),
+    "sweep": ("mlrpl_cli.commands.sweep", "Compare methods at many proportions of known labels."),
     "predict": ("mlrpl_cli.commands.predict", "Predict the classes of images with a trained run."),
     "visualize": ("mlrpl_cli.commands.visualize", "Draw where a trained run looks, and how it trained."),
 }

@@ -10,13 +10,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -59,15 +59,8 @@ def percent(share: float | None) -> str:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of results on stdout; numbers are aligned right and None is an empty cell."""
-    if not is_main_process():
-        return
-    table = Table(title=Text(plain(title)), title_justify="left")
-    for index, column in enumerate(columns):
-        numeric = all(_is_number(row[index]) for row in rows)
-        table.add_column(Text(plain(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
-    _console(sys.stdout).print(table)
+    if is_main_process():
+        _console(sys.stdout).print(_table(title, columns, rows))
 
 
 def print_json(value: object) -> None:
@@ -96,11 +89,29 @@ def progress() -> Progress:
     return BarProgress() if sys.stderr.isatty() else LineProgress()
 
 
+def board() -> Board:
+    """Progress that can show a table of results above its bars while they grow; without a terminal only at the end."""
+    return Board(progress())
+
+
+class Board:
+    """Progress with a table that is drawn anew at each `show`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.task, self.note = progress.task, progress.note
+
+    def show(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Replace the table above the bars."""
+        if isinstance(self._progress, BarProgress):
+            self._progress.show(_table(title, columns, rows))
+
+
 class BarProgress:
     """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
 
     def __init__(self) -> None:
-        self._bars = Bars(
+        self._bars = _BarsBelow(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _Count(),
@@ -130,7 +141,11 @@ class BarProgress:
     def note(self, message: str) -> None:
         self._bars.console.print(Text(plain(message)), soft_wrap=True)
 
+    def show(self, table: Table) -> None:
+        self._bars.table = table
+
     def _close(self) -> None:
+        self._bars.table = None  # what is left on the screen is the caller's to print
         self._bars.stop()
         for bar in self._bars.task_ids:
             self._bars.remove_task(bar)
@@ -154,6 +169,17 @@ class LineProgress:
 
     def note(self, message: str) -> None:
         print_note(message)
+
+
+class _BarsBelow(Bars):
+    """Bars below a table, when there is one."""
+
+    table: Table | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.table is not None:
+            yield self.table
+        yield from super().get_renderables()
 
 
 class _BarTask:
@@ -200,6 +226,16 @@ class _Rate(ProgressColumn):
         if speed is None:
             return Text("")
         return Text(f"{decimal(int(speed))}/s" if task.fields["unit"] == "bytes" else f"{speed:.3g}/s")
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    table = Table(title=Text(plain(title)), title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in rows)
+        table.add_column(Text(plain(column)), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
+    return table
 
 
 def _is_number(cell: object) -> bool:

@@ -6,10 +6,12 @@ Drawing writes no file; whoever calls saves the returned PIL image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -90,6 +92,49 @@ def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray
     _bare(axis)
     figure.tight_layout()
     return render(figure)
+
+
+def draw_map_against_keep(keeps: Sequence[float], maps: Mapping[str, np.ndarray], emphasis: str) -> Figure:
+    """mAP (%) against the proportion of known labels (%), a line a method: means of (K, S), bands of one std."""
+    figure = Figure(figsize=(7, 4.6), dpi=DPI)
+    axis = figure.subplots()
+    for color, (method, values) in zip(cycle(colormaps["tab10"].colors), maps.items()):  # type: ignore[attr-defined]
+        mean, spread = values.mean(axis=1), values.std(axis=1)
+        chosen = method == emphasis
+        axis.plot(keeps, mean, marker="o", ms=4, lw=2.6 if chosen else 1.3, color=color, label=method)
+        axis.fill_between(keeps, mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
+    axis.set_xlabel("known labels (%)", fontsize=9)
+    axis.set_ylabel("test mAP (%)", fontsize=9)
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    _bare(axis)
+    figure.tight_layout()
+    return figure
+
+
+def draw_paired_bars(classes: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Horizontal bars (%) of two methods for each of C classes, in the order of the first method's lead."""
+    (first, one), (second, other) = values.items()
+    order = np.argsort(np.nan_to_num(other - one))
+    figure = Figure(figsize=(7, 1.1 + 0.3 * len(classes)), dpi=DPI)
+    axis = figure.subplots()
+    places = np.arange(len(classes))
+    axis.barh(places - 0.2, np.nan_to_num(one[order]), height=0.38, color=ACCENT, label=first)
+    axis.barh(places + 0.2, np.nan_to_num(other[order]), height=0.38, color=MUTED, label=second)
+    axis.set_yticks(places, [_plain(classes[c]) for c in order], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 100)
+    axis.set_title(title, fontsize=10, color=INK)
+    axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
+    _bare(axis)
+    figure.tight_layout()
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, kind: str) -> None:
+    """Write a figure as "png" or "svg", the same bytes each time."""
+    metadata = {"Date": None} if kind == "svg" else None
+    with rc_context({"svg.hashsalt": "mlrpl"}):
+        figure.savefig(path, format=kind, metadata=metadata)
 
 
 def render(figure: Figure) -> Image.Image:

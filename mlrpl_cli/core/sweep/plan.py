@@ -1,0 +1,130 @@
+"""What a sweep is to run: methods × proportions × seeds, and the small grid that tunes each method first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.manifest import Prepared
+from mlrpl_cli.core.data.masks import mask_problem
+from mlrpl_cli.core.models.build import METHODS
+from mlrpl_cli.core.run_setup import config_problems, settle
+
+KEEPS = tuple(tenth / 10 for tenth in range(1, 10))
+TUNING, RUN = "tuning", "run"
+# The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
+GRID_LR, GRID_EPOCHS = (5e-4, 2e-3, 8e-3), (5, 10)
+TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
+
+# Options that do not change what a run comes to.
+_WITHOUT_EFFECT = ("device", "workers", "run", "cache_gib", "data")
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What to compare, and how."""
+
+    data: Path
+    """Prepared folder. Its own mask is not used: each run draws the mask of its proportion and seed."""
+    out: Path
+    """The sweep's folder."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    keeps: tuple[float, ...] = KEEPS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each is the seed of a run's mask, of its initialisation and of its order of images."""
+    tune: bool = True
+    """Choose learning rate and epochs of each method on validation labels first; else take those of `config`."""
+    jobs: int = 1
+    """Processes that train at the same time."""
+    config: TrainConfig = field(default_factory=TrainConfig)
+    """Everything else of a run."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep."""
+
+    kind: str
+    """RUN, or TUNING for one whose test figures are never computed."""
+    method: str
+    keep: float
+    seed: int
+    lr: float
+    epochs: int
+
+    def config(self, base: TrainConfig) -> TrainConfig:
+        return replace(
+            base, method=self.method, seed=self.seed, lr=self.lr, context_lr=self.lr, epochs=self.epochs, run=None
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's options with everything settled that depends on the data and the backbone."""
+
+    options: SweepOptions
+    config: TrainConfig
+    """What every run has in common, with no value left open."""
+    data_sha256: str
+    """Of the images' names and sizes, their splits and their published labels."""
+    fingerprint: str
+    """Of the backbone's weights."""
+
+    def key(self, cell: Cell) -> str:
+        """What decides a run's result, as 16 hexadecimal digits."""
+        config = {k: v for k, v in asdict(cell.config(self.config)).items() if k not in _WITHOUT_EFFECT}
+        decides = {"config": config, "kind": cell.kind, "keep": cell.keep, "data": self.data_sha256}
+        return digest(json.dumps({**decides, "backbone": self.fingerprint}, sort_keys=True))
+
+    def features_key(self) -> str:
+        """What decides the frozen features, as 16 hexadecimal digits."""
+        return digest(f"{self.data_sha256} {self.fingerprint} {self.config.image_size} {self.config.views}")
+
+
+def make_plan(options: SweepOptions, prepared: Prepared, fingerprint: str) -> Plan:
+    """Settle `options` for the data and for the backbone with this fingerprint."""
+    config = settle(replace(options.config, data=str(options.data)), prepared)
+    return Plan(options, config, data_sha256(prepared), fingerprint)
+
+
+def sweep_problems(options: SweepOptions) -> list[str]:
+    """Everything that is wrong in `options`: one sentence each."""
+    problems = [problem for keep in options.keeps for problem in [mask_problem(keep, 0)] if problem]
+    problems += [problem for seed in options.seeds for problem in [mask_problem(1, seed)] if problem]
+    for method in options.methods:
+        problems += config_problems(replace(options.config, method=method))
+    if options.jobs < 1:
+        problems.append(f"jobs: expected a number from 1, got {options.jobs}")
+    if not (options.methods and options.keeps and options.seeds):
+        problems.append("a sweep needs at least one method, one proportion and one seed")
+    return list(dict.fromkeys(problems))
+
+
+def tuning_cells(options: SweepOptions) -> list[Cell]:
+    """The runs that choose each method's learning rate and epochs."""
+    grid = product(options.methods, TUNING_KEEPS, GRID_LR, GRID_EPOCHS)
+    return [Cell(TUNING, method, keep, TUNING_SEED, lr, epochs) for method, keep, lr, epochs in grid]
+
+
+def run_cells(options: SweepOptions, settings: dict[str, tuple[float, int]]) -> list[Cell]:
+    """The runs whose test figures are wanted, each method at its (learning rate, epochs); none of a method without."""
+    grid = product(options.keeps, options.seeds, [method for method in options.methods if method in settings])
+    return [Cell(RUN, method, keep, seed, *settings[method]) for keep, seed, method in grid]
+
+
+def data_sha256(prepared: Prepared) -> str:
+    """SHA-256 of what a sweep reads of prepared data: image names and sizes in bytes, splits, published labels."""
+    sizes = [path.stat().st_size for path in prepared.paths(np.arange(len(prepared.images)))]
+    told = json.dumps([prepared.classes, prepared.images, prepared.splits, sizes])
+    return hashlib.sha256(told.encode() + prepared.full_labels.tobytes()).hexdigest()
+
+
+def digest(text: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

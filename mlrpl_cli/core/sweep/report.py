@@ -1,0 +1,147 @@
+"""What a sweep found: means over seeds, paired intervals, where attention looks, what is confused.
+
+Axes: M methods, K proportions, S seeds, N test images, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlrpl_cli.core.comparison import (
+    RESAMPLES,
+    Interval,
+    confusion,
+    paired_difference,
+    pairs_of_columns,
+    resample_weights,
+    resampled_maps,
+)
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.datasets import SCENES
+from mlrpl_cli.core.data.manifest import Prepared
+from mlrpl_cli.core.data.records import TEST
+from mlrpl_cli.core.data.scenes import ALIKE
+from mlrpl_cli.core.progress import Progress, track
+from mlrpl_cli.core.sweep.results import Row, read_scores
+
+
+@dataclass(frozen=True)
+class MethodReport:
+    """One method in a sweep."""
+
+    method: str
+    lr: float
+    epochs: int
+    learned_parameters: int
+    maps: np.ndarray
+    """(K, S) test mAP in [0, 1]; NaN where a run is missing."""
+    average_precision: np.ndarray
+    """(K, C) test average precision, averaged over the seeds; NaN for a class without positives."""
+    lead: Interval | None
+    """How far the reference is ahead in mAP, over the proportions and seeds that both have; None for itself."""
+    pointing: float | None
+    """Share of present classes whose attention peaks in the object; None for data without masks."""
+    attention_inside: float | None
+    """Share of the attention of present classes that lies in the object."""
+    confused_alike: float | None
+    """How often an absent class outscores a present one that it was made to look like."""
+    confused_other: float | None
+    """The same for the other classes."""
+
+    @property
+    def average(self) -> np.ndarray:
+        """(S,) mAP averaged over the proportions."""
+        return np.asarray(self.maps.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """All methods of a sweep over one data set."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    images: int
+    """N."""
+    keeps: tuple[float, ...]
+    seeds: tuple[int, ...]
+    reference: str
+    """The method that the others are compared with."""
+    methods: tuple[MethodReport, ...]
+    resamples: int
+
+
+def make_report(
+    out: Path, prepared: Prepared, rows: Sequence[Row], progress: Progress, resamples: int = RESAMPLES
+) -> SweepReport:
+    """The report of a sweep's rows, whose scores lie in its folder `out`."""
+    methods, keeps, seeds = (tuple(dict.fromkeys(row[name] for row in rows)) for name in ("method", "keep", "seed"))
+    default = TrainConfig().method
+    reference = default if default in methods else methods[0]
+    labels = prepared.full_labels[prepared.rows(TEST)]
+    alike = pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
+    resampled = _resample(out, rows, labels, resamples, progress)
+    by_cell = {_cell(row): row for row in rows}
+
+    def report(method: str) -> MethodReport:
+        own = [row for row in rows if row["method"] == method]
+        confused = [confusion(read_scores(out, row["key"]), labels, alike) for row in own]
+        maps = [[by_cell.get((method, keep, seed), {}).get("map", np.nan) for seed in seeds] for keep in keeps]
+        aps = [[row["average_precision"] for row in own if row["keep"] == keep] for keep in keeps]
+        return MethodReport(
+            method=method,
+            lr=own[0]["lr"],
+            epochs=own[0]["epochs"],
+            learned_parameters=own[0]["learned_parameters"],
+            maps=np.array(maps, dtype=float),
+            average_precision=np.stack([_mean_rows(of_keep, len(prepared.classes)) for of_keep in aps]),
+            lead=None if method == reference else _lead(by_cell, resampled, reference, method),
+            pointing=_mean(row.get("pointing") for row in own),
+            attention_inside=_mean(row.get("attention_inside") for row in own),
+            confused_alike=_mean(alike for alike, _ in confused),
+            confused_other=_mean(other for _, other in confused),
+        )
+
+    found = tuple(report(method) for method in methods)
+    return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, reference, found, resamples)
+
+
+def _resample(
+    out: Path, rows: Sequence[Row], labels: np.ndarray, resamples: int, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Key of each row → its mAP (R,) in the resamples, which are the same ones for every run."""
+    weights = resample_weights(len(labels), resamples)
+    found = {}
+    for row in track(progress, rows, "resampling test images", len(rows), "runs"):
+        found[row["key"]] = resampled_maps(read_scores(out, row["key"]), labels, weights)
+    return found
+
+
+def _lead(
+    by_cell: dict[tuple[str, float, int], Row], resampled: dict[str, np.ndarray], reference: str, method: str
+) -> Interval | None:
+    pairs = [
+        (row, by_cell[method, row["keep"], row["seed"]])
+        for row in by_cell.values()
+        if row["method"] == reference and (method, row["keep"], row["seed"]) in by_cell
+    ]
+    if not pairs:
+        return None
+    first, second = (np.mean([resampled[pair[side]["key"]] for pair in pairs], axis=0) for side in (0, 1))
+    return paired_difference(first, second, float(np.mean([one["map"] - other["map"] for one, other in pairs])))
+
+
+def _cell(row: Row) -> tuple[str, float, int]:
+    return row["method"], row["keep"], row["seed"]
+
+
+def _mean_rows(values: Sequence[Sequence[float | None]], classes: int) -> np.ndarray:
+    return np.array(values, dtype=float).mean(axis=0) if len(values) else np.full(classes, np.nan)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

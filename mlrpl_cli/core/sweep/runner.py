@@ -1,0 +1,180 @@
+"""Run a sweep: tune each method on validation labels, then train and test every cell, in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlrpl_cli.core.config import raise_together
+from mlrpl_cli.core.data.manifest import Prepared, read_prepared
+from mlrpl_cli.core.data.records import TEST
+from mlrpl_cli.core.errors import DataError, one_line
+from mlrpl_cli.core.files import check_writable, make_folder
+from mlrpl_cli.core.models.encoders import StateDict
+from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
+from mlrpl_cli.core.progress import Progress, Silent
+from mlrpl_cli.core.run_setup import settle
+from mlrpl_cli.core.sweep.encoding import encode_once
+from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
+from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
+from mlrpl_cli.core.sweep.worker import Shared, run_cell, start_worker
+
+Listener = Callable[[Sequence[Row]], None]
+"""Told all rows asked for so far, whenever there is a new one."""
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """What a sweep came to."""
+
+    out: Path
+    rows: list[Row]
+    """The rows of the runs asked for, those of earlier calls included."""
+    failures: list[str]
+    """One line for each run that failed."""
+
+
+@dataclass(frozen=True)
+class SweepSize:
+    """How much a sweep asks for, and how much of it is done."""
+
+    tuning_runs: int
+    tuning_done: int
+    runs: int
+    runs_done: int
+
+
+def sweep(options: SweepOptions, progress: Progress | None = None, listener: Listener | None = None) -> SweepSummary:
+    """Train and test every (method, proportion, seed); what is in the results file already is not run again.
+
+    One failed run does not stop the others. Raises ConfigError for options that cannot be, all at once, DataError for
+    data without test images, and RunError for a results file that is damaged.
+    """
+    progress = progress or Silent()
+    plan, prepared, state = _settle(options, progress)
+    check_writable(options.out)
+    make_folder(options.out / SCORES)
+    results = Results(options.out / RESULTS)
+    features = encode_once(plan, prepared, state, progress)
+    work = _Work(Shared(plan, features), results)
+    failures = work.run(tuning_cells(options), "tuning", progress) if options.tune else []
+    settings = chosen_settings(plan, results.rows)
+    failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
+    cells = run_cells(options, settings)
+    wanted = [plan.key(cell) for cell in cells]
+    failures += work.run(cells, "training", progress, listener and (lambda rows: listener(_in_order(rows, wanted))))
+    return SweepSummary(options.out, _in_order(results.rows, wanted), failures)
+
+
+def pending(options: SweepOptions) -> SweepSize:
+    """How many runs a sweep asks for and how many of them have a row already; encodes and trains nothing.
+
+    While the tuning is not complete, none of the other runs counts as done: their settings are not known yet.
+    """
+    plan, _, _ = _settle(options, Silent())
+    rows = read_results(options.out / RESULTS)
+    done = {row["key"] for row in rows}
+    tuning = tuning_cells(options) if options.tune else []
+    tuned = sum(plan.key(cell) in done for cell in tuning)
+    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == len(tuning) else []
+    return replace(size_of(options), tuning_done=tuned, runs_done=sum(plan.key(cell) in done for cell in cells))
+
+
+def size_of(options: SweepOptions) -> SweepSize:
+    """What a sweep asks for before any of it is done. Raises ConfigError for options that cannot be."""
+    raise_together(sweep_problems(options))
+    tuning = len(tuning_cells(options)) if options.tune else 0
+    return SweepSize(tuning, 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
+
+
+def _settle(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
+    raise_together(sweep_problems(options))
+    prepared = read_prepared(options.data)
+    if not len(prepared.rows(TEST)):
+        raise DataError(f"{options.data} has no test image to compare methods on; prepare it with some")
+    backbone = settle(options.config, prepared).backbone
+    state = load_state(backbone or TINY, progress)
+    return make_plan(options, prepared, fingerprint(state)), prepared, state
+
+
+def _in_order(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
+    """The rows with these keys, in the keys' order."""
+    found = {row["key"]: row for row in rows}
+    return [found[key] for key in keys if key in found]
+
+
+class _Work:
+    """Runs cells in processes of their own and keeps their rows."""
+
+    def __init__(self, shared: Shared, results: Results) -> None:
+        self.shared, self.results = shared, results
+
+    def run(
+        self, cells: Sequence[Cell], description: str, progress: Progress, listener: Listener | None = None
+    ) -> list[str]:
+        """Run the cells that have no row yet; returns a line for each that failed."""
+        done = self.results.keys
+        left = [cell for cell in cells if self.shared.plan.key(cell) not in done]
+        failures: list[str] = []
+        if not left:
+            return failures
+        with progress.task(description, len(left), "runs") as task:
+            for cell, row in self._rows(left):
+                if "error" in row:
+                    failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
+                    progress.note(f"failed: {failures[-1]}")
+                else:
+                    self.results.append(row)
+                    if listener:
+                        listener(self.results.rows)
+                task.advance()
+        return failures
+
+    def _rows(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
+        """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
+        left = deque(cells)
+        while left:
+            pool = self._pool()
+            try:
+                yield from self._rows_of(pool, left)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _rows_of(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
+        """Take cells off `left` until it is empty or a process of `pool` has died."""
+        running: dict[Future[Row], Cell] = {}
+        broken = False
+        while running or (left and not broken):
+            # No more than can run at once, so that a process that dies takes only the runs under way with it.
+            while left and not broken and len(running) < self.shared.plan.options.jobs:
+                try:
+                    running[pool.submit(run_cell, left[0])] = left[0]
+                except BrokenProcessPool:
+                    broken = True
+                else:
+                    left.popleft()
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                broken |= isinstance(future.exception(), BrokenProcessPool)
+                yield running.pop(future), _result(future)
+
+    def _pool(self) -> ProcessPoolExecutor:
+        jobs = self.shared.plan.options.jobs
+        threads = max((os.cpu_count() or 1) // jobs, 1)
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(jobs, context, start_worker, (self.shared, threads))
+
+
+def _result(future: Future[Row]) -> Row:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return {"error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"}
+    except Exception as error:  # whatever ended one run must not end the others
+        return {"error": f"{type(error).__name__}: {one_line(error)}"}

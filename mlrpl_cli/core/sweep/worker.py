@@ -1,0 +1,154 @@
+"""One process's share of a sweep: backbone, features and labels loaded once, then run after run."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlrpl_cli import __version__
+from mlrpl_cli.core.data.manifest import read_prepared
+from mlrpl_cli.core.data.preparation import hide_again
+from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
+from mlrpl_cli.core.errors import MlrplError
+from mlrpl_cli.core.evaluation import StoredHead, score
+from mlrpl_cli.core.features import KeptOrder, KeptTraining
+from mlrpl_cli.core.localization import attention_inside, pointing_hits
+from mlrpl_cli.core.metrics import average_precisions
+from mlrpl_cli.core.models.weights import TINY, load_state
+from mlrpl_cli.core.progress import Silent
+from mlrpl_cli.core.runtime import make_accelerator
+from mlrpl_cli.core.sweep.encoding import Objects, learning_rows, load_kept, load_objects
+from mlrpl_cli.core.sweep.plan import RUN, Cell, Plan
+from mlrpl_cli.core.sweep.results import Row, write_scores
+from mlrpl_cli.core.trainer import LabelledFeatures, Trainer
+from mlrpl_cli.core.training import make_trainable, new_run_info
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every run of a sweep needs; small, since it goes to each process."""
+
+    plan: Plan
+    features: Path
+
+
+class Worker:
+    """Runs the cells of a plan in this process."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.plan = shared.plan
+        config = self.plan.config
+        self.prepared = read_prepared(self.plan.options.data)
+        self.accelerator = make_accelerator(config.device, config.precision)
+        self.state = load_state(config.backbone or TINY)
+        device = self.accelerator.device
+        self.learning = load_kept(shared.features, TRAIN, max(config.views, 1), device)
+        self.testing = load_kept(shared.features, TEST, 1, device)
+        self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
+        self.objects = load_objects(shared.features)
+
+    def run(self, cell: Cell) -> Row:
+        """Train a cell and, unless it only tunes, test it. Raises MlrplError when it cannot be trained."""
+        started = time.perf_counter()
+        trainer = self._trainer(cell)
+        trainer.start()
+        best = trainer.checkpoint()
+        with Silent().task("", 0) as task:
+            for row in trainer.epochs(task):
+                if trainer.info.best_epoch == row["epoch"]:
+                    best = trainer.checkpoint()
+        result: Row = {
+            "key": self.plan.key(cell),
+            **asdict(cell),
+            "best_epoch": trainer.info.best_epoch,
+            "validation_map": trainer.info.best_map,
+            "learned_parameters": sum(p.numel() for p in trainer.trainable.learned().values()),
+            "train_seconds": time.perf_counter() - started,
+        }
+        if cell.kind == RUN:
+            head = StoredHead(best).to(self.accelerator.device)
+            result |= self._test(head, result["key"])
+            result |= {
+                "dataset": self.prepared.dataset,
+                "mask_sha256": trainer.info.mask_sha256,
+                "fingerprint": self.plan.fingerprint,
+                "config": asdict(cell.config(self.plan.config)),
+                "versions": _versions(),
+            }
+        return result
+
+    def _trainer(self, cell: Cell) -> Trainer:
+        config = cell.config(self.plan.config)
+        prepared = hide_again(self.prepared, cell.keep, cell.seed)
+        learning = learning_rows(prepared)
+        train_rows, selecting = prepared.rows(TRAIN), prepared.rows(VALIDATION)
+        training = self.learning.subset(torch.from_numpy(np.searchsorted(learning, train_rows)))
+        validation = self.learning.subset(torch.from_numpy(np.searchsorted(learning, selecting)))
+        data = LabelledFeatures(
+            KeptTraining(training, config, self.accelerator),
+            prepared.observed_labels[train_rows],
+            KeptOrder(validation, self.accelerator, config.batch_size),
+            prepared.observed_labels[selecting],
+        )
+        trainable = make_trainable(self.state, config, prepared.classes).to(self.accelerator.device)
+        return Trainer(config, trainable, data, new_run_info(config, prepared, self.plan.fingerprint), self.accelerator)
+
+    def _test(self, head: StoredHead, key: str) -> Row:
+        order = KeptOrder(self.testing, self.accelerator, self.plan.config.batch_size)
+        started = time.perf_counter()
+        probabilities = score(head, order, Silent(), "")
+        write_scores(self.plan.options.out, key, probabilities)
+        aps = average_precisions(probabilities, self.test_labels)
+        figures: Row = {
+            "map": float(np.nanmean(aps)),
+            "average_precision": [None if np.isnan(ap) else float(ap) for ap in aps],
+            "test_seconds": time.perf_counter() - started,
+        }
+        return figures if self.objects is None else figures | _localization(head, order, self.objects)
+
+
+@torch.no_grad()
+def _localization(head: StoredHead, order: KeptOrder, objects: Objects) -> Row:
+    """Where the attention of present classes lies, averaged over (image, class) pairs."""
+    attention = torch.cat([head(features).attention.float().cpu() for features, _ in order]).numpy()
+    side = int(attention.shape[-1] ** 0.5)
+    maps = attention[objects.rows, objects.classes].reshape(-1, side, side)
+    return {
+        "pointing": float(pointing_hits(maps, objects.masks).mean()),
+        "attention_inside": float(attention_inside(maps, objects.masks).mean()),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "mlrpl": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+_worker: Worker | None = None
+
+
+def start_worker(shared: Shared, threads: int) -> None:
+    """Make this process ready for `run_cell`."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that started them ends them
+    torch.set_num_threads(threads)
+    _worker = Worker(shared)
+
+
+def run_cell(cell: Cell) -> Row:
+    """The row of a cell, or one with "error" when it cannot be trained."""
+    assert _worker is not None
+    try:
+        return _worker.run(cell)
+    except MlrplError as error:
+        return {"error": str(error)}

@@ -1,0 +1,74 @@
+"""sweep as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import small
+
+OPTIONS = [
+    "--methods=sarl,zero-shot",
+    "--keep=0.5,0.9",
+    "--seeds=0",
+    "--no-tune",
+    "--device=cpu",
+    "--set=backbone=clip.safetensors",
+    f"--set=image_size={small.SIZE}",
+    "--set=batch_size=8",
+    "--set=epochs=1",
+    "--set=workers=0",
+    "--set=attention_width=8",
+    "--set=context_tokens=2",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    small.write_prepared(folder / "prepared" / "small")
+    small.write_backbone(folder / "clip.safetensors")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(place, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+
+
+def test_a_sweep_prints_a_table_and_writes_its_report(mlrpl, place):
+    done = mlrpl("sweep", *OPTIONS)
+    assert done.code == 0, done.err
+    assert "4 of 4 runs" in done.out
+    assert "zero-shot" in done.out
+    rows = [json.loads(line) for line in (place / "sweeps/small/results.jsonl").read_text().splitlines()]
+    page = (place / "sweeps/small/report/comparison.md").read_text()
+    for row in rows:
+        assert f"{100 * row['map']:.2f}" in done.out
+        assert f"{100 * row['map']:.1f}" in page
+    again = json.loads(mlrpl("sweep", *OPTIONS, "--json").out)
+    assert [row["key"] for row in again["rows"]] == [row["key"] for row in rows]
+
+
+def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
+    done = mlrpl("sweep", *OPTIONS, "--out", "planned", "--dry-run")
+    assert "4 (2 methods × 2 proportions × 1 seeds), 0 done" in done.out
+    planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
+    assert json.loads(planned.out)["size"] == {"tuning_runs": 96, "tuning_done": 0, "runs": 216, "runs_done": 0}
+    assert not (place / "planned").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--methods", "sral"], 1, "did you mean 'sarl'?"),
+        (["--keep", "0.5,2"], 1, "the keep proportion must be above 0 and at most 1, not 2"),
+        (["--keep", "half"], 2, "expected numbers separated by commas, got 'half'"),
+        (["--data", "elsewhere"], 1, "elsewhere is not a prepared folder"),
+        (["--data", "prepared/small", "--dataset", "scenes"], 1, "--data and --dataset were both given"),
+    ],
+)
+def test_a_wrong_option_is_one_line(mlrpl, arguments, code, sentence):
+    done = mlrpl("sweep", *arguments)
+    assert done.code == code
+    assert sentence in done.err

@@ -1,0 +1,97 @@
+"""A report of rows whose figures are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlrpl_cli.core.comparison import confusion
+from mlrpl_cli.core.data.manifest import Prepared, read_prepared
+from mlrpl_cli.core.data.records import TEST
+from mlrpl_cli.core.metrics import average_precisions
+from mlrpl_cli.core.progress import Silent
+from mlrpl_cli.core.sweep.pages import page, table_csv, write_report
+from mlrpl_cli.core.sweep.report import SweepReport, make_report
+from mlrpl_cli.core.sweep.results import SCORES, read_scores, write_scores
+from tests import small
+
+
+@pytest.fixture
+def prepared(tmp_path) -> Prepared:
+    return read_prepared(small.write_prepared(tmp_path / "prepared", images=120))
+
+
+@pytest.fixture
+def found(prepared, tmp_path) -> tuple[list[dict], SweepReport]:
+    """Rows of two methods at two proportions over two seeds, `sarl` the better one; one row is missing."""
+    labels = prepared.full_labels[prepared.rows(TEST)]
+    (tmp_path / SCORES).mkdir()
+    rows = []
+    for method, noise in (("sarl", 0.3), ("baseline", 1.5)):
+        for keep in (0.1, 0.5):
+            for seed in (0, 1):
+                random = np.random.RandomState(len(rows))
+                scores = (labels + noise * random.standard_normal(labels.shape)).astype(np.float32)
+                aps = average_precisions(scores, labels)
+                key = f"{len(rows):016x}"
+                write_scores(tmp_path, key, scores)
+                settings = {"lr": 0.002, "epochs": 5, "learned_parameters": 7, "pointing": noise / 2}
+                rows.append(
+                    {"key": key, "method": method, "keep": keep, "seed": seed, "map": aps.mean()}
+                    | {"average_precision": aps.tolist(), **settings}
+                )
+    del rows[-1]
+    return rows, make_report(tmp_path, prepared, rows, Silent(), resamples=200)
+
+
+def test_the_figures_are_means_of_the_rows(found):
+    rows, report = found
+    sarl, baseline = report.methods
+    assert sarl.maps.tolist() == [[rows[0]["map"], rows[1]["map"]], [rows[2]["map"], rows[3]["map"]]]
+    assert np.isnan(baseline.maps[1, 1])
+    np.testing.assert_allclose(
+        sarl.average_precision[0], (np.array(rows[0]["average_precision"]) + rows[1]["average_precision"]) / 2
+    )
+    assert sarl.pointing == pytest.approx(0.15)
+    assert sarl.attention_inside is None
+
+
+def test_the_lead_is_over_the_runs_that_both_methods_have(found):
+    rows, report = found
+    expected = np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(3)])
+    lead = report.methods[1].lead
+    assert lead.value == pytest.approx(expected)
+    assert 0 < lead.low < expected < lead.high
+    assert report.methods[0].lead is None
+
+
+def test_confusion_is_told_for_classes_that_look_alike_only_where_data_say_so(found, prepared, tmp_path):
+    rows, report = found
+    labels = prepared.full_labels[prepared.rows(TEST)]
+    shares = [confusion(read_scores(tmp_path, row["key"]), labels)[1] for row in rows[:4]]
+    assert report.methods[0].confused_alike is None
+    assert report.methods[0].confused_other == pytest.approx(np.mean(shares))
+
+
+def test_the_page_says_every_method_and_proportion(found):
+    _, report = found
+    text = "\n".join(page(report))
+    sarl = report.methods[0]
+    assert f"| `sarl` | {100 * sarl.maps[0].mean():.1f} ± {100 * sarl.maps[0].std(ddof=1):.1f} |" in text
+    assert "| method | 10% | 50% | average |" in text
+    assert "Published" not in text
+
+
+def test_published_figures_are_beside_those_of_the_public_data_sets_and_marked(found):
+    _, report = found
+    text = "\n".join(page(replace(report, dataset="voc")))
+    assert "copied from the papers and not measured here" in text
+    assert "| DualCoOp | CLIP RN101 | 93.2 |" in text
+
+
+def test_the_files_are_the_same_bytes_each_time(found, tmp_path):
+    _, report = found
+    first = {path.name: path.read_bytes() for path in write_report(report, tmp_path / "one")}
+    assert first == {path.name: path.read_bytes() for path in write_report(report, tmp_path / "two")}
+    assert len(first) == 6
+    assert table_csv(report).count("\n") == 8

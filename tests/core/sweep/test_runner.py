@@ -1,0 +1,126 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.manifest import read_prepared
+from mlrpl_cli.core.data.records import TEST
+from mlrpl_cli.core.errors import ConfigError, RunError
+from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
+from mlrpl_cli.core.metrics import average_precisions
+from mlrpl_cli.core.sweep import runner
+from mlrpl_cli.core.sweep.plan import SweepOptions
+from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
+from mlrpl_cli.core.sweep.runner import pending, sweep
+from mlrpl_cli.core.training import train
+from tests import small
+from tests.core.sweep import failing
+
+KEEP, SEED = 0.7, 0
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory) -> SweepOptions:
+    """A sweep over small data; its prepared folder holds the mask of KEEP and SEED."""
+    folder = tmp_path_factory.mktemp("sweep")
+    small.write_prepared(folder / "prepared", keep=KEEP, seed=SEED)
+    config = TrainConfig(
+        backbone=str(small.write_backbone(folder / "clip.safetensors")),
+        image_size=small.SIZE,
+        epochs=2,
+        batch_size=8,
+        attention_width=8,
+        context_tokens=2,
+        workers=0,
+        device="cpu",
+    )
+    return SweepOptions(
+        folder / "prepared", folder / "out", ("sarl", "linear"), (KEEP,), (SEED, 1), tune=False, config=config
+    )
+
+
+@pytest.fixture(scope="module")
+def summary(options):
+    return sweep(options)
+
+
+def test_a_run_of_a_sweep_is_the_run_that_train_and_eval_make(options, summary, tmp_path):
+    """The same labels, seed and options: the same validation and test figures, whichever command computes them."""
+    row = next(row for row in summary.rows if row["method"] == "sarl" and row["seed"] == SEED)
+    config = replace(options.config, data=str(options.data), method="sarl", seed=SEED, run=str(tmp_path / "run"))
+    trained = train(replace(config, context_lr=config.lr))
+    evaluation = evaluate(EvaluationOptions(tmp_path / "run", workers=0, device="cpu"))
+    assert row["mask_sha256"] == read_prepared(options.data).mask_sha256
+    assert (row["best_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.best_map))
+    assert row["map"] == pytest.approx(evaluation.metrics.mean_average_precision, abs=1e-6)
+    np.testing.assert_allclose(read_scores(options.out, row["key"]), evaluation.probabilities, atol=1e-5)
+
+
+def test_every_run_has_a_row_that_its_kept_scores_explain(options, summary):
+    prepared = read_prepared(options.data)
+    labels = prepared.full_labels[prepared.rows(TEST)]
+    assert [(row["seed"], row["method"]) for row in summary.rows] == [
+        (0, "sarl"), (0, "linear"), (1, "sarl"), (1, "linear")
+    ]  # fmt: skip
+    for row in summary.rows:
+        expected = average_precisions(read_scores(options.out, row["key"]), labels)
+        assert row["average_precision"] == pytest.approx(expected.tolist())
+        assert row["map"] == pytest.approx(expected.mean())
+        assert {"config", "versions", "mask_sha256", "fingerprint", "train_seconds", "test_seconds"} <= row.keys()
+
+
+def test_a_sweep_that_is_done_runs_nothing_again(options, summary):
+    before = (options.out / RESULTS).read_bytes()
+    assert sweep(options).rows == summary.rows
+    assert (options.out / RESULTS).read_bytes() == before
+    assert pending(options).runs_done == pending(options).runs == 4
+
+
+def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, summary, tmp_path):
+    """Everything but the time it took comes out the same."""
+    results = options.out / RESULTS
+    whole = results.read_bytes()
+    results.write_bytes(whole[:-40])
+    assert pending(options).runs_done == 3
+    timeless = [{k: v for k, v in row.items() if "seconds" not in k} for row in sweep(options).rows]
+    assert timeless == [{k: v for k, v in row.items() if "seconds" not in k} for row in summary.rows]
+    assert len(read_results(results)) == 4
+
+
+def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "run_cell", failing.run_cell)
+    methods = ("sd", "linear", "zero-shot", "baseline")
+    done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,)))
+    assert [row["method"] for row in done.rows] == ["zero-shot", "baseline"]
+    assert len(done.failures) == 2
+    assert done.failures[0].startswith("sd at 70%, seed 0: its process")
+    assert done.failures[1] == "linear at 70%, seed 0: ValueError: a bug"
+
+
+def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
+    """The row's settings are those whose tuning rows have the highest mean validation mAP."""
+    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2)
+    row = sweep(tuned).rows[0]
+    maps: dict[tuple[float, int], list[float]] = {}
+    for other in read_results(tmp_path / RESULTS):
+        if other["kind"] == "tuning":
+            assert "map" not in other
+            maps.setdefault((other["lr"], other["epochs"]), []).append(other["validation_map"])
+    assert len(maps) == 6
+    assert {len(found) for found in maps.values()} == {2}
+    assert np.mean(maps[row["lr"], row["epochs"]]) == max(np.mean(found) for found in maps.values())
+
+
+def test_every_wrong_option_is_told_at_once(options):
+    wrong = replace(options, methods=("sarl", "sral"), keeps=(0.5, 1.5), seeds=(-1,), jobs=0)
+    with pytest.raises(ConfigError) as raised:
+        sweep(wrong)
+    for part in ("not 1.5", "did you mean 'sarl'", "jobs: expected a number from 1, got 0", "-1"):
+        assert part in str(raised.value)
+
+
+def test_a_damaged_results_file_is_an_error_that_says_so(options, tmp_path):
+    (tmp_path / RESULTS).write_text("{]\n")
+    with pytest.raises(RunError, match="is damaged: expected a JSON object a line"):
+        sweep(replace(options, out=tmp_path))
