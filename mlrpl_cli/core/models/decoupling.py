@@ -62,25 +62,29 @@ def pool(attention: Tensor, grid: Tensor) -> Tensor:
 
 
 class _BilinearScores(torch.autograd.Function):
+    """With tanh z = 2σ(2z) - 1 and its derivative 4σ(1-σ): PyTorch's sigmoid is several times faster on a CPU."""
+
     @staticmethod
     def forward(ctx: Any, image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
         ctx.save_for_backward(image, semantics, score)
-        return torch.stack([_tanh_of_product(image, row) @ score for row in semantics], dim=-1)
+        scores = image.new_empty(*image.shape[:2], len(semantics))
+        sigmoid = torch.empty_like(image)
+        for c, row in enumerate(2 * semantics):
+            scores[..., c] = torch.mul(image, row, out=sigmoid).sigmoid_() @ score
+        return scores.mul_(2).sub_(score.sum())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         image, semantics, score = ctx.saved_tensors
-        d_image, d_semantics, d_score = torch.zeros_like(image), torch.empty_like(semantics), torch.zeros_like(score)
-        for c, row in enumerate(semantics):
-            tanh = _tanh_of_product(image, row)  # (B, P, K)
-            d_score += gradient[..., c].flatten() @ tanh.flatten(0, 1)
-            d_product = tanh.square_().neg_().add_(1).mul_(score).mul_(gradient[..., c, None])
-            d_semantics[c] = (d_product * image).sum(dim=(0, 1))  # an einsum here is many times slower on a CPU
-            d_image.addcmul_(d_product, row)
-        return d_image, d_semantics, d_score
-
-
-def _tanh_of_product(image: Tensor, row: Tensor) -> Tensor:
-    """tanh(image ⊙ row) as 2σ(2 image ⊙ row) - 1: on a CPU, PyTorch's sigmoid is several times faster than its tanh."""
-    return (image * (2 * row)).sigmoid_().mul_(2).sub_(1)
+        regions = image.flatten(0, 1)  # (B P, K)
+        d_regions, d_semantics, d_score = torch.zeros_like(regions), torch.empty_like(semantics), -gradient.sum() / 2
+        slope, moved = torch.empty_like(regions), torch.empty_like(regions)
+        for c, row in enumerate(2 * semantics):
+            upstream = gradient[..., c].flatten()
+            sigmoid = torch.mul(regions, row, out=slope).sigmoid_()
+            d_score = d_score + upstream @ sigmoid
+            slope.addcmul_(sigmoid, sigmoid, value=-1)  # σ(1-σ), in the place of σ
+            d_semantics[c] = upstream @ torch.mul(slope, regions, out=moved)
+            d_regions.addcmul_(slope.mul_(upstream[:, None]), row * score)  # row holds 2 V x_c
+        return d_regions.mul_(2).view_as(image), d_semantics * (4 * score), d_score * 2
