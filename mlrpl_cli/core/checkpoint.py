@@ -23,7 +23,7 @@ from mlrpl_cli.core.files import atomic_file, write_text
 from mlrpl_cli.core.models.build import METHODS, rebuild_recognizer
 from mlrpl_cli.core.models.recognizer import Recognizer
 
-FORMAT = 2
+FORMAT = 3
 LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")

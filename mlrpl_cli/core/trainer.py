@@ -114,9 +114,11 @@ class Trainer:
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
         known = self.accelerator.reduce(count_known(labels), "sum")
         with self.accelerator.autocast():
-            logits = self.model(features).logits
+            recognition = self.model(features)
+        votes = recognition.votes or (recognition.logits,)
+        loss = torch.stack([self.loss(logits.float(), labels, known) for logits in votes]).sum()
         # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
-        loss = self.loss(logits.float(), labels, known) * self.accelerator.num_processes
+        loss = loss * self.accelerator.num_processes
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.optimizer.step()

@@ -23,15 +23,16 @@ from mlrpl_cli.core.models.recognizer import (
     Recognizer,
     RegionRecognizer,
     TrainableRecognizer,
+    VotingRecognizer,
 )
 from mlrpl_cli.core.models.semantics import glove_features, template_features
 from mlrpl_cli.core.models.text import TextEncoder
 from mlrpl_cli.core.models.text_sides import FixedText, PairedText, PromptedText, TextSide
 
-# Tensors of a recognizer's state that say its sizes.
+# How the names of the tensors end that say a recognizer's sizes.
 SEMANTICS = "image_side.semantics"
 IMAGE_PROJECTION = "image_side.decoupling.image_projection.weight"
-REGION_WEIGHT = "weight"
+REGION_WEIGHT = "region_weight"
 
 # Image sides
 POOLED, DECOUPLED, SEMANTIC, PAIRED, REGIONS = "pooled", "decoupled", "semantic attention", "paired regions", "regions"
@@ -50,6 +51,8 @@ class Method:
     """TEMPLATE (frozen "a photo of a NAME"), SHARED, PER_CLASS or PAIRS (learnable contexts), or NONE."""
     summary: str
     """One line for help and tables."""
+    regions_vote: bool = False
+    """Whether a linear classifier on the regions votes beside the cosine with the text features."""
 
 
 METHODS: dict[str, Method] = {
@@ -58,6 +61,7 @@ METHODS: dict[str, Method] = {
     "sd": Method(DECOUPLED, SHARED, "semantic decoupling, one learned context for all classes"),
     "cspo": Method(POOLED, PER_CLASS, "CLIP's pooled vector, a learned context per class"),
     "sarl": Method(DECOUPLED, PER_CLASS, "semantic decoupling and a learned context per class"),
+    "sarl+": Method(DECOUPLED, PER_CLASS, "sarl and linear, which vote", regions_vote=True),
     "sa": Method(SEMANTIC, PER_CLASS, "attention by the frozen text features, a learned context per class"),
     "dualcoop": Method(PAIRED, PAIRS, "regions against a positive and a negative prompt per class (DualCoOp)"),
     "linear": Method(REGIONS, NONE, "a linear classifier on the regions, no text"),
@@ -81,16 +85,19 @@ def build_trainable(
     semantics = _semantics(config, method, classes, text_encoder, tokenize)
     width = config.attention_width or 0
     recognizer = _recognizer(method, len(classes), image.channels, image.embed_dim, width, semantics)
-    if isinstance(recognizer, CosineRecognizer) and isinstance(recognizer.image_side, DecoupledSide):
-        recognizer.image_side.decoupling.initialize(generator)
+    for module in recognizer.modules():
+        if isinstance(module, SemanticDecoupling):
+            module.initialize(generator)
     return TrainableRecognizer(recognizer, _text_side(config, method, classes, text_encoder, tokenize, generator))
 
 
 def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -> Recognizer:
     """The trained recognizer whose state dict is `state`, which says its sizes, in evaluation mode."""
-    width, channels = state[IMAGE_PROJECTION].shape if IMAGE_PROJECTION in state else (0, 0)
-    embed_dim = state[REGION_WEIGHT].shape[1] if REGION_WEIGHT in state else 0
-    recognizer = _recognizer(METHODS[method], classes, channels, embed_dim, width, state.get(SEMANTICS))
+    projection, semantics = _ending(state, IMAGE_PROJECTION), _ending(state, SEMANTICS)
+    weight = _ending(state, REGION_WEIGHT)
+    width, channels = projection.shape if projection is not None else (0, 0)
+    embed_dim = weight.shape[1] if weight is not None else 0
+    recognizer = _recognizer(METHODS[method], classes, channels, embed_dim, width, semantics)
     recognizer.load_state_dict(state)
     return recognizer.eval().requires_grad_(False)
 
@@ -110,7 +117,12 @@ def _recognizer(
             if decoupled
             else SemanticSide(semantics)
         )
-    return CosineRecognizer(side, classes)
+    recognizer = CosineRecognizer(side, classes)
+    return VotingRecognizer([recognizer, RegionRecognizer(classes, embed_dim)]) if method.regions_vote else recognizer
+
+
+def _ending(state: Mapping[str, Tensor], name: str) -> Tensor | None:
+    return next((tensor for key, tensor in state.items() if key.endswith(name)), None)
 
 
 def _semantics(

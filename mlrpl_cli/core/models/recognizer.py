@@ -6,6 +6,7 @@ Axes: B images, C classes, P grid positions, E joint embedding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,8 @@ class Recognition:
     """(B, C, E) each class's own visual feature, in the joint space."""
     attention: Tensor
     """(B, C, P) where each class's feature was taken from; what a map draws."""
+    votes: tuple[Tensor, ...] = ()
+    """(B, C) logits of each member, when several vote and each is trained by a loss of its own."""
 
 
 class Recognizer(nn.Module):
@@ -99,14 +102,37 @@ class RegionRecognizer(CalibratedRecognizer):
 
     def __init__(self, classes: int, embed_dim: int) -> None:
         super().__init__(classes)
-        self.weight = nn.Parameter(torch.zeros(classes, embed_dim))
+        self.region_weight = nn.Parameter(torch.zeros(classes, embed_dim))
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """`text` is not looked at; the weights start at zero, so every class starts at its prior everywhere."""
         regions = F.normalize(features.joint.float(), dim=-1)
-        scores = self.log_scale.exp() * torch.einsum("bpe,ce->bcp", regions, self.weight) + self.bias[:, None]
+        scores = self.log_scale.exp() * torch.einsum("bpe,ce->bcp", regions, self.region_weight) + self.bias[:, None]
         attention = scores.softmax(dim=-1)
         return Recognition((attention * scores).sum(dim=-1), pool(attention, features.joint), attention)
+
+
+class VotingRecognizer(Recognizer):
+    """Several recognizers over the same features, each trained by its own loss; their mean logit decides.
+
+    One loss on the mean would let the member that learns fastest explain the labels away from the others.
+    """
+
+    def __init__(self, members: Sequence[Recognizer]) -> None:
+        """The first member says where the classes are."""
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
+        opinions = [member(features, text) for member in self.members]
+        votes = tuple(opinion.logits for opinion in opinions)
+        first = opinions[0]
+        return Recognition(torch.stack(votes).mean(dim=0), first.class_features, first.attention, votes)
+
+    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+        for member in self.members:
+            assert isinstance(member, Recognizer)
+            member.calibrate(features, text, prior)
 
 
 class TrainableRecognizer(nn.Module):

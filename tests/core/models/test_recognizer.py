@@ -82,10 +82,30 @@ def test_dualcoop_is_the_published_pair_of_region_votes():
 def test_linear_pools_its_region_scores():
     trainable, features = build("linear"), random_features()
     head = trainable.recognizer
-    head.weight.normal_(generator=torch.Generator().manual_seed(2))
+    head.region_weight.normal_(generator=torch.Generator().manual_seed(2))
     head.bias.copy_(torch.tensor([0.3, -0.7]))
-    expected = reference.linear_logits(features.joint.numpy(), head.weight.numpy(), 20, head.bias.numpy())
+    expected = reference.linear_logits(features.joint.numpy(), head.region_weight.numpy(), 20, head.bias.numpy())
     np.testing.assert_allclose(trainable(features).logits, expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_sarl_plus_takes_the_mean_of_the_decoupled_vote_and_the_regions_vote():
+    trainable, features = build("sarl+"), random_features()
+    decoupled, regions = trainable.recognizer.members
+    regions.region_weight.normal_(generator=torch.Generator().manual_seed(2))
+    text = trainable.text_side()
+    one, other = decoupled(features, text), regions(features, text)
+    output = trainable(features)
+    torch.testing.assert_close(output.logits, (one.logits + other.logits) / 2)
+    torch.testing.assert_close(output.attention, one.attention)
+    assert [vote.shape for vote in output.votes] == [output.logits.shape] * 2
+
+
+def test_a_loss_of_one_vote_moves_that_voter_alone():
+    trainable = build("sarl+")
+    trainable(random_features()).votes[1].sum().backward()
+    moved = {name for name, parameter in trainable.learned().items() if parameter.grad is not None}
+    assert moved == {name for name in trainable.learned() if "members.1." in name}
 
 
 @torch.no_grad()
@@ -108,10 +128,11 @@ def test_calibration_starts_each_class_at_its_prior(method):
         ("sa", 2 * 2 * 64),
         ("dualcoop", 2 * 2 * 2 * 64 - 3),
         ("linear", 2 * 8),
+        ("sarl+", 2 * 2 * 64 + 5 * (64 + 8 + 1) + 2 * 8 + 1 + 2),
     ],
 )
 def test_each_method_learns_its_parts_and_the_calibration(method, learned):
-    """M·W per context, K(D + S + 1) for the attention, C·E for regions, 1 + C for α and β (DualCoOp has neither)."""
+    """M·W per context, K(D + S + 1) for the attention, C·E for regions, 1 + C for α and β (DualCoOp has neither) of each vote."""
     assert sum(parameter.numel() for parameter in build(method).learned().values()) == learned + 1 + 2
 
 
