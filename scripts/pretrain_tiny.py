@@ -14,7 +14,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.data.loading import normalize
-from mlrpl_cli.core.data.scenes import SCENE_CLASSES, render_captioned
+from mlrpl_cli.core.data.scenes import CAPTIONED, KINDS, SCENE_CLASSES, THING, render_captioned
 from mlrpl_cli.core.files import atomic_file, write_text
 from mlrpl_cli.core.models.encoders import CLIP, Architecture, ImageArchitecture, TextArchitecture
 from mlrpl_cli.core.models.provider import tokenize
@@ -34,6 +34,7 @@ from mlrpl_cli.core.models.tiny import EMBEDDING, TINY_PATH, initial_token_embed
 
 DESCRIPTION = "Pre-train tiny, the CLIP that ships with the package, on rendered captioned images."
 EMBED_DIM, TEXT_WIDTH = 256, 128
+TERMS = (*SCENE_CLASSES, *sorted(set(KINDS.values())), THING)
 LARGEST_SCALE = math.log(100)  # as OpenAI clips the logit scale
 
 
@@ -74,8 +75,10 @@ class Pairs:
     """(N, H, W, 3) uint8, memory-mapped."""
     caption: Tensor
     """(N,) index of each image's caption in the arrays below."""
-    named: Tensor
-    """(distinct captions, C) bool: the classes a caption names."""
+    says: Tensor
+    """(distinct captions, terms) bool: the classes, kinds and things a caption names."""
+    implies: Tensor
+    """(distinct captions, terms) bool: those, and the kinds of the classes among them."""
     ids: Tensor
     """(distinct captions, T) compact token ids."""
     end: Tensor
@@ -120,11 +123,18 @@ def load_pairs(options: Options) -> Pairs:
     return Pairs(
         pixels=np.load(pixels_path, mmap_mode="r"),
         caption=torch.tensor([place[caption] for caption in captions]),
-        named=torch.tensor([[name in caption for name in SCENE_CLASSES] for caption in distinct]),
+        says=(says := torch.tensor([[term in caption for term in TERMS] for caption in distinct])),
+        implies=(says.float() @ implications()) > 0,
         ids=ids,
         end=end,
         tokens=tokens,
     )
+
+
+def implications() -> Tensor:
+    """(terms, terms): 1 where what the row's term names is also what the column's names: an apple is a fruit."""
+    kinds = {**dict.fromkeys(SCENE_CLASSES, THING), **KINDS}
+    return torch.tensor([[float(row == column or kinds.get(row) == column) for column in TERMS] for row in TERMS])
 
 
 def render(path: Path, options: Options) -> list[str]:
@@ -133,7 +143,7 @@ def render(path: Path, options: Options) -> list[str]:
     pixels = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     captions = []
     with multiprocessing.get_context("spawn").Pool(options.threads) as pool:
-        job = partial(render_captioned, options.seed, size=options.size)
+        job = partial(render_captioned, options.seed, options=replace(CAPTIONED, image_size=options.size))
         for index, (image, caption) in enumerate(pool.imap(job, range(options.images), chunksize=64)):
             pixels[index] = image
             captions.append(caption)
@@ -218,8 +228,8 @@ def jitter(images: Tensor, random: np.random.RandomState) -> Tensor:
 def contrastive_loss(clip: CLIP, images: Tensor, captions: Tensor, pairs: Pairs) -> Tensor:
     """Symmetric cross entropy over cosine similarities, where a caption is right for every image it is true of.
 
-    A caption is true of an image when the image's own caption names all its classes: "a mug" is no negative of an
-    image of a mug and a fish. The target is uniform over what is true, so one pair is CLIP's own loss.
+    A caption is true of an image when the image's own caption says all that it says: "a mug" and "a pot" are no
+    negatives of an image of a mug and a fish. The target is uniform over what is true, so one pair is CLIP's own loss.
     """
     distinct, own = captions.unique(return_inverse=True)
     with torch.autocast("cpu", torch.bfloat16):
@@ -229,8 +239,8 @@ def contrastive_loss(clip: CLIP, images: Tensor, captions: Tensor, pairs: Pairs)
         described = clip.text(words, pairs.end[distinct])
     pooled, described = (nn.functional.normalize(vectors.float(), dim=-1) for vectors in (pooled, described))
     logits = clip.logit_scale.exp() * pooled @ described.T  # (B, U)
-    named = pairs.named[distinct].float()
-    true = (named[own] @ named.T == named.sum(dim=1)).float()  # (B, U)
+    says, implies = pairs.says[distinct].float(), pairs.implies[distinct].float()
+    true = (implies[own] @ says.T == says.sum(dim=1)).float()  # (B, U)
     return (cross_entropy(logits, true) + cross_entropy(logits.T, true.T)) / 2
 
 

@@ -61,13 +61,13 @@ class TrainConfig:
     context_tokens: int = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
     context_template: str | None = None
-    """Words that the contexts start as, such as "a photo of a"; None draws them from N(0, 0.02)."""
+    """Words that the contexts start as; None draws them from N(0, 0.02)."""
     semantics: str = "clip"
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
     glove: str | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
     attention_width: int | None = None
-    """K, width of the bilinear attention; None is 256 for tiny and else 1024."""
+    """K, width of the bilinear attention; None is 64 for tiny and else 1024."""
     views: int = 2
     """Encoded views kept of each training image, the first one plain, the others cropped and flipped; 0 keeps none
     and encodes a new random view of each image every epoch."""

@@ -25,7 +25,7 @@ from mlrpl_cli.core.runtime import make_generator
 
 KEPT_DTYPE = torch.float16
 TINY_SIZE, USUAL_SIZE = 256, 448
-TINY_WIDTH, USUAL_WIDTH = 256, 1024
+TINY_WIDTH, USUAL_WIDTH = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def default_image_size(backbone: str) -> int:
 
 
 def default_attention_width(backbone: str) -> int:
-    """K = 256 for tiny, whose features need no more, and else 1024, the width of the literature."""
+    """K = 64 for tiny, whose features need no more, and else 1024, the width of the literature."""
     return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
 
 

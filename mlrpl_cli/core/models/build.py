@@ -25,7 +25,7 @@ from mlrpl_cli.core.models.recognizer import (
     TrainableRecognizer,
     VotingRecognizer,
 )
-from mlrpl_cli.core.models.semantics import glove_features, template_features
+from mlrpl_cli.core.models.semantics import centred, glove_features, template_features
 from mlrpl_cli.core.models.text import TextEncoder
 from mlrpl_cli.core.models.text_sides import FixedText, PairedText, PromptedText, TextSide
 
@@ -132,9 +132,11 @@ def _semantics(
     if method.image_side not in (DECOUPLED, SEMANTIC):
         return None
     # Semantic attention compares with the grid itself, so its vectors have to live in the joint space.
-    if config.semantics == "glove" and method.image_side == DECOUPLED:
-        return glove_features(classes, Path(config.glove or ""))
-    return template_features(classes, text_encoder, tokenize)
+    if method.image_side == SEMANTIC:
+        return template_features(classes, text_encoder, tokenize)
+    if config.semantics == "glove":
+        return centred(glove_features(classes, Path(config.glove or "")))
+    return centred(template_features(classes, text_encoder, tokenize))
 
 
 def _text_side(

@@ -27,6 +27,15 @@ def template_features(classes: Sequence[str], text_encoder: TextEncoder, tokeniz
     return F.normalize(text_encoder.encode_tokens(tokens), dim=-1)
 
 
+def centred(vectors: Tensor) -> Tensor:
+    """What sets each class's vector apart from the others: x_c minus the mean over classes, of unit length → (C, S).
+
+    Text embeddings of one template are nearly parallel, and what all classes share cannot guide an attention of one
+    of them. A single class has nothing to be set apart from and keeps its vector.
+    """
+    return F.normalize(vectors - vectors.mean(dim=0), dim=-1) if len(vectors) > 1 else vectors
+
+
 def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     """GloVe vectors averaged over the words of each name → (C, S), each of unit length.
 

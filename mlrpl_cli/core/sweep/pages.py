@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrpl_cli.core.comparison import LEVEL
+from mlrpl_cli.core.comparison import LEVEL, Interval
 from mlrpl_cli.core.files import atomic_file, make_folder, write_text
-from mlrpl_cli.core.sweep.report import MethodReport, SweepReport
+from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport
 from mlrpl_cli.core.visualization import draw_map_against_keep, draw_paired_bars, save_figure
 
 PAGE, TABLE = "comparison.md", "comparison.csv"
 AGAINST_KEEP, PER_CLASS = "map-against-proportion", "per-class-ap"
 BESIDE = "baseline"
-"""The method whose classes are drawn beside the reference's."""
+"""The method whose classes are drawn beside the paper's."""
 
 # Average mAP (%) over 10–90 % of known labels, as published: (method, backbone, VOC 2007, COCO 2014).
 PUBLISHED = (
@@ -41,7 +41,7 @@ def write_report(report: SweepReport, folder: Path) -> list[Path]:
     write_text(folder / TABLE, table_csv(report))
     keeps = [100 * keep for keep in report.keeps]
     curves = {each.method: 100 * each.maps for each in report.methods}
-    figures = [(AGAINST_KEEP, draw_map_against_keep(keeps, curves, report.reference))]
+    figures = [(AGAINST_KEEP, draw_map_against_keep(keeps, curves, report.references[0]))]
     if pair := _pair(report):
         lowest = int(np.argmin(report.keeps))
         bars = {each.method: 100 * each.average_precision[lowest] for each in pair}
@@ -65,19 +65,29 @@ def page(report: SweepReport) -> Iterator[str]:
         f"{', '.join(map(str, report.seeds))}. The last column averages the proportions."
     )
     yield ""
-    yield from _table(["method", *(f"{keep:.0%}" for keep in report.keeps), "average"], map_cells(report))
+    yield from table(["method", *(f"{keep:.0%}" for keep in report.keeps), "average"], map_cells(report))
     yield ""
     yield f"![mAP against the proportion of known labels]({AGAINST_KEEP}.svg)"
     yield ""
-    yield f"## Lead of {report.reference}"
+    yield "## Leads"
     yield ""
     yield (
-        f"Average mAP of `{report.reference}` minus that of the method, in points, with the {LEVEL:.0%} interval of "
-        f"{report.resamples} paired bootstrap resamples of the test images; all proportions and seeds together. The "
-        "settings are the grid's choice on validation labels."
+        f"Average mAP of the method at the head of the column minus that of the method of the row, in points, with the "
+        f"{LEVEL:.0%} interval of {report.resamples} paired bootstrap resamples of the test images; all proportions and "
+        "seeds together."
     )
     yield ""
-    yield from _table(["method", "lead", "interval", "lr", "epochs", "learned parameters"], _lead_cells(report))
+    yield from table(["method", *(f"lead of `{name}`" for name in report.references)], _lead_cells(report))
+    yield ""
+    yield "## Settings"
+    yield ""
+    yield (
+        "The grid's choice on validation labels, and test mAP (%), averaged, at the last epoch, which is what counts, "
+        "and at the epoch with the highest validation mAP."
+    )
+    yield ""
+    header = ["method", "lr", "epochs", "loss", "learned parameters", "last epoch", "selected epoch"]
+    yield from table(header, _setting_cells(report))
     yield ""
     if any(each.pointing is not None for each in report.methods):
         yield "## Where attention looks"
@@ -85,14 +95,14 @@ def page(report: SweepReport) -> Iterator[str]:
         yield "Present classes of test images whose attention peaks in their object, and the share of it inside (%)."
         yield ""
         rows = [[f"`{m.method}`", _percent(m.pointing), _percent(m.attention_inside)] for m in report.methods]
-        yield from _table(["method", "pointing game", "attention inside"], rows)
+        yield from table(["method", "pointing game", "attention inside"], rows)
         yield ""
     yield "## Semantic confusion"
     yield ""
     yield "How often (%) an absent class outscores a present one of the same image."
     yield ""
     rows = [[f"`{m.method}`", _percent(m.confused_alike), _percent(m.confused_other)] for m in report.methods]
-    yield from _table(["method", "made to look alike", "others"], rows)
+    yield from table(["method", "made to look alike", "others"], rows)
     if _pair(report):
         yield ""
         yield f"![average precision of each class]({PER_CLASS}.svg)"
@@ -124,16 +134,23 @@ def table_csv(report: SweepReport) -> str:
 
 def _lead_cells(report: SweepReport) -> list[list[str]]:
     return [
-        [
-            f"`{each.method}`",
-            f"{100 * each.lead.value:+.2f}" if each.lead else "",
-            f"{100 * each.lead.low:+.2f} to {100 * each.lead.high:+.2f}" if each.lead else "",
-            f"{each.lr:g}",
-            str(each.epochs),
-            f"{each.learned_parameters:,}",
-        ]
+        [f"`{each.method}`", *(points(each.leads.get(reference)) for reference in report.references)]
         for each in report.methods
     ]
+
+
+def _setting_cells(report: SweepReport) -> list[list[str]]:
+    rows = []
+    for each in report.methods:
+        lr, epochs, loss = each.setting
+        averages = [_spread(maps.mean(axis=0)) for maps in (each.maps, each.selected_maps)]
+        rows.append([f"`{each.method}`", f"{lr:g}", str(epochs), loss, f"{each.learned_parameters:,}", *averages])
+    return rows
+
+
+def points(lead: Interval | None) -> str:
+    """A difference of mAP in points with its interval; a dash for none."""
+    return "–" if lead is None else f"{100 * lead.value:+.2f} ({100 * lead.low:+.2f} to {100 * lead.high:+.2f})"
 
 
 def _published(report: SweepReport) -> Iterator[str]:
@@ -142,16 +159,17 @@ def _published(report: SweepReport) -> Iterator[str]:
     yield ""
     yield "Average mAP (%) over 10–90 %, copied from the papers and not measured here."
     yield ""
-    yield from _table(["method (published)", "backbone", "average"], [[r[0], r[1], f"{r[column]}"] for r in PUBLISHED])
+    yield from table(["method (published)", "backbone", "average"], [[r[0], r[1], f"{r[column]}"] for r in PUBLISHED])
 
 
 def _pair(report: SweepReport) -> list[MethodReport]:
-    """The reference and the method beside it; empty when one is missing."""
-    found = [each for name in (report.reference, BESIDE) for each in report.methods if each.method == name]
-    return found if len(found) == 2 and report.reference != BESIDE else []
+    """The paper's method and the one beside it; empty when one is missing."""
+    found = [each for name in (PAPER, BESIDE) for each in report.methods if each.method == name]
+    return found if len(found) == 2 else []
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a Markdown table."""
     yield f"| {' | '.join(header)} |"
     yield f"|{'---|' * len(header)}"
     for row in rows:

@@ -16,10 +16,13 @@ from mlrpl_cli.core.data.masks import mask_problem
 from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.run_setup import config_problems, settle
 
+Setting = tuple[float, int, str]
+"""Learning rate, epochs and loss."""
+
 KEEPS = tuple(tenth / 10 for tenth in range(1, 10))
 TUNING, RUN = "tuning", "run"
 # The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
-GRID_LR, GRID_EPOCHS = (5e-4, 2e-3, 8e-3), (5, 10)
+GRID_LR, GRID_EPOCHS, GRID_LOSS = (5e-4, 2e-3, 8e-3), (5, 10), ("asl", "bce")
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
 
 # Options that do not change what a run comes to.
@@ -39,7 +42,7 @@ class SweepOptions:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each is the seed of a run's mask, of its initialisation and of its order of images."""
     tune: bool = True
-    """Choose learning rate and epochs of each method on validation labels first; else take those of `config`."""
+    """Choose each method's learning rate, epochs and loss on validation labels first; else take those of `config`."""
     jobs: int = 1
     """Processes that train at the same time."""
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -57,11 +60,16 @@ class Cell:
     seed: int
     lr: float
     epochs: int
+    loss: str
+
+    @property
+    def setting(self) -> Setting:
+        """What the grid chooses."""
+        return self.lr, self.epochs, self.loss
 
     def config(self, base: TrainConfig) -> TrainConfig:
-        return replace(
-            base, method=self.method, seed=self.seed, lr=self.lr, context_lr=self.lr, epochs=self.epochs, run=None
-        )
+        chosen = replace(base, lr=self.lr, context_lr=self.lr, epochs=self.epochs, loss=self.loss)
+        return replace(chosen, method=self.method, seed=self.seed, run=None)
 
 
 @dataclass(frozen=True)
@@ -107,13 +115,13 @@ def sweep_problems(options: SweepOptions) -> list[str]:
 
 
 def tuning_cells(options: SweepOptions) -> list[Cell]:
-    """The runs that choose each method's learning rate and epochs."""
-    grid = product(options.methods, TUNING_KEEPS, GRID_LR, GRID_EPOCHS)
-    return [Cell(TUNING, method, keep, TUNING_SEED, lr, epochs) for method, keep, lr, epochs in grid]
+    """The runs that choose each method's setting."""
+    grid = product(options.methods, TUNING_KEEPS, product(GRID_LR, GRID_EPOCHS, GRID_LOSS))
+    return [Cell(TUNING, method, keep, TUNING_SEED, *setting) for method, keep, setting in grid]
 
 
-def run_cells(options: SweepOptions, settings: dict[str, tuple[float, int]]) -> list[Cell]:
-    """The runs whose test figures are wanted, each method at its (learning rate, epochs); none of a method without."""
+def run_cells(options: SweepOptions, settings: dict[str, Setting]) -> list[Cell]:
+    """The runs whose test figures are wanted, each method at its setting; none of a method without one."""
     grid = product(options.keeps, options.seeds, [method for method in options.methods if method in settings])
     return [Cell(RUN, method, keep, seed, *settings[method]) for keep, seed, method in grid]
 

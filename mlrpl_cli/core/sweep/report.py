@@ -26,7 +26,11 @@ from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.data.scenes import ALIKE
 from mlrpl_cli.core.progress import Progress, track
+from mlrpl_cli.core.sweep.plan import Setting
 from mlrpl_cli.core.sweep.results import Row, read_scores
+
+PAPER = "sarl"
+"""The method of the paper."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,17 @@ class MethodReport:
     """One method in a sweep."""
 
     method: str
-    lr: float
-    epochs: int
+    setting: Setting
+    """What the grid chose."""
     learned_parameters: int
     maps: np.ndarray
     """(K, S) test mAP in [0, 1]; NaN where a run is missing."""
+    selected_maps: np.ndarray
+    """(K, S) the same at the epoch with the highest validation mAP instead of the last one."""
     average_precision: np.ndarray
     """(K, C) test average precision, averaged over the seeds; NaN for a class without positives."""
-    lead: Interval | None
-    """How far the reference is ahead in mAP, over the proportions and seeds that both have; None for itself."""
+    leads: dict[str, Interval]
+    """How far each reference is ahead in mAP, over the proportions and seeds that both have; nothing for itself."""
     pointing: float | None
     """Share of present classes whose attention peaks in the object; None for data without masks."""
     attention_inside: float | None
@@ -68,8 +74,8 @@ class SweepReport:
     """N."""
     keeps: tuple[float, ...]
     seeds: tuple[int, ...]
-    reference: str
-    """The method that the others are compared with."""
+    references: tuple[str, ...]
+    """The methods that the others are compared with: the default one, and the paper's if that is another."""
     methods: tuple[MethodReport, ...]
     resamples: int
 
@@ -79,8 +85,7 @@ def make_report(
 ) -> SweepReport:
     """The report of a sweep's rows, whose scores lie in its folder `out`."""
     methods, keeps, seeds = (tuple(dict.fromkeys(row[name] for row in rows)) for name in ("method", "keep", "seed"))
-    default = TrainConfig().method
-    reference = default if default in methods else methods[0]
+    references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
     labels = prepared.full_labels[prepared.rows(TEST)]
     alike = pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
     resampled = _resample(out, rows, labels, resamples, progress)
@@ -89,16 +94,23 @@ def make_report(
     def report(method: str) -> MethodReport:
         own = [row for row in rows if row["method"] == method]
         confused = [confusion(read_scores(out, row["key"]), labels, alike) for row in own]
-        maps = [[by_cell.get((method, keep, seed), {}).get("map", np.nan) for seed in seeds] for keep in keeps]
+        maps, selected_maps = (
+            [[by_cell.get((method, keep, seed), {}).get(name, np.nan) for seed in seeds] for keep in keeps]
+            for name in ("map", "selected_map")
+        )
         aps = [[row["average_precision"] for row in own if row["keep"] == keep] for keep in keeps]
         return MethodReport(
             method=method,
-            lr=own[0]["lr"],
-            epochs=own[0]["epochs"],
+            setting=(own[0]["lr"], own[0]["epochs"], own[0]["loss"]),
             learned_parameters=own[0]["learned_parameters"],
             maps=np.array(maps, dtype=float),
+            selected_maps=np.array(selected_maps, dtype=float),
             average_precision=np.stack([_mean_rows(of_keep, len(prepared.classes)) for of_keep in aps]),
-            lead=None if method == reference else _lead(by_cell, resampled, reference, method),
+            leads={
+                reference: lead
+                for reference in references
+                if reference != method and (lead := _lead(by_cell, resampled, reference, method))
+            },
             pointing=_mean(row.get("pointing") for row in own),
             attention_inside=_mean(row.get("attention_inside") for row in own),
             confused_alike=_mean(alike for alike, _ in confused),
@@ -106,7 +118,7 @@ def make_report(
         )
 
     found = tuple(report(method) for method in methods)
-    return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, reference, found, resamples)
+    return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, references, found, resamples)
 
 
 def _resample(

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.files import atomic_file
-from mlrpl_cli.core.sweep.plan import Plan, tuning_cells
+from mlrpl_cli.core.sweep.plan import Plan, Setting, tuning_cells
 
 RESULTS, SCORES = "results.jsonl", "scores"
 
@@ -64,17 +64,17 @@ def write_scores(out: Path, key: str, probabilities: np.ndarray) -> None:
         save_file({"probabilities": probabilities}, temporary)
 
 
-def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
-    """Each method's (learning rate, epochs): the highest mean validation mAP of the tuning rows, first of equals.
+def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
+    """Each method's setting: the one with the highest mean validation mAP of its tuning rows, the first of equals.
 
     A method without a tuning row has none.
     """
     if not plan.options.tune:
-        return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs))
+        return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs, plan.config.loss))
     found = {row["key"]: row for row in rows}
-    maps: dict[str, dict[tuple[float, int], list[float]]] = {}
+    maps: dict[str, dict[Setting, list[float]]] = {}
     for cell in tuning_cells(plan.options):
         if row := found.get(plan.key(cell)):
             of_method = maps.setdefault(cell.method, {})
-            of_method.setdefault((cell.lr, cell.epochs), []).append(row["validation_map"] or 0.0)
+            of_method.setdefault(cell.setting, []).append(row["validation_map"] or 0.0)
     return {method: max(tried, key=lambda setting: float(np.mean(tried[setting]))) for method, tried in maps.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mlrpl_cli import __version__
+from mlrpl_cli.core.checkpoint import Checkpoint
 from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.data.preparation import hide_again
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
@@ -49,32 +50,39 @@ class Worker:
         self.state = load_state(config.backbone or TINY)
         device = self.accelerator.device
         self.learning = load_kept(shared.features, TRAIN, max(config.views, 1), device)
-        self.testing = load_kept(shared.features, TEST, 1, device)
+        self.test_order = KeptOrder(load_kept(shared.features, TEST, 1, device), self.accelerator, config.batch_size)
         self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
         self.objects = load_objects(shared.features)
 
     def run(self, cell: Cell) -> Row:
-        """Train a cell and, unless it only tunes, test it. Raises MlrplError when it cannot be trained."""
+        """Train a cell and, unless it only tunes, test it. Raises MlrplError when it cannot be trained.
+
+        What counts is the last epoch, since the grid has chosen how many there are; the epoch with the highest
+        validation mAP is tested too.
+        """
         started = time.perf_counter()
         trainer = self._trainer(cell)
         trainer.start()
-        best = trainer.checkpoint()
+        selected = trainer.checkpoint()
+        log = []
         with Silent().task("", 0) as task:
             for row in trainer.epochs(task):
+                log.append(row)
                 if trainer.info.best_epoch == row["epoch"]:
-                    best = trainer.checkpoint()
+                    selected = trainer.checkpoint()
         result: Row = {
             "key": self.plan.key(cell),
             **asdict(cell),
-            "best_epoch": trainer.info.best_epoch,
-            "validation_map": trainer.info.best_map,
+            "validation_map": log[-1]["map"],
             "learned_parameters": sum(p.numel() for p in trainer.trainable.learned().values()),
             "train_seconds": time.perf_counter() - started,
         }
         if cell.kind == RUN:
-            head = StoredHead(best).to(self.accelerator.device)
-            result |= self._test(head, result["key"])
+            result |= self._test(trainer.checkpoint(), result["key"])
+            aps = average_precisions(self._scores(selected), self.test_labels)
             result |= {
+                "selected_epoch": selected.info.epoch,
+                "selected_map": float(np.nanmean(aps)),
                 "dataset": self.prepared.dataset,
                 "mask_sha256": trainer.info.mask_sha256,
                 "fingerprint": self.plan.fingerprint,
@@ -99,10 +107,12 @@ class Worker:
         trainable = make_trainable(self.state, config, prepared.classes).to(self.accelerator.device)
         return Trainer(config, trainable, data, new_run_info(config, prepared, self.plan.fingerprint), self.accelerator)
 
-    def _test(self, head: StoredHead, key: str) -> Row:
-        order = KeptOrder(self.testing, self.accelerator, self.plan.config.batch_size)
+    def _scores(self, checkpoint: Checkpoint) -> np.ndarray:
+        return score(StoredHead(checkpoint).to(self.accelerator.device), self.test_order, Silent(), "")
+
+    def _test(self, checkpoint: Checkpoint, key: str) -> Row:
         started = time.perf_counter()
-        probabilities = score(head, order, Silent(), "")
+        probabilities = self._scores(checkpoint)
         write_scores(self.plan.options.out, key, probabilities)
         aps = average_precisions(probabilities, self.test_labels)
         figures: Row = {
@@ -110,19 +120,19 @@ class Worker:
             "average_precision": [None if np.isnan(ap) else float(ap) for ap in aps],
             "test_seconds": time.perf_counter() - started,
         }
-        return figures if self.objects is None else figures | _localization(head, order, self.objects)
+        return figures if self.objects is None else figures | self._localization(checkpoint, self.objects)
 
-
-@torch.no_grad()
-def _localization(head: StoredHead, order: KeptOrder, objects: Objects) -> Row:
-    """Where the attention of present classes lies, averaged over (image, class) pairs."""
-    attention = torch.cat([head(features).attention.float().cpu() for features, _ in order]).numpy()
-    side = int(attention.shape[-1] ** 0.5)
-    maps = attention[objects.rows, objects.classes].reshape(-1, side, side)
-    return {
-        "pointing": float(pointing_hits(maps, objects.masks).mean()),
-        "attention_inside": float(attention_inside(maps, objects.masks).mean()),
-    }
+    @torch.no_grad()
+    def _localization(self, checkpoint: Checkpoint, objects: Objects) -> Row:
+        """Where the attention of present classes lies, averaged over (image, class) pairs."""
+        head = StoredHead(checkpoint).to(self.accelerator.device)
+        attention = torch.cat([head(features).attention.float().cpu() for features, _ in self.test_order]).numpy()
+        side = int(attention.shape[-1] ** 0.5)
+        maps = attention[objects.rows, objects.classes].reshape(-1, side, side)
+        return {
+            "pointing": float(pointing_hits(maps, objects.masks).mean()),
+            "attention_inside": float(attention_inside(maps, objects.masks).mean()),
+        }
 
 
 def _versions() -> dict[str, str]:

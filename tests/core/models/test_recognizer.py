@@ -7,7 +7,7 @@ from mlrpl_cli.core.errors import ConfigError
 from mlrpl_cli.core.models.build import METHODS, build_trainable
 from mlrpl_cli.core.models.encoders import build_text_encoder, random_state
 from mlrpl_cli.core.models.image_features import ImageFeatures
-from mlrpl_cli.core.models.semantics import glove_features
+from mlrpl_cli.core.models.semantics import centred, glove_features
 from tests import reference, small
 from tests.core.models.test_prompts import by_letter
 
@@ -143,6 +143,19 @@ def test_an_empty_batch_gives_empty_logits_and_gradients_that_are_zero(method):
     logits.sum().backward()
     assert logits.shape == (0, 2)
     assert all((p.grad is None) or (p.grad == 0).all() for p in trainable.learned().values())
+
+
+def test_centred_vectors_are_what_sets_each_class_apart():
+    """Three unit vectors around a common direction: centred they are the corners of a triangle, -1/2 between any two."""
+    corners = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
+    vectors = torch.cat([0.1 * corners, torch.ones(3, 1)], dim=1)
+    apart = centred(torch.nn.functional.normalize(vectors, dim=1))
+    torch.testing.assert_close(apart @ apart.T, 1.5 * torch.eye(3) - 0.5)
+
+
+def test_a_single_class_keeps_its_vector():
+    vector = torch.tensor([[0.6, 0.8]])
+    torch.testing.assert_close(centred(vector), vector)
 
 
 def test_glove_vectors_are_averaged_over_words_and_unit_length(tmp_path):

@@ -35,9 +35,9 @@ def found(prepared, tmp_path) -> tuple[list[dict], SweepReport]:
                 aps = average_precisions(scores, labels)
                 key = f"{len(rows):016x}"
                 write_scores(tmp_path, key, scores)
-                settings = {"lr": 0.002, "epochs": 5, "learned_parameters": 7, "pointing": noise / 2}
+                settings = {"lr": 0.002, "epochs": 5, "loss": "asl", "learned_parameters": 7, "pointing": noise / 2}
                 rows.append(
-                    {"key": key, "method": method, "keep": keep, "seed": seed, "map": aps.mean()}
+                    {"key": key, "method": method, "keep": keep, "seed": seed, "map": aps.mean(), "selected_map": 0.25}
                     | {"average_precision": aps.tolist(), **settings}
                 )
     del rows[-1]
@@ -59,10 +59,11 @@ def test_the_figures_are_means_of_the_rows(found):
 def test_the_lead_is_over_the_runs_that_both_methods_have(found):
     rows, report = found
     expected = np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(3)])
-    lead = report.methods[1].lead
+    assert report.references == ("sarl",)
+    lead = report.methods[1].leads["sarl"]
     assert lead.value == pytest.approx(expected)
     assert 0 < lead.low < expected < lead.high
-    assert report.methods[0].lead is None
+    assert report.methods[0].leads == {}
 
 
 def test_confusion_is_told_for_classes_that_look_alike_only_where_data_say_so(found, prepared, tmp_path):
@@ -79,6 +80,8 @@ def test_the_page_says_every_method_and_proportion(found):
     sarl = report.methods[0]
     assert f"| `sarl` | {100 * sarl.maps[0].mean():.1f} ± {100 * sarl.maps[0].std(ddof=1):.1f} |" in text
     assert "| method | 10% | 50% | average |" in text
+    assert "| `sarl` | 0.002 | 5 | asl | 7 |" in text
+    assert text.count(" | 25.0 ± 0.0 |") == 1  # the other method lacks a run
     assert "Published" not in text
 
 

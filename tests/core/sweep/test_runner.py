@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.checkpoint import BEST, LAST
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.data.records import TEST
@@ -50,11 +51,14 @@ def test_a_run_of_a_sweep_is_the_run_that_train_and_eval_make(options, summary, 
     row = next(row for row in summary.rows if row["method"] == "sarl" and row["seed"] == SEED)
     config = replace(options.config, data=str(options.data), method="sarl", seed=SEED, run=str(tmp_path / "run"))
     trained = train(replace(config, context_lr=config.lr))
-    evaluation = evaluate(EvaluationOptions(tmp_path / "run", workers=0, device="cpu"))
+    last, selected = (
+        evaluate(EvaluationOptions(tmp_path / "run", checkpoint=which, workers=0, device="cpu")) for which in (LAST, BEST)
+    )
     assert row["mask_sha256"] == read_prepared(options.data).mask_sha256
-    assert (row["best_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.best_map))
-    assert row["map"] == pytest.approx(evaluation.metrics.mean_average_precision, abs=1e-6)
-    np.testing.assert_allclose(read_scores(options.out, row["key"]), evaluation.probabilities, atol=1e-5)
+    assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
+    assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
+    assert row["selected_map"] == pytest.approx(selected.metrics.mean_average_precision, abs=1e-6)
+    np.testing.assert_allclose(read_scores(options.out, row["key"]), last.probabilities, atol=1e-5)
 
 
 def test_every_run_has_a_row_that_its_kept_scores_explain(options, summary):
@@ -102,14 +106,15 @@ def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
     """The row's settings are those whose tuning rows have the highest mean validation mAP."""
     tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2)
     row = sweep(tuned).rows[0]
-    maps: dict[tuple[float, int], list[float]] = {}
+    maps: dict[tuple[float, int, str], list[float]] = {}
     for other in read_results(tmp_path / RESULTS):
         if other["kind"] == "tuning":
             assert "map" not in other
-            maps.setdefault((other["lr"], other["epochs"]), []).append(other["validation_map"])
-    assert len(maps) == 6
+            setting = other["lr"], other["epochs"], other["loss"]
+            maps.setdefault(setting, []).append(other["validation_map"])
+    assert len(maps) == 12
     assert {len(found) for found in maps.values()} == {2}
-    assert np.mean(maps[row["lr"], row["epochs"]]) == max(np.mean(found) for found in maps.values())
+    assert np.mean(maps[row["lr"], row["epochs"], row["loss"]]) == max(np.mean(found) for found in maps.values())
 
 
 def test_every_wrong_option_is_told_at_once(options):
