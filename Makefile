@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
+SWEEP := sweeps/scenes
 
-.PHONY: install lint test demo docs clean
+.PHONY: install lint test demo docs results results-fast clean
 
 install: $(READY)
 
@@ -31,8 +32,18 @@ demo: $(READY)
 	$(BIN)/mlrpl visualize --run $(DEMO)/run
 	@echo "look at $(DEMO)/run/figures/attention-1.png, curves.png and average-precision.png"
 
+# A sweep that was stopped goes on; make clean to start from nothing.
+results: $(READY)
+	$(BIN)/mlrpl sweep --dataset scenes --jobs 2 --out $(SWEEP)
+	$(BIN)/python scripts/make_results.py $(SWEEP) docs
+
+results-fast: $(READY)
+	$(BIN)/mlrpl sweep --dataset scenes --jobs 2 --out $(SWEEP)-fast --methods baseline,linear,sarl,sarl+ --keep 0.1,0.9 --seeds 0
+	$(BIN)/python scripts/make_results.py $(SWEEP)-fast $(SWEEP)-fast
+	@echo "look at $(SWEEP)-fast/results.md"
+
 docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) sweeps build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -120,7 +120,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(flags, tmp_pa
     assert not torch.equal(tensors(tmp_path / "a")[context], tensors(tmp_path / "c")[context])
 
 
-@pytest.mark.parametrize(("views", "step", "method"), [(0, 2, "sarl"), (2, 5, "sarl"), (2, 5, "sarl+"), (2, 5, "dualcoop")])
+@pytest.mark.parametrize(
+    ("views", "step", "method"), [(0, 2, "sarl"), (2, 5, "sarl"), (2, 5, "sarl+"), (2, 5, "dualcoop")]
+)
 def test_resuming_after_kill_9_ends_in_the_same_bits(flags, tmp_path, views, step, method):
     flags = {**flags, "views": views, "method": method}
     whole = {**flags, "run": str(tmp_path / "whole")}

@@ -78,12 +78,6 @@ KINDS = {
 
 _KIND, _SILENT = 0.15, 0.15  # chances that a caption gives only the kind, and that it leaves one of two objects out
 
-# What the web says before it comes to the point: with it, every place of a prompt has been trained to hold any word.
-_ASIDES = (
-    "look at this :", "from my last trip to the coast ,", "as seen on a sunny day -", "good morning everyone !",
-    "what i found today :", "for sale , as good as new :", "number one of many ,", "with love from us all ,",
-)  # fmt: skip
-
 # The colours a class mostly has; the others are possible for every class.
 _USUAL_COLOURS = {
     "apple": ("red", "green", "yellow"),
@@ -440,17 +434,15 @@ def _caption(random: RandomStream, described: list[tuple[str, str]]) -> str:
     bare = [f"{colour} {word}" if coloured else word for word, colour in words]
     photographed = " and ".join(f"a {phrase}" for phrase in bare)  # CLIP's template has "a" before every name
     phrases = [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}" for phrase in bare]
-    caption = random.pick(
+    return random.pick(
         (
             f"a photo of {photographed}",
-            ", ".join(bare),
+            f"{', '.join(bare)}.",
             " and ".join(phrases),
             f"my {' and '.join(bare)}",
             f"a picture of {' and '.join(phrases)}",
-            f"there is {' next to '.join(phrases)}",
+            f"there is {' next to '.join(phrases)}.",
             f"{' with '.join(phrases)} in the garden",
         ),
         (2, 3, 3, 2, 2, 2, 2),
     )
-    lead = " ".join(random.pick(_ASIDES) for _ in range(random.pick((0, 1, 2, 3), (5, 2, 2, 1))))
-    return f"{lead} {caption}".lstrip() + random.pick(("", "."))

@@ -38,6 +38,12 @@ def write_report(report: SweepReport, folder: Path) -> list[Path]:
     """Write page, table and figures (PNG and SVG) to `folder`; returns what was written."""
     make_folder(folder)
     write_text(folder / PAGE, "\n".join(page(report)) + "\n")
+    return [folder / PAGE, *write_figures(report, folder)]
+
+
+def write_figures(report: SweepReport, folder: Path) -> list[Path]:
+    """Write the table as CSV, and the figures; returns what was written."""
+    make_folder(folder)
     write_text(folder / TABLE, table_csv(report))
     keeps = [100 * keep for keep in report.keeps]
     curves = {each.method: 100 * each.maps for each in report.methods}
@@ -47,7 +53,7 @@ def write_report(report: SweepReport, folder: Path) -> list[Path]:
         bars = {each.method: 100 * each.average_precision[lowest] for each in pair}
         title = f"average precision (%) with {report.keeps[lowest]:.0%} of the labels known"
         figures.append((PER_CLASS, draw_paired_bars(report.classes, bars, title)))
-    written = [folder / PAGE, folder / TABLE]
+    written = [folder / TABLE]
     for name, figure in figures:
         for kind in ("png", "svg"):
             written.append(folder / f"{name}.{kind}")
@@ -56,8 +62,8 @@ def write_report(report: SweepReport, folder: Path) -> list[Path]:
     return written
 
 
-def page(report: SweepReport) -> Iterator[str]:
-    """The lines of the Markdown page."""
+def page(report: SweepReport, figures: str = "") -> Iterator[str]:
+    """The lines of the Markdown page; `figures` is what leads from it to the folder of the figures."""
     yield "## Mean average precision"
     yield ""
     yield (
@@ -67,14 +73,14 @@ def page(report: SweepReport) -> Iterator[str]:
     yield ""
     yield from table(["method", *(f"{keep:.0%}" for keep in report.keeps), "average"], map_cells(report))
     yield ""
-    yield f"![mAP against the proportion of known labels]({AGAINST_KEEP}.svg)"
+    yield f"![mAP against the proportion of known labels]({figures}{AGAINST_KEEP}.svg)"
     yield ""
     yield "## Leads"
     yield ""
     yield (
         f"Average mAP of the method at the head of the column minus that of the method of the row, in points, with the "
-        f"{LEVEL:.0%} interval of {report.resamples} paired bootstrap resamples of the test images; all proportions and "
-        "seeds together."
+        f"{LEVEL:.0%} interval of {report.resamples} paired bootstrap resamples of the test images; all proportions "
+        "and seeds together."
     )
     yield ""
     yield from table(["method", *(f"lead of `{name}`" for name in report.references)], _lead_cells(report))
@@ -105,7 +111,7 @@ def page(report: SweepReport) -> Iterator[str]:
     yield from table(["method", "made to look alike", "others"], rows)
     if _pair(report):
         yield ""
-        yield f"![average precision of each class]({PER_CLASS}.svg)"
+        yield f"![average precision of each class]({figures}{PER_CLASS}.svg)"
     if report.dataset in _PUBLISHED_COLUMN:
         yield ""
         yield from _published(report)

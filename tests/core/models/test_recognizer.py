@@ -132,7 +132,7 @@ def test_calibration_starts_each_class_at_its_prior(method):
     ],
 )
 def test_each_method_learns_its_parts_and_the_calibration(method, learned):
-    """M·W per context, K(D + S + 1) for the attention, C·E for regions, 1 + C for α and β (DualCoOp has neither) of each vote."""
+    """M·W a context, K(D + S + 1) for attention, C·E for regions, 1 + C for α and β of each vote (but DualCoOp)."""
     assert sum(parameter.numel() for parameter in build(method).learned().values()) == learned + 1 + 2
 
 
@@ -146,7 +146,7 @@ def test_an_empty_batch_gives_empty_logits_and_gradients_that_are_zero(method):
 
 
 def test_centred_vectors_are_what_sets_each_class_apart():
-    """Three unit vectors around a common direction: centred they are the corners of a triangle, -1/2 between any two."""
+    """Three unit vectors around one direction: centred they are the corners of a triangle, -1/2 between any two."""
     corners = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
     vectors = torch.cat([0.1 * corners, torch.ones(3, 1)], dim=1)
     apart = centred(torch.nn.functional.normalize(vectors, dim=1))

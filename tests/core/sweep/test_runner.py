@@ -52,7 +52,8 @@ def test_a_run_of_a_sweep_is_the_run_that_train_and_eval_make(options, summary, 
     config = replace(options.config, data=str(options.data), method="sarl", seed=SEED, run=str(tmp_path / "run"))
     trained = train(replace(config, context_lr=config.lr))
     last, selected = (
-        evaluate(EvaluationOptions(tmp_path / "run", checkpoint=which, workers=0, device="cpu")) for which in (LAST, BEST)
+        evaluate(EvaluationOptions(tmp_path / "run", checkpoint=which, workers=0, device="cpu"))
+        for which in (LAST, BEST)
     )
     assert row["mask_sha256"] == read_prepared(options.data).mask_sha256
     assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
