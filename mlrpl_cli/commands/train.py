@@ -20,7 +20,9 @@ def train(
     data: options.Data = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", metavar="NAME", help="zero-shot, baseline, sd, cspo, sarl, sa, dualcoop or linear."),
+        typer.Option(
+            "--method", metavar="NAME", help="zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear."
+        ),
     ] = None,
     backbone: Annotated[
         str | None,

@@ -34,7 +34,7 @@ class TrainConfig:
     """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
     backbone: str | None = None
     """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
-    method: str = "sarl"
+    method: str = "sarl+"
     """Which image side and text side are put together; see the registry of methods."""
     image_size: int | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""

@@ -38,7 +38,7 @@ OPTIONS = [
     "--set=attention_width=8",
     "--set=context_tokens=2",
 ]
-RUN = Path("runs/small-sarl-seed0")
+RUN = Path("runs/small-sarl+-seed0")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def _inside(place, monkeypatch) -> None:
 
 
 def test_train_without_data_takes_the_newest_and_says_which(place):
-    assert "training sarl on prepared/small" in (place / "train.err").read_text().replace(str(place) + "/", "")
+    assert "training sarl+ on prepared/small" in (place / "train.err").read_text().replace(str(place) + "/", "")
     assert "epoch 2/2: loss" in (place / "train.err").read_text()
     assert f"Trained: {RUN}" in (place / "train.out").read_text()
     assert sorted(path.name for path in (place / RUN).iterdir()) == [

@@ -2,6 +2,7 @@
 
 import hashlib
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,12 @@ def test_captioned_images_have_the_same_pixels_and_captions_on_every_machine():
         pixels, caption = render_captioned(0, index)
         digest.update(pixels.tobytes() + caption.encode())
     assert digest.hexdigest() == GOLDEN_CAPTIONED
+
+
+def test_the_docs_say_the_checksums_of_what_ships():
+    page = (Path(__file__).parents[3] / "docs" / "tiny.md").read_text(encoding="utf-8")
+    for checksum in (GOLDEN_SCENES, GOLDEN_CAPTIONED, hashlib.sha256(TINY_PATH.read_bytes()).hexdigest()):
+        assert checksum in page
 
 
 def test_object_masks_are_those_of_the_scenes_and_cover_the_present_classes():
