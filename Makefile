@@ -41,7 +41,7 @@ results: $(SWEEP)/data
 	$(BIN)/python scripts/make_results.py $(SWEEP) docs
 
 results-fast: $(SWEEP)-fast/data
-	$(BIN)/mlrpl sweep --data $< --out $(SWEEP)-fast --jobs 2 --methods baseline,linear,sarl,sarl+ --keep 0.1,0.9 --seeds 0
+	$(BIN)/mlrpl sweep --data $< --out $(SWEEP)-fast --jobs 2 --keep 0.1,0.5,0.9 --seeds 0 --no-tune --set epochs=10
 	$(BIN)/python scripts/make_results.py $(SWEEP)-fast $(SWEEP)-fast
 	@echo "look at $(SWEEP)-fast/results.md"
 

@@ -101,6 +101,11 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
     for rival in (PAPER, *RIVALS):
         if rival in found and (lead := found[rival].leads.get(default)):
             yield [f"the default leads `{rival}`", f"`{default}` - `{rival}`: {points(lead)}", verdict(lead)]
+    if PAPER in found and (lead := found[PAPER].leads_at_fewest.get(default)):
+        measured = f"`{default}` - `{PAPER}`: {points(lead)}"
+        yield [f"what the default adds helps at {min(report.keeps):.0%}", measured, verdict(lead)]
+        worst = 100 * float(np.nanmin(np.nanmean(found[default].maps - found[PAPER].maps, axis=1)))
+        yield ["and harms at no proportion", f"least lead over `{PAPER}`: {worst:+.2f}", _yes(worst >= 0)]
     first, last = (float(np.nanmean(found[default].maps[row])) for row in (0, -1))
     measured = f"{100 * first:.1f} at {report.keeps[0]:.0%}, {100 * last:.1f} at {report.keeps[-1]:.0%}"
     claim = f"the default keeps {LEAST_KEPT:.0%} of its mAP with the fewest labels"

@@ -17,6 +17,7 @@ def method(name: str, maps: list[float], leads: dict[str, Interval], pointing: f
         selected_maps=np.array(maps)[:, None],
         average_precision=np.zeros((2, 3)),
         leads=leads,
+        leads_at_fewest=leads,
         pointing=pointing,
         attention_inside=None,
         confused_alike=1 - maps[0],
@@ -65,6 +66,13 @@ def test_what_the_default_keeps_with_the_fewest_labels(first, holds):
 @pytest.mark.parametrize(("pointing", "holds"), [(0.4, "yes"), (0.34, "**no**")])
 def test_looking_at_the_object_takes_fifteen_points_more_than_clip(pointing, holds):
     assert told(report(pointing=pointing), "`sarl` looks where the object is").endswith(f"20.0% | {holds} |")
+
+
+def test_what_the_default_adds_to_the_papers_method_is_told_for_the_fewest_labels_and_the_worst_proportion():
+    """0.80 - 0.79 and 0.85 - 0.83."""
+    assert told(report(), "what the default adds helps at 10%").endswith("+2.00 (+1.00 to +3.00) | yes |")
+    assert told(report(), "and harms at no proportion").endswith("+1.00 | yes |")
+    assert told(report(first=0.78), "and harms at no proportion").endswith("-1.00 | **no** |")
 
 
 def test_a_method_that_did_not_run_is_not_spoken_of():

@@ -49,6 +49,8 @@ class MethodReport:
     """(K, C) test average precision, averaged over the seeds; NaN for a class without positives."""
     leads: dict[str, Interval]
     """How far each reference is ahead in mAP, over the proportions and seeds that both have; nothing for itself."""
+    leads_at_fewest: dict[str, Interval]
+    """The same at the lowest proportion alone."""
     pointing: float | None
     """Share of present classes whose attention peaks in the object; None for data without masks."""
     attention_inside: float | None
@@ -91,6 +93,10 @@ def make_report(
     resampled = _resample(out, rows, labels, resamples, progress)
     by_cell = {_cell(row): row for row in rows}
 
+    def leads(method: str, over: Sequence[float]) -> dict[str, Interval]:
+        found = {name: _lead(by_cell, resampled, name, method, over) for name in references if name != method}
+        return {name: lead for name, lead in found.items() if lead is not None}
+
     def report(method: str) -> MethodReport:
         own = [row for row in rows if row["method"] == method]
         confused = [confusion(read_scores(out, row["key"]), labels, alike) for row in own]
@@ -106,11 +112,8 @@ def make_report(
             maps=np.array(maps, dtype=float),
             selected_maps=np.array(selected_maps, dtype=float),
             average_precision=np.stack([_mean_rows(of_keep, len(prepared.classes)) for of_keep in aps]),
-            leads={
-                reference: lead
-                for reference in references
-                if reference != method and (lead := _lead(by_cell, resampled, reference, method))
-            },
+            leads=leads(method, keeps),
+            leads_at_fewest=leads(method, [min(keeps)]),
             pointing=_mean(row.get("pointing") for row in own),
             attention_inside=_mean(row.get("attention_inside") for row in own),
             confused_alike=_mean(alike for alike, _ in confused),
@@ -133,12 +136,17 @@ def _resample(
 
 
 def _lead(
-    by_cell: dict[tuple[str, float, int], Row], resampled: dict[str, np.ndarray], reference: str, method: str
+    by_cell: dict[tuple[str, float, int], Row],
+    resampled: dict[str, np.ndarray],
+    reference: str,
+    method: str,
+    keeps: Sequence[float],
 ) -> Interval | None:
+    """How far `reference` is ahead of `method` at these proportions; None when they have no run in common."""
     pairs = [
         (row, by_cell[method, row["keep"], row["seed"]])
         for row in by_cell.values()
-        if row["method"] == reference and (method, row["keep"], row["seed"]) in by_cell
+        if row["method"] == reference and row["keep"] in keeps and (method, row["keep"], row["seed"]) in by_cell
     ]
     if not pairs:
         return None

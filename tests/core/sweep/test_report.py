@@ -64,6 +64,8 @@ def test_the_lead_is_over_the_runs_that_both_methods_have(found):
     assert lead.value == pytest.approx(expected)
     assert 0 < lead.low < expected < lead.high
     assert report.methods[0].leads == {}
+    at_fewest = report.methods[1].leads_at_fewest["sarl"]
+    assert at_fewest.value == pytest.approx(np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(2)]))
 
 
 def test_confusion_is_told_for_classes_that_look_alike_only_where_data_say_so(found, prepared, tmp_path):
