@@ -48,7 +48,9 @@ def sweep(
     ] = 1,
     tune: Annotated[
         bool,
-        typer.Option("--tune/--no-tune", help="Choose each method's learning rate and epochs on validation labels."),
+        typer.Option(
+            "--tune/--no-tune", help="Choose each method's learning rate, epochs and loss on validation labels."
+        ),
     ] = True,
     out: Annotated[
         Path | None,
@@ -68,8 +70,8 @@ def sweep(
 ) -> None:
     """Train and test every method at every proportion and seed, each image encoded once for all of them.
 
-    Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate and
-    epochs of each method are chosen on validation labels from one small grid, the same for all methods.
+    Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
+    and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
     given = {**parse_assignments(assignments or []), "device": device, "precision": precision}
     training = make_config(config, given, config_problems)

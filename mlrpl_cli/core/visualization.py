@@ -99,7 +99,7 @@ def draw_map_against_keep(keeps: Sequence[float], maps: Mapping[str, np.ndarray]
     figure = Figure(figsize=(7, 4.6), dpi=DPI)
     axis = figure.subplots()
     for color, (method, values) in zip(cycle(colormaps["tab10"].colors), maps.items()):  # type: ignore[attr-defined]
-        mean, spread = values.mean(axis=1), values.std(axis=1)
+        mean, spread = np.nanmean(values, axis=1), _spread(values)
         chosen = method == emphasis
         axis.plot(keeps, mean, marker="o", ms=4, lw=2.6 if chosen else 1.3, color=color, label=method)
         axis.fill_between(keeps, mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
@@ -109,6 +109,13 @@ def draw_map_against_keep(keeps: Sequence[float], maps: Mapping[str, np.ndarray]
     _bare(axis)
     figure.tight_layout()
     return figure
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation (n - 1) over the known of each row's values; 0 where there is one."""
+    known = np.isfinite(values).sum(axis=1)
+    squares = np.nansum((values - np.nanmean(values, axis=1, keepdims=True)) ** 2, axis=1)
+    return np.asarray(np.sqrt(squares / np.maximum(known - 1, 1)))
 
 
 def draw_paired_bars(classes: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> Figure:

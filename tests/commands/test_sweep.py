@@ -54,7 +54,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     done = mlrpl("sweep", *OPTIONS, "--out", "planned", "--dry-run")
     assert "4 (2 methods × 2 proportions × 1 seeds), 0 done" in done.out
     planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
-    assert json.loads(planned.out)["size"] == {"tuning_runs": 216, "tuning_done": 0, "runs": 243, "runs_done": 0}
+    assert json.loads(planned.out)["size"] == {"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
     assert not (place / "planned").exists()
 
 

@@ -31,9 +31,10 @@ def centred(vectors: Tensor) -> Tensor:
     """What sets each class's vector apart from the others: x_c minus the mean over classes, of unit length → (C, S).
 
     Text embeddings of one template are nearly parallel, and what all classes share cannot guide an attention of one
-    of them. A single class has nothing to be set apart from and keeps its vector.
+    of them. A single class has nothing to be set apart from, and two would be each other's opposite, for which the
+    attention, odd in x_c, could never look at one place: they keep their vectors.
     """
-    return F.normalize(vectors - vectors.mean(dim=0), dim=-1) if len(vectors) > 1 else vectors
+    return F.normalize(vectors - vectors.mean(dim=0), dim=-1) if len(vectors) > 2 else vectors
 
 
 def glove_features(classes: Sequence[str], path: Path) -> Tensor:

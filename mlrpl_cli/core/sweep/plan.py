@@ -22,7 +22,7 @@ Setting = tuple[float, int, str]
 KEEPS = tuple(tenth / 10 for tenth in range(1, 10))
 TUNING, RUN = "tuning", "run"
 # The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
-GRID_LR, GRID_EPOCHS, GRID_LOSS = (5e-4, 2e-3, 8e-3), (5, 10), ("asl", "bce")
+GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), ("asl", "bce")
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
 
 # Options that do not change what a run comes to.
@@ -92,7 +92,9 @@ class Plan:
 
     def features_key(self) -> str:
         """What decides the frozen features, as 16 hexadecimal digits."""
-        return digest(f"{self.data_sha256} {self.fingerprint} {self.config.image_size} {self.config.views}")
+        config = self.config
+        how = f"{config.image_size} {config.views} {config.seed} {config.precision}"
+        return digest(f"{self.data_sha256} {self.fingerprint} {how}")
 
 
 def make_plan(options: SweepOptions, prepared: Prepared, fingerprint: str) -> Plan:
@@ -107,11 +109,22 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     problems += [problem for seed in options.seeds for problem in [mask_problem(1, seed)] if problem]
     for method in options.methods:
         problems += config_problems(replace(options.config, method=method))
+    problems += _overruled(options)
     if options.jobs < 1:
         problems.append(f"jobs: expected a number from 1, got {options.jobs}")
     if not (options.methods and options.keeps and options.seeds):
         problems.append("a sweep needs at least one method, one proportion and one seed")
     return list(dict.fromkeys(problems))
+
+
+def _overruled(options: SweepOptions) -> list[str]:
+    """A sentence for each option that was set and that the sweep would not use."""
+    default = TrainConfig()
+    told = dict.fromkeys(
+        ("lr", "epochs", "loss") if options.tune else (), "chosen by the grid; add --no-tune to set it"
+    )
+    told["context_lr"] = "in a sweep contexts learn at lr; leave it out"
+    return [f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(default, name)]
 
 
 def tuning_cells(options: SweepOptions) -> list[Cell]:

@@ -25,6 +25,8 @@ from mlrpl_cli.core.data.datasets import SCENES
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.data.scenes import ALIKE
+from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.progress import Progress, track
 from mlrpl_cli.core.sweep.plan import Setting
 from mlrpl_cli.core.sweep.results import Row, read_scores
@@ -86,7 +88,9 @@ def make_report(
     out: Path, prepared: Prepared, rows: Sequence[Row], progress: Progress, resamples: int = RESAMPLES
 ) -> SweepReport:
     """The report of a sweep's rows, whose scores lie in its folder `out`."""
-    methods, keeps, seeds = (tuple(dict.fromkeys(row[name] for row in rows)) for name in ("method", "keep", "seed"))
+    _check_once(rows)
+    keeps, seeds = (tuple(sorted({row[name] for row in rows})) for name in ("keep", "seed"))
+    methods = tuple(sorted({row["method"] for row in rows}, key=list(METHODS).index))
     references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
     labels = prepared.full_labels[prepared.rows(TEST)]
     alike = pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
@@ -152,6 +156,18 @@ def _lead(
         return None
     first, second = (np.mean([resampled[pair[side]["key"]] for pair in pairs], axis=0) for side in (0, 1))
     return paired_difference(first, second, float(np.mean([one["map"] - other["map"] for one, other in pairs])))
+
+
+def _check_once(rows: Sequence[Row]) -> None:
+    """Raise RunError when a cell has two rows, as when a sweep was run again with other settings."""
+    seen: set[tuple[str, float, int]] = set()
+    for row in rows:
+        if _cell(row) in seen:
+            raise RunError(
+                f"{row['method']} at {row['keep']:.0%}, seed {row['seed']} has two rows of different settings; "
+                "report the runs of one sweep, or start anew in another --out"
+            )
+        seen.add(_cell(row))
 
 
 def _cell(row: Row) -> tuple[str, float, int]:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.files import atomic_file
-from mlrpl_cli.core.sweep.plan import Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.plan import TUNING_KEEPS, Plan, Setting, tuning_cells
 
 RESULTS, SCORES = "results.jsonl", "scores"
 
@@ -67,7 +67,8 @@ def write_scores(out: Path, key: str, probabilities: np.ndarray) -> None:
 def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
     """Each method's setting: the one with the highest mean validation mAP of its tuning rows, the first of equals.
 
-    A method without a tuning row has none.
+    A setting that failed at one proportion is not compared with those that ran at all of them. A method without a
+    whole setting has none.
     """
     if not plan.options.tune:
         return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs, plan.config.loss))
@@ -77,4 +78,12 @@ def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
         if row := found.get(plan.key(cell)):
             of_method = maps.setdefault(cell.method, {})
             of_method.setdefault(cell.setting, []).append(row["validation_map"] or 0.0)
-    return {method: max(tried, key=lambda setting: float(np.mean(tried[setting]))) for method, tried in maps.items()}
+    whole = {
+        method: {setting: found for setting, found in tried.items() if len(found) == len(TUNING_KEEPS)}
+        for method, tried in maps.items()
+    }
+    return {
+        method: max(tried, key=lambda setting: float(np.mean(tried[setting])))
+        for method, tried in whole.items()
+        if tried
+    }

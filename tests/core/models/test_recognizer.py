@@ -153,9 +153,9 @@ def test_centred_vectors_are_what_sets_each_class_apart():
     torch.testing.assert_close(apart @ apart.T, 1.5 * torch.eye(3) - 0.5)
 
 
-def test_a_single_class_keeps_its_vector():
-    vector = torch.tensor([[0.6, 0.8]])
-    torch.testing.assert_close(centred(vector), vector)
+@pytest.mark.parametrize("vectors", [[[0.6, 0.8]], [[0.6, 0.8], [0.8, 0.6]]])
+def test_one_or_two_classes_keep_their_vectors(vectors):
+    torch.testing.assert_close(centred(torch.tensor(vectors)), torch.tensor(vectors))
 
 
 def test_glove_vectors_are_averaged_over_words_and_unit_length(tmp_path):

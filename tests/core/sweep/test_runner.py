@@ -105,7 +105,8 @@ def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeyp
 
 def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
     """The row's settings are those whose tuning rows have the highest mean validation mAP."""
-    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2)
+    config = replace(options.config, epochs=TrainConfig().epochs)
+    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2, config=config)
     row = sweep(tuned).rows[0]
     maps: dict[tuple[float, int, str], list[float]] = {}
     for other in read_results(tmp_path / RESULTS):
@@ -113,7 +114,7 @@ def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
             assert "map" not in other
             setting = other["lr"], other["epochs"], other["loss"]
             maps.setdefault(setting, []).append(other["validation_map"])
-    assert len(maps) == 12
+    assert len(maps) == 20
     assert {len(found) for found in maps.values()} == {2}
     assert np.mean(maps[row["lr"], row["epochs"], row["loss"]]) == max(np.mean(found) for found in maps.values())
 
@@ -124,6 +125,16 @@ def test_every_wrong_option_is_told_at_once(options):
         sweep(wrong)
     for part in ("not 1.5", "did you mean 'sarl'", "jobs: expected a number from 1, got 0", "-1"):
         assert part in str(raised.value)
+
+
+def test_an_option_that_the_sweep_would_overrule_is_refused(options):
+    config = replace(options.config, context_lr=0.1, loss="bce")
+    with pytest.raises(ConfigError) as raised:
+        sweep(replace(options, tune=True, config=config))
+    for name in ("epochs", "loss", "context_lr"):
+        assert f"{name}: " in str(raised.value)
+    with pytest.raises(ConfigError, match=r"^context_lr: in a sweep contexts learn at lr; leave it out$"):
+        sweep(replace(options, config=config))
 
 
 def test_a_damaged_results_file_is_an_error_that_says_so(options, tmp_path):
