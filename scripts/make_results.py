@@ -18,7 +18,7 @@ from mlrpl_cli.core.files import write_text
 from mlrpl_cli.core.labels import PRESENT
 from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.sweep.pages import page, points, table, write_figures
-from mlrpl_cli.core.sweep.plan import RUN, data_sha256
+from mlrpl_cli.core.sweep.plan import GRID_LR, RUN, data_sha256
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
 
@@ -41,7 +41,15 @@ def main() -> None:
     rows = [row for row in read_results(sweep / RESULTS) if row["kind"] == RUN]
     report = make_report(sweep, prepared, rows, Silent())
     write_figures(report, out / FIGURES)
-    lines = [TOP, *setting(report, prepared, rows), "", *claims(report), "", *page(report, f"{FIGURES}/")]
+    lines = [
+        TOP,
+        *setting(report, prepared, rows),
+        "",
+        *edges(report),
+        *claims(report),
+        "",
+        *page(report, f"{FIGURES}/"),
+    ]
     write_text(out / PAGE, "\n".join(lines) + "\n")
 
 
@@ -54,8 +62,9 @@ def setting(report: SweepReport, prepared: Prepared, rows: Sequence[Row]) -> Ite
     best = max(averages, key=lambda method: averages[method])
     yield (
         f"{len(rows)} runs ({len(report.methods)} methods, {len(report.keeps)} proportions, seeds "
-        f"{', '.join(map(str, report.seeds))}), {seconds / 60:.0f} minutes of one core in all; {versions}. Data "
-        f"`{data_sha256(prepared)[:16]}`, tiny `{rows[0]['fingerprint'][:16]}` (SHA-256)."
+        f"{', '.join(map(str, report.seeds))}), {seconds / 60:.0f} minutes of training and testing, summed, "
+        f"without the tuning; {versions}. Data `{data_sha256(prepared)[:16]}`, fingerprint of the backbone "
+        f"`{rows[0]['fingerprint'][:16]}`."
     )
     yield ""
     easy = f", `zero-shot` reaches {averages['zero-shot']:.1f}" if "zero-shot" in averages else ""
@@ -63,6 +72,16 @@ def setting(report: SweepReport, prepared: Prepared, rows: Sequence[Row]) -> Ite
         f"How hard it is: {100 * prior:.1f}% of the test labels are present, which is the mAP of scores that say "
         f"nothing{easy}, and the best method, `{best}`, {averages[best]:.1f} on average."
     )
+
+
+def edges(report: SweepReport) -> Iterator[str]:
+    """Which methods chose a learning rate that nothing above or below was compared with."""
+    for rate, what in ((min(GRID_LR), "lowest"), (max(GRID_LR), "highest")):
+        at = [f"`{each.method}`" for each in report.methods if each.setting[0] == rate]
+        if at:
+            chosen = f"the {what} learning rate of the grid, {rate:g}"
+            yield f"{', '.join(at)} chose {chosen}: a better one may lie beyond it."
+            yield ""
 
 
 def claims(report: SweepReport) -> Iterator[str]:
@@ -101,11 +120,14 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
     for rival in (PAPER, *RIVALS):
         if rival in found and (lead := found[rival].leads.get(default)):
             yield [f"the default leads `{rival}`", f"`{default}` - `{rival}`: {points(lead)}", verdict(lead)]
-    if PAPER in found and (lead := found[PAPER].leads_at_fewest.get(default)):
-        measured = f"`{default}` - `{PAPER}`: {points(lead)}"
-        yield [f"what the default adds helps at {min(report.keeps):.0%}", measured, verdict(lead)]
-        worst = 100 * float(np.nanmin(np.nanmean(found[default].maps - found[PAPER].maps, axis=1)))
-        yield ["and harms at no proportion", f"least lead over `{PAPER}`: {worst:+.2f}", _yes(worst >= 0)]
+    for member in (PAPER, "linear"):
+        if member in found and (lead := found[member].leads_at_fewest.get(default)):
+            yield [
+                f"the default leads `{member}` at {min(report.keeps):.0%}",
+                f"`{default}` - `{member}`: {points(lead)}",
+                verdict(lead),
+            ]
+            yield _everywhere(found[default], found[member])
     first, last = (float(np.nanmean(found[default].maps[row])) for row in (0, -1))
     measured = f"{100 * first:.1f} at {report.keeps[0]:.0%}, {100 * last:.1f} at {report.keeps[-1]:.0%}"
     claim = f"the default keeps {LEAST_KEPT:.0%} of its mAP with the fewest labels"
@@ -114,6 +136,14 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
         ours, clip = (100 * (found[name].pointing or 0) for name in (PAPER, "baseline"))
         claim = f"`{PAPER}` looks where the object is, {LEAST_POINTING:g} points above CLIP's own attention"
         yield [claim, f"pointing game: {ours:.1f}% and {clip:.1f}%", _yes(ours >= clip + LEAST_POINTING)]
+
+
+def _everywhere(default: MethodReport, member: MethodReport) -> list[str]:
+    leads = 100 * (default.maps - member.maps)  # (K, S)
+    worst = float(np.nanmin(np.nanmean(leads, axis=1)))
+    ahead, runs = int((leads > 0).sum()), int(np.isfinite(leads).sum())
+    measured = f"least lead of a proportion {worst:+.2f}; ahead in {ahead} of {runs} runs"
+    return [f"the default leads `{member.method}` at every proportion", measured, _yes(worst > 0)]
 
 
 def verdict(lead: Interval) -> str:

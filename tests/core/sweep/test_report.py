@@ -8,6 +8,7 @@ import pytest
 from mlrpl_cli.core.comparison import confusion
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.records import TEST
+from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.metrics import average_precisions
 from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.sweep.pages import page, table_csv, write_report
@@ -46,7 +47,7 @@ def found(prepared, tmp_path) -> tuple[list[dict], SweepReport]:
 
 def test_the_figures_are_means_of_the_rows(found):
     rows, report = found
-    sarl, baseline = report.methods
+    baseline, sarl = report.methods  # in the registry's order
     assert sarl.maps.tolist() == [[rows[0]["map"], rows[1]["map"]], [rows[2]["map"], rows[3]["map"]]]
     assert np.isnan(baseline.maps[1, 1])
     np.testing.assert_allclose(
@@ -60,26 +61,39 @@ def test_the_lead_is_over_the_runs_that_both_methods_have(found):
     rows, report = found
     expected = np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(3)])
     assert report.references == ("sarl",)
-    lead = report.methods[1].leads["sarl"]
+    lead = report.methods[0].leads["sarl"]
     assert lead.value == pytest.approx(expected)
     assert 0 < lead.low < expected < lead.high
-    assert report.methods[0].leads == {}
-    at_fewest = report.methods[1].leads_at_fewest["sarl"]
+    assert report.methods[1].leads == {}
+    at_fewest = report.methods[0].leads_at_fewest["sarl"]
     assert at_fewest.value == pytest.approx(np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(2)]))
+
+
+def test_two_rows_of_one_cell_are_refused(found, prepared, tmp_path):
+    rows, _ = found
+    with pytest.raises(RunError, match="sarl at 10%, seed 0 has two rows of different settings"):
+        make_report(tmp_path, prepared, [*rows, {**rows[0], "lr": 0.1}], Silent(), resamples=2)
+
+
+def test_the_axes_are_in_order_whatever_the_order_of_the_rows(found, prepared, tmp_path):
+    rows, report = found
+    turned = make_report(tmp_path, prepared, rows[::-1], Silent(), resamples=2)
+    assert (turned.keeps, turned.seeds) == ((0.1, 0.5), (0, 1)) == (report.keeps, report.seeds)
+    np.testing.assert_array_equal(turned.methods[1].maps, report.methods[1].maps)
 
 
 def test_confusion_is_told_for_classes_that_look_alike_only_where_data_say_so(found, prepared, tmp_path):
     rows, report = found
     labels = prepared.full_labels[prepared.rows(TEST)]
     shares = [confusion(read_scores(tmp_path, row["key"]), labels)[1] for row in rows[:4]]
-    assert report.methods[0].confused_alike is None
-    assert report.methods[0].confused_other == pytest.approx(np.mean(shares))
+    assert report.methods[1].confused_alike is None
+    assert report.methods[1].confused_other == pytest.approx(np.mean(shares))
 
 
 def test_the_page_says_every_method_and_proportion(found):
     _, report = found
     text = "\n".join(page(report))
-    sarl = report.methods[0]
+    sarl = report.methods[1]
     assert f"| `sarl` | {100 * sarl.maps[0].mean():.1f} ± {100 * sarl.maps[0].std(ddof=1):.1f} |" in text
     assert "| method | 10% | 50% | average |" in text
     assert "| `sarl` | 0.002 | 5 | asl | 7 |" in text

@@ -10,9 +10,10 @@ from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
 from mlrpl_cli.core.metrics import average_precisions
+from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.sweep import runner
-from mlrpl_cli.core.sweep.plan import SweepOptions
-from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
+from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
+from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, sweep
 from mlrpl_cli.core.training import train
 from tests import small
@@ -117,6 +118,16 @@ def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
     assert len(maps) == 20
     assert {len(found) for found in maps.values()} == {2}
     assert np.mean(maps[row["lr"], row["epochs"], row["loss"]]) == max(np.mean(found) for found in maps.values())
+
+
+def test_a_setting_that_failed_at_one_proportion_is_not_chosen(options):
+    """The first setting is ahead where it ran, the second ran everywhere."""
+    config = replace(options.config, epochs=TrainConfig().epochs)
+    plan = runner._settle(replace(options, methods=("linear",), tune=True, config=config), Silent())[0]
+    cells = tuning_cells(plan.options)
+    maps = {cells[0]: 0.9, **{cell: 0.5 for cell in cells if cell.setting == cells[1].setting}}
+    rows = [{"key": plan.key(cell), "validation_map": value} for cell, value in maps.items()]
+    assert chosen_settings(plan, rows) == {"linear": cells[1].setting}
 
 
 def test_every_wrong_option_is_told_at_once(options):
