@@ -279,7 +279,7 @@ def test_a_run_is_resumed_from_another_folder(flags, tmp_path, monkeypatch):
 def test_scores_that_are_no_numbers_are_told(flags):
     run = train(make_config(flags=flags)).run
     checkpoint = load_checkpoint(run)
-    checkpoint.tensors["recognizer.bias"][0] = torch.nan
+    checkpoint.tensors["recognizer.members.0.bias"][0] = torch.nan
     save_checkpoint(checkpoint, run / "best.safetensors")
     with pytest.raises(RunError, match="6 of 6 images got scores that are no numbers"):
         evaluate(EvaluationOptions(run=run, workers=0))
