@@ -61,7 +61,7 @@ class TrainConfig:
     context_tokens: int = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
     context_template: str | None = None
-    """Words that the contexts start as; None draws them from N(0, 0.02)."""
+    """Words that the contexts start as, such as "a photo of a"; None draws them from N(0, 0.02)."""
     semantics: str = "clip"
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
     glove: str | None = None

@@ -53,7 +53,7 @@ def default_image_size(backbone: str) -> int:
 
 
 def default_attention_width(backbone: str) -> int:
-    """K = 64 for tiny, whose features need no more, and else 1024, the width of the literature."""
+    """K = 64 for tiny, for speed (docs/trials.md), and else 1024, the width of the literature."""
     return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
 
 

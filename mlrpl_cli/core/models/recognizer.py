@@ -115,7 +115,7 @@ class RegionRecognizer(CalibratedRecognizer):
 class VotingRecognizer(Recognizer):
     """Several recognizers over the same features, each trained by its own loss; their mean logit decides.
 
-    One loss on the mean would let the member that learns fastest explain the labels away from the others.
+    One loss on the mean could let the member that learns fastest explain the labels away from the others.
     """
 
     def __init__(self, members: Sequence[Recognizer]) -> None:
