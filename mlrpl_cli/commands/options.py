@@ -32,7 +32,7 @@ Device = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", metavar="NAME", help="float32 or bf16: what the networks compute in."),
+    typer.Option("--precision", metavar="NAME", help="float32, bf16 or auto: what the frozen encoders compute in."),
 ]
 BatchSize = Annotated[
     int | None,

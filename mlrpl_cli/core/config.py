@@ -19,7 +19,7 @@ from mlrpl_cli.core.errors import ConfigError, did_you_mean, one_line
 from mlrpl_cli.core.files import write_text
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("auto", "float32", "bf16")
 SEMANTICS = ("clip", "glove")
 SELECTIONS = ("validation", "test")
 
@@ -77,8 +77,9 @@ class TrainConfig:
     """Processes that decode images, for each training process; 0 decodes in the training process."""
     device: str = "auto"
     """"cpu", "cuda", or "auto" for CUDA where there is one."""
-    precision: str = "float32"
-    """"float32" or "bf16" (automatic mixed precision)."""
+    precision: str = "auto"
+    """What the frozen encoders compute in: "float32", "bf16", or "auto": float32 for tiny, and else bf16 where the
+    hardware multiplies it. What is learned is always computed in float32."""
     selection: str = "validation"
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: int = 0

@@ -49,7 +49,7 @@ class EvaluationOptions:
     batch_size: int = 32
     workers: int = 2
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,12 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     if options.data is None and prepared.sha256 != checkpoint.info.data_sha256:
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = _rows(prepared, options.split)
-    accelerator = make_accelerator(options.device, options.precision)
+    accelerator = make_accelerator(options.device)
     info = checkpoint.info
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
-        encoder = load_encoder(info.backbone, info.fingerprint, info.image_size, accelerator.device, progress)
+        encoder = load_encoder(
+            info.backbone, info.fingerprint, info.image_size, accelerator.device, options.precision, progress
+        )
     features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
     head = StoredHead(checkpoint).to(accelerator.device)
     probabilities = score(head, features, progress, f"evaluating on {options.split}")

@@ -19,10 +19,12 @@ from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, batch
 from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.models.encoders import ImageEncoder, build_image_encoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.models.resnet import ResNetEncoder, fold_batch_norm
 from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
 from mlrpl_cli.core.progress import Progress
-from mlrpl_cli.core.runtime import make_generator
+from mlrpl_cli.core.runtime import DTYPES, FLOAT32, choose_precision, make_generator
 
+AUTO = "auto"
 KEPT_DTYPE = torch.float16
 TINY_SIZE, USUAL_SIZE = 256, 448
 TINY_WIDTH, USUAL_WIDTH = 64, 1024
@@ -35,16 +37,20 @@ class FrozenEncoder:
     module: ImageEncoder
     image_size: int
     device: torch.device
+    dtype: torch.dtype = torch.float32
 
     @property
     def positions(self) -> int:
         """P, grid positions of one image."""
         return (self.image_size // self.module.stride) ** 2
 
-    @torch.no_grad()
     def __call__(self, pixels: Tensor) -> ImageFeatures:
-        """(B, 3, S, S) uint8 → features on the encoder's device."""
-        return self.module(normalize(pixels.to(self.device, non_blocking=True)))
+        """(B, 3, S, S) uint8 → float32 features on the encoder's device."""
+        with torch.inference_mode():
+            images = normalize(pixels.to(self.device, non_blocking=True))
+            features = self.module(images.to(self.dtype, memory_format=torch.channels_last))
+        # A copy, because no gradient may flow past a tensor of inference mode, and heads train on these.
+        return features.map(lambda tensor: tensor.to(torch.float32, copy=True))
 
 
 def default_image_size(backbone: str) -> int:
@@ -55,6 +61,13 @@ def default_image_size(backbone: str) -> int:
 def default_attention_width(backbone: str) -> int:
     """K = 64 for tiny, for speed (docs/trials.md), and else 1024, the width of the literature."""
     return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
+
+
+def settled_precision(precision: str, backbone: str, device: torch.device) -> str:
+    """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
+    if precision != AUTO:
+        return precision
+    return FLOAT32 if backbone == TINY else choose_precision(device)
 
 
 def image_size_problem(image_size: int, stride: int) -> str | None:
@@ -68,15 +81,29 @@ def image_size_problem(image_size: int, stride: int) -> str | None:
     )
 
 
-def make_encoder(module: ImageEncoder, image_size: int, device: torch.device) -> FrozenEncoder:
-    """Put `module` to use at `image_size`. Raises ConfigError when that is no multiple of its stride."""
+def make_encoder(
+    module: ImageEncoder, image_size: int, device: torch.device, precision: str = FLOAT32
+) -> FrozenEncoder:
+    """Put `module`, which is changed for good, to use at `image_size`: batch norms folded, channels last.
+
+    Raises ConfigError when the size is no multiple of its stride.
+    """
     if problem := image_size_problem(image_size, module.stride):
         raise ConfigError(problem)
-    return FrozenEncoder(module.to(device), image_size, device)
+    if isinstance(module, ResNetEncoder):
+        fold_batch_norm(module)
+    dtype = DTYPES[precision]
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return FrozenEncoder(module, image_size, device, dtype)
 
 
 def load_encoder(
-    backbone: str, expected: str, image_size: int, device: torch.device, progress: Progress | None = None
+    backbone: str,
+    expected: str,
+    image_size: int,
+    device: torch.device,
+    precision: str = AUTO,
+    progress: Progress | None = None,
 ) -> FrozenEncoder:
     """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
     state = load_state(backbone, progress)
@@ -86,7 +113,7 @@ def load_encoder(
             f"this run was trained with other weights of {backbone}: "
             f"expected fingerprint {expected[:16]}…, got {found[:16]}…; put the original checkpoint back"
         )
-    return make_encoder(build_image_encoder(state), image_size, device)
+    return make_encoder(build_image_encoder(state), image_size, device, settled_precision(precision, backbone, device))
 
 
 class FeatureBatches(Protocol):
@@ -132,8 +159,7 @@ class OrderedFeatures:
             return
         kept = []
         for pixels, positions in batches_of(self.loader):
-            with self.accelerator.autocast():
-                features = self.encoder(pixels).map(_compact)
+            features = self.encoder(pixels).map(_compact)
             if self.keep:
                 kept.append((features.map(lambda tensor: tensor.cpu()), positions))
             yield _on(self.encoder.device, features), positions
@@ -192,8 +218,7 @@ def keep_views(
             dataset = ImageViews(paths, encoder.image_size, config.seed, view)
             loader = in_order(dataset, whole_batch(config.batch_size, accelerator), config.workers)
             for pixels, positions in batches_of(accelerator.prepare(loader)):
-                with accelerator.autocast():
-                    features = encoder(pixels).map(_compact)
+                features = encoder(pixels).map(_compact)
                 rows = accelerator.gather(positions).cpu() + view * images
                 for name, tensor in vars(features).items():
                     getattr(kept, name)[rows] = accelerator.gather(tensor).cpu()
@@ -270,9 +295,7 @@ class EncodedTraining(TrainingFeatures):
         self.order.start(epoch)
         self.views.view = epoch
         for pixels, positions in batches_of(self.loader):
-            with self.accelerator.autocast():
-                features = self.encoder(pixels)
-            yield features, positions
+            yield self.encoder(pixels), positions
 
     def sample(self, images: int) -> ImageFeatures:
         plain = ImageViews(self.views.paths[:images], self.encoder.image_size)

@@ -14,12 +14,12 @@ from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.config import TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.errors import RunError, did_you_mean
-from mlrpl_cli.core.features import default_attention_width, default_image_size, image_size_problem
+from mlrpl_cli.core.features import default_attention_width, default_image_size, image_size_problem, settled_precision
 from mlrpl_cli.core.losses import LOSSES
 from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.models.prompts import check_class_names
 from mlrpl_cli.core.models.weights import TINY, backbone_problem, is_file, known_stride
-from mlrpl_cli.core.runtime import device_problem
+from mlrpl_cli.core.runtime import choose_device, device_problem
 
 FREE_ON_RESUME = ("device", "workers")
 
@@ -58,6 +58,7 @@ def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         attention_width=config.attention_width or default_attention_width(backbone),
     )
     raise_together(config_problems(settled))
+    settled = replace(settled, precision=settled_precision(settled.precision, backbone, choose_device(settled.device)))
     return _with_absolute_paths(settled)
 
 

@@ -6,25 +6,22 @@ import hashlib
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
 
 from mlrpl_cli.core.errors import ConfigError
 
-MIXED_PRECISION = {"float32": "no", "bf16": "bf16"}
+FLOAT32, BF16 = "float32", "bf16"
+DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
 
 
-def make_accelerator(device: str, precision: str) -> Accelerator:
+def make_accelerator(device: str) -> Accelerator:
     """One process, or one of those that `torchrun` started; each batch is divided among them.
 
-    Raises ConfigError when CUDA is asked for and there is none, or bf16 where the device cannot.
+    Raises ConfigError when CUDA is asked for and there is none.
     """
-    chosen = choose_device(device)
-    # Accelerate keeps the first precision of a process; a library user may train in one and evaluate in another.
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != MIXED_PRECISION[precision]:
-        AcceleratorState._reset_state()
     return Accelerator(
-        cpu=chosen.type == "cpu",
-        mixed_precision=MIXED_PRECISION[precision],
+        cpu=choose_device(device).type == "cpu",
+        # What is learned is computed in float32 whatever the frozen encoders compute in (`choose_precision`).
+        mixed_precision="no",
         dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
         # Every buffer is frozen and the same in every process.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
@@ -45,6 +42,15 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def choose_precision(device: torch.device) -> str:
+    """ "bf16" where the device multiplies bfloat16 matrices in hardware, else "float32"."""
+    if device.type == "cuda":
+        return BF16 if torch.cuda.get_device_capability(device) >= (8, 0) else FLOAT32
+    # PyTorch tells of a CPU only under these names, and not of every kind of CPU.
+    tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return BF16 if any(test() for test in tests if test is not None) else FLOAT32
 
 
 def make_generator(seed: int, *stream: object) -> torch.Generator:

@@ -113,10 +113,9 @@ class Trainer:
 
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
         known = self.accelerator.reduce(count_known(labels), "sum")
-        with self.accelerator.autocast():
-            recognition = self.model(features)
+        recognition = self.model(features)
         votes = recognition.votes or (recognition.logits,)
-        loss = torch.stack([self.loss(logits.float(), labels, known) for logits in votes]).sum()
+        loss = torch.stack([self.loss(logits, labels, known) for logits in votes]).sum()
         # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
         loss = loss * self.accelerator.num_processes
         self.optimizer.zero_grad()

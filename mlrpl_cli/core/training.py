@@ -26,7 +26,7 @@ from mlrpl_cli.core.models.recognizer import TrainableRecognizer
 from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
 from mlrpl_cli.core.progress import Progress, Silent
 from mlrpl_cli.core.run_setup import config_problems, run_folder, settle
-from mlrpl_cli.core.runtime import make_accelerator, make_generator
+from mlrpl_cli.core.runtime import DTYPES, make_accelerator, make_generator
 from mlrpl_cli.core.trainer import EpochRow, LabelledFeatures, Trainer
 
 PREPARED = Path("prepared")
@@ -56,7 +56,7 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     """
     progress = progress or Silent()
     raise_together(config_problems(config))
-    accelerator = make_accelerator(config.device, config.precision)
+    accelerator = make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
     config = settle(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
@@ -138,7 +138,10 @@ def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]
     from mlrpl_cli.core.models.provider import tokenize
 
     generator = make_generator(config.seed, "initialisation")
-    return build_trainable(config, classes, image_architecture(state), build_text_encoder(state), tokenize, generator)
+    text_encoder = build_text_encoder(state)
+    trainable = build_trainable(config, classes, image_architecture(state), text_encoder, tokenize, generator)
+    text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
+    return trainable
 
 
 def new_run_info(config: TrainConfig, prepared: Prepared, backbone_fingerprint: str) -> RunInfo:
@@ -170,7 +173,7 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
     assert config.image_size is not None
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         state = load_state(config.backbone or TINY, progress)
-    encoder = make_encoder(build_image_encoder(state), config.image_size, accelerator.device)
+    encoder = make_encoder(build_image_encoder(state), config.image_size, accelerator.device, config.precision)
     trainable = make_trainable(state, config, prepared.classes).to(accelerator.device)
     data = _encode(config, prepared, encoder, accelerator, progress)
     return Trainer(config, trainable, data, new_run_info(config, prepared, fingerprint(state)), accelerator)

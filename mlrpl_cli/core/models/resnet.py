@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.models.image_features import ImageFeatures, resize_positions
 
@@ -67,23 +68,36 @@ class AttentionPool(nn.Module):
         return tokens + resize_positions(self.positional_embedding, feature_map.shape[2:]).to(grid.dtype)
 
     def attention(self, tokens: Tensor) -> Tensor:
-        """(B, 1+P, D) → (B, N, 1+P): each head's weights over the tokens, summing to 1."""
-        batch, length, channels = tokens.shape
-        query = self.q_proj(tokens[:, 0]).view(batch, self.heads, 1, -1)
-        key = self.k_proj(tokens).view(batch, length, self.heads, -1).transpose(1, 2)
-        scores = (query * (channels // self.heads) ** -0.5) @ key.transpose(2, 3)
-        return scores.squeeze(2).softmax(dim=-1)
+        """(B, 1+P, D) → (B, N, 1+P): each head's weights over the tokens, summing to 1.
+
+        q_n · (W_n x_t + b_n) = (W_nᵀ q_n) · x_t + a constant, which the softmax does not see: the keys of all tokens
+        need not be computed.
+        """
+        query = self.q_proj(tokens[:, 0]).unflatten(1, (self.heads, -1))  # (B, N, D/N)
+        query = query * query.shape[-1] ** -0.5
+        weight = self.k_proj.weight.unflatten(0, (self.heads, -1))  # (N, D/N, D)
+        looked_for = torch.einsum("bnd,ndc->bnc", query, weight)
+        return (looked_for @ tokens.transpose(1, 2)).softmax(dim=-1)
 
     def project(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling."""
-        return self.c_proj(self.v_proj(tokens))
+        """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling.
+
+        With nothing between them they are one matrix D→E.
+        """
+        weight = self.c_proj.weight @ self.v_proj.weight
+        bias = torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias)
+        return F.linear(tokens, weight, bias)
 
     def pool(self, tokens: Tensor, attention: Tensor) -> Tensor:
-        """Weights (B, N, T) over tokens (B, T, D) → (B, E), CLIP's pooled vector for CLIP's own weights."""
-        batch, length, _ = tokens.shape
-        value = self.v_proj(tokens).view(batch, length, self.heads, -1)
-        pooled = torch.einsum("bnt,btnd->bnd", attention.to(value.dtype), value)
-        return self.c_proj(pooled.reshape(batch, -1))
+        """Weights (B, N, T) over tokens (B, T, D) → (B, E), CLIP's pooled vector for CLIP's own weights.
+
+        The tokens are pooled before they are projected: N vectors go through v_proj instead of T.
+        """
+        pooled = attention @ tokens  # (B, N, D)
+        weight = self.v_proj.weight.unflatten(0, (self.heads, -1))  # (N, D/N, D)
+        share = attention.sum(dim=-1, keepdim=True)  # of the bias; 1 for CLIP's own weights
+        value = torch.einsum("bnc,ndc->bnd", pooled, weight) + share * self.v_proj.bias.view(self.heads, -1)
+        return self.c_proj(value.flatten(1))
 
 
 class ResNetEncoder(nn.Module):
@@ -124,6 +138,26 @@ class ResNetEncoder(nn.Module):
             pooled=self.attnpool.pool(tokens, attention),
             attention=attention[:, :, 1:].mean(dim=1),
         )
+
+
+def fold_batch_norm(encoder: ResNetEncoder) -> None:
+    """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
+
+    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity.
+    """
+    for module in encoder.modules():
+        if isinstance(module, ResNetEncoder | Bottleneck):
+            for number in (1, 2, 3):
+                _fold(module, f"conv{number}", f"bn{number}")
+        if isinstance(module, Bottleneck) and module.downsample is not None:
+            _fold(module.downsample, "0", "1")
+
+
+def _fold(parent: nn.Module, convolution: str, norm: str) -> None:
+    layer, following = parent.get_submodule(convolution), parent.get_submodule(norm)
+    if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+        setattr(parent, convolution, fuse_conv_bn_eval(layer, following))
+        setattr(parent, norm, nn.Identity())
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:

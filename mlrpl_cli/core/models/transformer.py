@@ -15,7 +15,7 @@ class QuickGELU(nn.Module):
     """x · sigmoid(1.702 x), the activation of every OpenAI checkpoint."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+        return F.silu(1.702 * x) / 1.702  # silu(z) = z · sigmoid(z), one pass forward and one back
 
 
 class SelfAttention(nn.Module):
@@ -28,23 +28,47 @@ class SelfAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        """(B, T, W) → (B, T, W); with `causal` a position sees itself and what is before it."""
-        query, key, value = self._split(x)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, W) → (B, T, W): every position sees every other."""
+        return self.out_proj(self.mix(self.pack(x), causal=False))
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(…, W) → (…, 3W): queries, keys and values side by side."""
+        return F.linear(x, self.in_proj_weight, self.in_proj_bias)
+
+    def pack_queries(self, x: Tensor) -> Tensor:
+        """(…, W) → (…, W): queries alone."""
+        width = x.shape[-1]
+        return F.linear(x, self.in_proj_weight[:width], self.in_proj_bias[:width])
+
+    def pack_keys_and_values(self, x: Tensor) -> Tensor:
+        """(…, W) → (…, 2W): keys and values alone."""
+        width = x.shape[-1]
+        return F.linear(x, self.in_proj_weight[width:], self.in_proj_bias[width:])
+
+    def mix(self, packed: Tensor, causal: bool) -> Tensor:
+        """Packed (B, T, 3W) → (B, T, W): values mixed by attention, before the output projection.
+
+        With `causal` a position sees itself and what is before it.
+        """
+        query, key, value = self._heads(packed, 3)
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal).transpose(1, 2).flatten(2)
+
+    def mix_from(self, queries: Tensor, packed: Tensor) -> Tensor:
+        """One query of each sequence (B, W) over its keys and values (B, T, 2W) → (B, W)."""
+        key, value = self._heads(packed, 2)
+        query = queries.unflatten(1, (self.heads, 1, -1))  # (B, N, 1, W/N)
+        return F.scaled_dot_product_attention(query, key, value).flatten(1)
 
     def first_token_attention(self, x: Tensor) -> Tensor:
         """(B, T, W) → (B, T): the first token's weights over all tokens, averaged over heads, summing to 1."""
-        query, key, _ = self._split(x)
+        query, key, _ = self._heads(self.pack(x), 3)
         scores = (query[:, :, :1] * query.shape[-1] ** -0.5) @ key.transpose(2, 3)  # (B, N, 1, T)
         return scores.softmax(dim=-1).mean(dim=1).squeeze(1)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, length, _ = x.shape
-        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = packed.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return query, key, value
+    def _heads(self, packed: Tensor, parts: int) -> Tensor:
+        """(B, T, parts·W) → (parts, B, N, T, W/N)."""
+        return packed.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
 
 class ResidualBlock(nn.Module):
@@ -57,26 +81,19 @@ class ResidualBlock(nn.Module):
         )
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        x = x + self.attn(self.ln_1(x), causal)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, W) → (B, T, W), every position seeing every other."""
+        x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """`layers` residual blocks over (B, T, W)."""
+    """`layers` residual blocks; each encoder goes through them in its own way."""
 
-    def __init__(self, width: int, layers: int, heads: int, causal: bool) -> None:
+    def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.causal = causal
         self.resblocks = nn.ModuleList(ResidualBlock(width, heads) for _ in range(layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.resblocks:
-            x = block(x, self.causal)
-        return x
-
-    def last(self) -> ResidualBlock:
-        """The last block, whose attention says where the class token looks."""
-        block = self.resblocks[-1]
-        assert isinstance(block, ResidualBlock)
-        return block
+    def blocks(self) -> list[ResidualBlock]:
+        """The blocks in order."""
+        return [block for block in self.resblocks if isinstance(block, ResidualBlock)]

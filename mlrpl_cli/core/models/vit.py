@@ -23,7 +23,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn((image_size // patch) ** 2 + 1, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, layers, width // HEAD_WIDTH, causal=False)
+        self.transformer = Transformer(width, layers, width // HEAD_WIDTH)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
@@ -37,10 +37,10 @@ class VisionTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> ImageFeatures:
         x = self.tokens(images)
-        for block in self.transformer.resblocks[:-1]:
-            x = block(x, causal=False)
-        last = self.transformer.last()
+        *blocks, last = self.transformer.blocks()
+        for block in blocks:
+            x = block(x)
         attention = last.attn.first_token_attention(last.ln_1(x))
-        x = self.ln_post(last(x, causal=False))
+        x = self.ln_post(last(x))
         joint = x @ self.proj.to(x.dtype)
         return ImageFeatures(grid=x[:, 1:], joint=joint[:, 1:], pooled=joint[:, 0], attention=attention[:, 1:])

@@ -43,8 +43,8 @@ def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Prog
     if folder.is_dir():
         return folder
     config = plan.config
-    accelerator = make_accelerator(config.device, config.precision)
-    encoder = make_encoder(build_image_encoder(state), config.image_size or 0, accelerator.device)
+    accelerator = make_accelerator(config.device)
+    encoder = make_encoder(build_image_encoder(state), config.image_size or 0, accelerator.device, config.precision)
     with atomic_folder(folder) as temporary:
         for split, rows, views in (
             (TRAIN, learning_rows(prepared), max(config.views, 1)),

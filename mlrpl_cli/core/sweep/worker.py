@@ -46,7 +46,7 @@ class Worker:
         self.plan = shared.plan
         config = self.plan.config
         self.prepared = read_prepared(self.plan.options.data)
-        self.accelerator = make_accelerator(config.device, config.precision)
+        self.accelerator = make_accelerator(config.device)
         self.state = load_state(config.backbone or TINY)
         device = self.accelerator.device
         self.learning = load_kept(shared.features, TRAIN, max(config.views, 1), device)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mlrpl_cli.core.errors import WeightsError
+from mlrpl_cli.core.features import make_encoder
 from mlrpl_cli.core.models.encoders import (
     ARCHITECTURES,
     Architecture,
@@ -18,6 +19,8 @@ from mlrpl_cli.core.models.encoders import (
 )
 from mlrpl_cli.core.models.image_features import resize_positions
 from mlrpl_cli.core.models.provider import _open_clip, tokenize
+from mlrpl_cli.core.models.resnet import fold_batch_norm
+from mlrpl_cli.core.models.text import pad_tokens
 from tests import reference
 
 TEXTS = ["a photo of a traffic light.", "dog"]
@@ -152,6 +155,50 @@ def test_positions_are_resized_by_cubic_convolution_and_the_first_row_is_kept():
     expected = [reference.cubic_convolution(row, (x + 0.5) / 2 - 0.5) for x in range(16)]
     np.testing.assert_allclose(resized[1:].reshape(16, 16)[5], expected, rtol=1e-4, atol=1e-4)
     assert resize_positions(table, (8, 8)) is table
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["RN50", "RN50x4"])
+def test_folding_batch_norm_changes_no_feature(name):
+    state = state_of(small(ARCHITECTURES[name]))
+    plain, folded = build_image_encoder(state), build_image_encoder(state)
+    fold_batch_norm(folded)
+    assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(2))
+    for field, expected in vars(plain(images)).items():
+        torch.testing.assert_close(vars(folded(images))[field], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["RN50", "ViT-B/16"])
+def test_bf16_is_within_two_percent_of_float32(name):
+    state = state_of(small(ARCHITECTURES[name]))
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    cpu = torch.device("cpu")
+    exact, rounded = (make_encoder(build_image_encoder(state), 64, cpu, p)(pixels) for p in ("float32", "bf16"))
+    for field, expected in vars(exact).items():
+        assert vars(rounded)[field].dtype == torch.float32
+        assert relative_error(vars(rounded)[field], expected) < 2e-2, field
+
+
+def test_prompts_of_several_lengths_have_the_gradients_of_padded_ones():
+    """open_clip encodes all 77 positions with a mask; the gradient of each token embedding has to be the same."""
+    architecture = small(ARCHITECTURES["RN50"])
+    state = state_of(architecture)
+    ours, theirs = build_text_encoder(state), open_clip_model(architecture, state)
+    ids, end = pad_tokens(tokenize(["dog", "a hot dog", "cat", *TEXTS]))
+    short = ours.token_embedding(ids).requires_grad_()
+    upstream = torch.randn(len(ids), 32, generator=torch.Generator().manual_seed(2))
+    ours(short, end).backward(upstream)
+    padded = torch.cat([ours.token_embedding(ids), torch.zeros(len(ids), 77 - ids.shape[1], ours.width)], dim=1)
+    padded.requires_grad_()
+    x = padded + theirs.positional_embedding
+    x = theirs.ln_final(theirs.transformer(x, attn_mask=theirs.attn_mask))
+    (x[torch.arange(len(ids)), end] @ theirs.text_projection).backward(upstream)
+    for row, last in enumerate(end.tolist()):
+        got, expected = short.grad[row, 1 : last + 1], padded.grad[row, 1 : last + 1]
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    torch.testing.assert_close(short.grad[0, 0], padded.grad[:, 0].sum(0), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
