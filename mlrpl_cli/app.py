@@ -87,9 +87,7 @@ def error_boundary() -> Iterator[None]:
         raise typer.Exit(FAILED) from error
     except Exception as error:
         if _is_out_of_memory(error):
-            console.print_error(
-                f"mlrpl: error: out of memory: {one_line(error)}; lower --batch-size, --image-size or cache_gib"
-            )
+            console.print_error(f"mlrpl: error: out of memory: {one_line(error)}; lower --batch-size or --image-size")
         else:
             _report_bug(error)
         raise typer.Exit(FAILED) from error

@@ -17,6 +17,7 @@ LAYERS = (
     ("errors", "labels", "files", "progress", "runtime", "download", "archives"),
     ("config",),
     ("data", "models", "losses", "metrics", "localization", "comparison", "visualization"),
+    ("bank", "frozen"),
     ("checkpoint", "features"),
     ("evaluation", "run_setup"),
     ("trainer",),
@@ -26,7 +27,7 @@ LAYERS = (
     ("app",),
     ("__main__",),
 )
-SIBLINGS = (2, 4, 6)
+SIBLINGS = (2, 3, 5, 7)
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
 HELPERS_OF_COMMANDS = {"console", "options"}

@@ -20,6 +20,7 @@ from mlrpl_cli.core.files import write_text
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bf16")
+BANK_DTYPES = ("float16", "uint8")
 SEMANTICS = ("clip", "glove")
 SELECTIONS = ("validation", "test")
 
@@ -69,10 +70,14 @@ class TrainConfig:
     attention_width: int | None = None
     """K, width of the bilinear attention; None is 64 for tiny and else 1024."""
     views: int = 2
-    """Encoded views kept of each training image, the first one plain, the others cropped and flipped; 0 keeps none
-    and encodes a new random view of each image every epoch."""
-    cache_gib: float = 8.0
-    """Most memory for kept views, in GiB; when they would need more, none are kept."""
+    """Encoded views of each training image in the feature bank, the first one plain, the others cropped and flipped;
+    0 keeps none and encodes a new random view of each image every epoch."""
+    bank: str | None = None
+    """Folder of the feature bank, which runs share; None is features beside the prepared folder."""
+    bank_dtype: str = "float16"
+    """Number format of the feature bank: "float16", or "uint8" with a scale per channel, which halves it."""
+    bank_gib: float = 64.0
+    """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
     workers: int = 2
     """Processes that decode images, for each training process; 0 decodes in the training process."""
     device: str = "auto"
@@ -97,6 +102,7 @@ class TrainConfig:
 CHOICES: dict[str, Sequence[str]] = {
     "device": DEVICES,
     "precision": PRECISIONS,
+    "bank_dtype": BANK_DTYPES,
     "semantics": SEMANTICS,
     "selection": SELECTIONS,
 }
@@ -114,7 +120,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "context_tokens": (1, 74),
     "attention_width": (1, 65_536),
     "views": (0, 1000),
-    "cache_gib": (0, math.inf),
+    "bank_gib": (0, math.inf),
     "workers": (0, 256),
     "seed": (0, 2**32 - 1),
 }

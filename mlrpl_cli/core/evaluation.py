@@ -19,7 +19,8 @@ from mlrpl_cli.core.config import DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.records import SPLITS, TEST
 from mlrpl_cli.core.errors import RunError, first_few
-from mlrpl_cli.core.features import FeatureBatches, OrderedFeatures, load_encoder
+from mlrpl_cli.core.features import FeatureBatches, OrderedFeatures
+from mlrpl_cli.core.frozen import load_encoder
 from mlrpl_cli.core.labels import PRESENT
 from mlrpl_cli.core.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
 from mlrpl_cli.core.models.image_features import ImageFeatures

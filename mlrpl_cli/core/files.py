@@ -70,9 +70,13 @@ def make_folder(path: Path) -> None:
 def check_writable(path: Path) -> None:
     """Raise DataError now, before long work, when nothing could be written at `path`, a file or a folder."""
     folder = path.absolute().parent if path.is_file() else path.absolute()
-    place = next(place for place in (folder, *folder.parents) if place.exists())
     with _writing(path):
-        tempfile.TemporaryFile(dir=place).close()
+        tempfile.TemporaryFile(dir=_existing(folder)).close()
+
+
+def free_bytes(path: Path) -> int:
+    """Room on the disk that `path` is, or would be, on."""
+    return shutil.disk_usage(_existing(path.absolute())).free
 
 
 def sha256_of_file(path: Path) -> str:
@@ -82,6 +86,11 @@ def sha256_of_file(path: Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the closest one above it that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _exchange(new: Path, path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from mlrpl_cli.core.checkpoint import BEST, Checkpoint, load_checkpoint
 from mlrpl_cli.core.data.images import load_pixels
 from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean
-from mlrpl_cli.core.features import FrozenEncoder, load_encoder
+from mlrpl_cli.core.frozen import FrozenEncoder, load_encoder
 from mlrpl_cli.core.runtime import choose_device
 
 

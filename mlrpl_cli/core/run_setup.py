@@ -14,14 +14,15 @@ from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.config import TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.errors import RunError, did_you_mean
-from mlrpl_cli.core.features import default_attention_width, default_image_size, image_size_problem, settled_precision
+from mlrpl_cli.core.features import BANK
+from mlrpl_cli.core.frozen import default_attention_width, default_image_size, image_size_problem, settled_precision
 from mlrpl_cli.core.losses import LOSSES
 from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.models.prompts import check_class_names
 from mlrpl_cli.core.models.weights import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.runtime import choose_device, device_problem
 
-FREE_ON_RESUME = ("device", "workers")
+FREE_ON_RESUME = ("device", "workers", "bank", "bank_gib")
 
 
 def config_problems(config: TrainConfig) -> list[str]:
@@ -53,6 +54,7 @@ def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     settled = replace(
         config,
         data=str(prepared.folder),
+        bank=config.bank or str(prepared.folder.resolve().parent / BANK),
         backbone=backbone,
         image_size=config.image_size or default_image_size(backbone),
         attention_width=config.attention_width or default_attention_width(backbone),
@@ -98,6 +100,7 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
         config,
         data=_absolute(config.data),
         glove=_absolute(config.glove),
+        bank=_absolute(config.bank),
         backbone=_absolute(backbone) if backbone and is_file(backbone) else backbone,
     )
 

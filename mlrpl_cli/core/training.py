@@ -18,12 +18,13 @@ from mlrpl_cli.core.data.manifest import Prepared, newest_prepared, read_prepare
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.evaluation import labels_of
-from mlrpl_cli.core.features import FrozenEncoder, OrderedFeatures, make_encoder, training_features
+from mlrpl_cli.core.features import selection_features, training_features
 from mlrpl_cli.core.files import check_writable
+from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.models.build import build_trainable
-from mlrpl_cli.core.models.encoders import StateDict, build_image_encoder, build_text_encoder, image_architecture
+from mlrpl_cli.core.models.encoders import StateDict, build_text_encoder, image_architecture
 from mlrpl_cli.core.models.recognizer import TrainableRecognizer
-from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
+from mlrpl_cli.core.models.weights import TINY, load_state
 from mlrpl_cli.core.progress import Progress, Silent
 from mlrpl_cli.core.run_setup import config_problems, run_folder, settle
 from mlrpl_cli.core.runtime import DTYPES, make_accelerator, make_generator
@@ -173,10 +174,10 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
     assert config.image_size is not None
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         state = load_state(config.backbone or TINY, progress)
-    encoder = make_encoder(build_image_encoder(state), config.image_size, accelerator.device, config.precision)
+    encoder = make_encoder(state, config.image_size, accelerator.device, config.precision)
     trainable = make_trainable(state, config, prepared.classes).to(accelerator.device)
     data = _encode(config, prepared, encoder, accelerator, progress)
-    return Trainer(config, trainable, data, new_run_info(config, prepared, fingerprint(state)), accelerator)
+    return Trainer(config, trainable, data, new_run_info(config, prepared, encoder.fingerprint), accelerator)
 
 
 def _encode(
@@ -184,9 +185,7 @@ def _encode(
 ) -> LabelledFeatures:
     rows, split = _training_rows(prepared), selection_split(config)
     selecting = prepared.rows(split)
-    keep = config.cache_gib * 2**30 if config.views else 0
-    paths = prepared.paths(selecting)
-    selection = OrderedFeatures(encoder, paths, accelerator, config.batch_size, config.workers, keep)
+    selection = selection_features(encoder, prepared.paths(selecting), config, accelerator, progress)
     features = training_features(encoder, prepared.paths(rows), config, accelerator, progress)
     return LabelledFeatures(features, prepared.observed_labels[rows], selection, labels_of(prepared, split, selecting))
 

@@ -24,8 +24,12 @@ Item = tuple[Tensor, int]
 class ImageViews(Dataset[Item]):
     """(3, S, S) uint8 pixels and the position of each image; view 0 is plain, every other a random crop and flip."""
 
-    def __init__(self, paths: Sequence[Path], size: int, seed: int = 0, view: int = 0) -> None:
+    def __init__(
+        self, paths: Sequence[Path], size: int, seed: int = 0, view: int = 0, names: Sequence[str] | None = None
+    ) -> None:
+        """A random view depends on the seed, the number of the view and the image's name, by default its position."""
         self.paths, self.size, self.seed, self.view = list(paths), size, seed, view
+        self.names = [str(position) for position in range(len(paths))] if names is None else list(names)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -34,7 +38,7 @@ class ImageViews(Dataset[Item]):
         if self.view == 0:
             pixels = load_pixels(self.paths[position], self.size)
         else:
-            random = np.random.default_rng(derive_seed(self.seed, "view", self.view, position))
+            random = np.random.default_rng(derive_seed(self.seed, "view", self.view, self.names[position]))
             pixels = random_view(open_image(self.paths[position], target=2 * self.size), self.size, random)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
 

@@ -26,7 +26,7 @@ GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), 
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
 
 # Options that do not change what a run comes to.
-_WITHOUT_EFFECT = ("device", "workers", "run", "cache_gib", "data")
+_WITHOUT_EFFECT = ("device", "workers", "run", "bank", "bank_gib", "data")
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,6 @@ class Plan:
         config = {k: v for k, v in asdict(cell.config(self.config)).items() if k not in _WITHOUT_EFFECT}
         decides = {"config": config, "kind": cell.kind, "keep": cell.keep, "data": self.data_sha256}
         return digest(json.dumps({**decides, "backbone": self.fingerprint}, sort_keys=True))
-
-    def features_key(self) -> str:
-        """What decides the frozen features, as 16 hexadecimal digits."""
-        config = self.config
-        how = f"{config.image_size} {config.views} {config.seed} {config.precision}"
-        return digest(f"{self.data_sha256} {self.fingerprint} {how}")
 
 
 def make_plan(options: SweepOptions, prepared: Prepared, fingerprint: str) -> Plan:

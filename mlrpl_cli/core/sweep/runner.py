@@ -61,8 +61,7 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     check_writable(options.out)
     make_folder(options.out / SCORES)
     results = Results(options.out / RESULTS)
-    features = encode_once(plan, prepared, state, progress)
-    work = _Work(Shared(plan, features), results)
+    work = _Work(Shared(plan, encode_once(plan, prepared, state, progress)), results)
     failures = work.run(tuning_cells(options), "tuning", progress) if options.tune else []
     settings = chosen_settings(plan, results.rows)
     failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]

@@ -6,7 +6,6 @@ import platform
 import signal
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from mlrpl_cli.core.data.preparation import hide_again
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.errors import MlrplError
 from mlrpl_cli.core.evaluation import StoredHead, score
-from mlrpl_cli.core.features import KeptOrder, KeptTraining
+from mlrpl_cli.core.features import StoredOrder, StoredTraining
 from mlrpl_cli.core.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.metrics import average_precisions
 from mlrpl_cli.core.models.weights import TINY, load_state
 from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.runtime import make_accelerator
-from mlrpl_cli.core.sweep.encoding import Objects, learning_rows, load_kept, load_objects
+from mlrpl_cli.core.sweep.encoding import Encoded, Objects, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell, Plan
 from mlrpl_cli.core.sweep.results import Row, write_scores
 from mlrpl_cli.core.trainer import LabelledFeatures, Trainer
@@ -36,7 +35,7 @@ class Shared:
     """What every run of a sweep needs; small, since it goes to each process."""
 
     plan: Plan
-    features: Path
+    encoded: Encoded
 
 
 class Worker:
@@ -49,10 +48,10 @@ class Worker:
         self.accelerator = make_accelerator(config.device)
         self.state = load_state(config.backbone or TINY)
         device = self.accelerator.device
-        self.learning = load_kept(shared.features, TRAIN, max(config.views, 1), device)
-        self.test_order = KeptOrder(load_kept(shared.features, TEST, 1, device), self.accelerator, config.batch_size)
+        self.learning = shared.encoded.learning.open(device)
+        self.test_order = StoredOrder(shared.encoded.test.open(device), self.accelerator, config.batch_size)
         self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
-        self.objects = load_objects(shared.features)
+        self.objects = load_objects(shared.encoded.objects) if shared.encoded.objects else None
 
     def run(self, cell: Cell) -> Row:
         """Train a cell and, unless it only tunes, test it. Raises MlrplError when it cannot be trained.
@@ -99,9 +98,9 @@ class Worker:
         training = self.learning.subset(torch.from_numpy(np.searchsorted(learning, train_rows)))
         validation = self.learning.subset(torch.from_numpy(np.searchsorted(learning, selecting)))
         data = LabelledFeatures(
-            KeptTraining(training, config, self.accelerator),
+            StoredTraining(training, config, self.accelerator),
             prepared.observed_labels[train_rows],
-            KeptOrder(validation, self.accelerator, config.batch_size),
+            StoredOrder(validation, self.accelerator, config.batch_size),
             prepared.observed_labels[selecting],
         )
         trainable = make_trainable(self.state, config, prepared.classes).to(self.accelerator.device)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mlrpl_cli.core.errors import WeightsError
-from mlrpl_cli.core.features import make_encoder
+from mlrpl_cli.core.frozen import make_encoder
 from mlrpl_cli.core.models.encoders import (
     ARCHITECTURES,
     Architecture,
@@ -175,7 +175,7 @@ def test_bf16_is_within_two_percent_of_float32(name):
     state = state_of(small(ARCHITECTURES[name]))
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     cpu = torch.device("cpu")
-    exact, rounded = (make_encoder(build_image_encoder(state), 64, cpu, p)(pixels) for p in ("float32", "bf16"))
+    exact, rounded = (make_encoder(state, 64, cpu, p)(pixels) for p in ("float32", "bf16"))
     for field, expected in vars(exact).items():
         assert vars(rounded)[field].dtype == torch.float32
         assert relative_error(vars(rounded)[field], expected) < 2e-2, field

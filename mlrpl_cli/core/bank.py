@@ -1,0 +1,168 @@
+"""The feature bank: frozen features on disk, encoded once, mapped into memory by every run that needs them.
+
+    FOLDER/KEY/NAME.safetensors    a shard: the features of up to 64 views, their keys, and a checksum of all of it
+
+KEY is a digest of all that decides a feature besides the image: weights, image size, precision, number format. A view's
+key is the SHA-256 of its image file and the number of the view, so whatever shards are there can be used, whoever wrote
+them. A shard appears under its name when it is complete, and one that does not match its checksum is encoded again.
+
+Axes: N stored views, B of them in a batch, P grid positions, D channels, E joint embedding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.files import TEMPORARY_PREFIX, atomic_file, sha256_of_file
+from mlrpl_cli.core.models.image_features import ImageFeatures
+
+FLOAT16, UINT8 = "float16", "uint8"
+SHARD_VIEWS = 64
+SUFFIX = ".safetensors"
+
+ViewKey = str
+"""SHA-256 of an image file, a hyphen, the number of the view."""
+
+_VERSION = 1
+_FIELDS = ("grid", "joint", "pooled", "attention")
+# What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
+_COARSE = ("grid", "joint")
+_LOW, _STEP = ".low", ".step"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a bank, mapped into memory."""
+
+    path: Path
+    keys: tuple[ViewKey, ...]
+    tensors: dict[str, Tensor]
+
+
+class StoredRows:
+    """The stored features of N views, in order, wherever they lie."""
+
+    def __init__(self, rows: Sequence[tuple[Shard, int]]) -> None:
+        self.rows = list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, positions: Tensor, device: torch.device) -> ImageFeatures:
+        """Features of the views at `positions` (B,) in float32, on `device`."""
+        chosen = [self.rows[position] for position in positions.tolist()]
+        return ImageFeatures(**{name: _read(name, chosen, device) for name in _FIELDS})
+
+
+class FeatureBank:
+    """The shards of one encoder in one number format."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        """Open what is there. `dtype` is FLOAT16 or UINT8.
+
+        A shard that cannot be read or does not match its checksum counts as not there; `damaged` holds its path.
+        """
+        self.folder, self.dtype = folder, dtype
+        paths = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if not path.name.startswith(TEMPORARY_PREFIX)]
+        with ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter's lock
+            opened = list(pool.map(_open, paths))
+        self.damaged = [path for path, shard in zip(paths, opened, strict=True) if shard is None]
+        self._where: dict[ViewKey, tuple[Shard, int]] = {}
+        for shard in opened:
+            if shard is not None:
+                self._where |= {key: (shard, row) for row, key in enumerate(shard.keys)}
+
+    def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
+        """Those of `keys` that are not stored, each once, in order."""
+        return [key for key in dict.fromkeys(keys) if key not in self._where]
+
+    def write(self, keys: Sequence[ViewKey], features: ImageFeatures) -> None:
+        """Store the features of `keys` as one shard. Raises DataError when the folder cannot be written to."""
+        tensors = _encode(features, self.dtype)
+        metadata = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors, keys)}
+        name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
+        with atomic_file(self.folder / f"{name}{SUFFIX}") as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+
+    def rows(self, keys: Sequence[ViewKey]) -> StoredRows:
+        """The features of `keys`, in order. Raises RunError when some are not stored."""
+        lost = self.missing(keys)
+        if lost:
+            raise RunError(f"the feature bank {self.folder} lost {len(lost)} views while it was used; run this again")
+        return StoredRows([self._where[key] for key in keys])
+
+
+def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -> str:
+    """The name of an encoder's folder in a bank: 32 hexadecimal digits of all that decides a feature but the image."""
+    told = json.dumps([_VERSION, fingerprint, image_size, precision, dtype])
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def image_digests(paths: Sequence[Path], workers: int) -> list[str]:
+    """SHA-256 of each image file: a file that is moved keeps its features, and one that changes loses them."""
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        return list(pool.map(sha256_of_file, paths))
+
+
+def view_key(digest: str, view: int) -> ViewKey:
+    return f"{digest}-{view}"
+
+
+def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) -> int:
+    """What one view takes on disk."""
+    coarse, fine = positions * (channels + embed_dim), embed_dim + positions
+    return (1 if dtype == UINT8 else 2) * coarse + 2 * fine
+
+
+def _encode(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name in _FIELDS:
+        values = getattr(features, name).cpu()
+        tensors |= _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
+    """(N, P, X) → 8-bit steps from the lowest value, both per channel over the shard: at most half a step off."""
+    low, high = values.amin(dim=(0, 1)), values.amax(dim=(0, 1))  # (X,)
+    step = (high - low) / 255
+    coded = ((values - low) / step.clamp_min(torch.finfo(torch.float32).tiny)).round_().to(torch.uint8)
+    return {name: coded, name + _LOW: low, name + _STEP: step}
+
+
+def _read(name: str, chosen: Sequence[tuple[Shard, int]], device: torch.device) -> Tensor:
+    stored = torch.stack([shard.tensors[name][row] for shard, row in chosen]).to(device, non_blocking=True)
+    if stored.dtype != torch.uint8:
+        return stored.float()
+    low, step = (torch.stack([shard.tensors[name + part] for shard, _ in chosen]) for part in (_LOW, _STEP))
+    return stored.float().mul_(step[:, None].to(device)).add_(low[:, None].to(device))
+
+
+def _open(path: Path) -> Shard | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            keys = tuple(json.loads(metadata["keys"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return Shard(path, keys, tensors) if metadata["sha256"] == _checksum(tensors, keys) else None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _checksum(tensors: dict[str, Tensor], keys: Sequence[ViewKey]) -> str:
+    digest = hashlib.sha256(json.dumps(list(keys)).encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
+        digest.update(tensors[name].numpy().data)
+    return digest.hexdigest()

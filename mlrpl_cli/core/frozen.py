@@ -1,0 +1,108 @@
+"""A frozen image encoder put to use: its device, its precision, its input, and the folding that being frozen allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlrpl_cli.core.data.loading import normalize
+from mlrpl_cli.core.errors import ConfigError, RunError
+from mlrpl_cli.core.models.encoders import ImageEncoder, StateDict, build_image_encoder
+from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.models.resnet import ResNetEncoder, fold_batch_norm
+from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
+from mlrpl_cli.core.progress import Progress
+from mlrpl_cli.core.runtime import DTYPES, FLOAT32, choose_precision
+
+AUTO = "auto"
+TINY_SIZE, USUAL_SIZE = 256, 448
+TINY_WIDTH, USUAL_WIDTH = 64, 1024
+
+
+@dataclass(frozen=True)
+class FrozenEncoder:
+    """An image encoder on its device, and the input it is used with."""
+
+    module: ImageEncoder
+    image_size: int
+    device: torch.device
+    dtype: torch.dtype
+    fingerprint: str
+    """Of the weights; see `weights.fingerprint`."""
+
+    @property
+    def positions(self) -> int:
+        """P, grid positions of one image."""
+        return (self.image_size // self.module.stride) ** 2
+
+    def __call__(self, pixels: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) uint8 → float32 features on the encoder's device."""
+        with torch.inference_mode():
+            images = normalize(pixels.to(self.device, non_blocking=True))
+            features = self.module(images.to(self.dtype, memory_format=torch.channels_last))
+        # A copy, because no gradient may flow past a tensor of inference mode, and heads train on these.
+        return features.map(lambda tensor: tensor.to(torch.float32, copy=True))
+
+
+def default_image_size(backbone: str) -> int:
+    """256 for tiny, whose scenes are that large, and else 448, the size the literature uses."""
+    return TINY_SIZE if backbone == TINY else USUAL_SIZE
+
+
+def default_attention_width(backbone: str) -> int:
+    """K = 64 for tiny, for speed (docs/trials.md), and else 1024, the width of the literature."""
+    return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
+
+
+def settled_precision(precision: str, backbone: str, device: torch.device) -> str:
+    """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
+    if precision != AUTO:
+        return precision
+    return FLOAT32 if backbone == TINY else choose_precision(device)
+
+
+def image_size_problem(image_size: int, stride: int) -> str | None:
+    """The one-line reason why a backbone of this stride cannot take images of that size, or None."""
+    if image_size % stride == 0:
+        return None
+    lower = max(image_size // stride, 1) * stride
+    return (
+        f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}; "
+        f"take {lower} or {lower + stride}"
+    )
+
+
+def make_encoder(state: StateDict, image_size: int, device: torch.device, precision: str = FLOAT32) -> FrozenEncoder:
+    """The image encoder of an OpenAI-format state dict at `image_size`: batch norms folded, channels last.
+
+    Raises ConfigError when the size is no multiple of its stride.
+    """
+    module = build_image_encoder(state)
+    if problem := image_size_problem(image_size, module.stride):
+        raise ConfigError(problem)
+    if isinstance(module, ResNetEncoder):
+        fold_batch_norm(module)
+    dtype = DTYPES[precision]
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return FrozenEncoder(module, image_size, device, dtype, fingerprint(state))
+
+
+def load_encoder(
+    backbone: str,
+    expected: str,
+    image_size: int,
+    device: torch.device,
+    precision: str = AUTO,
+    progress: Progress | None = None,
+) -> FrozenEncoder:
+    """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
+    state = load_state(backbone, progress)
+    encoder = make_encoder(state, image_size, device, settled_precision(precision, backbone, device))
+    if encoder.fingerprint != expected:
+        raise RunError(
+            f"this run was trained with other weights of {backbone}: "
+            f"expected fingerprint {expected[:16]}…, got {encoder.fingerprint[:16]}…; put the original checkpoint back"
+        )
+    return encoder

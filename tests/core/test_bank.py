@@ -1,0 +1,202 @@
+import os
+
+import pytest
+import torch
+
+from mlrpl_cli.core import features as feature_sources
+from mlrpl_cli.core.bank import FLOAT16, SHARD_VIEWS, UINT8, FeatureBank, bytes_per_view, encoder_key
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.manifest import read_prepared
+from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.features import EncodedTraining, StoredTraining, bank_problem, fill_bank, training_features
+from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
+from mlrpl_cli.core.models.encoders import random_state
+from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.progress import Silent
+from mlrpl_cli.core.runtime import make_accelerator
+from tests import small
+
+CPU = torch.device("cpu")
+KEYS = [f"{n:064x}-0" for n in range(5)]
+
+
+def some_features(images: int = 5) -> ImageFeatures:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"grid": (4, 6), "joint": (4, 3), "pooled": (3,), "attention": (4,)}
+    # Channels of very different sizes, as a CLIP has them.
+    size = {"grid": torch.logspace(-3, 3, 6)}
+    drawn = {name: torch.randn(images, *shape, generator=generator) for name, shape in shapes.items()}
+    return ImageFeatures(**{name: tensor * size.get(name, 1) for name, tensor in drawn.items()})
+
+
+def opened(folder, dtype=FLOAT16, keys=KEYS) -> ImageFeatures:
+    return FeatureBank(folder, dtype).rows(keys).read(torch.arange(len(keys)), CPU)
+
+
+class CountingEncoder:
+    """A small encoder that remembers how many images went through it, and stops after `limit`."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.real = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
+        self.images, self.limit = 0, limit
+
+    def __call__(self, pixels):
+        if self.limit is not None and self.images >= self.limit:
+            raise KeyboardInterrupt
+        self.images += len(pixels)
+        return FrozenEncoder.__call__(self.real, pixels)
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+@pytest.fixture
+def config(tmp_path) -> TrainConfig:
+    return TrainConfig(bank=str(tmp_path / "bank"), views=2, batch_size=4, workers=0)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    prepared = read_prepared(small.write_prepared(tmp_path / "prepared"))
+    return prepared.paths(prepared.rows("train"))
+
+
+def fill(encoder, paths, config):
+    return fill_bank(encoder, paths, config.views, config, make_accelerator("cpu"), Silent())
+
+
+def test_float16_keeps_each_value_to_its_nearest_half(tmp_path):
+    features = some_features()
+    FeatureBank(tmp_path, FLOAT16).write(KEYS, features)
+    for name, expected in vars(features).items():
+        torch.testing.assert_close(vars(opened(tmp_path))[name], expected.half().float(), rtol=0, atol=0)
+
+
+def test_uint8_is_at_most_half_a_step_of_its_channel_off(tmp_path):
+    features = some_features()
+    FeatureBank(tmp_path, UINT8).write(KEYS, features)
+    stored = opened(tmp_path, UINT8)
+    for name in ("grid", "joint"):
+        values = getattr(features, name)
+        step = (values.amax((0, 1)) - values.amin((0, 1))) / 255
+        assert ((getattr(stored, name) - values).abs() <= 0.5001 * step).all()
+
+
+def test_a_constant_channel_survives_uint8(tmp_path):
+    features = some_features().map(lambda tensor: torch.full_like(tensor, 3.0))
+    FeatureBank(tmp_path, UINT8).write(KEYS, features)
+    torch.testing.assert_close(opened(tmp_path, UINT8).grid, features.grid)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, UINT8])
+def test_a_shard_takes_what_was_announced_and_a_header(tmp_path, dtype):
+    features = ImageFeatures(
+        torch.randn(SHARD_VIEWS, 49, 256), torch.randn(SHARD_VIEWS, 49, 64), torch.randn(SHARD_VIEWS, 64),
+        torch.rand(SHARD_VIEWS, 49),
+    )  # fmt: skip
+    FeatureBank(tmp_path, dtype).write([f"{n:064x}-0" for n in range(SHARD_VIEWS)], features)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size == pytest.approx(SHARD_VIEWS * bytes_per_view(49, 256, 64, dtype), rel=0.02)
+
+
+def test_views_come_back_in_the_order_asked_for_across_shards(tmp_path):
+    features = some_features()
+    bank = FeatureBank(tmp_path, FLOAT16)
+    bank.write(KEYS[:2], features.map(lambda tensor: tensor[:2]))
+    bank.write(KEYS[2:], features.map(lambda tensor: tensor[2:]))
+    read = FeatureBank(tmp_path, FLOAT16).rows([KEYS[4], KEYS[0], KEYS[4]]).read(torch.tensor([2, 1]), CPU)
+    torch.testing.assert_close(read.grid, features.grid[[4, 0]].half().float())
+
+
+@pytest.mark.parametrize("damage", ["one bit", "half", "empty", "text"])
+def test_a_damaged_shard_counts_as_not_there(tmp_path, damage):
+    bank = FeatureBank(tmp_path, FLOAT16)
+    bank.write(KEYS, some_features())
+    (shard,) = tmp_path.iterdir()
+    content = bytearray(shard.read_bytes())
+    content[-7] ^= 1
+    wrong = {"one bit": content, "half": content[: len(content) // 2], "empty": b"", "text": b"no shard at all"}
+    shard.write_bytes(wrong[damage])
+    again = FeatureBank(tmp_path, FLOAT16)
+    assert again.damaged == [shard]
+    assert again.missing(KEYS) == KEYS
+    with pytest.raises(RunError, match="lost 5 views"):
+        again.rows(KEYS)
+
+
+def test_an_encoder_key_differs_with_all_that_decides_a_feature():
+    keys = {
+        encoder_key(*told)
+        for told in (
+            ("a", 448, "torch.float32", FLOAT16),
+            ("b", 448, "torch.float32", FLOAT16),
+            ("a", 224, "torch.float32", FLOAT16),
+            ("a", 448, "torch.bfloat16", FLOAT16),
+            ("a", 448, "torch.float32", UINT8),
+        )
+    }
+    assert len(keys) == 5
+
+
+def test_what_is_stored_is_what_the_encoder_says(paths, config):
+    encoder = CountingEncoder()
+    views = fill(encoder, paths, config).open(CPU)
+    positions = torch.tensor([7, 0, 20])
+    plain = views.select(positions, torch.zeros(3, dtype=torch.long))
+    torch.testing.assert_close(plain.grid, encode_plain(encoder, paths, positions).grid, rtol=1e-3, atol=1e-3)
+    other = views.select(positions, torch.ones(3, dtype=torch.long))
+    assert not torch.allclose(plain.grid, other.grid, atol=1e-2)
+
+
+def encode_plain(encoder, paths, positions) -> ImageFeatures:
+    dataset = feature_sources.ImageViews(paths, small.SIZE)
+    return encoder(torch.stack([dataset[int(position)][0] for position in positions]))
+
+
+def test_a_second_run_encodes_nothing(paths, config):
+    fill(CountingEncoder(), paths, config)
+    encoder = CountingEncoder()
+    fill(encoder, paths[::-1], config)
+    assert encoder.images == 0
+
+
+def test_an_image_that_changed_is_encoded_again_and_one_that_moved_is_not(paths, config, tmp_path):
+    fill(CountingEncoder(), paths, config)
+    moved = tmp_path / "moved.png"
+    os.replace(paths[0], moved)
+    paths[1].write_bytes(paths[2].read_bytes() + b"\0")
+    encoder = CountingEncoder()
+    fill(encoder, [moved, *paths[1:]], config)
+    assert encoder.images == config.views
+
+
+def test_a_call_that_was_stopped_goes_on_where_it_was(paths, config, monkeypatch):
+    monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 4)
+    with pytest.raises(KeyboardInterrupt):
+        fill(CountingEncoder(limit=12), paths, config)
+    encoder = CountingEncoder()
+    banked = fill(encoder, paths, config)
+    assert encoder.images == config.views * len(paths) - 12
+    assert banked.open(CPU).images == len(paths)
+
+
+def test_a_damaged_file_is_encoded_again_and_told(paths, config):
+    banked = fill(CountingEncoder(), paths, config)
+    shard = next(banked.folder.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    told: list[str] = []
+    progress = Silent()
+    progress.note = told.append  # type: ignore[method-assign]
+    encoder = CountingEncoder()
+    fill_bank(encoder, paths, config.views, config, make_accelerator("cpu"), progress).open(CPU)
+    assert encoder.images == len(paths)
+    assert told == [f"1 files of {banked.folder} are damaged: encoding their images again"]
+
+
+def test_more_than_bank_gib_is_encoded_anew_every_epoch(paths, config):
+    tight = TrainConfig(**{**vars(config), "bank_gib": 1e-6})
+    encoder = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
+    assert "more than bank_gib 1e-06" in (bank_problem(encoder, 24, tight) or "")
+    accelerator = make_accelerator("cpu")
+    assert isinstance(training_features(encoder, paths, tight, accelerator, Silent()), EncodedTraining)
+    assert isinstance(training_features(encoder, paths, config, accelerator, Silent()), StoredTraining)
