@@ -52,7 +52,7 @@ def predict(
 
     def rows() -> Iterator[tuple[str, Scores]]:
         nonlocal failures
-        for result in predictor.predict_files(paths, batch_size or 32, 2 if workers is None else workers):
+        for result in predictor.predict_files(paths, batch_size or 32, workers):
             if isinstance(result, Unreadable):
                 failures += 1
                 console.print_error(f"mlrpl: error: {result.reason}")

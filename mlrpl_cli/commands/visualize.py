@@ -51,7 +51,7 @@ def visualize(
     predictor = Predictor.from_run(folder, checkpoint, device or "auto")
     chosen = [predictor.class_index(name) for name in options.names(classes)]
     paths = find_images(images) if images else _examples(Path(predictor.info.data))
-    results = list(predictor.predict_files(paths, workers=2 if workers is None else workers))
+    results = list(predictor.predict_files(paths, workers=workers))
     for result in results:
         if isinstance(result, Unreadable):
             console.print_error(f"mlrpl: error: {result.reason}")
@@ -61,9 +61,7 @@ def visualize(
         _save(_attention(part, predictor, chosen, top_k), target / f"attention-{number}.png")
     if not images:
         _save(draw_curves(read_log(folder)), target / "curves.png")
-        chosen_options = EvaluationOptions(
-            run=folder, checkpoint=checkpoint, device=device or "auto", workers=2 if workers is None else workers
-        )
+        chosen_options = EvaluationOptions(run=folder, checkpoint=checkpoint, device=device or "auto", workers=workers)
         figures = evaluate(chosen_options, console.progress())
         bars = draw_average_precision(figures.classes, figures.metrics.average_precision)
         _save(bars, target / "average-precision.png")

@@ -78,8 +78,9 @@ class TrainConfig:
     """Number format of the feature bank: "float16", or "uint8" with a scale per channel, which halves it."""
     bank_gib: float = 64.0
     """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
-    workers: int = 2
-    """Processes that decode images, for each training process; 0 decodes in the training process."""
+    workers: int | None = None
+    """Processes that decode images, for each training process; 0 decodes in the training process, None takes one for
+    each core, at most 8."""
     device: str = "auto"
     """"cpu", "cuda", or "auto" for CUDA where there is one."""
     precision: str = "auto"

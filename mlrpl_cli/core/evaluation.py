@@ -26,7 +26,7 @@ from mlrpl_cli.core.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.models.recognizer import Recognition
 from mlrpl_cli.core.progress import Progress, Silent
-from mlrpl_cli.core.runtime import make_accelerator
+from mlrpl_cli.core.runtime import decoding_workers, make_accelerator
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class EvaluationOptions:
     ap: str = "all-point"
     """How average precision is read off the curve; see metrics.AVERAGE_PRECISIONS."""
     batch_size: int = 32
-    workers: int = 2
+    workers: int | None = None
+    """Processes that decode images; None is one for each core, at most 8."""
     device: str = "auto"
     precision: str = "auto"
 
@@ -93,7 +94,8 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
         encoder = load_encoder(
             info.backbone, info.fingerprint, info.image_size, accelerator.device, options.precision, progress
         )
-    features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
+    workers = decoding_workers(options.workers)
+    features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
     head = StoredHead(checkpoint).to(accelerator.device)
     probabilities = score(head, features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split, rows)

@@ -26,13 +26,13 @@ from mlrpl_cli.core.bank import (
     view_key,
 )
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, batches_of, in_order, shuffled
+from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, Waiting, batches_of, in_order, shuffled
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.files import free_bytes
 from mlrpl_cli.core.frozen import FrozenEncoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.progress import Progress, Task
-from mlrpl_cli.core.runtime import make_generator
+from mlrpl_cli.core.runtime import decoding_workers, make_generator
 
 BANK = "features"
 """Name of the feature bank, beside the prepared folder."""
@@ -155,7 +155,7 @@ class EncodedTraining(TrainingFeatures):
         self, encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator
     ) -> None:
         self.encoder, self.views = encoder, ImageViews(paths, encoder.image_size, config.seed)
-        super().__init__(self.views, config, accelerator, config.workers)
+        super().__init__(self.views, config, accelerator, decoding_workers(config.workers))
         self.batch_size = config.batch_size
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
@@ -188,7 +188,7 @@ def selection_features(
 ) -> FeatureBatches:
     """Plain views of the images that select the best epoch, from the feature bank where they fit in it."""
     if not config.views or not paths or bank_problem(encoder, len(paths), config):
-        return OrderedFeatures(encoder, paths, accelerator, config.batch_size, config.workers)
+        return OrderedFeatures(encoder, paths, accelerator, config.batch_size, decoding_workers(config.workers))
     banked = fill_bank(encoder, paths, 1, config, accelerator, progress, "validation images")
     return StoredOrder(banked.open(encoder.device), accelerator, config.batch_size)
 
@@ -221,7 +221,8 @@ def fill_bank(
 
     A call that is stopped has stored all but the last few, and the next one goes on from there.
     """
-    digests = image_digests(paths, config.workers)
+    workers = decoding_workers(config.workers)
+    digests = image_digests(paths, workers)
     bank = FeatureBank(_bank_folder(encoder, config), config.bank_dtype)
     if bank.damaged:
         progress.note(f"{len(bank.damaged)} files of {bank.folder} are damaged: encoding their images again")
@@ -229,6 +230,7 @@ def fill_bank(
     # One process says what is missing: another may look when some of it has been written.
     missing = broadcast_object_list([frozenset(bank.missing(keys))])[0]
     if missing:
+        waiting = Waiting()
         with progress.task(f"encoding {what}", len(missing)) as task:
             for view in range(views):
                 wanted = {view_key(digest, view): path for digest, path in zip(digests, paths, strict=True)}
@@ -238,7 +240,10 @@ def fill_bank(
                     view=view,
                     names=[key for key in wanted if key in missing],
                 )
-                _encode_into(bank, encoder, dataset, config, accelerator, task)
+                batch_size = whole_batch(min(config.batch_size, SHARD_VIEWS), accelerator)
+                loader = accelerator.prepare(in_order(dataset, batch_size, workers))
+                _encode_into(bank, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
+        progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
     accelerator.wait_for_everyone()
     return BankedViews(bank.folder, bank.dtype, keys, views)
 
@@ -268,22 +273,21 @@ def _bank_folder(encoder: FrozenEncoder, config: TrainConfig) -> Path:
 def _encode_into(
     bank: FeatureBank,
     encoder: FrozenEncoder,
-    dataset: ImageViews,
-    config: TrainConfig,
+    keys: Sequence[ViewKey],
+    batches: Iterator[tuple[Tensor, Tensor]],
     accelerator: Accelerator,
     task: Task,
 ) -> None:
-    """Encode a data set whose names are view keys, shard by shard; the main process writes."""
-    loader = in_order(dataset, whole_batch(min(config.batch_size, SHARD_VIEWS), accelerator), config.workers)
+    """Encode the pixels of the views `keys`, which come in order, shard by shard; the main process writes."""
     pending: list[ImageFeatures] = []
-    first = done = 0  # the pending ones are first … done-1 of the data set
-    for pixels, _ in batches_of(accelerator.prepare(loader)):
+    first = done = 0  # the pending ones are first … done-1 of the keys
+    for pixels, _ in batches:
         features = encoder(pixels).map(lambda tensor: accelerator.gather(tensor.half()).cpu())
-        fresh = min(len(features.pooled), len(dataset) - done)  # the last batch is filled up with images from the start
+        fresh = min(len(features.pooled), len(keys) - done)  # the last batch is filled up with images from the start
         pending.append(features.map(lambda tensor, fresh=fresh: tensor[:fresh]))  # type: ignore[misc]
         done += fresh
-        if done - first >= SHARD_VIEWS or done == len(dataset):
+        if done - first >= SHARD_VIEWS or done == len(keys):
             if accelerator.is_main_process:
-                bank.write(dataset.names[first:done], ImageFeatures.concatenate(pending))
+                bank.write(keys[first:done], ImageFeatures.concatenate(pending))
             task.advance(done - first)
             pending, first = [], done

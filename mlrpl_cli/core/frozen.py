@@ -12,7 +12,7 @@ from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.models.encoders import ImageEncoder, StateDict, build_image_encoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.models.resnet import ResNetEncoder, fold_batch_norm
-from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
+from mlrpl_cli.core.models.weights import TINY, fingerprint, load_image_state
 from mlrpl_cli.core.progress import Progress
 from mlrpl_cli.core.runtime import DTYPES, FLOAT32, choose_precision
 
@@ -98,7 +98,7 @@ def load_encoder(
     progress: Progress | None = None,
 ) -> FrozenEncoder:
     """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
-    state = load_state(backbone, progress)
+    state = load_image_state(backbone, progress)
     encoder = make_encoder(state, image_size, device, settled_precision(precision, backbone, device))
     if encoder.fingerprint != expected:
         raise RunError(

@@ -17,7 +17,7 @@ from mlrpl_cli.core.checkpoint import BEST, Checkpoint, load_checkpoint
 from mlrpl_cli.core.data.images import load_pixels
 from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean
 from mlrpl_cli.core.frozen import FrozenEncoder, load_encoder
-from mlrpl_cli.core.runtime import choose_device
+from mlrpl_cli.core.runtime import choose_device, decoding_workers
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Predictor:
         return torch.sigmoid(recognition.logits).cpu().numpy(), attention.float().cpu().numpy()
 
     def predict_files(
-        self, paths: Sequence[Path], batch_size: int = 32, workers: int = 2
+        self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None
     ) -> Iterator[Prediction | Unreadable]:
         """One result for each path, in order; the next batch is decoded while this one is computed."""
         batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-        with ThreadPoolExecutor(max(workers, 1)) as pool:
+        with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
             coming = [pool.submit(self._load, path) for path in batches[0]] if batches else []
             for number, batch in enumerate(batches):
                 loaded = [future.result() for future in coming]

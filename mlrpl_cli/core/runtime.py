@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
 
 from mlrpl_cli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 FLOAT32, BF16 = "float32", "bf16"
 DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
@@ -18,6 +22,9 @@ def make_accelerator(device: str) -> Accelerator:
 
     Raises ConfigError when CUDA is asked for and there is none.
     """
+    # Imported here because prediction needs none of it.
+    from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+
     return Accelerator(
         cpu=choose_device(device).type == "cpu",
         # What is learned is computed in float32 whatever the frozen encoders compute in (`choose_precision`).
@@ -51,6 +58,18 @@ def choose_precision(device: torch.device) -> str:
     # PyTorch tells of a CPU only under these names, and not of every kind of CPU.
     tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return BF16 if any(test() for test in tests if test is not None) else FLOAT32
+
+
+MOST_WORKERS = 8
+
+
+def decoding_workers(given: int | None) -> int:
+    """How many processes or threads decode images: as `given`, else one for each core that this process may use, at
+    most 8."""
+    if given is not None:
+        return given
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_WORKERS)
 
 
 def make_generator(seed: int, *stream: object) -> torch.Generator:

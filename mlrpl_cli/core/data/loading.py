@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Item = tuple[Tensor, int]
+T = TypeVar("T")
 
 
 class ImageViews(Dataset[Item]):
@@ -99,6 +101,32 @@ def batches_of(loader: DataLoader) -> Iterator[Any]:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
         last = str(error).rstrip().splitlines()[-1]
         raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from None
+
+
+class Waiting:
+    """How much of the time is spent waiting for the next item, over everything that went `through` it."""
+
+    def __init__(self) -> None:
+        self.seconds = self.total = 0.0
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]; near 0 the loader keeps up with what uses it."""
+        return self.seconds / self.total if self.total else 0.0
+
+    def through(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield from `items`."""
+        iterator, nothing = iter(items), object()
+        while True:
+            asked = time.perf_counter()
+            item = next(iterator, nothing)
+            got = time.perf_counter()
+            self.seconds += got - asked
+            if item is nothing:
+                self.total += got - asked
+                return
+            yield cast(T, item)
+            self.total += time.perf_counter() - asked
 
 
 def normalize(pixels: Tensor) -> Tensor:

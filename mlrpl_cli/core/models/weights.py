@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from mlrpl_cli.core.download import fetch
@@ -59,6 +59,14 @@ def backbone_problem(backbone: str) -> str | None:
     return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
 
 
+def load_image_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
+    """The image encoder's part of `load_state`; of a safetensors file, nothing else is read."""
+    path = TINY_PATH if backbone == TINY else Path(backbone)
+    if backbone_problem(backbone) is None and not backbone.startswith(RANDOM) and path.suffix == ".safetensors":
+        return read_state(path, VISUAL)
+    return {name: tensor for name, tensor in load_state(backbone, progress).items() if name.startswith(VISUAL)}
+
+
 def load_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
     """OpenAI-format state dict of "tiny", "RN101", "random:RN101" (untrained, seed 0) or a file.
 
@@ -102,12 +110,16 @@ def published_file_name(name: str) -> str:
     return name.replace("/", "-").replace("@", "-") + ".pt"
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published."""
+def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
+
+    Of a safetensors file only those whose names start with `prefix` are read.
+    """
     state: object
     try:
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
+            with safe_open(path, framework="pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
         elif _is_torchscript(path):
             state = _read_torchscript(path)
         else:

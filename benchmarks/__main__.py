@@ -1,0 +1,95 @@
+"""`python -m benchmarks`: measure parts side by side and print a table, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import networks, peers, program, scale
+from benchmarks.measure import GIB, Ceilings, Row, describe_machine, measure_ceilings
+
+PARTS = [*networks.NETWORKS, *program.PROGRAM, *scale.SCALE]
+COLUMNS = ("part", "against", "ours", "other", "ratio", "promised", "memory", "other", "limit", "error", "")
+
+
+def main(
+    only: Annotated[str, typer.Option(help=f"Parts, separated by commas: {', '.join(PARTS)}.")] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    peer: Annotated[
+        Path | None,
+        typer.Option(help="Folder with clones of DualCoOp or HCP-MLR-PL: measure beside their code."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Time and memory of mlrpl beside plain forms of the same computation: medians of runs in turn."""
+    target = torch.device(device)
+    names = only.split(",") if only else list(PARTS)
+    if unknown := [name for name in names if name not in PARTS]:
+        print(f"no part is called {unknown[0]}; there are {', '.join(PARTS)}", file=sys.stderr)
+        raise typer.Exit(1)
+    if peer is not None:
+        peers.add(peer, networks.NETWORKS)
+        names = [name for name in networks.NETWORKS if name.startswith("peer-")] if not only else names
+    ceilings = measure_ceilings(target)
+    measured = list(_told(_rows(names, target, ceilings)))
+    if as_json:
+        rows = [{**asdict(row), "ratio": row.ratio} for row in measured]
+        print(json.dumps({"machine": describe_machine(target), "ceilings": asdict(ceilings), "rows": rows}, indent=1))
+    else:
+        _print(measured, ceilings, target)
+
+
+def _rows(names: list[str], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
+    yield from networks.rows([name for name in names if name in networks.NETWORKS], device, ceilings)
+    yield from program.rows([name for name in names if name in program.PROGRAM], device)
+    yield from scale.rows([name for name in names if name in scale.SCALE])
+
+
+def _told(rows: Iterator[Row]) -> Iterator[Row]:
+    """Each row told on stderr as it comes: all of them take minutes."""
+    for row in rows:
+        print(f"{row.name}: {row.ratio:.2f}x ({row.seconds:.3f} s, {row.other_seconds:.3f} s)", file=sys.stderr)
+        yield row
+
+
+def _print(rows: list[Row], ceilings: Ceilings, device: torch.device) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(describe_machine(device))
+    products = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in ceilings.matmul.items())
+    console.print(
+        f"ceilings: {products}, copy {ceilings.copy / 1e9:.0f} GB/s, "
+        f"sigmoid {ceilings.sigmoid / 1e9:.1f} and tanh {ceilings.tanh / 1e9:.1f} G/s"
+    )
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.against,
+            f"{row.seconds:.3f} s",
+            f"{row.other_seconds:.3f} s",
+            f"{row.ratio:.2f}x",
+            "" if row.at_least is None else f"{row.at_least:.2g}x",
+            _gib(row.memory),
+            _gib(row.other_memory),
+            "" if row.limit is None else f"{row.limit:.3f} s",
+            "" if row.error is None else f"{row.error:.1e}",
+            row.note,
+        )
+    console.print(table)
+
+
+def _gib(size: float | None) -> str:
+    return "" if size is None else f"{size / GIB:.2f} GiB"
+
+
+if __name__ == "__main__":
+    typer.run(main)

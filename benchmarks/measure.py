@@ -1,0 +1,164 @@
+"""How time and memory are measured, and what the machine could do at best."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+Work = Callable[[], Any]
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is computed in two ways."""
+
+    ours: Work
+    other: Work
+    error: Callable[[], float] | None = None
+    """Largest relative error of ours against the other, over what both return; None where they differ on purpose."""
+    rounds: int = 3
+    """Timed runs of each."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    against: str
+    at_least: float | None
+    """The ratio of times that the project promises; None for a figure without a promise."""
+    seconds: float
+    other_seconds: float
+    memory: float | None = None
+    """Bytes beyond the inputs at the peak; None where it was not measured."""
+    other_memory: float | None = None
+    error: float | None = None
+    limit: float | None = None
+    """Seconds that the machine's measured rates allow for what has to be done."""
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.other_seconds / self.seconds
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Rates of this machine, measured now: operations or bytes a second."""
+
+    matmul: dict[str, float] = field(default_factory=dict)
+    """Multiplications and additions of a large matrix product, by dtype."""
+    copy: float = 0.0
+    """Bytes read and written by a large copy."""
+    sigmoid: float = 0.0
+    """Sigmoids of numbers in the cache."""
+    tanh: float = 0.0
+
+
+def interleaved(works: Sequence[Work], rounds: int, device: torch.device) -> list[float]:
+    """Median seconds of each, run in turn A B A B … after one run of each that is not counted."""
+    for work in works:
+        work()
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds):
+        for times, work in zip(taken, works, strict=True):
+            times.append(seconds_of(work, device))
+    return [statistics.median(times) for times in taken]
+
+
+def seconds_of(work: Work, device: torch.device) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - started
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(build: Callable[[torch.device], Part], which: str, device: torch.device) -> float:
+    """Bytes that one run of a part's "ours" or "other" needs beyond what was there when it started.
+
+    On a CPU a fresh process builds the part, runs it once, and reads its highest resident size (Linux only).
+    """
+    if device.type == "cuda":
+        work = getattr(build(device), which)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return float(torch.cuda.max_memory_allocated(device) - before)
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 16)  # so that what is freed goes back and is not counted
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_peak_in_child, args=(build, which, sender))
+    process.start()
+    sender.close()
+    try:
+        return float(receiver.recv())
+    finally:
+        process.join()
+        del os.environ["MALLOC_MMAP_THRESHOLD_"]
+
+
+def _peak_in_child(build: Callable[[torch.device], Part], which: str, sender: Any) -> None:
+    work = getattr(build(torch.device("cpu")), which)
+    torch.zeros(8, 8).matmul(torch.zeros(8, 8))  # what the libraries set up once belongs to nobody
+    with open("/proc/self/clear_refs", "w") as stream:
+        stream.write("5")  # the highest resident size starts again from now
+    before = _status("VmRSS")
+    work()
+    sender.send(_status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def measure_ceilings(device: torch.device) -> Ceilings:
+    """A large matrix product, a large copy, and functions over a vector that stays in the cache."""
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left = torch.randn(4096, 4096, device=device).to(dtype)
+        rates[str(dtype).removeprefix("torch.")] = 2 * 4096**3 / _best(lambda x=left: x @ x, 5, device)  # type: ignore[misc]
+    source = torch.randn(2**26, device=device)
+    target = torch.empty_like(source)
+    copied = 2 * source.nbytes / _best(lambda: target.copy_(source), 5, device)
+    near = torch.randn(200_000 if device.type == "cpu" else 2**26, device=device)
+    out = torch.empty_like(near)
+    sigmoid = near.numel() / _best(lambda: torch.sigmoid(near, out=out), 100, device)
+    tanh = near.numel() / _best(lambda: torch.tanh(near, out=out), 100, device)
+    return Ceilings(rates, copied, sigmoid, tanh)
+
+
+def _best(work: Work, runs: int, device: torch.device) -> float:
+    work()
+    return min(seconds_of(work, device) for _ in range(runs))
+
+
+def describe_machine(device: torch.device) -> str:
+    """One line: processor, cores, memory, versions."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return f"{name}, {memory:.0f} GiB, PyTorch {torch.__version__}, Python {platform.python_version()}"
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as lines:
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")

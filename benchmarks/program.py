@@ -1,0 +1,102 @@
+"""The program as a whole: prediction over a folder, start-up."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks import networks
+from benchmarks.measure import Row, interleaved
+from mlrpl_cli.core import checkpoint as checkpoints
+from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
+from mlrpl_cli.core.inference import Predictor
+
+IMAGES, PHOTO = 64, (640, 480)
+CPU = torch.device("cpu")
+
+
+def rows(names: list[str], device: torch.device) -> Iterator[Row]:
+    """Measure the parts of PROGRAM that `names` asks for."""
+    for name in names:
+        yield from PROGRAM[name](device)
+
+
+def predict_rows(device: torch.device) -> Iterator[Row]:
+    """Files to probabilities and maps, beside the encoder alone on pixels that are decoded already."""
+    state, _ = networks._backbone()
+    encoder = networks._encoder(state, device)
+    predictor = Predictor(_checkpoint(device), encoder)
+    pixels = networks._pixels(32)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _photos(Path(folder))
+
+        def encode_alone() -> None:
+            for _ in range(IMAGES // len(pixels)):
+                encoder(pixels)
+
+        works = [lambda: list(predictor.predict_files(paths)), encode_alone]
+        seconds, other = interleaved(works, 3, device)
+    note = f"{IMAGES} JPEGs of {PHOTO[0]}x{PHOTO[1]}, RN101, 448 px, the default method"
+    yield Row("predict", "encode alone", 1 / 1.1, seconds, other, note=note)
+
+
+def startup_rows(device: torch.device) -> Iterator[Row]:
+    """`mlrpl --help` and a usage error beside `import torch`, each a process of its own."""
+
+    def process(*arguments: str) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            subprocess.run([sys.executable, *arguments], check=False, capture_output=True)
+
+    for name, arguments in (("help", ["--help"]), ("usage-error", ["train", "--no-such-option"])):
+        works = [lambda a=arguments: process("-m", "mlrpl_cli", *a), lambda: process("-c", "import torch")]  # type: ignore[misc]
+        seconds, other = interleaved(works, 7, CPU)
+        note = f"mlrpl {' '.join(arguments)}; promised below 0.3 s"
+        yield Row(name, "import torch", 5, seconds, other, note=note)
+
+
+PROGRAM = {"predict": predict_rows, "startup": startup_rows}
+
+
+def _checkpoint(device: torch.device) -> Checkpoint:
+    """An untrained run of the default method."""
+    state, _ = networks._backbone()
+    trainable = networks._trainable(state, device)
+    tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
+    with torch.no_grad():
+        tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
+    info = RunInfo(
+        method=networks.METHOD,
+        classes=tuple(networks.CLASSES),
+        dataset="table",
+        data="",
+        mask_sha256="",
+        data_sha256="",
+        backbone=networks.BACKBONE,
+        fingerprint="",
+        image_size=networks.SIZE,
+        epoch=0,
+        best_epoch=0,
+        best_map=None,
+    )
+    return Checkpoint(info, tensors)
+
+
+def _photos(folder: Path) -> list[Path]:
+    """Smooth random pictures with some noise, about as many bytes as a photo of that size."""
+    random = np.random.RandomState(0)
+    paths = []
+    for number in range(IMAGES):
+        coarse = Image.fromarray(random.randint(0, 256, (24, 32, 3), dtype=np.uint8))
+        pixels = np.asarray(coarse.resize(PHOTO, Image.Resampling.BICUBIC)).astype(float)
+        noisy = np.clip(pixels + random.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
+        paths.append(folder / f"{number:03d}.jpg")
+        Image.fromarray(noisy).save(paths[-1], quality=90)
+    return paths

@@ -1,0 +1,148 @@
+"""`prepare` and the figures of `eval` at the size of COCO 2014 and beyond, on annotations made up for it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from sklearn.metrics import average_precision_score
+
+from benchmarks.measure import Part, Row, interleaved, peak_memory
+from mlrpl_cli.core.data.preparation import PrepareOptions, prepare
+from mlrpl_cli.core.data.records import ReadOptions
+from mlrpl_cli.core.metrics import average_precisions, compute_metrics
+
+# COCO 2014, instances: images and annotations of each part.
+PARTS = {"train": (82_783, 604_907), "val": (40_504, 291_875)}
+CATEGORIES = 80
+ROOT = Path(tempfile.gettempdir()) / "mlrpl-bench-coco"
+CPU = torch.device("cpu")
+
+
+def rows(names: list[str]) -> Iterator[Row]:
+    """Measure the parts of SCALE that `names` asks for."""
+    for name in names:
+        yield from SCALE[name]()
+
+
+def prepare_rows() -> Iterator[Row]:
+    """`prepare` beside pycocotools' own load of the same two files, at 1, 2 and 4 times COCO's size."""
+    for factor, build in ((1, once), (2, twice), (4, four_times)):
+        part = build(CPU)  # writes the files, so that no measured process does
+        memory = [peak_memory(build, which, CPU) for which in ("ours", "other")]
+        seconds, other = interleaved([part.ours, part.other], 3 if factor == 1 else 1, CPU)
+        yield Row(
+            f"prepare-{factor}x",
+            "pycocotools' load",
+            1 / 1.3 if factor == 1 else None,
+            seconds,
+            other,
+            memory=memory[0],
+            other_memory=memory[1],
+            note=f"{factor} x (82,783 + 40,504) images, 80 classes",
+        )
+
+
+def metrics_rows() -> Iterator[Row]:
+    """Every figure of `eval` beside scikit-learn's average precision alone, over 40,504 x 80 scores and multiples."""
+    for factor in (1, 2, 4):
+        probabilities, labels = _scores(factor * PARTS["val"][0])
+
+        def ours(p: np.ndarray = probabilities, y: np.ndarray = labels) -> object:
+            return compute_metrics(p, y)
+
+        def other(p: np.ndarray = probabilities, y: np.ndarray = labels) -> np.ndarray:
+            return np.array([average_precision_score(y[:, c] == 1, p[:, c]) for c in range(CATEGORIES)])
+
+        seconds, reference = interleaved([ours, other], 3, CPU)
+        error = float(np.abs(average_precisions(probabilities, labels) - other()).max())
+        note = f"all figures against AP alone, {factor} x 40,504 images"
+        yield Row(f"metrics-{factor}x", "scikit-learn", None, seconds, reference, error=error, note=note)
+
+
+SCALE = {"prepare": prepare_rows, "metrics": metrics_rows}
+
+
+def once(device: torch.device) -> Part:
+    return _prepare_part(1)
+
+
+def twice(device: torch.device) -> Part:
+    return _prepare_part(2)
+
+
+def four_times(device: torch.device) -> Part:
+    return _prepare_part(4)
+
+
+def _prepare_part(factor: int) -> Part:
+    root = _make_coco(factor)
+    out = root / "prepared"
+
+    def ours() -> None:
+        prepare(PrepareOptions(dataset="coco", out=out, reading=ReadOptions(root=root)))
+
+    def other() -> None:
+        for name in PARTS:
+            with contextlib.redirect_stdout(io.StringIO()):
+                COCO(str(root / "annotations" / f"instances_{name}2014.json"))
+
+    return Part(ours, other)
+
+
+def _make_coco(factor: int) -> Path:
+    """Annotation files with polygons, as large as the published ones, and empty files for the images."""
+    root = ROOT / f"{factor}x"
+    if (root / "complete").is_file():
+        return root
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    random = np.random.RandomState(0)
+    for name, (images, boxes) in PARTS.items():
+        folder = root / f"{name}2014"
+        folder.mkdir(exist_ok=True)
+        ids = range(1, factor * images + 1)
+        listed = [
+            {"id": i, "file_name": f"COCO_{name}2014_{i:012d}.jpg", "width": 640, "height": 480, "license": 1}
+            for i in ids
+        ]
+        for image in listed:
+            (folder / str(image["file_name"])).touch()
+        _write_annotations(root / "annotations" / f"instances_{name}2014.json", listed, factor * boxes, random)
+    (root / "complete").touch()
+    return root
+
+
+def _write_annotations(path: Path, images: list[dict], count: int, random: np.random.RandomState) -> None:
+    owners, classes = random.randint(1, len(images) + 1, count), random.randint(1, CATEGORIES + 1, count)
+    corners = (random.random_sample((1000, 46)) * 480).round(2).tolist()  # 23 corners: COCO's mean
+    categories = [{"id": c, "name": f"class {c}", "supercategory": "thing"} for c in range(1, CATEGORIES + 1)]
+    with path.open("w") as stream:
+        head = json.dumps({"info": {}, "licenses": [], "categories": categories, "images": images})
+        stream.write(head[:-1] + ', "annotations": [')
+        for n, (owner, category) in enumerate(zip(owners.tolist(), classes.tolist(), strict=True)):
+            annotation = {
+                "id": n + 1,
+                "image_id": owner,
+                "category_id": category,
+                "segmentation": [corners[n % 1000]],
+                "area": 1234.5,
+                "iscrowd": 0,
+                "bbox": corners[n % 1000][:4],
+            }
+            stream.write((", " if n else "") + json.dumps(annotation))
+        stream.write("]}")
+
+
+def _scores(images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and labels (N, 80), 3.6% of the cells present as in COCO."""
+    random = np.random.RandomState(0)
+    labels = np.where(random.random_sample((images, CATEGORIES)) < 0.036, 1, -1).astype(np.int8)
+    logits = random.normal(size=labels.shape) + labels
+    return (1 / (1 + np.exp(-logits))).astype(np.float32), labels
