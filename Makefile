@@ -4,8 +4,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 SWEEP := sweeps/scenes
+ONLY :=
+DEVICE := cpu
 
-.PHONY: install lint test demo docs results results-fast clean
+.PHONY: install lint test demo docs results results-fast bench clean
 
 install: $(READY)
 
@@ -44,6 +46,10 @@ results-fast: $(SWEEP)-fast/data
 	$(BIN)/mlrpl sweep --data $< --out $(SWEEP)-fast --jobs 2 --keep 0.1,0.5,0.9 --seeds 0 --no-tune --set epochs=10
 	$(BIN)/python scripts/make_results.py $(SWEEP)-fast $(SWEEP)-fast
 	@echo "look at $(SWEEP)-fast/results.md"
+
+# Minutes: set ONLY to measure some parts, DEVICE=cuda for a GPU.
+bench: $(READY)
+	$(BIN)/python -m benchmarks --only "$(ONLY)" --device $(DEVICE)
 
 docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py

@@ -8,7 +8,8 @@ A subcommand is a plain function with Typer-annotated parameters, in a module of
 
 plus one line in COMMANDS below. The function parses, calls one function of `mlrpl_cli.core` and prints
 through `mlrpl_cli.commands.console`; it raises MlrplError and never catches to print. Its module is imported
-when the subcommand runs or its options are asked for, so heavy imports do not slow `mlrpl --help`.
+when the subcommand runs or its options are asked for; what needs PyTorch it imports inside the function, so that
+neither help nor a usage error waits for it.
 """
 
 from __future__ import annotations

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.checkpoint import newest_run
-from mlrpl_cli.core.evaluation import Evaluation, EvaluationOptions, as_dict, evaluate
 from mlrpl_cli.core.files import atomic_file, check_writable
-from mlrpl_cli.core.metrics import PrecisionRecall
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.evaluation import Evaluation
+    from mlrpl_cli.core.metrics import PrecisionRecall
 
 
 def eval(
@@ -43,6 +44,9 @@ def eval(
     The mAP leaves out classes without a positive in the split, and names them. CF1 has two definitions: the
     harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes' F1 (DualCoOp); both are given.
     """
+    from mlrpl_cli.core.checkpoint import newest_run
+    from mlrpl_cli.core.evaluation import EvaluationOptions, as_dict, evaluate
+
     given = {"batch_size": batch_size, "workers": workers, "device": device, "precision": precision}
     chosen = EvaluationOptions(
         run=run or newest_run(),

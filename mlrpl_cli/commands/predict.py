@@ -6,15 +6,16 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.checkpoint import newest_run
 from mlrpl_cli.core.data.image_files import find_images
 from mlrpl_cli.core.errors import ConfigError
-from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.inference import Prediction
 
 Scores = list[tuple[str, float]]
 
@@ -42,6 +43,9 @@ def predict(
     With both --top-k and --threshold a class must pass both. An image that cannot be read is named on stderr, the
     others are predicted, and the exit code is 1.
     """
+    from mlrpl_cli.core.checkpoint import newest_run
+    from mlrpl_cli.core.inference import Predictor, Unreadable
+
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
     paths = find_images(images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,17 +14,13 @@ from mlrpl_cli.core.data.manifest import is_prepared, newest_prepared, read_prep
 from mlrpl_cli.core.data.preparation import PrepareOptions, prepare
 from mlrpl_cli.core.data.records import ReadOptions
 from mlrpl_cli.core.errors import ConfigError
-from mlrpl_cli.core.models.build import METHODS
-from mlrpl_cli.core.run_setup import config_problems
-from mlrpl_cli.core.sweep.pages import PAGE, write_report
-from mlrpl_cli.core.sweep.plan import KEEPS, SweepOptions
-from mlrpl_cli.core.sweep.report import make_report
-from mlrpl_cli.core.sweep.results import RESULTS, Row
-from mlrpl_cli.core.sweep.runner import SweepSize, pending, size_of
-from mlrpl_cli.core.sweep.runner import sweep as run_sweep
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.sweep.plan import SweepOptions
+    from mlrpl_cli.core.sweep.results import Row
+    from mlrpl_cli.core.sweep.runner import SweepSize
 
 PREPARED, PARENT = Path("prepared"), Path("sweeps")
-EVERY_METHOD, EVERY_KEEP = ",".join(METHODS), ",".join(f"{share:g}" for share in KEEPS)
 
 
 def sweep(
@@ -37,11 +33,14 @@ def sweep(
         Path | None, typer.Option("--root", metavar="DIR", help="Where the data set of --dataset lies.")
     ] = None,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="A,B", help="Methods to compare.", show_default="all")
-    ] = EVERY_METHOD,
+        str | None, typer.Option("--methods", metavar="A,B", help="Methods to compare.", show_default="all")
+    ] = None,
     keep: Annotated[
-        str, typer.Option("--keep", metavar="P,Q", help="Proportions of labels that stay known.")
-    ] = EVERY_KEEP,
+        str | None,
+        typer.Option(
+            "--keep", metavar="P,Q", help="Proportions of labels that stay known.", show_default="0.1,0.2,…,0.9"
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option("--seeds", metavar="A,B", help="Seeds of mask, start and order.")] = "0,1,2",
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", min=1, help="Runs at the same time, each in its own process.")
@@ -73,6 +72,14 @@ def sweep(
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
+    from mlrpl_cli.core.run_setup import config_problems
+    from mlrpl_cli.core.sweep.pages import PAGE, write_report
+    from mlrpl_cli.core.sweep.plan import KEEPS, SweepOptions
+    from mlrpl_cli.core.sweep.report import make_report
+    from mlrpl_cli.core.sweep.results import RESULTS
+    from mlrpl_cli.core.sweep.runner import pending, size_of
+    from mlrpl_cli.core.sweep.runner import sweep as run_sweep
+
     given = {**parse_assignments(assignments or []), "device": device, "precision": precision}
     training = make_config(config, given, config_problems)
     folder = _data_folder(data, dataset, out)
@@ -81,8 +88,8 @@ def sweep(
     chosen = SweepOptions(
         data=folder,
         out=out or PARENT / (dataset or folder.resolve().name),
-        methods=tuple(dict.fromkeys(options.names(methods))),
-        keeps=tuple(dict.fromkeys(_numbers("--keep", keep, float))),
+        methods=SweepOptions.methods if methods is None else tuple(dict.fromkeys(options.names(methods))),
+        keeps=KEEPS if keep is None else tuple(dict.fromkeys(_numbers("--keep", keep, float))),
         seeds=tuple(dict.fromkeys(_numbers("--seeds", seeds, int))),
         tune=tune,
         jobs=jobs,
@@ -148,6 +155,8 @@ def _table(rows: Sequence[Row], chosen: SweepOptions) -> tuple[str, list[str], l
 
 
 def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
+    from mlrpl_cli.core.sweep.results import RESULTS
+
     if as_json:
         console.print_json({"options": chosen, "size": size})
         return

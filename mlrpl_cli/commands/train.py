@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import make_config, parse_assignments
-from mlrpl_cli.core.run_setup import config_problems, resume_config
-from mlrpl_cli.core.training import TrainingSummary
-from mlrpl_cli.core.training import train as train_method
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.training import TrainingSummary
 
 INTERRUPTED = 130
 
@@ -71,6 +71,9 @@ def train(
     Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
     and --resume goes on from there to the same weights as an uninterrupted run.
     """
+    from mlrpl_cli.core.run_setup import config_problems, resume_config
+    from mlrpl_cli.core.training import train as train_method
+
     flags = {
         "data": data,
         "method": method,

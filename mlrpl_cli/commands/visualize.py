@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 from PIL import Image
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.checkpoint import newest_run, read_log
 from mlrpl_cli.core.data.image_files import find_images
 from mlrpl_cli.core.data.images import load_pixels
 from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.errors import DataError
-from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
 from mlrpl_cli.core.files import atomic_file, check_writable
-from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
-from mlrpl_cli.core.visualization import draw_attention, draw_average_precision, draw_curves
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.inference import Prediction, Predictor
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
@@ -45,6 +44,11 @@ def visualize(
     attention-*.png: the attention of the most probable classes over each image. curves.png: loss and mAP against
     the epoch. average-precision.png: a bar a class on the test images (only without IMAGES, since it evaluates).
     """
+    from mlrpl_cli.core.checkpoint import newest_run, read_log
+    from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
+    from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
+    from mlrpl_cli.core.visualization import draw_average_precision, draw_curves
+
     folder = run or newest_run()
     target = out or folder / "figures"
     check_writable(target)
@@ -80,6 +84,8 @@ def _examples(prepared_folder: Path) -> list[Path]:
 
 
 def _attention(part: list[Prediction], predictor: Predictor, chosen: list[int], top_k: int) -> Image.Image:
+    from mlrpl_cli.core.visualization import draw_attention
+
     pixels, maps, titles = [], [], []
     for result in part:
         shown = chosen or list(np.argsort(-result.probabilities, kind="stable")[:top_k])

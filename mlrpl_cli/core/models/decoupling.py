@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+CACHED_NUMBERS = 2**20
+"""float32 numbers of a chunk of regions: 4 MiB, of which two at a time are in use."""
+
 
 class SemanticDecoupling(nn.Module):
     """a_c = softmax_p( v · tanh((U f_p) ⊙ (V x_c)) ), low-rank bilinear attention (Ruan et al. 2024, after SSGRL).
@@ -48,7 +51,7 @@ class SemanticDecoupling(nn.Module):
 def bilinear_scores(image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
     """ã_bpc = Σ_k v_k tanh(image_bpk · semantics_ck): (B, P, K), (C, K), (K,) → (B, P, C).
 
-    The product tensor (B, P, C, K) never exists: forward and backward go class by class.
+    The product tensor (B, P, C, K) never exists: forward and backward go class by class over a few regions at a time.
     """
     return _BilinearScores.apply(image, semantics.to(image.dtype), score.to(image.dtype))
 
@@ -62,29 +65,50 @@ def pool(attention: Tensor, grid: Tensor) -> Tensor:
 
 
 class _BilinearScores(torch.autograd.Function):
-    """With tanh z = 2σ(2z) - 1 and its derivative 4σ(1-σ): PyTorch's sigmoid is several times faster on a CPU."""
+    """With tanh z = 2σ(2z) - 1 and its derivative 4σ(1-σ): PyTorch's sigmoid is several times faster on a CPU.
+
+    Regions are taken in chunks that stay in the processor's cache while every class passes over them.
+    """
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
         ctx.save_for_backward(image, semantics, score)
-        scores = image.new_empty(*image.shape[:2], len(semantics))
-        sigmoid = torch.empty_like(image)
-        for c, row in enumerate(2 * semantics):
-            scores[..., c] = torch.mul(image, row, out=sigmoid).sigmoid_() @ score
-        return scores.mul_(2).sub_(score.sum())
+        regions = image.flatten(0, 1)  # (B P, K)
+        scores = image.new_empty(len(semantics), len(regions))
+        doubled = 2 * semantics
+        for chunk in _chunks(regions):
+            part = regions[chunk]
+            sigmoid = torch.empty_like(part)
+            for c, row in enumerate(doubled):
+                torch.mv(torch.mul(part, row, out=sigmoid).sigmoid_(), score, out=scores[c, chunk])
+        return scores.mul_(2).sub_(score.sum()).T.unflatten(0, image.shape[:2])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         image, semantics, score = ctx.saved_tensors
-        regions = image.flatten(0, 1)  # (B P, K)
-        d_regions, d_semantics, d_score = torch.zeros_like(regions), torch.empty_like(semantics), -gradient.sum() / 2
-        slope, moved = torch.empty_like(regions), torch.empty_like(regions)
-        for c, row in enumerate(2 * semantics):
-            upstream = gradient[..., c].flatten()
-            sigmoid = torch.mul(regions, row, out=slope).sigmoid_()
-            d_score = d_score + upstream @ sigmoid
-            slope.addcmul_(sigmoid, sigmoid, value=-1)  # σ(1-σ), in the place of σ
-            d_semantics[c] = upstream @ torch.mul(slope, regions, out=moved)
-            d_regions.addcmul_(slope.mul_(upstream[:, None]), row * score)  # row holds 2 V x_c
+        regions, upstream = image.flatten(0, 1), gradient.flatten(0, 1).T.contiguous()  # (C, B P)
+        d_regions, d_semantics = torch.zeros_like(regions), torch.zeros_like(semantics)
+        d_score = -upstream.sum() / 2 * torch.ones_like(score)
+        doubled = 2 * semantics
+        scaled = doubled * score
+        for chunk in _chunks(regions):
+            part, d_part = regions[chunk], d_regions[chunk]
+            buffer = torch.empty_like(part)
+            for c, row in enumerate(doubled):
+                up = upstream[c, chunk]
+                sigmoid = torch.mul(part, row, out=buffer).sigmoid_()
+                d_score += up @ sigmoid
+                # up · σ(1-σ), in the place of σ
+                slope = torch.ops.aten.sigmoid_backward.grad_input(
+                    up[:, None].expand_as(part), sigmoid, grad_input=buffer
+                )
+                d_part.addcmul_(slope, scaled[c])
+                d_semantics[c] += slope.mul_(part).sum(0)
         return d_regions.mul_(2).view_as(image), d_semantics * (4 * score), d_score * 2
+
+
+def _chunks(regions: Tensor) -> list[slice]:
+    """Slices of the rows (B P, K) whose numbers fit a processor's cache together; one of all on other devices."""
+    rows = max(CACHED_NUMBERS // regions.shape[1], 1) if regions.device.type == "cpu" else max(len(regions), 1)
+    return [slice(start, start + rows) for start in range(0, len(regions), rows)]
