@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.data.datasets import DATASETS, DEFAULT_DATASET
-from mlrpl_cli.core.data.manifest import Prepared
-from mlrpl_cli.core.data.preparation import PreparedSummary, PrepareOptions, summarize
-from mlrpl_cli.core.data.preparation import prepare as prepare_data
-from mlrpl_cli.core.data.records import ReadOptions
+from mlrpl_cli.core.data.records import PrepareOptions, ReadOptions
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.data.manifest import Prepared
+    from mlrpl_cli.core.data.preparation import PreparedSummary
 
 VOC, COCO, TABLE, SCENES = "VOC", "COCO", "Table", "Scenes"
 
@@ -94,6 +95,9 @@ def prepare(
 
     Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
     """
+    from mlrpl_cli.core.data.preparation import prepare as prepare_data
+    from mlrpl_cli.core.data.preparation import summarize
+
     prepared = prepare_data(
         PrepareOptions(
             dataset=dataset,

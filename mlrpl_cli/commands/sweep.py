@@ -10,9 +10,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import make_config, parse_assignments
-from mlrpl_cli.core.data.manifest import is_prepared, newest_prepared, read_prepared
-from mlrpl_cli.core.data.preparation import PrepareOptions, prepare
-from mlrpl_cli.core.data.records import ReadOptions
+from mlrpl_cli.core.data.records import PrepareOptions, ReadOptions
 from mlrpl_cli.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,6 +70,7 @@ def sweep(
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
+    from mlrpl_cli.core.data.manifest import is_prepared, read_prepared
     from mlrpl_cli.core.run_setup import config_problems
     from mlrpl_cli.core.sweep.pages import PAGE, write_report
     from mlrpl_cli.core.sweep.plan import KEEPS, SweepOptions
@@ -120,6 +119,8 @@ def sweep(
 
 def _data_folder(data: Path | None, dataset: str | None, out: Path | None) -> Path:
     """The prepared folder to sweep over. Raises ConfigError when --data and --dataset are both given."""
+    from mlrpl_cli.core.data.manifest import newest_prepared
+
     if dataset is None:
         return data or newest_prepared(PREPARED)
     if data is not None:
@@ -129,6 +130,9 @@ def _data_folder(data: Path | None, dataset: str | None, out: Path | None) -> Pa
 
 def _prepare_once(dataset: str, root: Path | None, folder: Path) -> None:
     """Prepare with every label known: each run draws the mask of its own proportion and seed."""
+    from mlrpl_cli.core.data.manifest import is_prepared
+    from mlrpl_cli.core.data.preparation import prepare
+
     if not is_prepared(folder):
         prepare(PrepareOptions(dataset, keep=1.0, out=folder, reading=ReadOptions(root=root)), console.progress())
 

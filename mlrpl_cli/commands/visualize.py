@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from PIL import Image
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.data.image_files import find_images
-from mlrpl_cli.core.data.images import load_pixels
-from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.errors import DataError
 from mlrpl_cli.core.files import atomic_file, check_writable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mlrpl_cli.core.inference import Prediction, Predictor
 
 EXAMPLES = 4
@@ -75,6 +73,10 @@ def visualize(
 
 def _examples(prepared_folder: Path) -> list[Path]:
     """The first test images that show several classes, so that there is something to tell apart."""
+    import numpy as np
+
+    from mlrpl_cli.core.data.manifest import read_prepared
+
     prepared = read_prepared(prepared_folder)
     rows = prepared.rows(TEST)
     if not len(rows):
@@ -84,6 +86,9 @@ def _examples(prepared_folder: Path) -> list[Path]:
 
 
 def _attention(part: list[Prediction], predictor: Predictor, chosen: list[int], top_k: int) -> Image.Image:
+    import numpy as np
+
+    from mlrpl_cli.core.data.images import load_pixels
     from mlrpl_cli.core.visualization import draw_attention
 
     pixels, maps, titles = [], [], []

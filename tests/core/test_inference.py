@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,8 +39,33 @@ def test_prediction_gives_the_probabilities_that_evaluation_gives(run):
     prepared = read_prepared(run.parent / "prepared")
     predictor = Predictor.from_run(run, device="cpu")
     predicted = list(predictor.predict_files(prepared.paths(prepared.rows("test")), batch_size=4))
-    # Evaluation keeps features in half precision, prediction in full.
+    # In bf16 a feature's last bits depend on the batch it was computed in.
     np.testing.assert_allclose([p.probabilities for p in predicted], result.probabilities, atol=2e-3)
+
+
+def test_prediction_imports_and_reads_nothing_that_it_does_not_use(run, tmp_path):
+    """A process of its own: no tokenizer, no training code, no metrics, and of the backbone the image encoder alone."""
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "a.png")
+    code = f"""
+import sys
+from pathlib import Path
+from mlrpl_cli.core.inference import Predictor
+from mlrpl_cli.core.models import text, weights
+from mlrpl_cli.core.models.encoders import VISUAL
+read = weights.read_state
+def recorded(path, prefix=""):
+    state = read(path, prefix)
+    assert state
+    assert all(name.startswith(VISUAL) for name in state)
+    return state
+weights.read_state = recorded
+text.TextEncoder.__init__ = None
+list(Predictor.from_run(Path({str(run)!r}), device="cpu").predict_files([Path({str(tmp_path / "a.png")!r})]))
+unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "torchvision", "pycocotools")
+print([name for name in unused if name in sys.modules])
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
 
 
 def test_attention_maps_are_shares_over_the_grid(run):

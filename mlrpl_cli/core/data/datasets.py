@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from mlrpl_cli.core.data.records import ReadOptions, Records
+from mlrpl_cli.core.data.records import SCENES, ReadOptions, Records
 from mlrpl_cli.core.progress import Progress
 
-SCENES = "scenes"
 TABLE = "table"
 DEFAULT_DATASET = SCENES
 

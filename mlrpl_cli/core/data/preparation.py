@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.data import manifest
-from mlrpl_cli.core.data.datasets import DATASETS, DEFAULT_DATASET, TABLE
+from mlrpl_cli.core.data.datasets import DATASETS, TABLE
 from mlrpl_cli.core.data.manifest import Prepared, is_prepared, write_manifest
 from mlrpl_cli.core.data.masks import known_mask, mask_problem, mask_sha256, observe
-from mlrpl_cli.core.data.records import SPLITS, TEST, TRAIN, VALIDATION, ReadOptions, Records
+from mlrpl_cli.core.data.records import SPLITS, TEST, TRAIN, VALIDATION, PrepareOptions, Records
 from mlrpl_cli.core.data.sources import download
 from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean, first_few
 from mlrpl_cli.core.files import atomic_folder
@@ -26,28 +26,6 @@ PARENT, DOWNLOADS = Path("prepared"), Path("datasets")
 KEEP, KEEP_OF_TABLE = 0.3, 1.0
 RAREST = 5
 OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """What `prepare` may be asked for."""
-
-    dataset: str = DEFAULT_DATASET
-    """Key of the registry of data sets."""
-    keep: float | None = None
-    """Proportion of label cells that stay known, in (0, 1]; None is 0.3, and 1 for a table, whose cells say it."""
-    seed: int = 0
-    """Seed of the mask and of the choice of validation images."""
-    out: Path | None = None
-    """The folder to write; None is prepared/DATASET-keepPERCENT-seedSEED below the current folder."""
-    validation_fraction: float = 0.1
-    """Share of the training images set aside for validation, in (0, 1), unless the data set has its own."""
-    classes: tuple[str, ...] | None = None
-    """Keep only these classes, in the data set's order; None keeps all."""
-    download: bool = False
-    """Fetch the data set first, into `reading.root`; when that is None, into datasets/DATASET."""
-    reading: ReadOptions = field(default_factory=ReadOptions)
-    """What the reader is asked for."""
 
 
 @dataclass(frozen=True)

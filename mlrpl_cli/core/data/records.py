@@ -1,16 +1,21 @@
-"""What every reader returns: images, classes and labels in the package's own coding."""
+"""What `prepare` and its readers are asked for, and what every reader returns. Help reads it, so it imports little."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+
+SCENES = "scenes"
+"""The data set that needs no download, which is the default."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +62,25 @@ class ReadOptions:
     """Scenes: how many training images to render."""
     test_images: int = 1000
     """Scenes: how many test images to render."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What `prepare` may be asked for."""
+
+    dataset: str = SCENES
+    """Key of the registry of data sets."""
+    keep: float | None = None
+    """Proportion of label cells that stay known, in (0, 1]; None is 0.3, and 1 for a table, whose cells say it."""
+    seed: int = 0
+    """Seed of the mask and of the choice of validation images."""
+    out: Path | None = None
+    """The folder to write; None is prepared/DATASET-keepPERCENT-seedSEED below the current folder."""
+    validation_fraction: float = 0.1
+    """Share of the training images set aside for validation, in (0, 1), unless the data set has its own."""
+    classes: tuple[str, ...] | None = None
+    """Keep only these classes, in the data set's order; None keeps all."""
+    download: bool = False
+    """Fetch the data set first, into `reading.root`; when that is None, into datasets/DATASET."""
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    """What the reader is asked for."""
