@@ -11,6 +11,7 @@ from typing import Annotated
 
 import torch
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -62,14 +63,14 @@ def _told(rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def _print(rows: list[Row], ceilings: Ceilings, device: torch.device) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 300)
     console.print(describe_machine(device))
     products = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in ceilings.matmul.items())
     console.print(
         f"ceilings: {products}, copy {ceilings.copy / 1e9:.0f} GB/s, "
         f"sigmoid {ceilings.sigmoid / 1e9:.1f} and tanh {ceilings.tanh / 1e9:.1f} G/s"
     )
-    table = Table(*COLUMNS)
+    table = Table(*COLUMNS, box=None if sys.stdout.isatty() else box.MARKDOWN)
     for row in rows:
         table.add_row(
             row.name,
