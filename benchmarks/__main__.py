@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import networks, peers, program, scale
-from benchmarks.measure import GIB, Ceilings, Row, describe_machine, measure_ceilings
+from benchmarks.measure import GIB, Ceilings, Needs, Row, describe_machine, measure_ceilings
 
 PARTS = [*networks.NETWORKS, *program.PROGRAM, *scale.SCALE]
-COLUMNS = ("part", "against", "ours", "other", "ratio", "promised", "memory", "other", "limit", "error", "")
+COLUMNS = ("part", "against", "ours", "other", "ratio", "promised", "memory", "other", "needs", "limit", "error", "")
 
 
 def main(
@@ -81,11 +81,17 @@ def _print(rows: list[Row], ceilings: Ceilings, device: torch.device) -> None:
             "" if row.at_least is None else f"{row.at_least:.2g}x",
             _gib(row.memory),
             _gib(row.other_memory),
+            "" if row.needs is None else _needs(row.needs),
             "" if row.limit is None else f"{row.limit:.3f} s",
             "" if row.error is None else f"{row.error:.1e}",
             row.note,
         )
     console.print(table)
+
+
+def _needs(needs: Needs) -> str:
+    products = f"{needs.flops / 1e9:.0f} GFLOP, {needs.bytes / 1e9:.1f} GB"
+    return products + (f", {needs.sigmoids / 1e6:.0f} M sigmoids" if needs.sigmoids else "")
 
 
 def _gib(size: float | None) -> str:

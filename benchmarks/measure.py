@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 Work = Callable[[], Any]
 GIB = 2**30
@@ -30,6 +33,24 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a computation must do at least."""
+
+    flops: float
+    """Multiplications and additions of its matrix products and convolutions."""
+    bytes: float
+    """What those products read and write, each tensor once a product: nothing between them is kept in a cache."""
+    sigmoids: float = 0.0
+    dtype: str = "float32"
+    """What the products are computed in."""
+
+    def seconds(self, ceilings: Ceilings) -> float:
+        """The time that the measured rates allow: arithmetic and transfer overlap, sigmoids come on top."""
+        products = max(self.flops / ceilings.matmul[self.dtype], self.bytes / ceilings.copy)
+        return products + self.sigmoids / ceilings.sigmoid
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the table."""
 
@@ -43,8 +64,9 @@ class Row:
     """Bytes beyond the inputs at the peak; None where it was not measured."""
     other_memory: float | None = None
     error: float | None = None
+    needs: Needs | None = None
     limit: float | None = None
-    """Seconds that the machine's measured rates allow for what has to be done."""
+    """Seconds that the machine's measured rates allow for what is needed."""
     note: str = ""
 
     @property
@@ -126,6 +148,30 @@ def _peak_in_child(build: Callable[[torch.device], Part], which: str, sender: An
 def _status(name: str) -> int:
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def needs_of(work: Work, dtype: str) -> Needs:
+    """Count the products that `work` computes."""
+    with FlopCounterMode(display=False) as flops, _Traffic() as traffic:
+        work()
+    return Needs(float(flops.get_total_flops()), traffic.bytes, dtype=dtype)
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the bytes of the tensors that go into and come out of products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket._qualified_op_name.removeprefix("aten::") in _PRODUCTS:
+            self.bytes += sum(leaf.nbytes for leaf in tree_leaves((args, out)) if isinstance(leaf, torch.Tensor))
+        return out
+
+
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "addmv", "mv", "convolution", "convolution_backward")
 
 
 def measure_ceilings(device: torch.device) -> Ceilings:

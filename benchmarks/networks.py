@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import textbook
-from benchmarks.measure import Ceilings, Part, Row, interleaved, peak_memory
+from benchmarks.measure import Ceilings, Needs, Part, Row, interleaved, needs_of, peak_memory
 from mlrpl_cli.core.bank import FLOAT16, FeatureBank, StoredRows, view_key
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.loading import normalize
@@ -68,7 +67,8 @@ def rows(names: list[str], device: torch.device, ceilings: Ceilings) -> Iterator
         part = network.build(device)
         seconds, other = interleaved([part.ours, part.other], part.rounds, device)
         row = Row(name, network.against, network.at_least, seconds, other, note=network.note)
-        limit = LIMITS[name](part, ceilings, device) if name in LIMITS else None
+        needs = NEEDS[name](part, device) if name in NEEDS else None
+        limit = needs.seconds(ceilings) if needs else None
         yield replace(
             row, memory=memory[0], other_memory=memory[1], error=part.error() if part.error else None, limit=limit
         )
@@ -186,32 +186,32 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def _encode_limit(part: Part, ceilings: Ceilings, device: torch.device) -> float:
-    """The encoder's products at the rate of a large one."""
+def _encode_needs(part: Part, device: torch.device) -> Needs:
     precision = settled_precision("auto", BACKBONE, device)
-    return _flops(part.ours) / ceilings.matmul["bfloat16" if precision == "bf16" else precision]
+    return needs_of(part.ours, "bfloat16" if precision == "bf16" else precision)
 
 
-def _prompts_limit(part: Part, ceilings: Ceilings, device: torch.device) -> float:
-    return _flops(part.ours) / ceilings.matmul["float32"]
+def _prompts_needs(part: Part, device: torch.device) -> Needs:
+    return needs_of(part.ours, "float32")
 
 
-def _prompts_bf16_limit(part: Part, ceilings: Ceilings, device: torch.device) -> float:
-    return _flops(part.ours) / ceilings.matmul["bfloat16"]
+def _prompts_bf16_needs(part: Part, device: torch.device) -> Needs:
+    return needs_of(part.ours, "bfloat16")
 
 
-def _decoupling_limit(part: Part, ceilings: Ceilings, device: torch.device) -> float:
-    """A sigmoid of each of the B·P·C·K products forward and again backward, and U f and its gradient."""
-    products = BATCH * _positions() * len(CLASSES) * WIDTH
-    projections = 2 * 2 * BATCH * _positions() * 2048 * WIDTH
-    return 2 * products / ceilings.sigmoid + projections / ceilings.matmul["float32"]
+def _decoupling_needs(part: Part, device: torch.device) -> Needs:
+    """U f and its gradient, and a sigmoid of each of the B·P·C·K products forward and again backward."""
+    regions, channels = BATCH * _positions(), 2048
+    flops = 2 * 2 * regions * channels * WIDTH
+    moved = 4 * 2 * (regions * channels + channels * WIDTH + regions * WIDTH)
+    return Needs(flops, moved, sigmoids=2 * regions * len(CLASSES) * WIDTH)
 
 
-LIMITS: dict[str, Callable[[Part, Ceilings, torch.device], float]] = {
-    "encode": _encode_limit,
-    "prompts": _prompts_limit,
-    "prompts-bf16": _prompts_bf16_limit,
-    "decoupling": _decoupling_limit,
+NEEDS: dict[str, Callable[[Part, torch.device], Needs]] = {
+    "encode": _encode_needs,
+    "prompts": _prompts_needs,
+    "prompts-bf16": _prompts_bf16_needs,
+    "decoupling": _decoupling_needs,
 }
 
 
@@ -350,10 +350,3 @@ def _bank(encoder: FrozenEncoder) -> StoredRows:
 
 def _relative(got: Tensor, expected: Tensor) -> float:
     return float((got.float() - expected.float()).norm() / expected.float().norm())
-
-
-def _flops(work: Callable[[], object]) -> float:
-    """Multiplications and additions of the products that `work` computes."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return float(counter.get_total_flops())

@@ -19,7 +19,6 @@ from benchmarks import networks
 from benchmarks.measure import Part
 from mlrpl_cli.core.data.loading import normalize
 from mlrpl_cli.core.models.decoupling import pool
-from mlrpl_cli.core.models.image_features import resize_positions
 
 FOLDER = "MLRPL_BENCH_PEERS"
 """The environment variable that tells a measured process where the clones are."""
@@ -81,9 +80,7 @@ def dualcoop_step(device: torch.device) -> Part:
     clip: Any = importlib.import_module("clip.clip")
     models: Any = importlib.import_module("models.dualcoop")
     config = _config()
-    side = networks.SIZE // 32
-    key = "visual.attnpool.positional_embedding"
-    model = clip.build_model_conv_proj({**state, key: resize_positions(state[key], (side, side))}, config).float()
+    model = clip.build_model_conv_proj(dict(state), config).float()  # it resizes the positions itself
     theirs = models.DualCoop(config, networks.CLASSES, model).to(device)
     for parameter in [*theirs.backbone_params(), *theirs.attn_params()]:
         parameter.requires_grad_(False)

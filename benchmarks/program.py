@@ -82,6 +82,7 @@ def _checkpoint(device: torch.device) -> Checkpoint:
         backbone=networks.BACKBONE,
         fingerprint="",
         image_size=networks.SIZE,
+        precision="float32",
         epoch=0,
         best_epoch=0,
         best_map=None,

@@ -1,6 +1,6 @@
 """The feature bank: frozen features on disk, encoded once, mapped into memory by every run that needs them.
 
-    FOLDER/KEY/NAME.safetensors    a shard: the features of up to 64 views, their keys, and a checksum of all of it
+    FOLDER/KEY/NAME.safetensors    a shard: the features of at most 64 views, their keys, and a checksum of all of it
 
 KEY is a digest of all that decides a feature besides the image: weights, image size, precision, number format. A view's
 key is the SHA-256 of its image file and the number of the view, so whatever shards are there can be used, whoever wrote
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.errors import DataError, RunError, one_line
 from mlrpl_cli.core.files import TEMPORARY_PREFIX, atomic_file, sha256_of_file
 from mlrpl_cli.core.models.image_features import ImageFeatures
 
 FLOAT16, UINT8 = "float16", "uint8"
 SHARD_VIEWS = 64
+ABANDONED_SECONDS = 3600
 SUFFIX = ".safetensors"
 
 ViewKey = str
@@ -47,6 +49,8 @@ class Shard:
 
     path: Path
     keys: tuple[ViewKey, ...]
+    sha256: str
+    """What the checksum of keys and tensors should be."""
     tensors: dict[str, Tensor]
 
 
@@ -69,38 +73,65 @@ class FeatureBank:
     """The shards of one encoder in one number format."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        """Open what is there. `dtype` is FLOAT16 or UINT8.
-
-        A shard that cannot be read or does not match its checksum counts as not there; `damaged` holds its path.
-        """
+        """See what is there. `dtype` is FLOAT16 or UINT8."""
         self.folder, self.dtype = folder, dtype
-        paths = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if not path.name.startswith(TEMPORARY_PREFIX)]
-        with ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter's lock
-            opened = list(pool.map(_open, paths))
-        self.damaged = [path for path, shard in zip(paths, opened, strict=True) if shard is None]
+        self.damaged: list[Path] = []
+        """Shards that cannot be read or do not match their checksum: they count as not there."""
         self._where: dict[ViewKey, tuple[Shard, int]] = {}
-        for shard in opened:
-            if shard is not None:
-                self._where |= {key: (shard, row) for row, key in enumerate(shard.keys)}
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if not path.name.startswith(TEMPORARY_PREFIX):
+                self._add(path)
 
     def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
-        """Those of `keys` that are not stored, each once, in order."""
-        return [key for key in dict.fromkeys(keys) if key not in self._where]
+        """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read."""
+        wanted = dict.fromkeys(keys)
+        shards = list({self._where[key][0].path: self._where[key][0] for key in wanted if key in self._where}.values())
+        with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter's lock
+            whole = list(pool.map(_is_whole, shards))
+        for shard, intact in zip(shards, whole, strict=True):
+            if not intact:
+                self.damaged.append(shard.path)
+                self._where = {key: where for key, where in self._where.items() if where[0] is not shard}
+        return [key for key in wanted if key not in self._where]
 
     def write(self, keys: Sequence[ViewKey], features: ImageFeatures) -> None:
-        """Store the features of `keys` as one shard. Raises DataError when the folder cannot be written to."""
+        """Store the features of `keys` as one shard.
+
+        Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
+        """
         tensors = _encode(features, self.dtype)
         metadata = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors, keys)}
         name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
-        with atomic_file(self.folder / f"{name}{SUFFIX}") as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        path = self.folder / f"{name}{SUFFIX}"
+        with atomic_file(path) as temporary:
+            try:
+                save_file(tensors, temporary, metadata=metadata)
+            except SafetensorError as error:  # how it tells of a full disk
+                raise DataError(f"cannot write {path}: {one_line(error)}; free the disk or set another bank") from error
+
+    def tidy(self) -> None:
+        """Delete the damaged shards, and what processes that were killed long ago left half-written.
+
+        A process that reads one of them goes on with what it has mapped.
+        """
+        long_ago = time.time() - ABANDONED_SECONDS
+        left = self.folder.glob(f"{TEMPORARY_PREFIX}*{SUFFIX}")
+        for path in [*self.damaged, *(path for path in left if _changed(path) < long_ago)]:
+            path.unlink(missing_ok=True)
 
     def rows(self, keys: Sequence[ViewKey]) -> StoredRows:
-        """The features of `keys`, in order. Raises RunError when some are not stored."""
+        """The features of `keys`, in order. Raises RunError when some are not stored whole."""
         lost = self.missing(keys)
         if lost:
             raise RunError(f"the feature bank {self.folder} lost {len(lost)} views while it was used; run this again")
         return StoredRows([self._where[key] for key in keys])
+
+    def _add(self, path: Path) -> None:
+        shard = _open(path)
+        if shard is None:
+            self.damaged.append(path)
+        else:
+            self._where |= {key: (shard, row) for row, key in enumerate(shard.keys)}
 
 
 def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -> str:
@@ -129,7 +160,14 @@ def _encode(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name in _FIELDS:
         values = getattr(features, name).cpu()
-        tensors |= _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
+        stored = _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
+        finite = torch.isfinite(values).all() and all(t.isfinite().all() for t in stored.values())
+        if not finite:
+            raise RunError(
+                f"the backbone's {name} features reach {float(values.abs().max()):.3g}, more than {dtype} can hold: "
+                "train with --set views=0, or another backbone"
+            )
+        tensors |= stored
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -155,9 +193,35 @@ def _open(path: Path) -> Shard | None:
             metadata = file.metadata() or {}
             keys = tuple(json.loads(metadata["keys"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return Shard(path, keys, tensors) if metadata["sha256"] == _checksum(tensors, keys) else None
+            return Shard(path, keys, metadata["sha256"], tensors)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
+
+
+def _changed(path: Path) -> float:
+    """When a file was last written to; now, when it has just gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _is_whole(shard: Shard) -> bool:
+    """Whether a shard matches its checksum: hashed once in a process, as long as the file stays the same."""
+    try:
+        status = shard.path.stat()
+    except OSError:
+        return False
+    state = (shard.path, status.st_size, status.st_mtime_ns)
+    if state not in _whole:
+        if _checksum(shard.tensors, shard.keys) != shard.sha256:
+            return False
+        _whole.add(state)
+    return True
+
+
+_whole: set[tuple[Path, int, int]] = set()
+"""Path, size and time of the shards that this process found whole."""
 
 
 def _checksum(tensors: dict[str, Tensor], keys: Sequence[ViewKey]) -> str:

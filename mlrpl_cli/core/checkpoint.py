@@ -23,7 +23,7 @@ from mlrpl_cli.core.files import atomic_file, write_text
 from mlrpl_cli.core.models.build import METHODS, rebuild_recognizer
 from mlrpl_cli.core.models.recognizer import Recognizer
 
-FORMAT = 3
+FORMAT = 4
 LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
@@ -47,6 +47,8 @@ class RunInfo:
     fingerprint: str
     """SHA-256 of the backbone's image weights; features of other weights mean nothing to this recognizer."""
     image_size: int
+    precision: str
+    """What its frozen encoders computed in."""
     epoch: int
     """Epochs done; 0 for the calibrated start."""
     best_epoch: int

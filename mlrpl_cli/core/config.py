@@ -19,7 +19,8 @@ from mlrpl_cli.core.errors import ConfigError, did_you_mean, one_line
 from mlrpl_cli.core.files import write_text
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "float32", "bf16")
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "bf16")
 BANK_DTYPES = ("float16", "uint8")
 SEMANTICS = ("clip", "glove")
 SELECTIONS = ("validation", "test")
@@ -89,7 +90,7 @@ class TrainConfig:
     selection: str = "validation"
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: int = 0
-    """Seed of initialisation, order and views."""
+    """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
 
     def problems(self) -> list[str]:
         """One sentence for each value that cannot be, empty when all can."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
-from mlrpl_cli.core.config import DEVICES, PRECISIONS, raise_together
+from mlrpl_cli.core.config import AUTO, DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.records import SPLITS, TEST
 from mlrpl_cli.core.errors import RunError, first_few
@@ -51,7 +51,8 @@ class EvaluationOptions:
     workers: int | None = None
     """Processes that decode images; None is one for each core, at most 8."""
     device: str = "auto"
-    precision: str = "auto"
+    precision: str = AUTO
+    """What the image encoder computes in; "auto" is what the run was trained with."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     rows = _rows(prepared, options.split)
     accelerator = make_accelerator(options.device)
     info = checkpoint.info
+    precision = info.precision if options.precision == AUTO else options.precision
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = load_encoder(
-            info.backbone, info.fingerprint, info.image_size, accelerator.device, options.precision, progress
+            info.backbone, info.fingerprint, info.image_size, accelerator.device, precision, progress
         )
     workers = decoding_workers(options.workers)
     features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)

@@ -27,7 +27,7 @@ from mlrpl_cli.core.bank import (
 )
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.loading import EpochOrder, ImageViews, Positions, Waiting, batches_of, in_order, shuffled
-from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.errors import DataError, RunError
 from mlrpl_cli.core.files import free_bytes
 from mlrpl_cli.core.frozen import FrozenEncoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
@@ -137,7 +137,7 @@ class StoredTraining(TrainingFeatures):
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         self.order.start(epoch)
-        generator = make_generator(self.seed, "kept view", epoch)
+        generator = make_generator(self.seed, "stored view", epoch)
         views = torch.randint(self.stored.views, (self.images,), generator=generator)
         for positions in self.loader:
             own = positions.cpu()
@@ -170,27 +170,29 @@ class EncodedTraining(TrainingFeatures):
         return ImageFeatures.concatenate([self.encoder(pixels) for pixels, _ in batches])
 
 
-def training_features(
-    encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator, progress: Progress
-) -> TrainingFeatures:
-    """Training features as `config` asks: from the feature bank where they fit in it, else encoded as they come."""
-    if not config.views:
-        return EncodedTraining(encoder, paths, config, accelerator)
-    if problem := bank_problem(encoder, len(paths) * config.views, config):
+def features_of_run(
+    encoder: FrozenEncoder,
+    training: Sequence[Path],
+    selecting: Sequence[Path],
+    config: TrainConfig,
+    accelerator: Accelerator,
+    progress: Progress,
+) -> tuple[TrainingFeatures, FeatureBatches]:
+    """Features of the training images, and plain ones of those that select the best epoch, as `config` asks.
+
+    Both come from the feature bank where they fit in it, else they are encoded as they come.
+    """
+    problem = bank_problem(encoder, len(training) * config.views + len(selecting), config)
+    if problem and config.views:
         progress.note(f"{problem}: encoding anew every epoch")
-        return EncodedTraining(encoder, paths, config, accelerator)
-    banked = fill_bank(encoder, paths, config.views, config, accelerator, progress)
-    return StoredTraining(banked.open(encoder.device), config, accelerator)
-
-
-def selection_features(
-    encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator, progress: Progress
-) -> FeatureBatches:
-    """Plain views of the images that select the best epoch, from the feature bank where they fit in it."""
-    if not config.views or not paths or bank_problem(encoder, len(paths), config):
-        return OrderedFeatures(encoder, paths, accelerator, config.batch_size, decoding_workers(config.workers))
-    banked = fill_bank(encoder, paths, 1, config, accelerator, progress, "validation images")
-    return StoredOrder(banked.open(encoder.device), accelerator, config.batch_size)
+    if problem or not config.views:
+        workers = decoding_workers(config.workers)
+        selection = OrderedFeatures(encoder, selecting, accelerator, config.batch_size, workers)
+        return EncodedTraining(encoder, training, config, accelerator), selection
+    plain = fill_bank(encoder, selecting, 1, config, accelerator, progress, "validation images")
+    views = fill_bank(encoder, training, config.views, config, accelerator, progress)
+    order = StoredOrder(plain.open(encoder.device), accelerator, config.batch_size)
+    return StoredTraining(views.open(encoder.device), config, accelerator), order
 
 
 @dataclass(frozen=True)
@@ -220,16 +222,20 @@ def fill_bank(
     """Encode those of the `views` views of each image that the feature bank of `config` lacks.
 
     A call that is stopped has stored all but the last few, and the next one goes on from there.
+    Raises DataError when the disk has no room for them.
     """
     workers = decoding_workers(config.workers)
     digests = image_digests(paths, workers)
     bank = FeatureBank(_bank_folder(encoder, config), config.bank_dtype)
-    if bank.damaged:
-        progress.note(f"{len(bank.damaged)} files of {bank.folder} are damaged: encoding their images again")
     keys = tuple(view_key(digest, view) for view in range(views) for digest in digests)
     # One process says what is missing: another may look when some of it has been written.
     missing = broadcast_object_list([frozenset(bank.missing(keys))])[0]
     if missing:
+        _check_room(bank, len(missing) * _bytes_per_view(encoder, config))
+        if bank.damaged:
+            progress.note(f"{len(bank.damaged)} files of {bank.folder} are damaged: encoding their images again")
+        if accelerator.is_main_process:
+            bank.tidy()
         waiting = Waiting()
         with progress.task(f"encoding {what}", len(missing)) as task:
             for view in range(views):
@@ -249,20 +255,33 @@ def fill_bank(
 
 
 def bank_problem(encoder: FrozenEncoder, views: int, config: TrainConfig) -> str | None:
-    """Why so many views cannot be kept in the bank of `config`, or None."""
-    module = encoder.module
-    needed = views * bytes_per_view(encoder.positions, module.channels, module.embed_dim, config.bank_dtype)
-    if needed > config.bank_gib * 2**30:
-        return f"the features need {needed / 2**30:.3g} GiB, more than bank_gib {config.bank_gib:g}"
-    folder = _bank_folder(encoder, config)
-    # What is stored already is part of what is needed.
-    left = free_bytes(folder) + sum(path.stat().st_size for path in folder.glob("*"))
-    return None if needed <= left else f"the features need {needed / 2**30:.3g} GiB, more than {folder.parent} has room"
+    """Why so many views may not be kept in the bank of `config`, or None.
+
+    The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
+    """
+    needed = views * _bytes_per_view(encoder, config)
+    if needed <= config.bank_gib * 2**30:
+        return None
+    return f"the features need {needed / 2**30:.3g} GiB, more than bank_gib {config.bank_gib:g}"
 
 
 def whole_batch(size: int, accelerator: Accelerator) -> int:
     """`size` rounded down to a multiple of the number of processes, and at least one image each."""
     return max(size // accelerator.num_processes, 1) * accelerator.num_processes
+
+
+def _check_room(bank: FeatureBank, needed: float) -> None:
+    free = free_bytes(bank.folder)
+    if needed > free:
+        raise DataError(
+            f"the feature bank {bank.folder.parent} needs {needed / 2**30:.3g} GiB more and its disk has "
+            f"{free / 2**30:.3g} GiB; free some, or --set bank=DIR on another disk, bank_dtype=uint8 or views=0"
+        )
+
+
+def _bytes_per_view(encoder: FrozenEncoder, config: TrainConfig) -> int:
+    module = encoder.module
+    return bytes_per_view(encoder.positions, module.channels, module.embed_dim, config.bank_dtype)
 
 
 def _bank_folder(encoder: FrozenEncoder, config: TrainConfig) -> Path:
@@ -282,12 +301,14 @@ def _encode_into(
     pending: list[ImageFeatures] = []
     first = done = 0  # the pending ones are first … done-1 of the keys
     for pixels, _ in batches:
-        features = encoder(pixels).map(lambda tensor: accelerator.gather(tensor.half()).cpu())
+        features = encoder(pixels).map(lambda tensor: accelerator.gather(tensor).cpu())
         fresh = min(len(features.pooled), len(keys) - done)  # the last batch is filled up with images from the start
         pending.append(features.map(lambda tensor, fresh=fresh: tensor[:fresh]))  # type: ignore[misc]
         done += fresh
-        if done - first >= SHARD_VIEWS or done == len(keys):
+        while done - first >= SHARD_VIEWS or first < done == len(keys):
+            joined = ImageFeatures.concatenate(pending)
+            size = min(SHARD_VIEWS, done - first)
             if accelerator.is_main_process:
-                bank.write(keys[first:done], ImageFeatures.concatenate(pending))
-            task.advance(done - first)
-            pending, first = [], done
+                bank.write(keys[first : first + size], joined.map(lambda tensor, size=size: tensor[:size]))  # type: ignore[misc]
+            task.advance(size)
+            pending, first = [joined.map(lambda tensor, size=size: tensor[size:])], first + size  # type: ignore[misc]

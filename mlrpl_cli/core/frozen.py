@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlrpl_cli.core.config import AUTO
 from mlrpl_cli.core.data.loading import normalize
 from mlrpl_cli.core.errors import ConfigError, RunError
 from mlrpl_cli.core.models.encoders import ImageEncoder, StateDict, build_image_encoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
-from mlrpl_cli.core.models.resnet import ResNetEncoder, fold_batch_norm
+from mlrpl_cli.core.models.resnet import ResNetEncoder, fold
 from mlrpl_cli.core.models.weights import TINY, fingerprint, load_image_state
 from mlrpl_cli.core.progress import Progress
 from mlrpl_cli.core.runtime import DTYPES, FLOAT32, choose_precision
 
-AUTO = "auto"
 TINY_SIZE, USUAL_SIZE = 256, 448
 TINY_WIDTH, USUAL_WIDTH = 64, 1024
 
@@ -83,7 +83,7 @@ def make_encoder(state: StateDict, image_size: int, device: torch.device, precis
     if problem := image_size_problem(image_size, module.stride):
         raise ConfigError(problem)
     if isinstance(module, ResNetEncoder):
-        fold_batch_norm(module)
+        fold(module)
     dtype = DTYPES[precision]
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FrozenEncoder(module, image_size, device, dtype, fingerprint(state))
@@ -94,12 +94,12 @@ def load_encoder(
     expected: str,
     image_size: int,
     device: torch.device,
-    precision: str = AUTO,
+    precision: str,
     progress: Progress | None = None,
 ) -> FrozenEncoder:
     """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
     state = load_image_state(backbone, progress)
-    encoder = make_encoder(state, image_size, device, settled_precision(precision, backbone, device))
+    encoder = make_encoder(state, image_size, device, precision)
     if encoder.fingerprint != expected:
         raise RunError(
             f"this run was trained with other weights of {backbone}: "

@@ -54,7 +54,8 @@ class Predictor:
         """Load the recognizer of `run` and the backbone it was trained with. Raises RunError or WeightsError."""
         loaded = load_checkpoint(run, checkpoint)
         info = loaded.info
-        return cls(loaded, load_encoder(info.backbone, info.fingerprint, info.image_size, choose_device(device)))
+        place = choose_device(device)
+        return cls(loaded, load_encoder(info.backbone, info.fingerprint, info.image_size, place, info.precision))
 
     @torch.no_grad()
     def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

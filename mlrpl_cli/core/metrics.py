@@ -70,7 +70,8 @@ def compute_metrics(
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> np.ndarray:
     """(C,) average precision of each class over its known cells; NaN where no cell is known to be present."""
-    return np.array([_average_precision(scores[:, c], labels[:, c], ap) for c in range(scores.shape[1])])
+    columns = zip(np.ascontiguousarray(scores.T), np.ascontiguousarray(labels.T), strict=True)
+    return np.array([_average_precision(of_class, known, ap) for of_class, known in columns])
 
 
 def mean_average_precision(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core import checkpoint as checkpoints
-from mlrpl_cli.core.config import TrainConfig, make_config, raise_together, read_yaml
+from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.errors import RunError, did_you_mean
 from mlrpl_cli.core.features import BANK
@@ -22,7 +22,7 @@ from mlrpl_cli.core.models.prompts import check_class_names
 from mlrpl_cli.core.models.weights import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.runtime import choose_device, decoding_workers, device_problem
 
-FREE_ON_RESUME = ("device", "workers", "bank", "bank_gib")
+FREE_ON_RESUME = ("device", "workers", "bank")
 
 
 def config_problems(config: TrainConfig) -> list[str]:
@@ -73,6 +73,8 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     stored = checkpoints.load_config(run or checkpoints.newest_run())
     asked = {**(read_yaml(file) if file else {}), **given}
     wanted = {key: value for key, value in asked.items() if value is not None and key != "run"}
+    if wanted.get("precision") == AUTO:
+        del wanted["precision"]  # it was settled when the run began
     made = _with_absolute_paths(make_config(flags=wanted, problems=config_problems))
     changed = [key for key in wanted if getattr(made, key) != getattr(stored, key)]
     raise_together(

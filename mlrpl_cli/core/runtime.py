@@ -64,12 +64,14 @@ MOST_WORKERS = 8
 
 
 def decoding_workers(given: int | None) -> int:
-    """How many processes or threads decode images: as `given`, else one for each core that this process may use, at
-    most 8."""
+    """How many processes or threads decode images: as `given`, else a core each, at most 8.
+
+    Processes that `torchrun` started on this machine share its cores.
+    """
     if given is not None:
         return given
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, MOST_WORKERS)
+    return max(min(usable // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), MOST_WORKERS), 1)
 
 
 def make_generator(seed: int, *stream: object) -> torch.Generator:

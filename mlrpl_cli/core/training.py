@@ -18,7 +18,7 @@ from mlrpl_cli.core.data.manifest import Prepared, newest_prepared, read_prepare
 from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.evaluation import labels_of
-from mlrpl_cli.core.features import selection_features, training_features
+from mlrpl_cli.core.features import features_of_run
 from mlrpl_cli.core.files import check_writable
 from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.models.build import build_trainable
@@ -159,6 +159,7 @@ def new_run_info(config: TrainConfig, prepared: Prepared, backbone_fingerprint: 
         backbone=config.backbone,
         fingerprint=backbone_fingerprint,
         image_size=config.image_size,
+        precision=config.precision,
         epoch=0,
         best_epoch=0,
         best_map=None,
@@ -185,8 +186,8 @@ def _encode(
 ) -> LabelledFeatures:
     rows, split = _training_rows(prepared), selection_split(config)
     selecting = prepared.rows(split)
-    selection = selection_features(encoder, prepared.paths(selecting), config, accelerator, progress)
-    features = training_features(encoder, prepared.paths(rows), config, accelerator, progress)
+    paths = (prepared.paths(rows), prepared.paths(selecting))
+    features, selection = features_of_run(encoder, *paths, config, accelerator, progress)
     return LabelledFeatures(features, prepared.observed_labels[rows], selection, labels_of(prepared, split, selecting))
 
 

@@ -1,14 +1,18 @@
 import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from mlrpl_cli.core import bank as bank_module
 from mlrpl_cli.core import features as feature_sources
 from mlrpl_cli.core.bank import FLOAT16, SHARD_VIEWS, UINT8, FeatureBank, bytes_per_view, encoder_key
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.manifest import read_prepared
-from mlrpl_cli.core.errors import RunError
-from mlrpl_cli.core.features import EncodedTraining, StoredTraining, bank_problem, fill_bank, training_features
+from mlrpl_cli.core.errors import DataError, RunError
+from mlrpl_cli.core.features import EncodedTraining, StoredTraining, bank_problem, features_of_run, fill_bank
 from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.models.encoders import random_state
 from mlrpl_cli.core.models.image_features import ImageFeatures
@@ -118,8 +122,8 @@ def test_a_damaged_shard_counts_as_not_there(tmp_path, damage):
     wrong = {"one bit": content, "half": content[: len(content) // 2], "empty": b"", "text": b"no shard at all"}
     shard.write_bytes(wrong[damage])
     again = FeatureBank(tmp_path, FLOAT16)
-    assert again.damaged == [shard]
     assert again.missing(KEYS) == KEYS
+    assert again.damaged == [shard]
     with pytest.raises(RunError, match="lost 5 views"):
         again.rows(KEYS)
 
@@ -194,10 +198,75 @@ def test_a_damaged_file_is_encoded_again_and_told(paths, config):
     assert told[1].startswith(f"encoded {len(paths)} views, ")
 
 
+def test_a_damaged_file_is_told_of_once(paths, config):
+    """Another order gives the new shards other names, so the damaged ones must go."""
+    banked = fill(CountingEncoder(), paths, config)
+    shard = next(banked.folder.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    fill(CountingEncoder(), paths[::-1], config)
+    assert FeatureBank(banked.folder, FLOAT16).damaged == []
+
+
+def test_shards_hold_no_more_views_than_promised(paths, config, monkeypatch):
+    monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 5)
+    banked = fill(CountingEncoder(), paths, config)
+    rows = FeatureBank(banked.folder, FLOAT16).rows(banked.keys).rows
+    assert sorted(Counter(shard.path for shard, _ in rows).values()) == [4, 4, *[5] * 8]
+
+
+def test_more_views_are_added_to_those_that_are_there(paths, config):
+    fill(CountingEncoder(), paths, config)
+    encoder = CountingEncoder()
+    fill(encoder, paths, TrainConfig(**{**vars(config), "views": 3}))
+    assert encoder.images == len(paths)
+
+
+def test_two_runs_may_fill_one_bank_at_the_same_time(paths, config):
+    encoder = CountingEncoder()
+    with ThreadPoolExecutor(2) as pool:
+        banked = list(pool.map(lambda order: fill(encoder, order, config), (paths, paths[::-1])))
+    views, back = (one.open(CPU).select(torch.arange(24), torch.zeros(24, dtype=torch.long)) for one in banked)
+    torch.testing.assert_close(views.grid, back.grid.flip(0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypatch):
+    monkeypatch.setattr(feature_sources, "free_bytes", lambda path: 1000)
+    encoder = CountingEncoder()
+    with pytest.raises(DataError, match=r"needs .* GiB more and its disk has 9.31e-07 GiB; free some"):
+        fill(encoder, paths, config)
+    assert encoder.images == 0
+
+
+def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(bank_module, "save_file", full)
+    with pytest.raises(DataError, match="No space left on device; free the disk"):
+        FeatureBank(tmp_path, FLOAT16).write(KEYS, some_features())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, UINT8])
+def test_what_the_format_cannot_hold_is_refused(tmp_path, dtype):
+    features = some_features().map(lambda tensor: tensor * 1e39)
+    with pytest.raises(RunError, match=r"more than .* can hold"):
+        FeatureBank(tmp_path, dtype).write(KEYS, features)
+
+
+def test_what_killed_processes_left_is_removed_after_a_while(tmp_path):
+    old, young = tmp_path / ".incomplete-a.safetensors", tmp_path / ".incomplete-b.safetensors"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    FeatureBank(tmp_path, FLOAT16).tidy()
+    assert list(tmp_path.iterdir()) == [young]
+
+
 def test_more_than_bank_gib_is_encoded_anew_every_epoch(paths, config):
     tight = TrainConfig(**{**vars(config), "bank_gib": 1e-6})
     encoder = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
     assert "more than bank_gib 1e-06" in (bank_problem(encoder, 24, tight) or "")
     accelerator = make_accelerator("cpu")
-    assert isinstance(training_features(encoder, paths, tight, accelerator, Silent()), EncodedTraining)
-    assert isinstance(training_features(encoder, paths, config, accelerator, Silent()), StoredTraining)
+    assert isinstance(features_of_run(encoder, paths, paths[:2], tight, accelerator, Silent())[0], EncodedTraining)
+    assert isinstance(features_of_run(encoder, paths, paths[:2], config, accelerator, Silent())[0], StoredTraining)

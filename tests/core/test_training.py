@@ -251,10 +251,34 @@ def test_validation_computes_the_text_features_once_an_epoch(flags, monkeypatch)
     assert len(calls) == steps + validations + calibration + checkpoints
 
 
-def test_one_process_may_train_in_one_precision_and_evaluate_in_another(flags):
+def test_a_run_is_evaluated_in_the_precision_it_was_trained_in_unless_another_is_asked_for(flags):
     train(make_config(flags={**flags, "precision": "bf16"}))
-    result = evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu", precision="float32"))
-    assert 0 <= result.metrics.mean_average_precision <= 1
+    scores = {
+        precision: evaluate(
+            EvaluationOptions(Path(flags["run"]), workers=0, device="cpu", precision=precision)
+        ).probabilities
+        for precision in ("auto", "bf16", "float32")
+    }
+    np.testing.assert_array_equal(scores["auto"], scores["bf16"])
+    assert not np.array_equal(scores["auto"], scores["float32"])
+    np.testing.assert_allclose(scores["bf16"], scores["float32"], atol=0.02)
+
+
+def test_a_run_of_8_bit_features_is_close_to_one_of_16(flags, tmp_path):
+    runs = {
+        dtype: train(make_config(flags={**flags, "run": str(tmp_path / dtype), "bank_dtype": dtype})).run
+        for dtype in ("float16", "uint8")
+    }
+    fine, coarse = ([row["loss"] for row in read_log(run)] for run in runs.values())
+    assert fine != coarse
+    assert coarse == pytest.approx(fine, rel=0.02)
+
+
+def test_resuming_takes_auto_as_what_was_settled_and_keeps_the_views(flags):
+    train(make_config(flags={**flags, "precision": "float32"}), StopAt(5))
+    assert resume_config(Path(flags["run"]), None, {"precision": "auto"}).precision == "float32"
+    with pytest.raises(ConfigError, match="--resume keeps bank_gib 64"):
+        resume_config(Path(flags["run"]), None, {"bank_gib": 0})
 
 
 def test_resuming_with_another_option_is_refused(flags):

@@ -46,7 +46,7 @@ class ImageViews(Dataset[Item]):
 
 
 class Positions(Dataset[int]):
-    """The positions 0 … length-1 themselves, for features that are already in memory."""
+    """The positions 0 … length-1 themselves, for features that are stored already."""
 
     def __init__(self, length: int) -> None:
         self.length = length

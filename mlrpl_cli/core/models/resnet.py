@@ -60,6 +60,15 @@ class AttentionPool(nn.Module):
         self.q_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)
         self.c_proj = nn.Linear(channels, embed_dim)
+        self._joint: nn.Linear | None = None
+
+    def fold(self) -> None:
+        """Make the value and output projections one matrix, for good: with nothing between them they are one, D→E."""
+        joint = nn.Linear(self.v_proj.in_features, self.c_proj.out_features, device=self.v_proj.weight.device)
+        with torch.no_grad():
+            joint.weight.copy_(self.c_proj.weight @ self.v_proj.weight)
+            joint.bias.copy_(torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias))
+        self._joint = joint.requires_grad_(False)
 
     def tokens(self, feature_map: Tensor) -> Tensor:
         """(B, D, H, W) → (B, 1+P, D): mean token first, positional embeddings added."""
@@ -80,13 +89,8 @@ class AttentionPool(nn.Module):
         return (looked_for @ tokens.transpose(1, 2)).softmax(dim=-1)
 
     def project(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling.
-
-        With nothing between them they are one matrix D→E.
-        """
-        weight = self.c_proj.weight @ self.v_proj.weight
-        bias = torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias)
-        return F.linear(tokens, weight, bias)
+        """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling."""
+        return self.c_proj(self.v_proj(tokens)) if self._joint is None else self._joint(tokens)
 
     def pool(self, tokens: Tensor, attention: Tensor) -> Tensor:
         """Weights (B, N, T) over tokens (B, T, D) → (B, E), CLIP's pooled vector for CLIP's own weights.
@@ -140,11 +144,13 @@ class ResNetEncoder(nn.Module):
         )
 
 
-def fold_batch_norm(encoder: ResNetEncoder) -> None:
+def fold(encoder: ResNetEncoder) -> None:
     """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
 
-    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity.
+    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's two
+    projections become one, too.
     """
+    encoder.attnpool.fold()
     for module in encoder.modules():
         if isinstance(module, ResNetEncoder | Bottleneck):
             for number in (1, 2, 3):

@@ -23,6 +23,8 @@ from mlrpl_cli.core.progress import Progress, Silent
 
 TINY = "tiny"
 RANDOM = "random:"
+PARALLEL = "module."
+"""What data-parallel training puts in front of each name."""
 
 # SHA-256 of the checkpoints that OpenAI published, from the addresses in its `clip` package.
 PUBLISHED_SHA256: dict[str, str] = {
@@ -119,7 +121,8 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                state = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+                names = [name for name in file.keys() if name.removeprefix(PARALLEL).startswith(prefix)]  # noqa: SIM118
+                state = {name: file.get_tensor(name) for name in names}
         elif _is_torchscript(path):
             state = _read_torchscript(path)
         else:
@@ -179,4 +182,4 @@ def _tensors_of(state: object, path: Path) -> dict[str, Tensor]:
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
-    return {str(name).removeprefix("module."): value for name, value in state.items() if name not in SIZES}
+    return {str(name).removeprefix(PARALLEL): value for name, value in state.items() if name not in SIZES}

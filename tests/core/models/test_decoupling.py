@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlrpl_cli.core.models import decoupling as module_of_decoupling
 from mlrpl_cli.core.models.decoupling import SemanticDecoupling, bilinear_scores, pool
 from tests import reference
 
@@ -44,6 +45,16 @@ def test_the_published_form_with_its_matrix_and_biases_gives_the_same_attention(
 
 def test_gradients_equal_finite_differences():
     image, semantics, score = (t.requires_grad_() for t in (random(2, 3, 4), random(5, 4, seed=1), random(4, seed=2)))
+    assert torch.autograd.gradcheck(bilinear_scores, (image, semantics, score))
+
+
+@pytest.mark.parametrize("regions", [1, 4, 6, 7])
+def test_chunks_of_regions_change_nothing(monkeypatch, regions):
+    """Seven regions in chunks that divide them and that do not."""
+    monkeypatch.setattr(module_of_decoupling, "CACHED_NUMBERS", 4 * regions)
+    image, semantics, score = (t.requires_grad_() for t in (random(1, 7, 4), random(5, 4, seed=1), random(4, seed=2)))
+    expected = torch.tanh(image[:, :, None] * semantics) @ score
+    torch.testing.assert_close(bilinear_scores(image, semantics, score), expected)
     assert torch.autograd.gradcheck(bilinear_scores, (image, semantics, score))
 
 

@@ -19,7 +19,7 @@ from mlrpl_cli.core.models.encoders import (
 )
 from mlrpl_cli.core.models.image_features import resize_positions
 from mlrpl_cli.core.models.provider import _open_clip, tokenize
-from mlrpl_cli.core.models.resnet import fold_batch_norm
+from mlrpl_cli.core.models.resnet import fold
 from mlrpl_cli.core.models.text import pad_tokens
 from tests import reference
 
@@ -159,10 +159,10 @@ def test_positions_are_resized_by_cubic_convolution_and_the_first_row_is_kept():
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["RN50", "RN50x4"])
-def test_folding_batch_norm_changes_no_feature(name):
+def test_folding_changes_no_feature(name):
     state = state_of(small(ARCHITECTURES[name]))
     plain, folded = build_image_encoder(state), build_image_encoder(state)
-    fold_batch_norm(folded)
+    fold(folded)
     assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(2))
     for field, expected in vars(plain(images)).items():

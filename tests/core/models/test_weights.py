@@ -34,6 +34,21 @@ def test_a_training_checkpoint_is_unwrapped(state, tmp_path):
     assert same(weights.load_state(str(tmp_path / "clip.pt")), state)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_the_image_encoders_part_is_the_same_however_it_is_read(state, tmp_path, prefix, suffix):
+    path = tmp_path / f"clip.{suffix}"
+    {"safetensors": save_file, "pt": torch.save}[suffix]({prefix + name: t for name, t in state.items()}, path)
+    expected = {name: tensor for name, tensor in state.items() if name.startswith("visual.")}
+    assert same(weights.load_image_state(str(path)), expected)
+
+
+def test_tinys_image_encoder_is_read_without_its_text_encoder():
+    whole, image = weights.load_state("tiny"), weights.load_image_state("tiny")
+    assert same(image, {name: tensor for name, tensor in whole.items() if name.startswith("visual.")})
+    assert weights.fingerprint(image) == weights.fingerprint(whole)
+
+
 @pytest.mark.parametrize("name", ["clip.safetensors", "clip.pt"])
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.9])
 def test_a_truncated_file_is_refused_by_name(state, tmp_path, name, kept):
