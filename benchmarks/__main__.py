@@ -19,7 +19,7 @@ from benchmarks import networks, peers, program, scale
 from benchmarks.measure import GIB, Ceilings, Needs, Row, describe_machine, measure_ceilings
 
 PARTS = [*networks.NETWORKS, *program.PROGRAM, *scale.SCALE]
-COLUMNS = ("part", "against", "ours", "other", "ratio", "promised", "memory", "other", "needs", "limit", "error", "")
+COLUMNS = ("part", "against", "ours", "other", "ratio", "memory", "other", "needs", "limit", "error", "promised", "")
 
 
 def main(
@@ -47,6 +47,9 @@ def main(
         print(json.dumps({"machine": describe_machine(target), "ceilings": asdict(ceilings), "rows": rows}, indent=1))
     else:
         _print(measured, ceilings, target)
+    if broken := [sentence for row in measured for sentence in row.broken()]:
+        print("\n".join(broken), file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _rows(names: list[str], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
@@ -78,15 +81,22 @@ def _print(rows: list[Row], ceilings: Ceilings, device: torch.device) -> None:
             f"{row.seconds:.3f} s",
             f"{row.other_seconds:.3f} s",
             f"{row.ratio:.2f}x",
-            "" if row.at_least is None else f"{row.at_least:.2g}x",
             _gib(row.memory),
             _gib(row.other_memory),
             "" if row.needs is None else _needs(row.needs),
             "" if row.limit is None else f"{row.limit:.3f} s",
             "" if row.error is None else f"{row.error:.1e}",
+            _promised(row),
             row.note,
         )
     console.print(table)
+
+
+def _promised(row: Row) -> str:
+    units = {"ratio": "{:.2g}x", "memory": "{:.2g}x less memory", "seconds": "< {:g} s", "error": "error < {:g}"}
+    values = [text.format(value) for name, text in units.items() if (value := getattr(row.promise, name)) is not None]
+    values += [f"< {row.promise.bytes / GIB:g} GiB"] if row.promise.bytes is not None else []
+    return ", ".join(values) + (": BROKEN" if row.broken() else ": kept" if values else "")
 
 
 def _needs(needs: Needs) -> str:

@@ -51,13 +51,28 @@ class Needs:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """What the project promises of a part; None where it promises nothing."""
+
+    ratio: float | None = None
+    """Least ratio of times, the other's by ours."""
+    memory: float | None = None
+    """Least ratio of memory, the other's by ours."""
+    seconds: float | None = None
+    """Most seconds of ours."""
+    bytes: float | None = None
+    """Most memory of ours."""
+    error: float | None = None
+    """Most relative error."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the table."""
 
     name: str
     against: str
-    at_least: float | None
-    """The ratio of times that the project promises; None for a figure without a promise."""
+    promise: Promise
     seconds: float
     other_seconds: float
     memory: float | None = None
@@ -72,6 +87,22 @@ class Row:
     @property
     def ratio(self) -> float:
         return self.other_seconds / self.seconds
+
+    def broken(self) -> list[str]:
+        """One sentence for each promise that this measurement does not keep."""
+        promise, memory = self.promise, self.memory or 0.0
+        at_least = (
+            (promise.ratio, self.ratio, "times as fast"),
+            (promise.memory, (self.other_memory or 0.0) / max(memory, 1.0), "times less memory"),
+        )
+        at_most = (
+            (promise.seconds, self.seconds, "seconds"),
+            (promise.bytes, memory, "bytes"),
+            (promise.error, self.error or 0.0, "relative error"),
+        )
+        missed = [(bound, got, unit) for bound, got, unit in at_least if bound is not None and got < bound]
+        missed += [(bound, got, unit) for bound, got, unit in at_most if bound is not None and got > bound]
+        return [f"{self.name}: promised {bound:.3g} {unit}, got {got:.3g}" for bound, got, unit in missed]
 
 
 @dataclass(frozen=True)

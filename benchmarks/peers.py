@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import networks
-from benchmarks.measure import Part
+from benchmarks.measure import Part, Promise
 from mlrpl_cli.core.data.loading import normalize
 from mlrpl_cli.core.models.decoupling import pool
 
@@ -29,10 +29,14 @@ def add(folder: Path, registry: dict[str, networks.Network]) -> None:
     os.environ[FOLDER] = str(folder.resolve())
     found = {
         "HCP-MLR-PL": networks.Network(
-            hcp_decoupling, "HCP-MLR-PL's SemanticDecoupling", 14, memory=True, note="B=8, C=80, P=196, D=2048, K=1024"
+            hcp_decoupling,
+            "HCP-MLR-PL's SemanticDecoupling",
+            Promise(ratio=14),
+            memory=True,
+            note="B=8, C=80, P=196, D=2048, K=1024",
         ),
         "DualCoOp": networks.Network(
-            dualcoop_step, "DualCoOp's own model", 6, memory=True, note="one training step, no bank, B=8"
+            dualcoop_step, "DualCoOp's own model", Promise(ratio=6), memory=True, note="one training step, no bank, B=8"
         ),
     }
     present = {name: network for name, network in found.items() if (folder / name).is_dir()}
@@ -58,16 +62,19 @@ def hcp_decoupling(device: torch.device) -> Part:
     feature_map = grid.transpose(1, 2).unflatten(2, (side, side)).contiguous()
     upstream = torch.randn(networks.BATCH, len(networks.CLASSES), grid.shape[2], device=device)
 
-    def step() -> torch.Tensor:
-        return networks.decoupling_step(ours, lambda: pool(ours(grid, semantics), grid), upstream)[0]
+    def step() -> list[torch.Tensor]:
+        return networks.decoupling_step(ours, lambda: pool(ours(grid, semantics), grid), upstream)
 
-    def other() -> torch.Tensor:
+    def other() -> list[torch.Tensor]:
         theirs.zero_grad()
         features = theirs(feature_map, semantics)[0]
         features.backward(upstream)
-        return features.detach()
+        return [features.detach(), theirs.fc1.weight.grad, theirs.fc2.weight.grad]
 
-    return Part(step, other, lambda: networks._relative(step(), other()))
+    def error() -> float:
+        return max(networks._relative(left, right) for left, right in zip(step(), other(), strict=True))
+
+    return Part(step, other, error)
 
 
 def dualcoop_step(device: torch.device) -> Part:

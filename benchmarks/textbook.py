@@ -40,6 +40,17 @@ def feature_map(visual: Any, images: Tensor) -> Tensor:
     return visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
 
 
+def joint_and_attention(pool: Any, feature_map: Tensor) -> tuple[Tensor, Tensor]:
+    """Projected positions (B, P, E), and the mean token's attention on them (B, P), averaged over heads."""
+    grid = feature_map.flatten(2).transpose(1, 2)
+    tokens = torch.cat([grid.mean(dim=1, keepdim=True), grid], dim=1) + pool.positional_embedding
+    heads = (pool.num_heads, -1)
+    query = pool.q_proj(tokens[:, :1]).unflatten(2, heads).transpose(1, 2)
+    key = pool.k_proj(tokens).unflatten(2, heads).transpose(1, 2)
+    weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(dim=-1)  # (B, N, 1, 1+P)
+    return pool.c_proj(pool.v_proj(tokens[:, 1:])), weights[:, :, 0, 1:].mean(dim=1)
+
+
 def encode_prompts(clip: Any, embeddings: Tensor, end: Tensor) -> Tensor:
     """Token embeddings (C, 77, W), all of them encoded → (C, E)."""
     x = embeddings + clip.positional_embedding

@@ -79,7 +79,8 @@ def sweep(
     from mlrpl_cli.core.sweep.runner import pending, size_of
     from mlrpl_cli.core.sweep.runner import sweep as run_sweep
 
-    given = {**parse_assignments(assignments or []), "device": device, "precision": precision}
+    flags = {"device": device, "precision": precision}
+    given = {**parse_assignments(assignments or []), **{k: v for k, v in flags.items() if v is not None}}
     training = make_config(config, given, config_problems)
     folder = _data_folder(data, dataset, out)
     if dataset is not None and not dry_run:

@@ -50,6 +50,13 @@ def test_a_sweep_prints_a_table_and_writes_its_report(mlrpl, place):
     assert [row["key"] for row in again["rows"]] == [row["key"] for row in rows]
 
 
+def test_an_option_may_be_set_by_its_flag_or_by_set(mlrpl):
+    without_device = [option for option in OPTIONS if not option.startswith("--device")]
+    for given in (["--precision=bf16"], ["--set=precision=bf16"]):
+        plan = mlrpl("sweep", *without_device, *given, "--dry-run", "--json")
+        assert json.loads(plan.out)["options"]["config"]["precision"] == "bf16", plan.err
+
+
 def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     done = mlrpl("sweep", *OPTIONS, "--out", "planned", "--dry-run")
     assert "4 (2 methods × 2 proportions × 1 seeds), 0 done" in done.out
