@@ -30,6 +30,8 @@ class Part:
     """Largest relative error of ours against the other, over what both return; None where they differ on purpose."""
     rounds: int = 3
     """Timed runs of each."""
+    repeats: int = 1
+    """Runs of ours in a row that are timed as one, where the other takes many times as long."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,17 @@ class Ceilings:
     tanh: float = 0.0
 
 
+def measure(part: Part, device: torch.device) -> tuple[float, float]:
+    """Median seconds of ours and of the other."""
+
+    def ours() -> None:
+        for _ in range(part.repeats):
+            part.ours()
+
+    seconds, other = interleaved([ours, part.other], part.rounds, device)
+    return seconds / part.repeats, other
+
+
 def interleaved(works: Sequence[Work], rounds: int, device: torch.device) -> list[float]:
     """Median seconds of each, run in turn A B A B … after one run of each that is not counted."""
     for work in works:
@@ -153,6 +166,11 @@ def peak_memory(build: Callable[[torch.device], Part], which: str, device: torch
         before = torch.cuda.memory_allocated(device)
         work()
         return float(torch.cuda.max_memory_allocated(device) - before)
+    return in_fresh_process(build, which)[0]
+
+
+def in_fresh_process(build: Callable[[torch.device], Part], which: str) -> tuple[float, float]:
+    """Bytes beyond what was there, and seconds, of one run of a part's "ours" or "other" in a process of its own."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 16)  # so that what is freed goes back and is not counted
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -160,7 +178,7 @@ def peak_memory(build: Callable[[torch.device], Part], which: str, device: torch
     process.start()
     sender.close()
     try:
-        return float(receiver.recv())
+        return receiver.recv()
     finally:
         process.join()
         del os.environ["MALLOC_MMAP_THRESHOLD_"]
@@ -172,8 +190,8 @@ def _peak_in_child(build: Callable[[torch.device], Part], which: str, sender: An
     with open("/proc/self/clear_refs", "w") as stream:
         stream.write("5")  # the highest resident size starts again from now
     before = _status("VmRSS")
-    work()
-    sender.send(_status("VmHWM") - before)
+    seconds = seconds_of(work, torch.device("cpu"))
+    sender.send((float(_status("VmHWM") - before), seconds))
 
 
 def _status(name: str) -> int:

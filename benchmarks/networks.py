@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import textbook
-from benchmarks.measure import Ceilings, Needs, Part, Promise, Row, interleaved, needs_of, peak_memory
+from benchmarks.measure import Ceilings, Needs, Part, Promise, Row, measure, needs_of, peak_memory
 from mlrpl_cli.core.bank import FLOAT16, FeatureBank, StoredRows, view_key
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.loading import normalize
@@ -67,7 +67,7 @@ def rows(names: list[str], device: torch.device, ceilings: Ceilings) -> Iterator
         network = NETWORKS[name]
         memory = [peak_memory(network.build, which, device) if network.memory else None for which in ("ours", "other")]
         part = network.build(device)
-        seconds, other = interleaved([part.ours, part.other], part.rounds, device)
+        seconds, other = measure(part, device)
         row = Row(name, network.against, network.promise, seconds, other, note=network.note)
         needs = NEEDS[name](part, device) if name in NEEDS else None
         limit = needs.seconds(ceilings) if needs else None
@@ -171,10 +171,10 @@ def epoch(device: torch.device) -> Part:
 
     def ours() -> None:
         positions = torch.randperm(len(stored), generator=order)[:EPOCH_BATCH]
-        votes = trainable(stored.read(positions, device)).votes
+        votes = trainable(stored.read(positions, device, encoder.dtype)).votes
         _learn(torch.stack([_loss(logits, labels) for logits in votes]).sum(), optimizer)
 
-    return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device), rounds=2)
+    return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device), rounds=2, repeats=4)
 
 
 NETWORKS: dict[str, Network] = {

@@ -14,7 +14,7 @@ import torch
 from pycocotools.coco import COCO
 from sklearn.metrics import average_precision_score
 
-from benchmarks.measure import GIB, Part, Promise, Row, interleaved, peak_memory
+from benchmarks.measure import GIB, Part, Promise, Row, in_fresh_process, interleaved, measure
 from mlrpl_cli.core.data.preparation import PrepareOptions, prepare
 from mlrpl_cli.core.data.records import ReadOptions
 from mlrpl_cli.core.metrics import average_precisions, compute_metrics
@@ -36,17 +36,18 @@ def prepare_rows() -> Iterator[Row]:
     """`prepare` beside pycocotools' own load of the same two files, at 1, 2 and 4 times COCO's size."""
     for factor, build in ((1, once), (2, twice), (4, four_times)):
         part = build(CPU)  # writes the files, so that no measured process does
-        memory = [peak_memory(build, which, CPU) for which in ("ours", "other")]
-        seconds, other = interleaved([part.ours, part.other], 3 if factor == 1 else 1, CPU)
+        (memory, seconds), (other_memory, other) = (in_fresh_process(build, which) for which in ("ours", "other"))
+        if factor == 1:
+            seconds, other = measure(part, CPU)
         yield Row(
             f"prepare-{factor}x",
             "pycocotools' load",
             Promise(ratio=1 / 1.3, bytes=3 * GIB) if factor == 1 else Promise(),
             seconds,
             other,
-            memory=memory[0],
-            other_memory=memory[1],
-            note=f"{factor} x (82,783 + 40,504) images, 80 classes",
+            memory=memory,
+            other_memory=other_memory,
+            note=f"{factor} x (82,783 + 40,504) images, 80 classes" + (", one run" if factor > 1 else ""),
         )
 
 

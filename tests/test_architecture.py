@@ -18,6 +18,7 @@ LAYERS = (
     ("config",),
     ("data", "models", "losses", "metrics", "localization", "comparison", "visualization"),
     ("bank", "frozen"),
+    ("stored",),
     ("checkpoint", "features"),
     ("evaluation", "run_setup"),
     ("trainer",),
@@ -27,7 +28,7 @@ LAYERS = (
     ("app",),
     ("__main__",),
 )
-SIBLINGS = (2, 3, 5, 7)
+SIBLINGS = (2, 3, 6, 8)
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
 HELPERS_OF_COMMANDS = {"console", "options"}

@@ -63,10 +63,10 @@ class StoredRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, positions: Tensor, device: torch.device) -> ImageFeatures:
-        """Features of the views at `positions` (B,) in float32, on `device`."""
+    def read(self, positions: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> ImageFeatures:
+        """Features of the views at `positions` (B,) in `dtype`, on `device`."""
         chosen = [self.rows[position] for position in positions.tolist()]
-        return ImageFeatures(**{name: _read(name, chosen, device) for name in _FIELDS})
+        return ImageFeatures(**{name: _read(name, chosen, device).to(dtype) for name in _FIELDS})
 
 
 class FeatureBank:
@@ -182,7 +182,7 @@ def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
 def _read(name: str, chosen: Sequence[tuple[Shard, int]], device: torch.device) -> Tensor:
     stored = torch.stack([shard.tensors[name][row] for shard, row in chosen]).to(device, non_blocking=True)
     if stored.dtype != torch.uint8:
-        return stored.float()
+        return stored
     low, step = (torch.stack([shard.tensors[name + part] for shard, _ in chosen]) for part in (_LOW, _STEP))
     return stored.float().mul_(step[:, None].to(device)).add_(low[:, None].to(device))
 

@@ -38,12 +38,12 @@ class FrozenEncoder:
         return (self.image_size // self.module.stride) ** 2
 
     def __call__(self, pixels: Tensor) -> ImageFeatures:
-        """(B, 3, S, S) uint8 → float32 features on the encoder's device."""
+        """(B, 3, S, S) uint8 → features on the encoder's device, in its dtype."""
         with torch.inference_mode():
             images = normalize(pixels.to(self.device, non_blocking=True))
             features = self.module(images.to(self.dtype, memory_format=torch.channels_last))
         # A copy, because no gradient may flow past a tensor of inference mode, and heads train on these.
-        return features.map(lambda tensor: tensor.to(torch.float32, copy=True))
+        return features.map(torch.clone)
 
 
 def default_image_size(backbone: str) -> int:

@@ -14,13 +14,13 @@ from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.errors import RunError, did_you_mean
-from mlrpl_cli.core.features import BANK
 from mlrpl_cli.core.frozen import default_attention_width, default_image_size, image_size_problem, settled_precision
 from mlrpl_cli.core.losses import LOSSES
 from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.models.prompts import check_class_names
 from mlrpl_cli.core.models.weights import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.runtime import choose_device, decoding_workers, device_problem
+from mlrpl_cli.core.stored import BANK
 
 FREE_ON_RESUME = ("device", "workers", "bank")
 

@@ -7,17 +7,18 @@ import torch
 from safetensors import SafetensorError
 
 from mlrpl_cli.core import bank as bank_module
-from mlrpl_cli.core import features as feature_sources
+from mlrpl_cli.core import stored as feature_sources
 from mlrpl_cli.core.bank import FLOAT16, SHARD_VIEWS, UINT8, FeatureBank, bytes_per_view, encoder_key
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.errors import DataError, RunError
-from mlrpl_cli.core.features import EncodedTraining, StoredTraining, bank_problem, features_of_run, fill_bank
+from mlrpl_cli.core.features import EncodedTraining, StoredTraining, features_of_run
 from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.models.encoders import random_state
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.runtime import make_accelerator
+from mlrpl_cli.core.stored import bank_problem, fill_bank
 from tests import small
 
 CPU = torch.device("cpu")

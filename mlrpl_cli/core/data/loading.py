@@ -93,6 +93,11 @@ def shuffled(dataset: Dataset, order: EpochOrder, batch_size: int, workers: int)
     )
 
 
+def whole_batch(size: int, processes: int) -> int:
+    """`size` rounded down to a multiple of the number of `processes`, and at least one image each."""
+    return max(size // processes, 1) * processes
+
+
 def batches_of(loader: DataLoader) -> Iterator[Any]:
     """The loader's batches; what a worker process found wrong with an image is raised as its own one line."""
     try:

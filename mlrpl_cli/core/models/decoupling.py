@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -38,13 +39,17 @@ class SemanticDecoupling(nn.Module):
     @torch.no_grad()
     def calibrate(self, grid: Tensor) -> None:
         """Rescale U so that U f has unit variance over `grid` (B, P, D): backbones differ by orders of magnitude."""
-        spread = self.image_projection(grid).std()
+        spread = self.project(grid).std()
         if torch.isfinite(spread) and spread > 0:
             self.image_projection.weight.div_(spread)
 
+    def project(self, grid: Tensor) -> Tensor:
+        """U f: (B, P, D) → (B, P, K), multiplied in the precision of the grid, which is the encoder's."""
+        return F.linear(grid, self.image_projection.weight.to(grid.dtype)).to(self.score.dtype)
+
     def forward(self, grid: Tensor, semantics: Tensor) -> Tensor:
         """Grid (B, P, D) and semantic vectors (C, S) → attention (B, C, P), each row summing to 1 over P."""
-        scores = bilinear_scores(self.image_projection(grid), self.semantic_projection(semantics), self.score)
+        scores = bilinear_scores(self.project(grid), self.semantic_projection(semantics), self.score)
         return scores.float().softmax(dim=1).transpose(1, 2)
 
 
@@ -57,11 +62,12 @@ def bilinear_scores(image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
 
 
 def pool(attention: Tensor, grid: Tensor) -> Tensor:
-    """f_bc = Σ_p a_bcp grid_bp: attention (B, C, P) over a grid (B, P, X) → (B, C, X).
+    """f_bc = Σ_p a_bcp grid_bp: attention (B, C, P) over a grid (B, P, X) → (B, C, X), in the wider dtype of the two.
 
     CLIP's projections are affine and attention sums to 1, so pooling the projected grid is projecting the pooled one.
     """
-    return torch.einsum("bcp,bpx->bcx", attention.to(grid.dtype), grid)
+    dtype = torch.promote_types(attention.dtype, grid.dtype)
+    return torch.einsum("bcp,bpx->bcx", attention.to(dtype), grid.to(dtype))
 
 
 class _BilinearScores(torch.autograd.Function):

@@ -12,12 +12,12 @@ from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.data.scenes import object_masks
 from mlrpl_cli.core.errors import ConfigError
-from mlrpl_cli.core.features import BankedViews, bank_problem, fill_bank
 from mlrpl_cli.core.files import atomic_file
 from mlrpl_cli.core.frozen import make_encoder
 from mlrpl_cli.core.models.encoders import StateDict
 from mlrpl_cli.core.progress import Progress
 from mlrpl_cli.core.runtime import make_accelerator
+from mlrpl_cli.core.stored import BankedViews, bank_problem, fill_bank
 from mlrpl_cli.core.sweep.plan import Plan
 
 

@@ -1,0 +1,178 @@
+"""Views of images in the feature bank: encoded where they are missing, selected by position.
+
+Axes: N images, B of them in a batch, P grid positions, D channels, E joint embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from mlrpl_cli.core.bank import (
+    SHARD_VIEWS,
+    FeatureBank,
+    StoredRows,
+    ViewKey,
+    bytes_per_view,
+    encoder_key,
+    image_digests,
+    view_key,
+)
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.loading import ImageViews, Waiting, batches_of, in_order, whole_batch
+from mlrpl_cli.core.errors import DataError
+from mlrpl_cli.core.files import free_bytes
+from mlrpl_cli.core.frozen import FrozenEncoder
+from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.progress import Progress, Task
+from mlrpl_cli.core.runtime import decoding_workers
+
+BANK = "features"
+"""Name of the feature bank, beside the prepared folder."""
+
+
+class StoredViews:
+    """All views of some images from a feature bank; view v of stored image n is row v·stored + n."""
+
+    def __init__(
+        self, rows: StoredRows, views: int, device: torch.device, dtype: torch.dtype, chosen: Tensor | None = None
+    ) -> None:
+        """`chosen` (N,) picks N of the stored images, in order; None takes all of them."""
+        self.rows, self.views, self.device, self.dtype = rows, views, device, dtype
+        self.stored = len(rows) // views
+        self.chosen = torch.arange(self.stored) if chosen is None else chosen
+
+    @property
+    def images(self) -> int:
+        """N, how many images can be selected."""
+        return len(self.chosen)
+
+    def select(self, positions: Tensor, views: Tensor) -> ImageFeatures:
+        """Features of the images at `positions` (B,), each in its own view (B,), on the device."""
+        return self.rows.read(views * self.stored + self.chosen[positions], self.device, self.dtype)
+
+    def subset(self, positions: Tensor) -> StoredViews:
+        """Some of the images."""
+        return StoredViews(self.rows, self.views, self.device, self.dtype, self.chosen[positions])
+
+
+@dataclass(frozen=True)
+class BankedViews:
+    """Which views of some images lie in which bank; small, so that it can go to other processes."""
+
+    folder: Path
+    dtype: str
+    keys: tuple[ViewKey, ...]
+    """View by view, the images in order within each."""
+    views: int
+    computed_in: torch.dtype
+    """The encoder's, which features come back in, so that heads see what the encoder itself would give them."""
+
+    def open(self, device: torch.device) -> StoredViews:
+        """Map the features into memory. Raises RunError when the bank has lost some of them."""
+        return StoredViews(FeatureBank(self.folder, self.dtype).rows(self.keys), self.views, device, self.computed_in)
+
+
+def fill_bank(
+    encoder: FrozenEncoder,
+    paths: Sequence[Path],
+    views: int,
+    config: TrainConfig,
+    accelerator: Accelerator,
+    progress: Progress,
+    what: str = "training images",
+) -> BankedViews:
+    """Encode those of the `views` views of each image that the feature bank of `config` lacks.
+
+    A call that is stopped has stored all but the last few, and the next one goes on from there.
+    Raises DataError when the disk has no room for them.
+    """
+    workers = decoding_workers(config.workers)
+    digests = image_digests(paths, workers)
+    bank = FeatureBank(_bank_folder(encoder, config), config.bank_dtype)
+    keys = tuple(view_key(digest, view) for view in range(views) for digest in digests)
+    # One process says what is missing: another may look when some of it has been written.
+    missing = broadcast_object_list([frozenset(bank.missing(keys))])[0]
+    if missing:
+        _check_room(bank, len(missing) * _bytes_per_view(encoder, config))
+        if bank.damaged:
+            progress.note(f"{len(bank.damaged)} files of {bank.folder} are damaged: encoding their images again")
+        if accelerator.is_main_process:
+            bank.tidy()
+        waiting = Waiting()
+        with progress.task(f"encoding {what}", len(missing)) as task:
+            for view in range(views):
+                wanted = {view_key(digest, view): path for digest, path in zip(digests, paths, strict=True)}
+                dataset = ImageViews(
+                    [path for key, path in wanted.items() if key in missing],
+                    encoder.image_size,
+                    view=view,
+                    names=[key for key in wanted if key in missing],
+                )
+                batch_size = whole_batch(min(config.batch_size, SHARD_VIEWS), accelerator.num_processes)
+                loader = accelerator.prepare(in_order(dataset, batch_size, workers))
+                _encode_into(bank, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
+        progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
+    accelerator.wait_for_everyone()
+    return BankedViews(bank.folder, bank.dtype, keys, views, encoder.dtype)
+
+
+def bank_problem(encoder: FrozenEncoder, views: int, config: TrainConfig) -> str | None:
+    """Why so many views may not be kept in the bank of `config`, or None.
+
+    The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
+    """
+    needed = views * _bytes_per_view(encoder, config)
+    if needed <= config.bank_gib * 2**30:
+        return None
+    return f"the features need {needed / 2**30:.3g} GiB, more than bank_gib {config.bank_gib:g}"
+
+
+def _check_room(bank: FeatureBank, needed: float) -> None:
+    free = free_bytes(bank.folder)
+    if needed > free:
+        raise DataError(
+            f"the feature bank {bank.folder.parent} needs {needed / 2**30:.3g} GiB more and its disk has "
+            f"{free / 2**30:.3g} GiB; free some, or --set bank=DIR on another disk, bank_dtype=uint8 or views=0"
+        )
+
+
+def _bytes_per_view(encoder: FrozenEncoder, config: TrainConfig) -> int:
+    module = encoder.module
+    return bytes_per_view(encoder.positions, module.channels, module.embed_dim, config.bank_dtype)
+
+
+def _bank_folder(encoder: FrozenEncoder, config: TrainConfig) -> Path:
+    key = encoder_key(encoder.fingerprint, encoder.image_size, str(encoder.dtype), config.bank_dtype)
+    return Path(config.bank or BANK) / key
+
+
+def _encode_into(
+    bank: FeatureBank,
+    encoder: FrozenEncoder,
+    keys: Sequence[ViewKey],
+    batches: Iterator[tuple[Tensor, Tensor]],
+    accelerator: Accelerator,
+    task: Task,
+) -> None:
+    """Encode the pixels of the views `keys`, which come in order, shard by shard; the main process writes."""
+    pending: list[ImageFeatures] = []
+    first = done = 0  # the pending ones are first … done-1 of the keys
+    for pixels, _ in batches:
+        features = encoder(pixels).map(lambda tensor: accelerator.gather(tensor.float()).cpu())
+        fresh = min(len(features.pooled), len(keys) - done)  # the last batch is filled up with images from the start
+        pending.append(features.map(lambda tensor, fresh=fresh: tensor[:fresh]))  # type: ignore[misc]
+        done += fresh
+        while done - first >= SHARD_VIEWS or first < done == len(keys):
+            joined = ImageFeatures.concatenate(pending)
+            size = min(SHARD_VIEWS, done - first)
+            if accelerator.is_main_process:
+                bank.write(keys[first : first + size], joined.map(lambda tensor, size=size: tensor[:size]))  # type: ignore[misc]
+            task.advance(size)
+            pending, first = [joined.map(lambda tensor, size=size: tensor[size:])], first + size  # type: ignore[misc]
