@@ -86,7 +86,7 @@ class TrainConfig:
     """"cpu", "cuda", or "auto" for CUDA where there is one."""
     precision: str = "auto"
     """What the frozen encoders compute in: "float32", "bf16", or "auto": float32 for tiny, and else bf16 where the
-    hardware multiplies it. What is learned is always computed in float32."""
+    hardware multiplies it. What is learned is kept in float32, and only U f is multiplied in this precision."""
     selection: str = "validation"
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: int = 0

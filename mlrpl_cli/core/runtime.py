@@ -27,7 +27,7 @@ def make_accelerator(device: str) -> Accelerator:
 
     return Accelerator(
         cpu=choose_device(device).type == "cpu",
-        # What is learned is computed in float32 whatever the frozen encoders compute in (`choose_precision`).
+        # Precision is the frozen encoders' affair; what is learned is float32.
         mixed_precision="no",
         dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
         # Every buffer is frozen and the same in every process.
