@@ -6,8 +6,9 @@ Axes: B images, C classes, H·W = P grid positions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -69,21 +70,31 @@ class Predictor:
     def predict_files(
         self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None
     ) -> Iterator[Prediction | Unreadable]:
-        """One result for each path, in order; the next batch is decoded while this one is computed."""
+        """One result for each path, in order.
+
+        The next batch is decoded while a GPU computes this one. On a CPU the two would take the cores from each other,
+        and the threads of a matrix product wait for the slowest: there, decoding and computing take turns.
+        """
         batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+        ahead = self.encoder.device.type != "cpu"
         with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
-            coming = [pool.submit(self._load, path) for path in batches[0]] if batches else []
-            for number, batch in enumerate(batches):
+            coming = self._decode(pool, batches[0]) if batches else []
+            for batch, following in zip_longest(batches, batches[1:], fillvalue=()):
                 loaded = [future.result() for future in coming]
-                following = batches[number + 1] if number + 1 < len(batches) else []
-                coming = [pool.submit(self._load, path) for path in following]
+                if ahead:
+                    coming = self._decode(pool, following)
                 yield from self._predict_loaded(batch, loaded)
+                if not ahead:
+                    coming = self._decode(pool, following)
 
     def class_index(self, name: str) -> int:
         """The position of a class. Raises ConfigError, naming the closest one, for a name the run does not know."""
         if name not in self.classes:
             raise ConfigError(f"the run knows no class '{name}'; {did_you_mean(name, self.classes)}")
         return self.classes.index(name)
+
+    def _decode(self, pool: ThreadPoolExecutor, paths: Sequence[Path]) -> list[Future[np.ndarray | str]]:
+        return [pool.submit(self._load, path) for path in paths]
 
     def _load(self, path: Path) -> np.ndarray | str:
         try:
