@@ -214,6 +214,10 @@ class _Traffic(TorchDispatchMode):
         self.bytes = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with self:  # inference mode hands over whole operators, such as conv2d, that hold the product
+            out = func.decompose(*args, **(kwargs or {}))
+        if out is not NotImplemented:
+            return out
         out = func(*args, **(kwargs or {}))
         if func.overloadpacket._qualified_op_name.removeprefix("aten::") in _PRODUCTS:
             self.bytes += sum(leaf.nbytes for leaf in tree_leaves((args, out)) if isinstance(leaf, torch.Tensor))

@@ -71,9 +71,8 @@ def rows(names: list[str], device: torch.device, ceilings: Ceilings) -> Iterator
         row = Row(name, network.against, network.promise, seconds, other, note=network.note)
         needs = NEEDS[name](part, device) if name in NEEDS else None
         limit = needs.seconds(ceilings) if needs else None
-        yield replace(
-            row, memory=memory[0], other_memory=memory[1], error=part.error() if part.error else None, limit=limit
-        )
+        error = part.error() if part.error else None
+        yield replace(row, memory=memory[0], other_memory=memory[1], error=error, needs=needs, limit=limit)
 
 
 def encode(device: torch.device) -> Part:

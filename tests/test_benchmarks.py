@@ -43,6 +43,14 @@ def test_a_product_needs_its_arithmetic_and_its_tensors():
     assert needs.bytes == 4 * (3 * 5 + 5 * 7 + 3 * 7)
 
 
+def test_the_products_of_inference_mode_count_too():
+    image, kernel = torch.zeros(1, 2, 4, 4), torch.zeros(3, 2, 1, 1)
+    with torch.inference_mode():
+        needs = needs_of(lambda: torch.nn.functional.conv2d(image, kernel), "float32")
+    assert needs.flops == 2 * 2 * 3 * 16
+    assert needs.bytes == 4 * (2 * 16 + 2 * 3 + 3 * 16)
+
+
 def test_the_limit_is_the_slower_of_arithmetic_and_transfer_and_then_the_sigmoids():
     ceilings = Ceilings({"float32": 10.0}, copy=2.0, sigmoid=4.0)
     assert Needs(flops=50, bytes=8).seconds(ceilings) == 5
