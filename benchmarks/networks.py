@@ -98,6 +98,24 @@ def encode(device: torch.device) -> Part:
     return Part(lambda: encoder(pixels), other, error)
 
 
+def encode_compiled(device: torch.device) -> Part:
+    """Ours as it is beside what torch.compile makes of it, compilation left out."""
+    state, _ = _backbone()
+    encoder = _encoder(state, device)
+    images = normalize(_pixels(BATCH).to(device)).to(encoder.dtype, memory_format=torch.channels_last)
+    compiled = torch.compile(encoder.module)
+
+    @torch.inference_mode()
+    def ours() -> Tensor:
+        return encoder.module(images).pooled
+
+    @torch.inference_mode()
+    def other() -> Tensor:
+        return compiled(images).pooled
+
+    return Part(ours, other, lambda: _relative(ours(), other()))
+
+
 def prompts(device: torch.device) -> Part:
     """80 class prompts, forward and backward, float32 on both sides."""
     return _prompts(device, torch.float32)
@@ -178,6 +196,7 @@ def epoch(device: torch.device) -> Part:
 
 NETWORKS: dict[str, Network] = {
     "encode": Network(encode, "OpenAI's module in float32", Promise(ratio=2.2, error=2e-2), note="RN101, 448 px, B=8"),
+    "encode-compiled": Network(encode_compiled, "torch.compile of ours", Promise(), note="the same, after compilation"),
     "prompts": Network(
         prompts,
         "77 tokens, float32",
