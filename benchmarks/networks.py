@@ -306,6 +306,7 @@ def _prompts(device: torch.device, dtype: torch.dtype) -> Part:
     encoder, learner = _class_prompts(state)
     model = textbook.openai_model(architecture, state, SIZE).to(device)
     learner.to(device)
+    encoder.fold()
     encoder.to(device=device, dtype=dtype)
     upstream = torch.randn(len(CLASSES), encoder.text_projection.shape[1], device=device)
 

@@ -141,6 +141,7 @@ def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]
     generator = make_generator(config.seed, "initialisation")
     text_encoder = build_text_encoder(state)
     trainable = build_trainable(config, classes, image_architecture(state), text_encoder, tokenize, generator)
+    text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
     return trainable
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.models.transformer import HEAD_WIDTH, SelfAttention, Transformer
+from mlrpl_cli.core.models.transformer import HEAD_WIDTH, SelfAttention, Transformer, fold_activation
 
 
 class TextEncoder(nn.Module):
@@ -45,6 +45,11 @@ class TextEncoder(nn.Module):
         ends = ends + last.mlp(last.ln_2(ends))
         given = torch.cat([members for _, members in lengths]).argsort()
         return (self.ln_final(ends) @ self.text_projection)[given].float()
+
+    def fold(self) -> None:
+        """Spare the activations two passes, for good; for a frozen encoder through which gradients flow often."""
+        for block in self.transformer.blocks():
+            fold_activation(block)
 
     def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Token ids of each text, from start-of-text to end-of-text and not padded → (C, E)."""

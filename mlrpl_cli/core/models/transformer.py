@@ -11,11 +11,14 @@ from torch import Tensor, nn
 HEAD_WIDTH = 64
 
 
+QUICK = 1.702
+
+
 class QuickGELU(nn.Module):
     """x · sigmoid(1.702 x), the activation of every OpenAI checkpoint."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(1.702 * x) / 1.702  # silu(z) = z · sigmoid(z), one pass forward and one back
+        return F.silu(QUICK * x) / QUICK  # silu(z) = z · sigmoid(z), one pass forward and one back
 
 
 class SelfAttention(nn.Module):
@@ -85,6 +88,15 @@ class ResidualBlock(nn.Module):
         """(B, T, W) → (B, T, W), every position seeing every other."""
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
+
+
+def fold_activation(block: ResidualBlock) -> None:
+    """Put the two factors of silu(1.702 z) / 1.702 into the frozen layers around it, for good: what is left is silu."""
+    before, after = block.mlp.get_submodule("c_fc"), block.mlp.get_submodule("c_proj")
+    for layer, name, factor in ((before, "weight", QUICK), (before, "bias", QUICK), (after, "weight", 1 / QUICK)):
+        # A new tensor: the old one may belong to a state dict that is used again.
+        setattr(layer, name, nn.Parameter(layer.get_parameter(name) * factor, requires_grad=False))
+    block.mlp.gelu = nn.SiLU()
 
 
 class Transformer(nn.Module):

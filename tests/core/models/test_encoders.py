@@ -202,6 +202,17 @@ def test_prompts_of_several_lengths_have_the_gradients_of_padded_ones():
 
 
 @torch.no_grad()
+def test_folding_the_text_encoder_changes_no_feature_and_no_given_weight():
+    state = state_of(small(ARCHITECTURES["RN50"]))
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    plain, folded = build_text_encoder(state), build_text_encoder(state)
+    folded.fold()
+    tokens = tokenize(TEXTS)
+    torch.testing.assert_close(folded.encode_tokens(tokens), plain.encode_tokens(tokens), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(state[name], tensor) for name, tensor in kept.items())
+
+
+@torch.no_grad()
 def test_text_behind_the_end_token_changes_nothing():
     text = build_text_encoder(random_state(small(ARCHITECTURES["RN50"]), seed=0))
     short, both = text.encode_tokens(tokenize(["dog"])), text.encode_tokens(tokenize(["dog", TEXTS[0]]))
