@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import torch
 import typer
@@ -33,15 +33,16 @@ def main(
 ) -> None:
     """Time and memory of mlrpl beside plain forms of the same computation: medians of runs in turn."""
     target = torch.device(device)
-    names = only.split(",") if only else list(PARTS)
-    if unknown := [name for name in names if name not in PARTS]:
-        print(f"no part is called {unknown[0]}; there are {', '.join(PARTS)}", file=sys.stderr)
-        raise typer.Exit(1)
-    if peer is not None:
-        peers.add(peer, networks.NETWORKS)
-        names = [name for name in networks.NETWORKS if name.startswith("peer-")] if not only else names
+    rivals = peers.parts_of(peer) if peer is not None else {}
+    if peer is not None and not rivals:
+        _refuse(f"{peer} holds no clone of a rival; clone one into it, as benchmarks/peers.py says")
+    parts = {**networks.NETWORKS, **rivals}
+    names = only.split(",") if only else list(rivals or PARTS)
+    known = [*parts, *program.PROGRAM, *scale.SCALE]
+    if unknown := [name for name in names if name not in known]:
+        _refuse(f"no part is called '{unknown[0]}'; there are {', '.join(known)}")
     ceilings = measure_ceilings(target)
-    measured = list(_told(_rows(names, target, ceilings)))
+    measured = list(_told(_rows(names, parts, target, ceilings)))
     if as_json:
         rows = [{**asdict(row), "ratio": row.ratio} for row in measured]
         print(json.dumps({"machine": describe_machine(target), "ceilings": asdict(ceilings), "rows": rows}, indent=1))
@@ -52,8 +53,15 @@ def main(
         raise typer.Exit(1)
 
 
-def _rows(names: list[str], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
-    yield from networks.rows([name for name in names if name in networks.NETWORKS], device, ceilings)
+def _refuse(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _rows(
+    names: list[str], parts: dict[str, networks.Network], device: torch.device, ceilings: Ceilings
+) -> Iterator[Row]:
+    yield from networks.rows({name: parts[name] for name in names if name in parts}, device, ceilings)
     yield from program.rows([name for name in names if name in program.PROGRAM], device)
     yield from scale.rows([name for name in names if name in scale.SCALE])
 

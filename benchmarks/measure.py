@@ -28,6 +28,8 @@ class Part:
     other: Work
     error: Callable[[], float] | None = None
     """Largest relative error of ours against the other, over what both return; None where they differ on purpose."""
+    needs: Callable[[], Needs] | None = None
+    """What ours must do at least; None where nobody has worked it out."""
     rounds: int = 3
     """Timed runs of each."""
     repeats: int = 1
@@ -199,11 +201,11 @@ def _status(name: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def needs_of(work: Work, dtype: str) -> Needs:
-    """Count the products that `work` computes."""
+def needs_of(work: Work, dtype: torch.dtype) -> Needs:
+    """Count the products that `work` computes, in `dtype`."""
     with FlopCounterMode(display=False) as flops, _Traffic() as traffic:
         work()
-    return Needs(float(flops.get_total_flops()), traffic.bytes, dtype=dtype)
+    return Needs(float(flops.get_total_flops()), traffic.bytes, dtype=_name(dtype))
 
 
 class _Traffic(TorchDispatchMode):
@@ -232,7 +234,7 @@ def measure_ceilings(device: torch.device) -> Ceilings:
     rates = {}
     for dtype in (torch.float32, torch.bfloat16):
         left = torch.randn(4096, 4096, device=device).to(dtype)
-        rates[str(dtype).removeprefix("torch.")] = 2 * 4096**3 / _best(lambda x=left: x @ x, 5, device)  # type: ignore[misc]
+        rates[_name(dtype)] = 2 * 4096**3 / _best(lambda x=left: x @ x, 5, device)  # type: ignore[misc]
     source = torch.randn(2**26, device=device)
     target = torch.empty_like(source)
     copied = 2 * source.nbytes / _best(lambda: target.copy_(source), 5, device)
@@ -241,6 +243,10 @@ def measure_ceilings(device: torch.device) -> Ceilings:
     sigmoid = near.numel() / _best(lambda: torch.sigmoid(near, out=out), 100, device)
     tanh = near.numel() / _best(lambda: torch.tanh(near, out=out), 100, device)
     return Ceilings(rates, copied, sigmoid, tanh)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _best(work: Work, runs: int, device: torch.device) -> float:

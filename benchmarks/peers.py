@@ -17,15 +17,29 @@ import torch
 
 from benchmarks import networks
 from benchmarks.measure import Part, Promise
+from benchmarks.setting import (
+    BATCH,
+    CLASSES,
+    SIZE,
+    WIDTH,
+    backbone,
+    decoupling_step,
+    largest_error,
+    learn,
+    make_decouplings,
+    make_labels,
+    make_pixels,
+)
 from mlrpl_cli.core.data.loading import normalize
+from mlrpl_cli.core.models import provider
 from mlrpl_cli.core.models.decoupling import pool
 
 FOLDER = "MLRPL_BENCH_PEERS"
 """The environment variable that tells a measured process where the clones are."""
 
 
-def add(folder: Path, registry: dict[str, networks.Network]) -> None:
-    """Register a part for each rival whose clone is below `folder`. Raises FileNotFoundError when there is none."""
+def parts_of(folder: Path) -> dict[str, networks.Network]:
+    """A part for each rival whose clone is below `folder`, which may be none."""
     os.environ[FOLDER] = str(folder.resolve())
     found = {
         "HCP-MLR-PL": networks.Network(
@@ -39,17 +53,14 @@ def add(folder: Path, registry: dict[str, networks.Network]) -> None:
             dualcoop_step, "DualCoOp's own model", Promise(ratio=6), memory=True, note="one training step, no bank, B=8"
         ),
     }
-    present = {name: network for name, network in found.items() if (folder / name).is_dir()}
-    if not present:
-        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(found)}")
-    registry.update({f"peer-{name}": network for name, network in present.items()})
+    return {f"peer-{name}": network for name, network in found.items() if (folder / name).is_dir()}
 
 
 def hcp_decoupling(device: torch.device) -> Part:
     """Ours beside the laboratory's module, same weights."""
     theirs_of = _module(_folder() / "HCP-MLR-PL" / "model" / "SemanticDecoupling.py", "peer_decoupling")
-    (ours, plain), grid, semantics = networks._decouplings(device)
-    theirs = theirs_of.SemanticDecoupling(len(networks.CLASSES), 2048, 512, networks.WIDTH).to(device)
+    (ours, plain), grid, semantics = make_decouplings(device)
+    theirs = theirs_of.SemanticDecoupling(len(CLASSES), 2048, 512, WIDTH).to(device)
     with torch.no_grad():
         for layer, source in (
             (theirs.fc1, plain.image_projection),
@@ -58,12 +69,12 @@ def hcp_decoupling(device: torch.device) -> Part:
             (theirs.fc4, plain.score),
         ):
             layer.load_state_dict(source.state_dict())
-    side = networks.SIZE // 32
+    side = SIZE // 32
     feature_map = grid.transpose(1, 2).unflatten(2, (side, side)).contiguous()
-    upstream = torch.randn(networks.BATCH, len(networks.CLASSES), grid.shape[2], device=device)
+    upstream = torch.randn(BATCH, len(CLASSES), grid.shape[2], device=device)
 
     def step() -> list[torch.Tensor]:
-        return networks.decoupling_step(ours, lambda: pool(ours(grid, semantics), grid), upstream)
+        return decoupling_step(ours, lambda: pool(ours(grid, semantics), grid), upstream)
 
     def other() -> list[torch.Tensor]:
         theirs.zero_grad()
@@ -72,34 +83,39 @@ def hcp_decoupling(device: torch.device) -> Part:
         return [features.detach(), theirs.fc1.weight.grad, theirs.fc2.weight.grad]
 
     def error() -> float:
-        return max(networks._relative(left, right) for left, right in zip(step(), other(), strict=True))
+        return largest_error(step(), other())
 
     return Part(step, other, error)
 
 
 def dualcoop_step(device: torch.device) -> Part:
     """Our training step beside one through DualCoOp's model, same CLIP weights and batch."""
-    state, _ = networks._backbone()
-    sys.path.insert(0, str(_folder() / "DualCoOp"))
-    from mlrpl_cli.core.models import provider
-
-    provider._open_clip()  # lets torchvision import where its compiled part belongs to another PyTorch
-    clip: Any = importlib.import_module("clip.clip")
-    models: Any = importlib.import_module("models.dualcoop")
+    part = networks.step(device)  # before theirs is imported: their `clip` has a tokenizer that ours would take
+    state, _ = backbone()
+    clip, models = _dualcoop_modules()
     config = _config()
     model = clip.build_model_conv_proj(dict(state), config).float()  # it resizes the positions itself
-    theirs = models.DualCoop(config, networks.CLASSES, model).to(device)
+    theirs = models.DualCoop(config, CLASSES, model).to(device)
     for parameter in [*theirs.backbone_params(), *theirs.attn_params()]:
         parameter.requires_grad_(False)
     optimizer = torch.optim.SGD(theirs.prompt_params(), lr=2e-3)
-    part = networks.step(device)
-    pixels, labels = networks._pixels(networks.BATCH), networks._labels(networks.BATCH, device)
+    pixels, labels = make_pixels(BATCH), make_labels(BATCH, device)
 
     def other() -> None:
         absent, present = theirs(normalize(pixels.to(device))).unbind(1)
-        networks._learn(networks._loss(present - absent, labels), optimizer)
+        learn([present - absent], labels, optimizer)
 
     return Part(part.ours, other, rounds=2)
+
+
+def _dualcoop_modules() -> tuple[Any, Any]:
+    """Its `clip` and its model; the path is put back, since measured processes inherit it."""
+    provider.import_open_clip()  # lets torchvision import where its compiled part belongs to another PyTorch
+    sys.path.insert(0, str(_folder() / "DualCoOp"))
+    try:
+        return importlib.import_module("clip.clip"), importlib.import_module("models.dualcoop")
+    finally:
+        sys.path.pop(0)
 
 
 def _config() -> SimpleNamespace:
@@ -110,7 +126,7 @@ def _config() -> SimpleNamespace:
     return SimpleNamespace(
         MODEL=SimpleNamespace(BACKBONE=SimpleNamespace(NAME="RN101")),
         TRAINER=SimpleNamespace(COOP_MLC=prompts, FINETUNE_ATTN=False, FINETUNE_BACKBONE=False),
-        INPUT=SimpleNamespace(SIZE=(networks.SIZE, networks.SIZE)),
+        INPUT=SimpleNamespace(SIZE=(SIZE, SIZE)),
     )
 
 

@@ -13,11 +13,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import networks
 from benchmarks.measure import Promise, Row, interleaved
+from benchmarks.setting import (
+    BACKBONE,
+    CLASSES,
+    METHOD,
+    SIZE,
+    backbone,
+    make_default_method,
+    make_frozen_encoder,
+    make_pixels,
+)
 from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
 from mlrpl_cli.core.inference import Predictor
+from mlrpl_cli.core.models.encoders import StateDict
 
 IMAGES, PHOTO = 64, (640, 480)
 CPU = torch.device("cpu")
@@ -31,10 +41,10 @@ def rows(names: list[str], device: torch.device) -> Iterator[Row]:
 
 def predict_rows(device: torch.device) -> Iterator[Row]:
     """Files to probabilities and maps, beside the encoder alone on pixels that are decoded already."""
-    state, _ = networks._backbone()
-    encoder = networks._encoder(state, device)
-    predictor = Predictor(_checkpoint(device), encoder)
-    pixels = networks._pixels(32)
+    state, _ = backbone()
+    encoder = make_frozen_encoder(state, device)
+    predictor = Predictor(_checkpoint(state, device), encoder)
+    pixels = make_pixels(32)
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder))
 
@@ -65,23 +75,22 @@ def startup_rows(device: torch.device) -> Iterator[Row]:
 PROGRAM = {"predict": predict_rows, "startup": startup_rows}
 
 
-def _checkpoint(device: torch.device) -> Checkpoint:
+def _checkpoint(state: StateDict, device: torch.device) -> Checkpoint:
     """An untrained run of the default method."""
-    state, _ = networks._backbone()
-    trainable = networks._trainable(state, device)
+    trainable = make_default_method(state, device)
     tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
     with torch.no_grad():
         tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
     info = RunInfo(
-        method=networks.METHOD,
-        classes=tuple(networks.CLASSES),
+        method=METHOD,
+        classes=tuple(CLASSES),
         dataset="table",
         data="",
         mask_sha256="",
         data_sha256="",
-        backbone=networks.BACKBONE,
+        backbone=BACKBONE,
         fingerprint="",
-        image_size=networks.SIZE,
+        image_size=SIZE,
         precision="float32",
         epoch=0,
         best_epoch=0,

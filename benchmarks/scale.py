@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,6 @@ from mlrpl_cli.core.metrics import average_precisions, compute_metrics
 # COCO 2014, instances: images and annotations of each part.
 PARTS = {"train": (82_783, 604_907), "val": (40_504, 291_875)}
 CATEGORIES = 80
-ROOT = Path(tempfile.gettempdir()) / "mlrpl-bench-coco"
 CPU = torch.device("cpu")
 
 
@@ -34,7 +35,8 @@ def rows(names: list[str]) -> Iterator[Row]:
 
 def prepare_rows() -> Iterator[Row]:
     """`prepare` beside pycocotools' own load of the same two files, at 1, 2 and 4 times COCO's size."""
-    for factor, build in ((1, once), (2, twice), (4, four_times)):
+    for factor in (1, 2, 4):
+        build = partial(prepare_part, factor)
         part = build(CPU)  # writes the files, so that no measured process does
         (memory, seconds), (other_memory, other) = (in_fresh_process(build, which) for which in ("ours", "other"))
         if factor == 1:
@@ -49,6 +51,7 @@ def prepare_rows() -> Iterator[Row]:
             other_memory=other_memory,
             note=f"{factor} x (82,783 + 40,504) images, 80 classes" + (", one run" if factor > 1 else ""),
         )
+        shutil.rmtree(_root(factor))
 
 
 def metrics_rows() -> Iterator[Row]:
@@ -72,19 +75,8 @@ def metrics_rows() -> Iterator[Row]:
 SCALE = {"prepare": prepare_rows, "metrics": metrics_rows}
 
 
-def once(device: torch.device) -> Part:
-    return _prepare_part(1)
-
-
-def twice(device: torch.device) -> Part:
-    return _prepare_part(2)
-
-
-def four_times(device: torch.device) -> Part:
-    return _prepare_part(4)
-
-
-def _prepare_part(factor: int) -> Part:
+def prepare_part(factor: int, device: torch.device) -> Part:
+    """`prepare` and pycocotools' load of the same files, which are written when they are not there."""
     root = _make_coco(factor)
     out = root / "prepared"
 
@@ -99,9 +91,13 @@ def _prepare_part(factor: int) -> Part:
     return Part(ours, other)
 
 
+def _root(factor: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"mlrpl-bench-coco-{factor}x"
+
+
 def _make_coco(factor: int) -> Path:
     """Annotation files with polygons, as large as the published ones, and empty files for the images."""
-    root = ROOT / f"{factor}x"
+    root = _root(factor)
     if (root / "complete").is_file():
         return root
     (root / "annotations").mkdir(parents=True, exist_ok=True)

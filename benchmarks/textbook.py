@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlrpl_cli.core.models.decoupling import SemanticDecoupling
 from mlrpl_cli.core.models.encoders import Architecture, StateDict
 from mlrpl_cli.core.models.image_features import resize_positions
-from mlrpl_cli.core.models.provider import _open_clip
+from mlrpl_cli.core.models.provider import import_open_clip
 
 POSITIONS = "visual.attnpool.positional_embedding"
 
@@ -23,7 +24,7 @@ def openai_model(architecture: Architecture, state: StateDict, image_size: int) 
     image, text = architecture.image, architecture.text
     side = image_size // image.stride
     words = {"context_length": text.context_length, "vocab_size": text.vocabulary, "width": text.width}
-    model = _open_clip().CLIP(
+    model = import_open_clip().CLIP(
         image.embed_dim,
         {"image_size": image_size, "layers": list(image.layers), "width": image.width, "head_width": 64},
         {**words, "heads": text.width // 64, "layers": text.layers},
@@ -70,6 +71,13 @@ class MaterialisedDecoupling(nn.Module):
         self.semantic_projection = nn.Linear(semantic_size, width, bias=False)
         self.output = nn.Linear(width, width)
         self.score = nn.Linear(width, 1)
+
+    @torch.no_grad()
+    def share_weights(self, ours: SemanticDecoupling) -> None:
+        """Make both compute the same: U and V are theirs, and their v becomes P w (method.md, part 2)."""
+        self.image_projection.weight.copy_(ours.image_projection.weight)
+        self.semantic_projection.weight.copy_(ours.semantic_projection.weight)
+        ours.score.copy_(self.output.weight.T @ self.score.weight[0])
 
     def forward(self, grid: Tensor, semantics: Tensor) -> Tensor:
         """(B, P, D) and (C, S) → (B, C, D)."""

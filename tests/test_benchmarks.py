@@ -38,7 +38,7 @@ def test_works_run_in_turn_after_one_run_each():
 
 def test_a_product_needs_its_arithmetic_and_its_tensors():
     left, right = torch.zeros(3, 5), torch.zeros(5, 7)
-    needs = needs_of(lambda: (left @ right).relu(), "float32")
+    needs = needs_of(lambda: (left @ right).relu(), torch.float32)
     assert needs.flops == 2 * 3 * 5 * 7
     assert needs.bytes == 4 * (3 * 5 + 5 * 7 + 3 * 7)
 
@@ -46,7 +46,7 @@ def test_a_product_needs_its_arithmetic_and_its_tensors():
 def test_the_products_of_inference_mode_count_too():
     image, kernel = torch.zeros(1, 2, 4, 4), torch.zeros(3, 2, 1, 1)
     with torch.inference_mode():
-        needs = needs_of(lambda: torch.nn.functional.conv2d(image, kernel), "float32")
+        needs = needs_of(lambda: torch.nn.functional.conv2d(image, kernel), torch.float32)
     assert needs.flops == 2 * 2 * 3 * 16
     assert needs.bytes == 4 * (2 * 16 + 2 * 3 + 3 * 16)
 
@@ -61,9 +61,7 @@ def test_the_materialised_form_gives_the_same_class_features():
     """With v = Pᵀ w the biases cancel in the softmax."""
     torch.manual_seed(0)
     plain, ours = textbook.MaterialisedDecoupling(6, 5, 7), SemanticDecoupling(6, 5, 7)
-    with torch.no_grad():
-        ours.image_projection.weight.copy_(plain.image_projection.weight)
-        ours.semantic_projection.weight.copy_(plain.semantic_projection.weight)
-        ours.score.copy_(plain.output.weight.T @ plain.score.weight[0])
+    ours.initialize(torch.Generator().manual_seed(1))
+    plain.share_weights(ours)
     grid, semantics = torch.randn(2, 9, 6), torch.randn(4, 5)
     torch.testing.assert_close(pool(ours(grid, semantics), grid), plain(grid, semantics))

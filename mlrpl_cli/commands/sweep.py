@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import make_config, parse_assignments
+from mlrpl_cli.core.config import given_options, make_config
 from mlrpl_cli.core.data.records import PrepareOptions, ReadOptions
 from mlrpl_cli.core.errors import ConfigError
 
@@ -80,7 +80,7 @@ def sweep(
     from mlrpl_cli.core.sweep.runner import sweep as run_sweep
 
     flags = {"device": device, "precision": precision}
-    given = {**parse_assignments(assignments or []), **{k: v for k, v in flags.items() if v is not None}}
+    given = given_options(assignments, flags)
     training = make_config(config, given, config_problems)
     folder = _data_folder(data, dataset, out)
     if dataset is not None and not dry_run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import make_config, parse_assignments
+from mlrpl_cli.core.config import given_options, make_config
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.training import TrainingSummary
@@ -90,7 +90,7 @@ def train(
         "seed": seed,
         "run": run,
     }
-    given = {**parse_assignments(assignments or []), **{k: v for k, v in flags.items() if v is not None}}
+    given = given_options(assignments, flags)
     chosen = resume_config(run, config, given) if resume else make_config(config, given, config_problems)
     summary = train_method(chosen, console.progress(), resume)
     if as_json:

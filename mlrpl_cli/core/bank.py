@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -24,11 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mlrpl_cli.core.config import UINT8
 from mlrpl_cli.core.errors import DataError, RunError, one_line
 from mlrpl_cli.core.files import TEMPORARY_PREFIX, atomic_file, sha256_of_file
 from mlrpl_cli.core.models.image_features import ImageFeatures
 
-FLOAT16, UINT8 = "float16", "uint8"
 SHARD_VIEWS = 64
 ABANDONED_SECONDS = 3600
 SUFFIX = ".safetensors"
@@ -37,7 +37,7 @@ ViewKey = str
 """SHA-256 of an image file, a hyphen, the number of the view."""
 
 _VERSION = 1
-_FIELDS = ("grid", "joint", "pooled", "attention")
+_FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
@@ -73,7 +73,7 @@ class FeatureBank:
     """The shards of one encoder in one number format."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        """See what is there. `dtype` is FLOAT16 or UINT8."""
+        """See what is there. `dtype` is one of config.BANK_DTYPES."""
         self.folder, self.dtype = folder, dtype
         self.damaged: list[Path] = []
         """Shards that cannot be read or do not match their checksum: they count as not there."""

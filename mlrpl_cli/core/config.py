@@ -21,7 +21,8 @@ from mlrpl_cli.core.files import write_text
 DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16")
-BANK_DTYPES = ("float16", "uint8")
+FLOAT16, UINT8 = "float16", "uint8"
+BANK_DTYPES = (FLOAT16, UINT8)
 SEMANTICS = ("clip", "glove")
 SELECTIONS = ("validation", "test")
 
@@ -75,7 +76,7 @@ class TrainConfig:
     0 keeps none and encodes a new random view of each image every epoch."""
     bank: str | None = None
     """Folder of the feature bank, which runs share; None is features beside the prepared folder."""
-    bank_dtype: str = "float16"
+    bank_dtype: str = FLOAT16
     """Number format of the feature bank: "float16", or "uint8" with a scale per channel, which halves it."""
     bank_gib: float = 64.0
     """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
@@ -156,6 +157,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     raise_together([f"--set {text}: expected key=value, such as epochs=5" for text in wrong])
     pairs = (text.split("=", 1) for text in assignments)
     return {key.strip(): _read_value(value) for key, value in pairs}
+
+
+def given_options(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command line gives: its `--set` assignments, overridden by the flags that are not None."""
+    return {**parse_assignments(assignments or []), **{key: value for key, value in flags.items() if value is not None}}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

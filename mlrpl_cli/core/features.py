@@ -20,7 +20,7 @@ from mlrpl_cli.core.frozen import FrozenEncoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.progress import Progress
 from mlrpl_cli.core.runtime import decoding_workers, make_generator
-from mlrpl_cli.core.stored import StoredViews, bank_problem, fill_bank
+from mlrpl_cli.core.stored import StoredViews, bank_problem, divided, fill_bank
 
 
 class FeatureBatches(Protocol):
@@ -45,10 +45,7 @@ class OrderedFeatures:
         self, encoder: FrozenEncoder, paths: Sequence[Path], accelerator: Accelerator, batch_size: int, workers: int
     ) -> None:
         self.encoder, self.accelerator, self.images = encoder, accelerator, len(paths)
-        dataset = ImageViews(paths, encoder.image_size)
-        self.loader = accelerator.prepare(
-            in_order(dataset, whole_batch(batch_size, accelerator.num_processes), workers)
-        )
+        self.loader = divided(ImageViews(paths, encoder.image_size), batch_size, workers, accelerator)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
         for pixels, positions in batches_of(self.loader):
@@ -60,9 +57,7 @@ class StoredOrder:
 
     def __init__(self, views: StoredViews, accelerator: Accelerator, batch_size: int) -> None:
         self.views, self.accelerator, self.images = views, accelerator, views.images
-        self.loader = accelerator.prepare(
-            in_order(Positions(self.images), whole_batch(batch_size, accelerator.num_processes), 0)
-        )
+        self.loader = divided(Positions(self.images), batch_size, 0, accelerator)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
         for positions in self.loader:

@@ -19,7 +19,7 @@ from mlrpl_cli.core.losses import LOSSES
 from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.models.prompts import check_class_names
 from mlrpl_cli.core.models.weights import TINY, backbone_problem, is_file, known_stride
-from mlrpl_cli.core.runtime import choose_device, decoding_workers, device_problem
+from mlrpl_cli.core.runtime import choose_device, device_problem
 from mlrpl_cli.core.stored import BANK
 
 FREE_ON_RESUME = ("device", "workers", "bank")
@@ -57,7 +57,6 @@ def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         bank=config.bank or str(prepared.folder.resolve().parent / BANK),
         backbone=backbone,
         image_size=config.image_size or default_image_size(backbone),
-        workers=decoding_workers(config.workers),
         attention_width=config.attention_width or default_attention_width(backbone),
     )
     raise_together(config_problems(settled))

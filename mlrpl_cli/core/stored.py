@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from mlrpl_cli.core.bank import (
     SHARD_VIEWS,
@@ -115,12 +116,16 @@ def fill_bank(
                     view=view,
                     names=[key for key in wanted if key in missing],
                 )
-                batch_size = whole_batch(min(config.batch_size, SHARD_VIEWS), accelerator.num_processes)
-                loader = accelerator.prepare(in_order(dataset, batch_size, workers))
+                loader = divided(dataset, min(config.batch_size, SHARD_VIEWS), workers, accelerator)
                 _encode_into(bank, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
         progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
     accelerator.wait_for_everyone()
     return BankedViews(bank.folder, bank.dtype, keys, views, encoder.dtype)
+
+
+def divided(dataset: Dataset, batch_size: int, workers: int, accelerator: Accelerator) -> DataLoader:
+    """Every item once, in order, each batch divided among the processes and the last filled up from the start."""
+    return accelerator.prepare(in_order(dataset, whole_batch(batch_size, accelerator.num_processes), workers))
 
 
 def bank_problem(encoder: FrozenEncoder, views: int, config: TrainConfig) -> str | None:
@@ -166,13 +171,12 @@ def _encode_into(
     first = done = 0  # the pending ones are first … done-1 of the keys
     for pixels, _ in batches:
         features = encoder(pixels).map(lambda tensor: accelerator.gather(tensor.float()).cpu())
-        fresh = min(len(features.pooled), len(keys) - done)  # the last batch is filled up with images from the start
-        pending.append(features.map(lambda tensor, fresh=fresh: tensor[:fresh]))  # type: ignore[misc]
-        done += fresh
+        fresh = features.images(slice(len(keys) - done))  # the last batch is filled up with images from the start
+        pending.append(fresh)
+        done += len(fresh.pooled)
         while done - first >= SHARD_VIEWS or first < done == len(keys):
-            joined = ImageFeatures.concatenate(pending)
-            size = min(SHARD_VIEWS, done - first)
+            joined, following = ImageFeatures.concatenate(pending), min(first + SHARD_VIEWS, done)
             if accelerator.is_main_process:
-                bank.write(keys[first : first + size], joined.map(lambda tensor, size=size: tensor[:size]))  # type: ignore[misc]
-            task.advance(size)
-            pending, first = [joined.map(lambda tensor, size=size: tensor[size:])], first + size  # type: ignore[misc]
+                bank.write(keys[first:following], joined.images(slice(following - first)))
+            task.advance(following - first)
+            pending, first = [joined.images(slice(following - first, None))], following

@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 
 from mlrpl_cli.core import bank as bank_module
 from mlrpl_cli.core import stored as feature_sources
-from mlrpl_cli.core.bank import FLOAT16, SHARD_VIEWS, UINT8, FeatureBank, bytes_per_view, encoder_key
-from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.bank import SHARD_VIEWS, FeatureBank, bytes_per_view, encoder_key
+from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
 from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.errors import DataError, RunError
 from mlrpl_cli.core.features import EncodedTraining, StoredTraining, features_of_run

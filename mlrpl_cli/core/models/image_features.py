@@ -27,6 +27,10 @@ class ImageFeatures:
         """The features with `function` applied to each tensor."""
         return ImageFeatures(*(function(getattr(self, field.name)) for field in fields(self)))
 
+    def images(self, chosen: slice) -> ImageFeatures:
+        """Those of some images."""
+        return self.map(lambda tensor: tensor[chosen])
+
     @staticmethod
     def concatenate(parts: list[ImageFeatures]) -> ImageFeatures:
         """One object for all the images of `parts`, in order."""

@@ -46,7 +46,7 @@ def checkpoint_url(name: str) -> str:
         from clip import clip
 
         return clip._MODELS[name]
-    url = _open_clip().get_pretrained_url(OPEN_CLIP_NAMES.get(name, name.replace("/", "-")), "openai")
+    url = import_open_clip().get_pretrained_url(OPEN_CLIP_NAMES.get(name, name.replace("/", "-")), "openai")
     if not url:
         raise WeightsError(f"open_clip knows no OpenAI checkpoint named {name}; give --backbone a path instead")
     return url
@@ -58,7 +58,7 @@ def _tokenizer() -> BytePairEncoder:
         from clip.simple_tokenizer import SimpleTokenizer
 
         return SimpleTokenizer()
-    return _open_clip().SimpleTokenizer()
+    return import_open_clip().SimpleTokenizer()
 
 
 def _has_openai_clip() -> bool:
@@ -69,7 +69,8 @@ def _has_openai_clip() -> bool:
         return False
 
 
-def _open_clip() -> ModuleType:
+def import_open_clip() -> ModuleType:
+    """open_clip, also where torchvision's compiled part belongs to another torch."""
     try:
         import open_clip
     except RuntimeError:

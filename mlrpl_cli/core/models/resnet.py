@@ -64,7 +64,8 @@ class AttentionPool(nn.Module):
 
     def fold(self) -> None:
         """Make the value and output projections one matrix, for good: with nothing between them they are one, D→E."""
-        joint = nn.Linear(self.v_proj.in_features, self.c_proj.out_features, device=self.v_proj.weight.device)
+        device = self.v_proj.weight.device
+        joint = nn.utils.skip_init(nn.Linear, self.v_proj.in_features, self.c_proj.out_features, device=device)
         with torch.no_grad():
             joint.weight.copy_(self.c_proj.weight @ self.v_proj.weight)
             joint.bias.copy_(torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias))

@@ -63,27 +63,25 @@ def backbone_problem(backbone: str) -> str | None:
 
 def load_image_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
     """The image encoder's part of `load_state`; of a safetensors file, nothing else is read."""
-    path = TINY_PATH if backbone == TINY else Path(backbone)
-    if backbone_problem(backbone) is None and not backbone.startswith(RANDOM) and path.suffix == ".safetensors":
-        return read_state(path, VISUAL)
-    return {name: tensor for name, tensor in load_state(backbone, progress).items() if name.startswith(VISUAL)}
+    return load_state(backbone, progress, VISUAL)
 
 
-def load_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
+def load_state(backbone: str, progress: Progress | None = None, prefix: str = "") -> dict[str, Tensor]:
     """OpenAI-format state dict of "tiny", "RN101", "random:RN101" (untrained, seed 0) or a file.
 
-    Raises WeightsError for a name that is not known and a file that is not, or not wholly, a CLIP.
+    Only the tensors whose names start with `prefix`. Raises WeightsError for a name that is not known and a file that
+    is not, or not wholly, a CLIP.
     """
     problem = backbone_problem(backbone)
     if problem:
         raise WeightsError(problem)
     if backbone.startswith(RANDOM):
-        return random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0)
+        return _starting(random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0), prefix)
     if backbone == TINY:
-        return unpack_token_embedding(read_state(TINY_PATH))
+        return unpack_token_embedding(read_state(TINY_PATH, prefix))
     if backbone in ARCHITECTURES:
-        return read_state(fetch_published(backbone, progress or Silent()))
-    return unpack_token_embedding(read_state(Path(backbone)))
+        return read_state(fetch_published(backbone, progress or Silent()), prefix)
+    return unpack_token_embedding(read_state(Path(backbone), prefix))
 
 
 def fetch_published(name: str, progress: Progress) -> Path:
@@ -115,7 +113,7 @@ def published_file_name(name: str) -> str:
 def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
 
-    Of a safetensors file only those whose names start with `prefix` are read.
+    Only those whose names start with `prefix`; of a safetensors file, nothing else is read.
     """
     state: object
     try:
@@ -134,7 +132,7 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
     except Exception as error:
         # A file that is no checkpoint can raise nearly anything inside an unpickler.
         raise WeightsError(f"{path} is not a readable checkpoint, or only part of one; fetch it again") from error
-    return _tensors_of(state, path)
+    return _starting(_tensors_of(state, path), prefix)
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -145,6 +143,10 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _starting(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _is_name(backbone: str) -> bool:

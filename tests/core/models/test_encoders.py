@@ -18,7 +18,7 @@ from mlrpl_cli.core.models.encoders import (
     random_state,
 )
 from mlrpl_cli.core.models.image_features import resize_positions
-from mlrpl_cli.core.models.provider import _open_clip, tokenize
+from mlrpl_cli.core.models.provider import import_open_clip, tokenize
 from mlrpl_cli.core.models.resnet import fold
 from mlrpl_cli.core.models.text import pad_tokens
 from tests import reference
@@ -58,7 +58,7 @@ def open_clip_model(architecture: Architecture, state: dict[str, torch.Tensor]) 
         "heads": text.width // 64,
         "layers": text.layers,
     }
-    model = _open_clip().CLIP(image.embed_dim, vision, words, quick_gelu=True)
+    model = import_open_clip().CLIP(image.embed_dim, vision, words, quick_gelu=True)
     model.load_state_dict(state)
     return model.eval()
 

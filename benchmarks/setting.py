@@ -1,0 +1,130 @@
+"""What the parts have in common: the backbone, the classes, inputs of the promised sizes, and a step of training.
+
+Axes: B images, P grid positions, D channels, C classes, K attention width, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import textbook
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder, settled_precision
+from mlrpl_cli.core.losses import count_known, partial_asl
+from mlrpl_cli.core.models.decoupling import SemanticDecoupling
+from mlrpl_cli.core.models.encoders import ARCHITECTURES, Architecture, StateDict, build_text_encoder
+from mlrpl_cli.core.models.prompts import PromptLearner, build_prompts
+from mlrpl_cli.core.models.provider import tokenize
+from mlrpl_cli.core.models.recognizer import TrainableRecognizer
+from mlrpl_cli.core.models.text import TextEncoder
+from mlrpl_cli.core.models.weights import load_state
+from mlrpl_cli.core.training import make_trainable
+
+BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
+BATCH, POSITIONS = 8, (SIZE // 32) ** 2
+CONTEXT_TOKENS = 16
+METHOD = TrainConfig().method
+# fmt: off
+CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
+    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
+    "teddy bear", "hair drier", "toothbrush",
+)
+# fmt: on
+
+
+def backbone() -> tuple[StateDict, Architecture]:
+    """RN101's form with random weights, which take the same time as trained ones."""
+    return load_state(BACKBONE), ARCHITECTURES["RN101"]
+
+
+def make_frozen_encoder(state: StateDict, device: torch.device) -> FrozenEncoder:
+    """Ours, in the precision that it would choose."""
+    return make_encoder(state, SIZE, device, settled_precision("auto", BACKBONE, device))
+
+
+def make_pixels(images: int) -> Tensor:
+    """Smooth random images, which are closer to photos than noise is."""
+    coarse = torch.rand(images, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return (nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+
+
+def make_labels(images: int, device: torch.device) -> Tensor:
+    """(B, C): a third of the cells each absent, unknown and present."""
+    return torch.randint(-1, 2, (images, len(CLASSES)), generator=torch.Generator().manual_seed(1)).to(device)
+
+
+def make_default_method(state: StateDict, device: torch.device) -> TrainableRecognizer:
+    """The default method, untrained."""
+    config = TrainConfig(backbone=BACKBONE, attention_width=WIDTH, context_tokens=CONTEXT_TOKENS)
+    precision = settled_precision("auto", BACKBONE, device)
+    return make_trainable(state, replace(config, precision=precision), CLASSES).to(device)
+
+
+def class_prompts(state: StateDict) -> tuple[TextEncoder, PromptLearner]:
+    """The frozen text encoder in float32, and a prompt of learnable contexts for each class."""
+    encoder = build_text_encoder(state)
+    learner = build_prompts(
+        CLASSES,
+        encoder,
+        tokenize,
+        per_class=True,
+        context_tokens=CONTEXT_TOKENS,
+        template=None,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return encoder, learner
+
+
+def padded(embeddings: Tensor) -> Tensor:
+    """(C, T, W) → (C, 77, W)."""
+    return nn.functional.pad(embeddings, (0, 0, 0, 77 - embeddings.shape[1]))
+
+
+def decoupling_step(module: nn.Module, compute: Callable[[], Tensor], upstream: Tensor) -> list[Tensor]:
+    """Class features (B, C, D) and the gradients of U and V."""
+    module.zero_grad()
+    features = compute()
+    features.backward(upstream)
+    projections = (module.get_parameter(f"{side}_projection.weight") for side in ("image", "semantic"))
+    return [features.detach(), *(weight.grad for weight in projections if weight.grad is not None)]
+
+
+Decouplings = tuple[SemanticDecoupling, textbook.MaterialisedDecoupling]
+
+
+def make_decouplings(device: torch.device) -> tuple[Decouplings, Tensor, Tensor]:
+    """Both forms with the same weights (v = Pᵀ w), and an input."""
+    generator = torch.Generator().manual_seed(0)
+    ours = SemanticDecoupling(2048, 512, WIDTH)
+    ours.initialize(generator)
+    plain = textbook.MaterialisedDecoupling(2048, 512, WIDTH)
+    plain.share_weights(ours)
+    grid = torch.randn(BATCH, POSITIONS, 2048, generator=generator)
+    semantics = nn.functional.normalize(torch.randn(len(CLASSES), 512, generator=generator), dim=-1)
+    return (ours.to(device), plain.to(device)), grid.to(device), semantics.to(device)
+
+
+def learn(votes: Sequence[Tensor], labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step on the sum of the losses of each of the logits (B, C)."""
+    known = count_known(labels)
+    loss = torch.stack([partial_asl(logits, labels, known) for logits in votes]).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def largest_error(got: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
+    """The largest relative error of any tensor."""
+    pairs = [(left.float(), right.float()) for left, right in zip(got, expected, strict=True)]
+    return max(float((left - right).norm() / right.norm()) for left, right in pairs)
