@@ -15,7 +15,9 @@ neither help nor a usage error waits for it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +54,10 @@ class LazyGroup(TyperGroup):
         name, listed, rest = super().resolve_command(ctx, args)
         return name, listed if name is None else load_command(name), rest
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with error_boundary():  # --help and --version print here
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
         with error_boundary():
             return super().invoke(ctx)
@@ -69,8 +75,13 @@ def load_command(name: str) -> Any:
 def error_boundary() -> Iterator[None]:
     """Turn whatever a command raises into one line on stderr and an exit code; Typer's own errors pass."""
     try:
-        yield
-        sys.stdout.flush()
+        with _signals_interrupt():
+            try:
+                yield
+            except typer.Exit:
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except MlrplError as error:
@@ -85,6 +96,7 @@ def error_boundary() -> Iterator[None]:
         raise typer.Exit(FAILED) from error
     except OSError as error:
         console.print_error(f"mlrpl: error: {_describe(error)}")
+        _discard_output_that_cannot_be_written()
         raise typer.Exit(FAILED) from error
     except Exception as error:
         if _is_out_of_memory(error):
@@ -94,10 +106,27 @@ def error_boundary() -> Iterator[None]:
         raise typer.Exit(FAILED) from error
 
 
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Ctrl-C, and the SIGTERM of a machine that goes down, raise KeyboardInterrupt: what is half-written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # as under nohup, and of a shell's background jobs
+                signal.signal(number, signal.default_int_handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (default: the process's own) and exit.
 
-    Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted by Ctrl-C or SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot say must not stop the work.
@@ -132,6 +161,14 @@ def _report_bug(error: Exception) -> None:
 def _discard_output() -> None:
     """Point stdout at nothing, so that Python's own flush at exit does not complain of the closed pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _discard_output_that_cannot_be_written() -> None:
+    """What a full disk left in the buffer would be complained of once more when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
 
 
 def _print_version(asked: bool) -> None:

@@ -1,18 +1,27 @@
-"""Writing so that a killed process leaves either the old file or the new one, never half of either."""
+"""Writing so that a killed process leaves either the old file or the new one, never half of either.
+
+What is being written has a temporary name and is locked by the process that writes it. The system takes the lock away
+when that process ends, however it ends: an unlocked temporary file is nobody's, and the next writer removes it.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlrpl_cli.core.errors import DataError
+from mlrpl_cli.core.locks import hold_new, is_free, release
 
 TEMPORARY_PREFIX = ".incomplete-"
+REPLACED_PREFIX = ".replaced-"
+"""In front of an old folder's name while a new one takes its place, where the system cannot exchange the two."""
 
 
 @contextmanager
@@ -21,19 +30,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Raises DataError when the folder cannot be written to.
     """
-    make_folder(path.parent)
-    with _writing(path):
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
-    try:
-        with _writing(path, temporary):
-            yield temporary
-            _sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary(path, lambda: _new_file(path)) as temporary, _writing(path, temporary):
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
 
 
 @contextmanager
@@ -45,14 +46,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with _writing(path):
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
-    try:
-        with _writing(path, temporary):
-            yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            _exchange(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _put_back(path)
+    with (
+        _temporary(path, lambda: Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))) as temporary,
+        _writing(path, temporary),
+    ):
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        _exchange(temporary, path)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed left half-written in `folder`."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if is_free(path):
+            _remove(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,15 +101,67 @@ def _existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
+def _new_file(path: Path) -> Path:
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+@contextmanager
+def _temporary(path: Path, make: Callable[[], Path]) -> Iterator[Path]:
+    """What `make` makes beside `path`, held while it is written to and removed if it is still there after that."""
+    make_folder(path.parent)
+    with _writing(path):
+        remove_abandoned(path.parent)
+        temporary, hold = hold_new(make)
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        release(hold)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _exchange(new: Path, path: Path) -> None:
-    """Put `new` at `path`; the old folder is moved aside first, because rename needs an empty target."""
-    old = None
-    if path.exists():
-        old = new.with_name(new.name + "-old")
-        path.replace(old)
-    new.replace(path)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    """Put the folder `new` at `path`, and at `new` what was there.
+
+    Where the system cannot exchange two folders at once, a process killed in between leaves none at `path`: the next
+    writer puts the old one back.
+    """
+    if not path.exists() or not any(path.iterdir()):
+        new.replace(path)  # an empty folder is simply replaced
+    elif not _exchanged_at_once(new, path):
+        aside = path.with_name(f"{REPLACED_PREFIX}{path.name}")
+        path.replace(aside)
+        new.replace(path)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_back(path: Path) -> None:
+    """Undo, or finish, an exchange that was cut short."""
+    aside = path.with_name(f"{REPLACED_PREFIX}{path.name}")
+    if aside.is_dir():
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.replace(path)
+
+
+def _exchanged_at_once(new: Path, path: Path) -> bool:
+    """Whether Linux exchanged the two folders: not every file system can."""
+    if not sys.platform.startswith("linux"):
+        return False
+    at_current_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    with suppress(AttributeError, OSError):  # a C library without it
+        renameat2 = ctypes.CDLL(None).renameat2
+        return renameat2(at_current_folder, os.fsencode(new), at_current_folder, os.fsencode(path), exchange) == 0
+    return False
 
 
 def _sync(path: Path) -> None:

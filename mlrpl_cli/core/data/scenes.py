@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -28,9 +30,14 @@ from mlrpl_cli.core.data.drawing import (
     smooth,
 )
 from mlrpl_cli.core.data.records import TEST, TRAIN, ReadOptions, Records
+from mlrpl_cli.core.errors import DataError
 from mlrpl_cli.core.files import atomic_folder
 from mlrpl_cli.core.labels import ABSENT, PRESENT
+from mlrpl_cli.core.processes import process_pool, without_interrupts
 from mlrpl_cli.core.progress import Progress
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 SCENE_CLASSES: tuple[str, ...] = tuple(OBJECTS)
 FIRST_TEST_INDEX = 1_000_000
@@ -251,8 +258,17 @@ def _workers(count: int) -> Iterator[partial]:
     if count < _FEW_IMAGES or processes == 1:
         yield partial(map)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield partial(pool.imap, chunksize=8)
+    with process_pool(processes) as pool:
+        yield partial(_mapped, pool)
+
+
+def _mapped(pool: ProcessPoolExecutor, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+    try:
+        with without_interrupts():
+            results = pool.map(function, items, chunksize=8)
+        yield from results
+    except BrokenProcessPool as error:
+        raise DataError("a process that rendered scenes was killed; free memory and run the same again") from error
 
 
 class _Canvas:

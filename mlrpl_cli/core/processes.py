@@ -1,0 +1,66 @@
+"""Worker processes that end when the work does, however it ends: finished, interrupted, or killed with its process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+@contextmanager
+def process_pool(
+    processes: int, initializer: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> Iterator[ProcessPoolExecutor]:
+    """An executor over new Python processes, each made ready by `initializer(*arguments)`.
+
+    Ctrl-C does not reach them. On an error, and when this process is killed, they end at once, in the middle of what
+    they do; submit work inside `without_interrupts`.
+    """
+    context = multiprocessing.get_context("spawn")
+    end, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(processes, context, _begin, (end, initializer, arguments))
+    try:
+        yield pool
+    except BaseException:
+        held.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        held.close()
+        end.close()
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes that are started inside never receive Ctrl-C, not even before they can decide to ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(end: Connection, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _end_with(end: Connection) -> None:
+    """Wait until nobody holds the other end of the pipe: the work is over, or its process has gone."""
+    try:
+        end.recv()
+    except (EOFError, OSError):
+        os._exit(1)
