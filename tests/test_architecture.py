@@ -14,7 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up. A unit (a module of core, or a package with all its modules) may import what is below its
 # layer. Within a layer of SIBLINGS it imports nothing, in the other layers it may import its neighbours.
 LAYERS = (
-    ("errors", "labels", "files", "progress", "runtime", "download", "archives"),
+    (
+        *("errors", "labels", "reading", "files", "locks", "progress", "runtime", "processes"),
+        *("download", "archives", "tensorfiles"),
+    ),
     ("config",),
     ("data", "models", "losses", "metrics", "localization", "comparison", "visualization"),
     ("bank", "frozen"),

@@ -13,30 +13,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mlrpl_cli.core.config import UINT8
-from mlrpl_cli.core.errors import DataError, RunError, one_line
-from mlrpl_cli.core.files import TEMPORARY_PREFIX, atomic_file, sha256_of_file
+from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.files import TEMPORARY_PREFIX, sha256_of_file
 from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.tensorfiles import SUFFIX, TensorFile, open_tensors, write_tensors
 
 SHARD_VIEWS = 64
-ABANDONED_SECONDS = 3600
-SUFFIX = ".safetensors"
 
 ViewKey = str
 """SHA-256 of an image file, a hyphen, the number of the view."""
 
-_VERSION = 1
+_VERSION = 2
+_KEYS = "keys"
 _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
@@ -45,13 +42,14 @@ _LOW, _STEP = ".low", ".step"
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a bank, mapped into memory."""
+    """One file of a bank."""
 
-    path: Path
+    file: TensorFile
     keys: tuple[ViewKey, ...]
-    sha256: str
-    """What the checksum of keys and tensors should be."""
-    tensors: dict[str, Tensor]
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
 
 
 class StoredRows:
@@ -77,6 +75,7 @@ class FeatureBank:
         self.folder, self.dtype = folder, dtype
         self.damaged: list[Path] = []
         """Shards that cannot be read or do not match their checksum: they count as not there."""
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._where: dict[ViewKey, tuple[Shard, int]] = {}
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             if not path.name.startswith(TEMPORARY_PREFIX):
@@ -99,24 +98,13 @@ class FeatureBank:
 
         Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
         """
-        tensors = _encode(features, self.dtype)
-        metadata = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors, keys)}
         name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
-        path = self.folder / f"{name}{SUFFIX}"
-        with atomic_file(path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata=metadata)
-            except SafetensorError as error:  # how it tells of a full disk
-                raise DataError(f"cannot write {path}: {one_line(error)}; free the disk or set another bank") from error
+        tensors = _encode(features, self.dtype)
+        write_tensors(self.folder / f"{name}{SUFFIX}", tensors, {_KEYS: json.dumps(list(keys))})
 
     def tidy(self) -> None:
-        """Delete the damaged shards, and what processes that were killed long ago left half-written.
-
-        A process that reads one of them goes on with what it has mapped.
-        """
-        long_ago = time.time() - ABANDONED_SECONDS
-        left = self.folder.glob(f"{TEMPORARY_PREFIX}*{SUFFIX}")
-        for path in [*self.damaged, *(path for path in left if _changed(path) < long_ago)]:
+        """Delete the damaged shards. A process that reads one of them goes on with what it has mapped."""
+        for path in self.damaged:
             path.unlink(missing_ok=True)
 
     def rows(self, keys: Sequence[ViewKey]) -> StoredRows:
@@ -128,9 +116,10 @@ class FeatureBank:
 
     def _add(self, path: Path) -> None:
         shard = _open(path)
-        if shard is None:
+        if shard is None or (self._shapes and _shapes(shard) != self._shapes):
             self.damaged.append(path)
         else:
+            self._shapes = _shapes(shard)
             self._where |= {key: (shard, row) for row, key in enumerate(shard.keys)}
 
 
@@ -180,30 +169,27 @@ def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
 
 
 def _read(name: str, chosen: Sequence[tuple[Shard, int]], device: torch.device) -> Tensor:
-    stored = torch.stack([shard.tensors[name][row] for shard, row in chosen]).to(device, non_blocking=True)
+    stored = torch.stack([shard.file.tensors[name][row] for shard, row in chosen]).to(device, non_blocking=True)
     if stored.dtype != torch.uint8:
         return stored
-    low, step = (torch.stack([shard.tensors[name + part] for shard, _ in chosen]) for part in (_LOW, _STEP))
+    low, step = (torch.stack([shard.file.tensors[name + part] for shard, _ in chosen]) for part in (_LOW, _STEP))
     return stored.float().mul_(step[:, None].to(device)).add_(low[:, None].to(device))
 
 
 def _open(path: Path) -> Shard | None:
+    """None for a file that is no shard, or that says another number of views than it has."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            keys = tuple(json.loads(metadata["keys"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            return Shard(path, keys, metadata["sha256"], tensors)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        file = open_tensors(path)
+        shard = Shard(file, tuple(json.loads(file.about[_KEYS])))
+        rows = {len(file.tensors[name]) for name in _FIELDS}
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    return shard if rows == {len(shard.keys)} and all(isinstance(key, str) for key in shard.keys) else None
 
 
-def _changed(path: Path) -> float:
-    """When a file was last written to; now, when it has just gone."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return time.time()
+def _shapes(shard: Shard) -> dict[str, tuple[int, ...]]:
+    """Of one view of each field."""
+    return {name: tuple(shard.file.tensors[name].shape[1:]) for name in _FIELDS}
 
 
 def _is_whole(shard: Shard) -> bool:
@@ -214,7 +200,7 @@ def _is_whole(shard: Shard) -> bool:
         return False
     state = (shard.path, status.st_size, status.st_mtime_ns)
     if state not in _whole:
-        if _checksum(shard.tensors, shard.keys) != shard.sha256:
+        if not shard.file.is_whole():
             return False
         _whole.add(state)
     return True
@@ -222,11 +208,3 @@ def _is_whole(shard: Shard) -> bool:
 
 _whole: set[tuple[Path, int, int]] = set()
 """Path, size and time of the shards that this process found whole."""
-
-
-def _checksum(tensors: dict[str, Tensor], keys: Sequence[ViewKey]) -> str:
-    digest = hashlib.sha256(json.dumps(list(keys)).encode())
-    for name in sorted(tensors):
-        digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
-        digest.update(tensors[name].numpy().data)
-    return digest.hexdigest()

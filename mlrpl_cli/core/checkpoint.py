@@ -6,29 +6,36 @@ the TensorBoard events.
 
 from __future__ import annotations
 
+import itertools
 import json
+import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from mlrpl_cli.core.config import TrainConfig, make_config, read_yaml
-from mlrpl_cli.core.errors import RunError
-from mlrpl_cli.core.files import atomic_file, write_text
+from mlrpl_cli.core.config import BOUNDS, PRECISIONS, TrainConfig, make_config, read_yaml
+from mlrpl_cli.core.errors import RunError, one_line
+from mlrpl_cli.core.files import make_folder, write_text
 from mlrpl_cli.core.models.build import METHODS, rebuild_recognizer
 from mlrpl_cli.core.models.recognizer import Recognizer
+from mlrpl_cli.core.tensorfiles import SUFFIX, open_tensors, write_tensors
 
-FORMAT = 4
+FORMAT = 5
 LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
 
+LOGGED = frozenset({"epoch", "loss", "map", "split"})
+"""What every row of the log has."""
+
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
+_ABOUT = "mlrpl"
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,14 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
     def recognizer(self) -> Recognizer:
-        """The trained recognizer, in evaluation mode, its sizes read off the tensors."""
-        return rebuild_recognizer(self.info.method, len(self.info.classes), self.group(RECOGNIZER))
+        """The trained recognizer, in evaluation mode, its sizes read off the tensors.
+
+        Raises RunError for tensors that no recognizer of this method and these classes has.
+        """
+        try:
+            return rebuild_recognizer(self.info.method, len(self.info.classes), self.group(RECOGNIZER))
+        except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+            raise _unfitting(self.info, error) from error
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix`, without it."""
@@ -79,28 +92,36 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write atomically."""
-    info = json.dumps(asdict(checkpoint.info))
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"mlrpl": info})
+    """Write atomically. Raises DataError when that is not possible."""
+    write_tensors(path, checkpoint.tensors, {_ABOUT: json.dumps(asdict(checkpoint.info))})
 
 
 def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
     """Read `which` ("best" or "last") of a run folder.
 
-    Raises RunError when the folder is not a run, or the file is missing, truncated or of another format.
+    Raises RunError when the folder is not a run, or the file is missing, of another format, or not whole to the bit.
     """
-    path = run / f"{which}.safetensors"
+    path = checkpoint_path(run, which)
     if not path.is_file():
         raise RunError(f"{run} has no {path.name}: expected a run folder that `mlrpl train` wrote; check --run")
     try:
-        with safe_open(path, framework="pt") as file:
-            info = json.loads((file.metadata() or {})["mlrpl"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-        return Checkpoint(_run_info(info, path), tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is damaged or no checkpoint of mlrpl; train again or restore the file") from error
+        file = open_tensors(path)
+        info = _run_info(json.loads(file.about[_ABOUT]), path)
+        file.check()
+        _check_tensors(info, file.tensors)
+    except KeyError as error:
+        raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        other = LAST if which == BEST else BEST
+        raise RunError(
+            f"{path} is damaged: {one_line(error)}; restore it, take --checkpoint {other}, or train again"
+        ) from error
+    return Checkpoint(info, file.tensors)
+
+
+def checkpoint_path(run: Path, which: str) -> Path:
+    """Where a run folder keeps its "best" or "last" checkpoint."""
+    return run / f"{which}{SUFFIX}"
 
 
 def load_config(run: Path) -> TrainConfig:
@@ -112,16 +133,21 @@ def load_config(run: Path) -> TrainConfig:
 
 def newest_run(parent: Path = RUNS) -> Path:
     """The run below `parent` whose last checkpoint is newest. Raises RunError when there is none."""
-    found = sorted(parent.glob(f"*/{LAST}.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    found = sorted(parent.glob(f"*/{LAST}{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise RunError(f"no run below {parent}; run `mlrpl train`, or name one with --run")
     return found[-1].parent
 
 
 def new_run_folder(name: str, parent: Path = RUNS) -> Path:
-    """`parent`/`name`, or with -2, -3 … behind it: the first that does not exist."""
-    candidates = (parent / (name if number == 1 else f"{name}-{number}") for number in range(1, 1_000_000))
-    return next(candidate for candidate in candidates if not candidate.exists())
+    """Make `parent`/`name`, or with -2, -3 … behind it: the first that is not there, also for two who ask at once."""
+    make_folder(parent)
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("numbers do not end")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -135,22 +161,28 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave. Raises RunError for the state of other parameters."""
     states: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in checkpoint.group(OPTIMIZER).items():
-        index, quantity = name.split(".", 1)
-        states.setdefault(int(index), {})[quantity] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    try:
+        for name, tensor in checkpoint.group(OPTIMIZER).items():
+            index, quantity = name.split(".", 1)
+            states.setdefault(int(index), {})[quantity] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:
+        raise _unfitting(checkpoint.info, error) from error
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, one an epoch; an unfinished last line of a killed process is left out."""
     path = run / LOG_FILE
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: expected a JSON object a line; resume or repeat the run") from error
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        rows = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise _damaged_log(path) from error
+    if not all(isinstance(row, dict) and row.keys() >= LOGGED for row in rows):
+        raise _damaged_log(path)
+    return rows
 
 
 def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -158,13 +190,45 @@ def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(run / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _run_info(values: dict[str, Any], path: Path) -> RunInfo:
+def _damaged_log(path: Path) -> RunError:
+    return RunError(
+        f"{path} is damaged: expected a JSON object with {', '.join(sorted(LOGGED))} a line; move it away, "
+        "and --resume goes on without the epochs before"
+    )
+
+
+def _run_info(values: Any, path: Path) -> RunInfo:
+    """Raises TypeError or ValueError for what is not what a checkpoint says of itself."""
     if values.get("format") != FORMAT:
         raise RunError(
             f"{path}: expected checkpoint format {FORMAT}, got {values.get('format')}; "
             "train again, or use the mlrpl that wrote it"
         )
     info = RunInfo(**{**values, "classes": tuple(values["classes"])})
+    for name, kind in typing.get_type_hints(RunInfo).items():
+        value = getattr(info, name)
+        wanted = kind if isinstance(kind, type) else typing.get_args(kind)
+        if name != "classes" and not isinstance(value, wanted):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+    if not info.classes or not all(isinstance(name, str) for name in info.classes):
+        raise TypeError("classes are not names")
+    if info.precision not in PRECISIONS or not BOUNDS["image_size"][0] <= info.image_size <= BOUNDS["image_size"][1]:
+        raise ValueError("precision or image_size cannot be")
     if info.method not in METHODS:
         raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")
     return info
+
+
+def _check_tensors(info: RunInfo, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for text features of other classes, and for learned tensors that are no numbers."""
+    text = tensors[TEXT_FEATURES]
+    if text.ndim != 2 or len(text) not in (len(info.classes), 2 * len(info.classes)):
+        raise ValueError(f"text features {tuple(text.shape)} for {len(info.classes)} classes")
+    strange = [name for name, tensor in tensors.items() if tensor.dtype not in _DTYPES]
+    if strange:
+        raise ValueError(f"{strange[0]} is {tensors[strange[0]].dtype}")
+
+
+def _unfitting(info: RunInfo, error: Exception) -> RunError:
+    what = f"those of {info.method} with {len(info.classes)} classes"
+    return RunError(f"the checkpoint's tensors are not {what}: {one_line(error)}; train again")

@@ -27,7 +27,7 @@ from mlrpl_cli.core.bank import (
 )
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.loading import ImageViews, Waiting, batches_of, in_order, whole_batch
-from mlrpl_cli.core.errors import DataError
+from mlrpl_cli.core.errors import DataError, first_few
 from mlrpl_cli.core.files import free_bytes
 from mlrpl_cli.core.frozen import FrozenEncoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
@@ -103,7 +103,8 @@ def fill_bank(
     if missing:
         _check_room(bank, len(missing) * _bytes_per_view(encoder, config))
         if bank.damaged:
-            progress.note(f"{len(bank.damaged)} files of {bank.folder} are damaged: encoding their images again")
+            damaged = first_few(path.name for path in bank.damaged)
+            progress.note(f"{bank.folder}: {len(bank.damaged)} damaged ({damaged}): encoding their images again")
         if accelerator.is_main_process:
             bank.tidy()
         waiting = Waiting()

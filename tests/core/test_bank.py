@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from mlrpl_cli.core import bank as bank_module
 from mlrpl_cli.core import stored as feature_sources
+from mlrpl_cli.core import tensorfiles
 from mlrpl_cli.core.bank import SHARD_VIEWS, FeatureBank, bytes_per_view, encoder_key
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
 from mlrpl_cli.core.data.manifest import read_prepared
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_encoded_again_and_told(paths, config):
     encoder = CountingEncoder()
     fill_bank(encoder, paths, config.views, config, make_accelerator("cpu"), progress).open(CPU)
     assert encoder.images == len(paths)
-    assert told[0] == f"1 files of {banked.folder} are damaged: encoding their images again"
+    assert told[0] == f"{banked.folder}: 1 damaged ({shard.name}): encoding their images again"
     assert told[1].startswith(f"encoded {len(paths)} views, ")
 
 
@@ -242,8 +242,8 @@ def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch
     def full(*arguments, **options):
         raise SafetensorError("No space left on device")
 
-    monkeypatch.setattr(bank_module, "save_file", full)
-    with pytest.raises(DataError, match="No space left on device; free the disk"):
+    monkeypatch.setattr(tensorfiles, "save_file", full)
+    with pytest.raises(DataError, match="No space left on device; free some space"):
         FeatureBank(tmp_path, FLOAT16).write(KEYS, some_features())
     assert list(tmp_path.iterdir()) == []
 
@@ -255,13 +255,19 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path, dtype):
         FeatureBank(tmp_path, dtype).write(KEYS, features)
 
 
-def test_what_killed_processes_left_is_removed_after_a_while(tmp_path):
-    old, young = tmp_path / ".incomplete-a.safetensors", tmp_path / ".incomplete-b.safetensors"
-    for path in (old, young):
-        path.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    FeatureBank(tmp_path, FLOAT16).tidy()
-    assert list(tmp_path.iterdir()) == [young]
+def test_a_shard_of_another_shape_or_number_of_views_counts_as_not_there(tmp_path):
+    """Each has the right checksum, as whoever can write to the bank can give it."""
+    bank = FeatureBank(tmp_path, FLOAT16)
+    bank.write(KEYS[:2], some_features(2))
+    (honest,) = tmp_path.iterdir()
+    bank.write(KEYS[2:], some_features(2))
+    narrow = some_features(1)
+    narrow = ImageFeatures(narrow.grid[..., :3], narrow.joint, narrow.pooled, narrow.attention)
+    bank.write([f"{9:064x}-0"], narrow)
+    (tmp_path / f"zz{honest.name}").write_bytes(honest.read_bytes())
+    again = FeatureBank(tmp_path, FLOAT16)
+    assert again.missing(KEYS) == KEYS[2:]
+    assert len(again.damaged) == 2
 
 
 def test_more_than_bank_gib_is_encoded_anew_every_epoch(paths, config):
