@@ -14,7 +14,8 @@ from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 
 from mlrpl_cli.core.errors import DataError, one_line
-from mlrpl_cli.core.files import make_folder
+from mlrpl_cli.core.files import free_bytes, make_folder
+from mlrpl_cli.core.locks import locked
 from mlrpl_cli.core.progress import Progress, Silent
 
 BLOCK = 1 << 20
@@ -48,8 +49,16 @@ def fetch(
         return destination
     make_folder(destination.parent)
     part = destination.with_name(destination.name + ".part")
+    progress = progress or Silent()
+    with locked(part.parent, lambda: progress.note(f"waiting for another process that downloads to {part.parent}")):
+        if not destination.is_file():
+            _fetch(url, destination, part, hashes, progress)
+    return destination
+
+
+def _fetch(url: str, destination: Path, part: Path, hashes: Mapping[str, str], progress: Progress) -> None:
     with _unreachable(url, destination):
-        _receive(url, part, resumable=bool(hashes), progress=progress or Silent())
+        _receive(url, part, resumable=bool(hashes), progress=progress)
     try:
         _verify(part, hashes, f"{url} gave another file than expected", "what arrived is removed; try again")
     except DataError:
@@ -57,7 +66,6 @@ def fetch(
         raise
     part.replace(destination)
     _version_file(part).unlink(missing_ok=True)
-    return destination
 
 
 class _WebRedirects(request.HTTPRedirectHandler):
@@ -92,6 +100,8 @@ def _receive(url: str, part: Path, resumable: bool, progress: Progress) -> None:
                 _write(_version_file(part), found.encode(), "wb")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
+        if total - have > (free := free_bytes(part)):
+            raise DataError(f"{url} needs {total - have} bytes, {part.parent} has {free} free; choose another place")
         with progress.task(f"downloading {part.stem}", total, "bytes") as task:
             task.advance(have)
             got = _copy(response, part, have, url, task.advance)

@@ -16,11 +16,13 @@ except ImportError:  # Windows: nothing is locked, and nothing counts as abandon
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
     """Hold `path`, an existing file or folder, after waiting for whoever holds it, where the file system has locks."""
     hold = _opened(path)
     try:
-        _lock(hold, wait=True)
+        if not _lock(hold, wait=False):
+            when_waiting()
+            _lock(hold, wait=True)
         yield
     finally:
         release(hold)

@@ -86,14 +86,17 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     return replace(stored, **{key: getattr(made, key) for key in changed})
 
 
-def run_folder(config: TrainConfig, prepared: Prepared, resume: bool) -> Path:
-    """Where this run writes. Raises RunError rather than write over another run."""
-    if config.run is None:
-        return checkpoints.new_run_folder(f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}")
-    folder = Path(config.run)
-    if not resume and (folder / f"{checkpoints.LAST}.safetensors").exists():
+def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
+    """Where this run writes: a new folder, made now, unless `config` names one."""
+    if config.run is not None:
+        return Path(config.run)
+    return checkpoints.new_run_folder(f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}")
+
+
+def check_unused(folder: Path) -> None:
+    """Raise RunError rather than write over another run."""
+    if checkpoints.checkpoint_path(folder, checkpoints.LAST).exists():
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
-    return folder
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

@@ -49,9 +49,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         try:
             save_file(own, temporary, metadata={**told, _CHECKSUM: _checksum(told, own)})
         except SafetensorError as error:  # how it tells of a full disk
-            raise DataError(
-                f"cannot write {path}: {one_line(error)}; free some space or choose another place"
-            ) from error
+            raise DataError(f"cannot write {path}: {one_line(error)}; free space or choose another place") from error
 
 
 def open_tensors(path: Path) -> TensorFile:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,18 +20,20 @@ from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.evaluation import labels_of
 from mlrpl_cli.core.features import features_of_run
-from mlrpl_cli.core.files import check_writable
+from mlrpl_cli.core.files import check_writable, make_folder
 from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
+from mlrpl_cli.core.locks import sole_writer
 from mlrpl_cli.core.models.build import build_trainable
 from mlrpl_cli.core.models.encoders import StateDict, build_text_encoder, image_architecture
 from mlrpl_cli.core.models.recognizer import TrainableRecognizer
 from mlrpl_cli.core.models.weights import TINY, load_state
 from mlrpl_cli.core.progress import Progress, Silent
-from mlrpl_cli.core.run_setup import config_problems, run_folder, settle
+from mlrpl_cli.core.run_setup import check_unused, config_problems, run_folder, settle
 from mlrpl_cli.core.runtime import DTYPES, make_accelerator, make_generator
 from mlrpl_cli.core.trainer import EpochRow, LabelledFeatures, Trainer
 
 PREPARED = Path("prepared")
+EVENTS, EPOCH = "tensorboard", ".epoch"
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,29 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     config = settle(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     # One process chooses, so that two never choose differently.
-    folder = Path(broadcast_object_list([str(run_folder(config, prepared, resume))])[0])
+    chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""
+    folder = Path(broadcast_object_list([chosen])[0])
+    with _writing_alone(folder, accelerator):
+        if accelerator.is_main_process and not resume:
+            check_unused(folder)
+        return _train(replace(config, run=str(folder)), prepared, folder, accelerator, progress, resume)
+
+
+@contextmanager
+def _writing_alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold the run folder: two runs never share one."""
     check_writable(folder)
-    config = replace(config, run=str(folder))
+    if not accelerator.is_main_process:
+        yield
+        return
+    make_folder(folder)
+    with sole_writer(folder, "choose another --run"):
+        yield
+
+
+def _train(
+    config: TrainConfig, prepared: Prepared, folder: Path, accelerator: Accelerator, progress: Progress, resume: bool
+) -> TrainingSummary:
     if accelerator.is_main_process:
         write_yaml(config, folder / checkpoints.CONFIG_FILE)  # before the images are encoded: --resume needs no more
     trainer = _make_trainer(config, prepared, accelerator, progress)
@@ -88,12 +111,12 @@ def _run(trainer: Trainer, writer: RunWriter, progress: Progress) -> TrainingSum
     return TrainingSummary(
         run=writer.folder,
         method=trainer.config.method,
-        epochs_done=trainer.info.epoch,
+        epochs_done=writer.kept.epoch,
         interrupted=interrupted,
         selection=trainer.config.selection,
-        last_map=writer.log[-1]["map"] if writer.log else None,
-        best_map=trainer.info.best_map,
-        best_epoch=trainer.info.best_epoch,
+        last_map=next((row["map"] for row in writer.log if row["epoch"] == writer.kept.epoch), None),
+        best_map=writer.kept.best_map,
+        best_epoch=writer.kept.best_epoch,
         learned_parameters=sum(parameter.numel() for parameter in trainer.trainable.learned().values()),
     )
 
@@ -103,10 +126,13 @@ class RunWriter:
 
     def __init__(self, folder: Path, trainer: Trainer, resumed: bool) -> None:
         self.folder, self.trainer = folder, trainer
+        self.kept = trainer.info
+        """What the last checkpoint on the disk says of itself."""
         log = checkpoints.read_log(folder) if resumed else []
         self.log: list[EpochRow] = [row for row in log if row["epoch"] <= trainer.info.epoch]
         if trainer.accelerator.is_main_process:
             checkpoints.write_log(folder, self.log)
+            _remove_events(folder, trainer.info.epoch + 1)
             if not resumed:
                 self._save(LAST)
 
@@ -119,18 +145,26 @@ class RunWriter:
             checkpoints.write_log(self.folder, self.log)
             self._write_events(row)
             self._save(LAST)
+        self.kept = self.trainer.info
 
     def _save(self, which: str) -> None:
         checkpoint = self.trainer.checkpoint(with_optimizer=which == LAST)
-        checkpoints.save_checkpoint(checkpoint, self.folder / f"{which}.safetensors")
+        checkpoints.save_checkpoint(checkpoint, checkpoints.checkpoint_path(self.folder, which))
 
     def _write_events(self, row: EpochRow) -> None:
         """TensorBoard reads whatever files there are: one event file an epoch needs no state between epochs."""
-        suffix = f".epoch{row['epoch']:05d}"
-        with SummaryWriter(str(self.folder / "tensorboard"), filename_suffix=suffix) as writer:
+        with SummaryWriter(str(self.folder / EVENTS), filename_suffix=f"{EPOCH}{row['epoch']:05d}") as writer:
             for name in ("loss", "map", "lr", "images_per_second"):
                 if row[name] is not None:
                     writer.add_scalar(name, row[name], row["epoch"])
+
+
+def _remove_events(folder: Path, first: int) -> None:
+    """Remove those of epochs from `first` on, which were begun by a process that was killed and come again."""
+    for path in (folder / EVENTS).glob(f"*{EPOCH}*"):
+        number = path.name.rpartition(EPOCH)[2]
+        if number.isdecimal() and int(number) >= first:
+            path.unlink(missing_ok=True)
 
 
 def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
@@ -201,7 +235,7 @@ def _training_rows(prepared: Prepared) -> np.ndarray:
 
 def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
     """The state to go on from; None for a run that was killed before it wrote one."""
-    if not (folder / f"{LAST}.safetensors").is_file():
+    if not checkpoints.checkpoint_path(folder, LAST).is_file():
         return None
     last = checkpoints.load_checkpoint(folder, LAST)
     for name, expected, got in (

@@ -243,7 +243,7 @@ def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch
         raise SafetensorError("No space left on device")
 
     monkeypatch.setattr(tensorfiles, "save_file", full)
-    with pytest.raises(DataError, match="No space left on device; free some space"):
+    with pytest.raises(DataError, match="No space left on device; free space"):
         FeatureBank(tmp_path, FLOAT16).write(KEYS, some_features())
     assert list(tmp_path.iterdir()) == []
 

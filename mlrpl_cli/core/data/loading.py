@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlrpl_cli.core.data.images import load_pixels, open_image, random_view
 from mlrpl_cli.core.errors import DataError
+from mlrpl_cli.core.processes import without_interrupts
 from mlrpl_cli.core.runtime import derive_seed, make_generator
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -99,13 +100,22 @@ def whole_batch(size: int, processes: int) -> int:
 
 
 def batches_of(loader: DataLoader) -> Iterator[Any]:
-    """The loader's batches; what a worker process found wrong with an image is raised as its own one line."""
+    """The loader's batches. What a worker process found wrong with an image, or met its end by, is told in one line."""
     try:
-        yield from loader
+        with without_interrupts():
+            batches = iter(loader)
+        yield from batches
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
         last = str(error).rstrip().splitlines()[-1]
         raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        raise DataError(
+            "a process that decodes images was killed, as happens without enough memory or shared memory; "
+            "lower --workers (0 decodes in the training process)"
+        ) from error
 
 
 class Waiting:

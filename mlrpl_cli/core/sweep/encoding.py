@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mlrpl_cli.core.data.datasets import SCENES
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.data.scenes import object_masks
 from mlrpl_cli.core.errors import ConfigError
-from mlrpl_cli.core.files import atomic_file
 from mlrpl_cli.core.frozen import make_encoder
 from mlrpl_cli.core.models.encoders import StateDict
 from mlrpl_cli.core.progress import Progress
 from mlrpl_cli.core.runtime import make_accelerator
 from mlrpl_cli.core.stored import BankedViews, bank_problem, fill_bank
 from mlrpl_cli.core.sweep.plan import Plan
+from mlrpl_cli.core.tensorfiles import SUFFIX, read_tensors, write_tensors
+
+_OBJECTS = ("rows", "classes", "masks")
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,19 @@ def learning_rows(prepared: Prepared) -> np.ndarray:
 
 
 def load_objects(path: Path) -> Objects:
-    """What `encode_once` wrote."""
-    with np.load(path) as arrays:
-        return Objects(arrays["rows"], arrays["classes"], arrays["masks"])
+    """What `encode_once` wrote. Raises ValueError when it is not whole."""
+    tensors = read_tensors(path).tensors
+    return Objects(*(tensors[name].numpy() for name in _OBJECTS))
 
 
 def _write_objects(plan: Plan, prepared: Prepared) -> Path | None:
     if prepared.dataset != SCENES:
         return None
-    path = plan.options.out / f"objects-{plan.data_sha256[:16]}.npz"
-    if not path.is_file():
+    path = plan.options.out / f"objects-{plan.data_sha256[:16]}{SUFFIX}"
+    try:
+        load_objects(path)
+    except (ValueError, KeyError):
         names = [prepared.images[row] for row in prepared.rows(TEST)]
-        rows, classes, masks = object_masks(names, prepared.options["reading"]["seed"], prepared.classes)
-        with atomic_file(path) as temporary:
-            np.savez_compressed(temporary, rows=rows, classes=classes, masks=masks)
+        found = object_masks(names, prepared.options["reading"]["seed"], prepared.classes)
+        write_tensors(path, {name: torch.from_numpy(array) for name, array in zip(_OBJECTS, found, strict=True)})
     return path

@@ -9,27 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
 
-from mlrpl_cli.core.errors import RunError
-from mlrpl_cli.core.files import atomic_file
-from mlrpl_cli.core.sweep.plan import TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.errors import DataError, RunError, one_line
+from mlrpl_cli.core.files import write_text
+from mlrpl_cli.core.sweep.plan import RUN, TUNING, TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.tensorfiles import SUFFIX, read_tensors, write_tensors
 
 RESULTS, SCORES = "results.jsonl", "scores"
+PROBABILITIES = "probabilities"
 
 Row = dict[str, Any]
 
 
 class Results:
-    """The append-only results file: one JSON object a line; a line that a killed process left unfinished is dropped."""
+    """The append-only results file: one JSON object a line; a line that a killed process left unfinished is dropped.
+
+    So is the row of a run whose scores are not whole, since nothing could be compared with it: it runs again.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows = read_results(path)
-        if path.is_file():
-            whole = path.read_bytes()
-            with path.open("r+b") as stream:
-                stream.truncate(whole.rfind(b"\n") + 1)
+        rows = read_results(path)
+        self.rows = [row for row in rows if row["kind"] != RUN or _has_scores(path.parent, row["key"])]
+        self.without_scores = [row["key"] for row in rows if row not in self.rows]
+        """Keys of the rows that were dropped."""
+        if self.without_scores or _is_cut_short(path):
+            write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     @property
     def keys(self) -> set[str]:
@@ -37,31 +43,75 @@ class Results:
 
     def append(self, row: Row) -> None:
         """Add a row and see it to the disk."""
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and sweep again") from error
         self.rows.append(row)
 
 
 def read_results(path: Path) -> list[Row]:
     """The whole rows of a results file; none for a file that is not there. Raises RunError when a line is damaged."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: expected a JSON object a line; move it away to start anew") from error
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        rows = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "a JSON object a line") from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not _is_row(row):
+            raise _damaged(path, f"a row of a sweep in line {number}")
+    return rows
 
 
 def read_scores(out: Path, key: str) -> np.ndarray:
-    """Test probabilities (N, C) float32 of the run whose row has this key."""
-    return load_file(out / SCORES / f"{key}.safetensors")["probabilities"]
+    """Test probabilities (N, C) float32 of the run whose row has this key. Raises RunError when they are not whole."""
+    path = _scores_path(out, key)
+    try:
+        return read_tensors(path).tensors[PROBABILITIES].numpy()
+    except (ValueError, KeyError) as error:
+        raise RunError(f"{path} is damaged: {one_line(error)}; sweep again to repeat its run") from error
 
 
 def write_scores(out: Path, key: str, probabilities: np.ndarray) -> None:
     """Keep the test probabilities (N, C) float32 of a run."""
-    with atomic_file(out / SCORES / f"{key}.safetensors") as temporary:
-        save_file({"probabilities": probabilities}, temporary)
+    write_tensors(_scores_path(out, key), {PROBABILITIES: torch.from_numpy(probabilities)})
+
+
+def _has_scores(out: Path, key: str) -> bool:
+    try:
+        read_scores(out, key)
+    except RunError:
+        return False
+    return True
+
+
+def _scores_path(out: Path, key: str) -> Path:
+    return out / SCORES / f"{key}{SUFFIX}"
+
+
+def _is_cut_short(path: Path) -> bool:
+    return path.is_file() and not path.read_bytes().endswith(b"\n")
+
+
+def _is_row(row: Row) -> bool:
+    """Whether a row has what is read of it, of the right kinds; `map` is a tested run's alone."""
+    kinds = _KINDS | (_KINDS_OF_RUNS if row.get("kind") == RUN else {})
+    return row.get("kind") in (RUN, TUNING) and all(isinstance(row.get(name), kind) for name, kind in kinds.items())
+
+
+_NUMBER = (int, float)
+_KINDS: dict[str, Any] = {
+    "key": str, "method": str, "keep": _NUMBER, "seed": int, "lr": _NUMBER, "epochs": int, "loss": str,
+    "validation_map": (*_NUMBER, type(None)), "learned_parameters": int,
+}  # fmt: skip
+_KINDS_OF_RUNS: dict[str, Any] = {"map": _NUMBER, "selected_map": _NUMBER, "average_precision": list}
+
+
+def _damaged(path: Path, expected: str) -> RunError:
+    return RunError(f"{path} is damaged: expected {expected}; move it away to start anew, or remove that line")
 
 
 def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:

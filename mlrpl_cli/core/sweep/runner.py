@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.errors import DataError, one_line
+from mlrpl_cli.core.errors import DataError, first_few, one_line
 from mlrpl_cli.core.files import check_writable, make_folder
+from mlrpl_cli.core.locks import sole_writer
 from mlrpl_cli.core.models.encoders import StateDict
 from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
+from mlrpl_cli.core.processes import process_pool, without_interrupts
 from mlrpl_cli.core.progress import Progress, Silent
 from mlrpl_cli.core.run_setup import settle
 from mlrpl_cli.core.sweep.encoding import encode_once
@@ -60,7 +62,17 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     plan, prepared, state = _settle(options, progress)
     check_writable(options.out)
     make_folder(options.out / SCORES)
+    with sole_writer(options.out, "sweep into another --out"):
+        return _sweep(plan, prepared, state, progress, listener)
+
+
+def _sweep(
+    plan: Plan, prepared: Prepared, state: StateDict, progress: Progress, listener: Listener | None
+) -> SweepSummary:
+    options = plan.options
     results = Results(options.out / RESULTS)
+    if results.without_scores:
+        progress.note(f"{len(results.without_scores)} runs lost their scores ({first_few(results.without_scores)})")
     work = _Work(Shared(plan, encode_once(plan, prepared, state, progress)), results)
     failures = work.run(tuning_cells(options), "tuning", progress) if options.tune else []
     settings = chosen_settings(plan, results.rows)
@@ -139,11 +151,8 @@ class _Work:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
         left = deque(cells)
         while left:
-            pool = self._pool()
-            try:
+            with self._pool() as pool:
                 yield from self._rows_of(pool, left)
-            finally:
-                pool.shutdown(cancel_futures=True)
 
     def _rows_of(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Take cells off `left` until it is empty or a process of `pool` has died."""
@@ -153,7 +162,8 @@ class _Work:
             # No more than can run at once, so that a process that dies takes only the runs under way with it.
             while left and not broken and len(running) < self.shared.plan.options.jobs:
                 try:
-                    running[pool.submit(run_cell, left[0])] = left[0]
+                    with without_interrupts():
+                        running[pool.submit(run_cell, left[0])] = left[0]
                 except BrokenProcessPool:
                     broken = True
                 else:
@@ -163,11 +173,10 @@ class _Work:
                 broken |= isinstance(future.exception(), BrokenProcessPool)
                 yield running.pop(future), _result(future)
 
-    def _pool(self) -> ProcessPoolExecutor:
+    def _pool(self) -> AbstractContextManager[ProcessPoolExecutor]:
         jobs = self.shared.plan.options.jobs
         threads = max((os.cpu_count() or 1) // jobs, 1)
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(jobs, context, start_worker, (self.shared, threads))
+        return process_pool(jobs, start_worker, (self.shared, threads))
 
 
 def _result(future: Future[Row]) -> Row:

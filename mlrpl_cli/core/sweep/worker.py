@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import signal
 import time
 from dataclasses import asdict, dataclass
 
@@ -149,7 +148,6 @@ _worker: Worker | None = None
 def start_worker(shared: Shared, threads: int) -> None:
     """Make this process ready for `run_cell`."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that started them ends them
     torch.set_num_threads(threads)
     _worker = Worker(shared)
 
