@@ -4,7 +4,7 @@
 
 A kill is a SIGKILL to the process alone, or a SIGTERM or SIGINT to it and all that it started. Half of them come at a
 random moment, the other half just before a random one of the files that the command opens, renames or removes.
-After each one, what was finished before has to be there to the bit. A command is killed several times, then left to end.
+After each one, what was finished before has to be there to the bit. A command is killed a few times, then left to end.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ finally:
 """
 
 
-class Lost(Exception):
+class LostWorkError(Exception):
     """Finished work is not there any more, or is not what it was."""
 
 
@@ -77,7 +77,7 @@ class Scenario:
     command: Callable[[Path], list[str]]
     """The arguments to start or to go on with, given the folder that the command writes below."""
     check: Callable[[Path], Any]
-    """After a kill: raises Lost when something there is not whole, and returns how far the work has come."""
+    """After a kill: raises LostWorkError when something there is not whole, and returns how far the work has come."""
     result: Callable[[Path], Any]
     """After the end: what must equal that of the undisturbed run."""
     begin: Callable[[Path, random.Random], None] = lambda folder, chance: None
@@ -111,12 +111,12 @@ def torment(scenario: Scenario, kills: int, seed: int, place: Path) -> Tally:
         try:
             _one_run(scenario, folder, planned, chance, tally, seconds, operations, sessions)
             if scenario.result(folder) != expected:
-                raise Lost("another result than the undisturbed run's")
+                raise LostWorkError("another result than the undisturbed run's")
             if left := [
                 path for path in folder.rglob("*") if path.name.startswith((TEMPORARY_PREFIX, REPLACED_PREFIX))
             ]:
-                raise Lost(f"{left[0]} was left behind")
-        except (Lost, MlrplError) as error:
+                raise LostWorkError(f"{left[0]} was left behind")
+        except (LostWorkError, MlrplError) as error:
             tally.problems.append(f"{scenario.name}, {folder.name}: {error}")
         tally.ends += 1
         shutil.rmtree(folder)
@@ -148,21 +148,21 @@ def _one_run(
             break  # it ended before its moment came
         tally.kills[signal.Signals(number).name] += 1
         if code not in (-number, 130):
-            raise Lost(f"exit code {code} after {signal.Signals(number).name}: {said[-2000:]}")
+            raise LostWorkError(f"exit code {code} after {signal.Signals(number).name}: {said[-2000:]}")
         _check_words(said)
         after = scenario.check(folder)
         if before is not None and (after is None or after < before):
-            raise Lost(f"came as far as {before} before, {after} now")
+            raise LostWorkError(f"came as far as {before} before, {after} now")
         before = after
     code, said = _wait(_start(scenario, folder), folder)
     if code:
-        raise Lost(f"going on ended with exit code {code}: {said[-2000:]}")
+        raise LostWorkError(f"going on ended with exit code {code}: {said[-2000:]}")
     _check_words(said)
 
 
 def _check_words(said: str) -> None:
     if "Traceback" in said or "bug in mlrpl" in said:
-        raise Lost(f"a traceback was shown: {said[-2000:]}")
+        raise LostWorkError(f"a traceback was shown: {said[-2000:]}")
 
 
 def _undisturbed(scenario: Scenario, folder: Path) -> tuple[float, int]:
@@ -255,7 +255,7 @@ def _prepare(place: Path) -> Scenario:
             return None
         read_prepared(folder / "prepared")
         if len(known) > 1 and _tree(folder / "prepared") not in known:
-            raise Lost("the prepared folder is neither the old nor the new one")
+            raise LostWorkError("the prepared folder is neither the old nor the new one")
         return 1
 
     def result(folder: Path) -> str:
