@@ -34,7 +34,7 @@ LOGGED = frozenset({"epoch", "loss", "map", "split"})
 """What every row of the log has."""
 
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
-_ABOUT = "mlrpl"
+_ABOUT = "run"
 _DTYPES = (torch.float32, torch.bfloat16)
 
 

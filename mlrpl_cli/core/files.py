@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlrpl_cli.core.errors import DataError
-from mlrpl_cli.core.locks import hold_new, is_free, release
+from mlrpl_cli.core.locks import held_if_free, hold_new, release
 
 TEMPORARY_PREFIX = ".incomplete-"
 REPLACED_PREFIX = ".replaced-"
@@ -28,6 +28,7 @@ REPLACED_PREFIX = ".replaced-"
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on a clean exit it becomes `path`, on an error it is removed.
 
+    The file there is to be written into, not replaced by another: it is the one that is locked.
     Raises DataError when the folder cannot be written to.
     """
     with _temporary(path, lambda: _new_file(path)) as temporary, _writing(path, temporary):
@@ -59,8 +60,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes that were killed left half-written in `folder`."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if is_free(path):
-            _remove(path)
+        with held_if_free(path) as free:  # held, so that who has just made it and waits for it sees that it went
+            if free:
+                _remove(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -59,21 +59,18 @@ def release(hold: int) -> None:
         os.close(hold)
 
 
-def is_free(path: Path) -> bool:
-    """Whether no process holds `path`. False where that cannot be known."""
-    if fcntl is None:
-        return False
+@contextmanager
+def held_if_free(path: Path) -> Iterator[bool]:
+    """Hold `path` if no other process does; False when one does, and where that cannot be known."""
     try:
         hold = _opened(path)
     except OSError:
-        return False
+        yield False
+        return
     try:
-        fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+        yield _lock(hold, wait=False, unknown=False)
     finally:
         release(hold)
-    return True
 
 
 def _opened(path: Path) -> int:
@@ -83,16 +80,16 @@ def _opened(path: Path) -> int:
     return hold
 
 
-def _lock(hold: int, wait: bool) -> bool:
-    """False when another process holds it; True also where nothing can be locked."""
+def _lock(hold: int, wait: bool, unknown: bool = True) -> bool:
+    """False when another process holds it; `unknown` where nothing can be locked."""
     if fcntl is None:
-        return True
+        return unknown
     try:
         fcntl.flock(hold, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True  # a file system without locks, such as some network ones
+        return unknown  # a file system without locks, such as some network ones
     return True
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from mlrpl_cli.core.errors import DataError, one_line
+from mlrpl_cli.core.errors import one_line
 from mlrpl_cli.core.files import atomic_file
 
 SUFFIX = ".safetensors"
-_CHECKSUM = "sha256"
+_ABOUT, _CHECKSUM = "mlrpl", "sha256"
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """Write `tensors` and what there is to say of them, atomically. Raises DataError when that is not possible."""
     told = dict(about or {})
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # One entry, because safetensors writes several in no order: the same content gives the same bytes.
+    entry = json.dumps({**told, _CHECKSUM: _checksum(told, own)}, sort_keys=True)
     with atomic_file(path) as temporary:
-        try:
-            save_file(own, temporary, metadata={**told, _CHECKSUM: _checksum(told, own)})
-        except SafetensorError as error:  # how it tells of a full disk
-            raise DataError(f"cannot write {path}: {one_line(error)}; free space or choose another place") from error
+        temporary.write_bytes(save(own, metadata={_ABOUT: entry}))
 
 
 def open_tensors(path: Path) -> TensorFile:
     """A file of tensors, its checksum not looked at yet. Raises ValueError, which says why, when it is none."""
     try:
         with safe_open(path, framework="pt") as file:
-            about = dict(file.metadata() or {})
+            about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, AttributeError, RuntimeError, TypeError) as error:
         raise ValueError(one_line(error)) from error
+    if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+        raise ValueError("it does not say what it is")
     return TensorFile(path, about, tensors, about.pop(_CHECKSUM, ""))
 
 

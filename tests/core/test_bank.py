@@ -4,10 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from safetensors import SafetensorError
 
 from mlrpl_cli.core import stored as feature_sources
-from mlrpl_cli.core import tensorfiles
 from mlrpl_cli.core.bank import SHARD_VIEWS, FeatureBank, bytes_per_view, encoder_key
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
 from mlrpl_cli.core.data.manifest import read_prepared
@@ -236,16 +234,6 @@ def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypat
     with pytest.raises(DataError, match=r"needs .* GiB more and its disk has 9.31e-07 GiB; free some"):
         fill(encoder, paths, config)
     assert encoder.images == 0
-
-
-def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(*arguments, **options):
-        raise SafetensorError("No space left on device")
-
-    monkeypatch.setattr(tensorfiles, "save_file", full)
-    with pytest.raises(DataError, match="No space left on device; free space"):
-        FeatureBank(tmp_path, FLOAT16).write(KEYS, some_features())
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("dtype", [FLOAT16, UINT8])

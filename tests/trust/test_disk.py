@@ -1,0 +1,220 @@
+"""Disks that are full, read-only, gone or wrong by a bit: one clear line, and what was there before stays."""
+
+from __future__ import annotations
+
+import csv
+import random
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mlrpl_cli.core.checkpoint import LAST, checkpoint_path, load_checkpoint
+from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.files import TEMPORARY_PREFIX
+from mlrpl_cli.core.stored import BANK
+from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
+from tests import small
+
+SMALL = (
+    "--data=data", "--backbone=clip.safetensors",
+    f"--image-size={small.SIZE}", "--batch-size=8", "--epochs=2", "--workers=0", "--device=cpu",
+    "--set=attention_width=8", "--set=context_tokens=2",
+)  # fmt: skip
+SMALL_SWEEP = (
+    "--data=data", "--set=backbone=clip.safetensors",
+    f"--set=image_size={small.SIZE}", "--set=batch_size=8", "--set=epochs=2", "--set=workers=0", "--device=cpu",
+    "--set=attention_width=8", "--set=context_tokens=2", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune",
+)  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with prepared data and a backbone."""
+    monkeypatch.chdir(tmp_path)
+    small.write_prepared(tmp_path / "data")
+    small.write_backbone(tmp_path / "clip.safetensors")
+    return tmp_path
+
+
+def commands(to: str) -> dict[str, list[str]]:
+    """Every command that writes, into the folder `to`."""
+    table = ["--dataset=table", "--root=labels.csv", "--images=data"]
+    return {
+        "prepare": ["prepare", *table, f"--out={to}/prepared"],
+        "prepare scenes": ["prepare", "--train-images=4", "--test-images=2", f"--out={to}/scenes"],
+        "train": ["train", *SMALL, f"--run={to}/run", f"--set=bank={to}/b"],
+        "train without a bank": ["train", *SMALL, f"--run={to}/run", "--set=views=0"],
+        "eval": ["eval", "--run=trained", "--workers=0", f"--csv={to}/figures.csv"],
+        "visualize": ["visualize", "--run=trained", "--workers=0", f"--out={to}/figures"],
+        "sweep": ["sweep", *SMALL_SWEEP, f"--out={to}/sweep", f"--set=bank={to}/b"],
+    }  # fmt: skip
+
+
+NAMES = list(commands(""))
+
+
+@pytest.fixture
+def ready(place: Path, mlrpl: Callable) -> Path:
+    """A table and a trained run, for the commands that need them."""
+    with (place / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["image", "a"], *([f"images/{n:03d}.png", n % 2] for n in range(36))])
+    assert mlrpl("train", *SMALL, "--run=trained").code == 0
+    return place
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes: what a full disk does, file by file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system in memory, where this user may mount one."""
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True)
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def assert_one_line(outcome, *parts: str) -> None:
+    """Exit code 1 and one line that begins as errors do, whatever progress there was before."""
+    lines = [line for line in outcome.err.splitlines() if line.startswith("mlrpl:")]
+    assert outcome.code == 1
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith("mlrpl: error: ")
+    assert "Traceback" not in outcome.err
+    assert [part for part in parts if part not in lines[0]] == []
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def left_over(folder: Path) -> list[Path]:
+    return list(folder.rglob(f"{TEMPORARY_PREFIX}*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*((name, size) for name in NAMES for size in (0, 100)), ("train", 3000), ("train without a bank", 3000)],
+)
+def test_a_file_that_cannot_grow_is_told_in_one_line_and_leaves_nothing_half_written(name, size, ready, mlrpl):
+    command = commands("out")[name]
+    with largest_file(size):
+        outcome = mlrpl(*command)
+    assert_one_line(outcome, "File too large", "out")
+    assert left_over(ready) == []
+    begun = name.startswith("train") and (ready / "out/run/config.yaml").exists()
+    assert mlrpl(*(["train", "--resume", "--run=out/run"] if begun else command)).code == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(name, ready, mlrpl):
+    with mounted(ready / "out", "size=16k") as full:
+        (full / "before.txt").write_bytes(bytes(16 * 1024))
+        assert_one_line(mlrpl(*commands("out")[name]), "out")
+        assert left_over(full) == []
+        assert (full / "before.txt").read_bytes() == bytes(16 * 1024)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train", "train without a bank", "sweep", "prepare scenes", "visualize"])
+@pytest.mark.parametrize("pages", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])
+def test_a_disk_that_fills_up_on_the_way_loses_nothing_and_the_command_goes_on_with_more_room(
+    name, pages, ready, mlrpl
+):
+    with mounted(ready / "out", f"size={4 * pages}k") as disk:
+        outcome = mlrpl(*commands("out")[name])
+        if outcome.code:
+            assert_one_line(outcome, "out", "No space left on device")
+            assert left_over(disk) == []
+        finished = bytes_of(disk / "b")
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        begun = name.startswith("train") and (disk / "run/config.yaml").exists()
+        again = ["train", "--resume", "--run=out/run"] if begun else commands("out")[name]
+        assert mlrpl(*again).code == 0
+        assert finished.items() <= bytes_of(disk / "b").items()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_read_only_output_is_told_before_any_work(name, ready, mlrpl):
+    with mounted(ready / "out", "ro"):
+        assert_one_line(mlrpl(*commands("out")[name]), "cannot write", "out", "Read-only file system")
+
+
+def test_images_that_are_gone_are_told_before_any_work(ready, mlrpl):
+    shutil.rmtree(ready / "data/images")
+    train = ("train", *SMALL)
+    assert_one_line(mlrpl(*train, "--run=again"), "000.png", "there is no such file")
+    assert_one_line(mlrpl("eval", "--run=trained", "--workers=0"), "no such file")
+    shutil.rmtree(ready / "data")
+    for command in (train, ("eval", "--run=trained"), ("visualize", "--run=trained")):
+        assert_one_line(mlrpl(*command), "data is not a prepared folder")
+    assert mlrpl("predict", "clip.safetensors", "--run=trained").code == 1
+
+
+def test_a_root_that_is_gone_is_told_in_one_line(place, mlrpl):
+    for dataset in ("voc", "coco", "table"):
+        assert_one_line(mlrpl("prepare", f"--dataset={dataset}", "--root=gone"), "gone")
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "missing bytes", "nothing left", "added bytes"])
+def test_a_damaged_shard_is_named_and_rebuilt(damage, ready, mlrpl):
+    shard = sorted((ready / BANK).rglob("*.safetensors"))[0]
+    before = shard.read_bytes()
+    flipped = bytearray(before)
+    flipped[-100] ^= 4
+    wrong = {"missing bytes": before[:-1], "nothing left": b"", "added bytes": before + b"0"}
+    shard.write_bytes(wrong.get(damage, bytes(flipped)))
+    outcome = mlrpl("train", *SMALL, "--run=again")
+    assert outcome.code == 0
+    assert f"1 damaged ({shard.name}): encoding their images again" in outcome.err
+    assert shard.read_bytes() == before
+    left, right = (load_checkpoint(ready / run, LAST).tensors for run in ("trained", "again"))
+    assert all(left[name].equal(right[name]) for name in left)
+
+
+def test_a_checkpoint_with_any_bit_flipped_or_any_byte_missing_is_refused(ready):
+    """Or, where the bit means nothing, it is the checkpoint that it was."""
+    path, chance = checkpoint_path(ready / "trained", LAST), random.Random(0)
+    before, whole = path.read_bytes(), load_checkpoint(ready / "trained", LAST)
+    for _ in range(300):
+        content = bytearray(before)
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(content if chance.random() < 0.8 else before[: chance.randrange(len(before))])
+        try:
+            read = load_checkpoint(ready / "trained", LAST)
+        except RunError:
+            continue
+        assert read.info == whole.info
+        assert all(read.tensors[name].equal(whole.tensors[name]) for name in whole.tensors)
+
+
+def test_a_sweep_repeats_the_run_whose_scores_are_damaged(ready, mlrpl):
+    command = commands("out")["sweep"]
+    assert mlrpl(*command).code == 0
+    (row,) = read_results(ready / "out/sweep" / RESULTS)
+    scores = ready / "out/sweep" / SCORES / f"{row['key']}.safetensors"
+    before = scores.read_bytes()
+    scores.write_bytes(before[:-1])
+    outcome = mlrpl(*command)
+    assert (outcome.code, scores.read_bytes()) == (0, before)
+    assert f"1 runs lost their scores ({row['key']})" in outcome.err
+    (again,) = read_results(ready / "out/sweep" / RESULTS)
+    assert again["map"] == row["map"]
