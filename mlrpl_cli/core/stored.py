@@ -36,6 +36,9 @@ from mlrpl_cli.core.runtime import decoding_workers
 
 BANK = "features"
 """Name of the feature bank, beside the prepared folder."""
+ENCODED_TOGETHER = 32
+"""Images that each process encodes at once, always: how many there are decides the last bits of a feature, and what
+lies in the bank must not depend on who put it there, or on where somebody was stopped."""
 
 
 class StoredViews:
@@ -117,7 +120,7 @@ def fill_bank(
                     view=view,
                     names=[key for key in wanted if key in missing],
                 )
-                loader = divided(dataset, min(config.batch_size, SHARD_VIEWS), workers, accelerator)
+                loader = divided(dataset, ENCODED_TOGETHER * accelerator.num_processes, workers, accelerator)
                 _encode_into(bank, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
         progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
     accelerator.wait_for_everyone()
@@ -159,6 +162,11 @@ def _bank_folder(encoder: FrozenEncoder, config: TrainConfig) -> Path:
     return Path(config.bank or BANK) / key
 
 
+def _filled_up(pixels: Tensor) -> Tensor:
+    """A last batch filled up with its own images."""
+    return pixels[torch.arange(ENCODED_TOGETHER) % len(pixels)] if len(pixels) < ENCODED_TOGETHER else pixels
+
+
 def _encode_into(
     bank: FeatureBank,
     encoder: FrozenEncoder,
@@ -171,7 +179,8 @@ def _encode_into(
     pending: list[ImageFeatures] = []
     first = done = 0  # the pending ones are first … done-1 of the keys
     for pixels, _ in batches:
-        features = encoder(pixels).map(lambda tensor: accelerator.gather(tensor.float()).cpu())
+        encoded = encoder(_filled_up(pixels)).images(slice(len(pixels)))
+        features = encoded.map(lambda tensor: accelerator.gather(tensor.float()).cpu())
         fresh = features.images(slice(len(keys) - done))  # the last batch is filled up with images from the start
         pending.append(fresh)
         done += len(fresh.pooled)

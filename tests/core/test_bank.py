@@ -14,6 +14,7 @@ from mlrpl_cli.core.features import EncodedTraining, StoredTraining, features_of
 from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.models.encoders import random_state
 from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.models.weights import load_state
 from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.runtime import make_accelerator
 from mlrpl_cli.core.stored import bank_problem, fill_bank
@@ -46,11 +47,16 @@ class CountingEncoder:
     def __call__(self, pixels):
         if self.limit is not None and self.images >= self.limit:
             raise KeyboardInterrupt
-        self.images += len(pixels)
+        self.images += len(pixels.flatten(1).unique(dim=0))  # a batch may be filled up with its own images
         return FrozenEncoder.__call__(self.real, pixels)
 
     def __getattr__(self, name):
         return getattr(self.real, name)
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(feature_sources, "ENCODED_TOGETHER", 4)
 
 
 @pytest.fixture
@@ -204,6 +210,20 @@ def test_a_damaged_file_is_told_of_once(paths, config):
     shard.write_bytes(shard.read_bytes()[:-1])
     fill(CountingEncoder(), paths[::-1], config)
     assert FeatureBank(banked.folder, FLOAT16).damaged == []
+
+
+def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_was_stopped(paths, config, monkeypatch):
+    """At a number of images where it matters: a matrix product of one image takes another way than that of many."""
+    monkeypatch.setattr(feature_sources, "ENCODED_TOGETHER", 32)
+    encoder = make_encoder(load_state("tiny"), 128, CPU)
+    whole = fill(encoder, paths, config).open(CPU)
+    for order in (paths[:1], paths[5:8], paths[::-1], paths):
+        other = TrainConfig(**{**vars(config), "bank": f"{config.bank}-other", "batch_size": len(order)})
+        parts = fill(encoder, order, other)
+    positions, views = torch.arange(len(paths)), torch.arange(len(paths)) % 2
+    left, right = (one.select(positions, views) for one in (whole, parts.open(CPU)))
+    for name in vars(left):
+        assert getattr(left, name).equal(getattr(right, name))
 
 
 def test_shards_hold_no_more_views_than_promised(paths, config, monkeypatch):

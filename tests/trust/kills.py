@@ -223,7 +223,7 @@ def _members(sessions: Sequence[int]) -> list[int]:
 
 def scenarios(place: Path) -> list[Scenario]:
     """Everything that writes more than one file, on small data made at `place`."""
-    data, backbone = small.write_prepared(place / "data"), small.write_backbone(place / "clip.safetensors")
+    data, backbone = small.write_prepared(place / "data", images=150), small.write_backbone(place / "clip.safetensors")
     settings = {
         "backbone": backbone, "image_size": small.SIZE, "batch_size": 8, "attention_width": 8, "context_tokens": 2,
         "device": "cpu",
