@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""
 MISSING = "–"
 """What stands in a table for a number that there is not."""
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
+"""What begins a formula in a spreadsheet; the wide forms do under East Asian settings. Tabs are escaped before."""
 LINES_PER_TASK = 10
 """How many lines a task prints at most where there is no terminal for a bar."""
 
@@ -44,6 +47,17 @@ def plain(text: object) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
     )
+
+
+def csv_text(text: object) -> str:
+    """A name as it may stand in a CSV file, which is for people: as `plain` makes it, and never a formula.
+
+    What a spreadsheet would compute, a text that starts with = + - or @ (also after spaces), gets a single quote in
+    front, which spreadsheets take for the mark of a text. Numbers are not names and go without it. Programs read
+    JSON, where every name is as it is.
+    """
+    shown = plain(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown
 
 
 def print_line(text: object) -> None:
@@ -67,7 +81,7 @@ def print_json(value: object) -> None:
     """`value` as JSON on stdout: dataclasses as objects, paths as strings, NaN and infinities as null."""
     if is_main_process():
         text = json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
-        sys.stdout.write(text.translate(_CONTROL_ESCAPES) + "\n")
+        sys.stdout.write(_BEYOND_ASCII.sub(_json_character, text) + "\n")
 
 
 def print_note(text: object) -> None:
@@ -278,5 +292,15 @@ def _jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-# JSON escapes the ASCII control characters itself, but lets these through, and terminals obey them.
-_CONTROL_ESCAPES = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+# JSON escapes the ASCII control characters itself, all but the last.
+_BEYOND_ASCII = re.compile(r"[^\n -~]")
+
+
+def _json_character(found: re.Match[str]) -> str:
+    """A character as it is, or escaped when it steers a terminal or when stdout's encoding has no place for it."""
+    character = found[0]
+    try:
+        character.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(character)[1:-1]
+    return character if character.isprintable() else json.dumps(character)[1:-1]

@@ -92,7 +92,8 @@ def _figures(way: PrecisionRecall) -> list[str]:
 
 
 def _write_csv(result: Evaluation, path: Path) -> None:
-    rows: Any = zip(result.classes, result.positives, result.metrics.average_precision, strict=True)
+    names = [console.csv_text(name) for name in result.classes]
+    rows: Any = zip(names, result.positives, result.metrics.average_precision, strict=True)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["class", "positives", "average_precision"])

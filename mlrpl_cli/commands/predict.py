@@ -97,7 +97,8 @@ def _write_csv(rows: Iterator[tuple[str, Scores]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", "class", "probability"])
     for path, scores in rows:
-        writer.writerows((path, name, f"{score:.6f}") for name, score in scores)
+        image = console.csv_text(path)
+        writer.writerows((image, console.csv_text(name), f"{score:.6f}") for name, score in scores)
 
 
 def _record(path: str, scores: Scores) -> dict[str, Any]:

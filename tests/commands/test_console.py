@@ -52,6 +52,39 @@ def test_json_is_valid_for_what_core_returns(capsys: pytest.CaptureFixture[str])
     assert "é" in text
 
 
+def test_json_stays_json_whatever_the_names_and_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["é", "猫🐈", "\x1b[2J\x7f\x9b", "\u202e\u200b", "\udce9", "two\nlines"]
+    for encoding in ("utf-8", "latin-1", "ascii"):
+        memory = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(memory, encoding))
+        console.print_json(names)
+        sys.stdout.flush()
+        text = memory.getvalue().decode(encoding)
+        assert json.loads(text) == names
+        assert all(character.isprintable() or character == "\n" for character in text)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a.png", "a.png"),
+        ("=1+1", "'=1+1"),
+        ("  =1+1", "'  =1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("＝1", "'＝1"),
+        ("\t=1", "\\t=1"),
+        ("\r=1", "\\r=1"),
+        ("a=1", "a=1"),
+        ("", ""),
+        ("\x1b[2J\u202e\udce9\n", "\\x1b[2J\\u202e\\udce9\\n"),
+    ],
+)
+def test_csv_holds_no_formula_and_no_character_that_steers(name: str, shown: str) -> None:
+    assert console.csv_text(name) == shown
+
+
 def test_plain_progress_takes_at_most_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress().task("Reading", 1000) as task:
         for step in range(1000):

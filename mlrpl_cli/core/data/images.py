@@ -1,14 +1,21 @@
-"""Image files of every common kind to RGB pixels, whole or as random views."""
+"""Image files of every common kind to RGB pixels, whole or as random views.
+
+However many threads decode, whatever they read: at most PIXEL_LIMIT pixels are under decoding in a process at one
+time, which takes at most PEAK_BYTES of memory beside what the files themselves hold.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -17,7 +24,15 @@ from mlrpl_cli.core.errors import DataError, one_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 """Pillow's decoders that may run: EPS, which starts Ghostscript, and the exotic ones may not."""
-PIXEL_LIMIT = 300_000_000
+PIXEL_LIMIT = 178_956_970
+"""Of one image, and of all that a process decodes at one time; where Pillow itself begins to refuse."""
+WEIGHTS = {"WEBP": 2, "JPEG2000": 3}
+"""A pixel of these takes the decoder this many times the memory, so it counts as so many."""
+SIDE_LIMIT = 65_535
+"""As of JPEG and GIF. A longer side takes more memory to resize than to decode."""
+PEAK_BYTES = 13 * PIXEL_LIMIT
+"""The most memory that decoding takes: at worst, turning a transparent image, 12 bytes a pixel are measured."""
+STRIP_PIXELS = 1 << 20
 DRAFT_MARGIN = 2
 """A reduced JPEG keeps this many times the target's pixels a side, so that resizing still averages over them."""
 
@@ -32,38 +47,36 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-_PILLOW_LIMIT = threading.RLock()
 
-# Pillow remarks on damaged metadata of files whose pixels are whole. Not catch_warnings: images are decoded in
-# threads, and it is not safe there.
+# Pillow remarks on damaged metadata of files whose pixels are whole, and on sizes that are within our limit. Not
+# catch_warnings: images are decoded in threads, and it is not safe there.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Without a handler Python prints what Pillow logs of a damaged file, beside the reason that it raises.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+# Above 32 MiB the C library gives a block back to the system when it is freed. Of Pillow's usual 16 MiB every thread
+# would keep as many as its largest image had.
+Image.core.set_block_size(64 << 20)
+
+T = TypeVar("T")
 Random = np.random.Generator | np.random.RandomState
 
 
-def open_image(
-    source: Path | str | IO[bytes], target: int | None = None, pixel_limit: int = PIXEL_LIMIT
-) -> Image.Image:
+def open_image(source: Path | str | IO[bytes], target: int | None = None) -> Image.Image:
     """The first frame of an image file or stream as upright RGB.
 
-    Transparency is laid on white. Grey of 16 and 32 bits and floats are scaled to 8 bits (`_eight_bits` says how).
+    Transparency is laid on white. Grey of 16 and 32 bits and floats are scaled to 8 bits (`_grey_scale` says how).
     With `target`, a JPEG of more than about four times that many pixels on both sides is decoded at 1/2, 1/4 or 1/8
-    of its size. Raises DataError with the path and the reason for what is missing, empty, damaged, no image, or of
-    more than `pixel_limit` pixels.
+    of its size. Raises DataError with the path and the reason for what is missing, empty, damaged, no regular file,
+    no image, or of more than PIXEL_LIMIT pixels (a half for WebP, a third for JPEG 2000) or SIDE_LIMIT on a side.
     """
-    name = source if isinstance(source, Path | str) else getattr(source, "name", "the image")
-    try:
-        with nullcontext(source) if not isinstance(source, Path | str) else _open_file(Path(source)) as stream:
-            return _decode(stream, target, pixel_limit)
-    except Exception as error:
-        # A damaged file can raise nearly anything inside a decoder.
-        raise DataError(f"cannot read {name}: {_reason(error)}") from error
+    return _decoded(source, target, lambda image: image)
 
 
 def load_pixels(source: Path | str | IO[bytes], size: int) -> np.ndarray:
     """(size, size, 3) uint8 RGB of the whole image, resized by bicubic interpolation; its aspect is not kept."""
-    image = open_image(source, target=size)
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+    return _decoded(source, size, lambda image: np.array(image.resize((size, size), Image.Resampling.BICUBIC)))
 
 
 def random_view(
@@ -87,56 +100,138 @@ def random_view(
 # Decoding
 
 
-def _decode(stream: IO[bytes], target: int | None, pixel_limit: int) -> Image.Image:
-    with _no_pillow_limit():
-        image = Image.open(stream, formats=FORMATS)
-    if image.width * image.height > pixel_limit:
-        raise ValueError(f"{image.width}×{image.height} pixels are more than the limit of {pixel_limit}")
+class _Room:
+    """What may be under decoding at one time, in pixels; who asks for more than is left waits."""
+
+    def __init__(self, pixels: int) -> None:
+        self.total = self.left = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Hold `pixels`, or everything for what is larger than that."""
+        pixels = min(pixels, self.total)
+        with self._changed:
+            self._changed.wait_for(lambda: pixels <= self.left)
+            self.left -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.left += pixels
+                self._changed.notify_all()
+
+
+_ROOM = _Room(PIXEL_LIMIT)
+
+
+def _decoded(source: Path | str | IO[bytes], target: int | None, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of the decoded image, whose room is held until then."""
+    name = source if isinstance(source, Path | str) else getattr(source, "name", "the image")
+    try:
+        with nullcontext(source) if not isinstance(source, Path | str) else _open_file(Path(source)) as stream:
+            image = Image.open(stream, formats=FORMATS)
+            with _ROOM.taken(_checked_pixels(image, target or 0)), _closed_on_error(image):
+                result = use(_decode(image, target))
+                del image  # its pixels go before another image takes their room
+            return result
+    except Exception as error:
+        # A damaged file can raise nearly anything inside a decoder.
+        raise DataError(f"cannot read {name}: {_reason(error)}") from error
+
+
+def _checked_pixels(image: Image.Image, target: int) -> int:
+    """How much room an image takes. Raises ValueError for one that is too large to be decoded."""
+    weight = WEIGHTS.get(image.format or "", 1)
+    if image.width * image.height * weight > PIXEL_LIMIT:
+        raise ValueError(f"{image.width}×{image.height} pixels are more than the limit of {PIXEL_LIMIT // weight}")
+    if max(image.size) > SIDE_LIMIT:
+        raise ValueError(f"{image.width}×{image.height} pixels: a side is longer than the limit of {SIDE_LIMIT}")
+    # Pillow resizes the rows first: a narrow image is `target` pixels wide on the way.
+    return max(image.width, target) * image.height * weight
+
+
+@contextmanager
+def _closed_on_error(image: Image.Image) -> Iterator[None]:
+    """Free the pixels of an image that cannot be decoded; the error's traceback would keep them."""
+    try:
+        yield
+    except BaseException:
+        image.close()
+        raise
+
+
+def _decode(image: Image.Image, target: int | None) -> Image.Image:
     if target is not None:
         image.draft(None, (DRAFT_MARGIN * target, DRAFT_MARGIN * target))
-    # Pillow repeats its check while it decodes some formats. Very large images then go one at a time.
-    huge = image.width * image.height > (Image.MAX_IMAGE_PIXELS or pixel_limit)
-    with _no_pillow_limit() if huge else nullcontext():
-        image.load()
+    image.load()
     turn = _upright_turn(image)
     rgb = _to_rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
 
 
-@contextmanager
-def _no_pillow_limit() -> Iterator[None]:
-    """Without Pillow's own pixel limit, which is a global, warns at half its value and lies below ours."""
-    with _PILLOW_LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if image.mode in _DEEP_MODES:
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(colours, mask=colours.getchannel("A"))
-        return white
-    return image.convert("RGB")
+        return _in_strips(image, _grey_scale(image))
+    return _in_strips(image, _on_white if image.has_transparency_data else _plain_rgb)
 
 
-def _eight_bits(image: Image.Image) -> np.ndarray:
-    """(H, W) uint8 of a deep grey image: 0..65535 for integers and 0..1 or 0..255 for floats become 0..255.
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The RGB image that `convert` makes of each part: what it needs on the way is small."""
+    rgb = Image.new("RGB", image.size)
+    for box in _strips(image):
+        rgb.paste(convert(image.crop(box)), box)
+    return rgb
 
-    Values outside those ranges are stretched from their own minimum and maximum; what is not finite is black.
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """(left, top, right, bottom) of parts over the whole width."""
+    rows = max(STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _plain_rgb(part: Image.Image) -> Image.Image:
+    return part.convert("RGB")
+
+
+def _on_white(part: Image.Image) -> Image.Image:
+    colours = part.convert("RGBA")
+    white = Image.new("RGB", part.size, "white")
+    white.paste(colours, mask=colours.getchannel("A"))
+    return white
+
+
+def _grey_scale(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes 8 bits of a part of a deep grey image.
+
+    0..65535 for integers and 0..1 or 0..255 for floats become 0..255. Values outside those ranges are stretched from
+    the whole image's minimum and maximum; what is not finite is black.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
+    low, high = _extremes(image)
     tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
     fitting = [top for top in tops if low >= 0 and high <= top]
     low, high = (0.0, fitting[0]) if fitting else (low, high)
     # A constant image outside the ranges has nothing to stretch.
-    return np.rint((values - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+    factor = 255 / (high - low or 1.0)
+
+    def scaled(part: Image.Image) -> Image.Image:
+        return Image.fromarray(np.rint((_finite(part) - low) * factor).astype(np.uint8)).convert("RGB")
+
+    return scaled
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    """The least and the greatest value; what is not finite counts as 0."""
+    extremes = [(part.min(), part.max()) for part in (_finite(image.crop(box)) for box in _strips(image))]
+    return float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
+
+
+def _finite(part: Image.Image) -> np.ndarray:
+    """(H, W) float64 values of a deep grey image, 0 for what is not finite."""
+    return np.nan_to_num(np.asarray(part, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _upright_turn(image: Image.Image) -> Image.Transpose | None:
@@ -149,24 +244,44 @@ def _upright_turn(image: Image.Image) -> Image.Transpose | None:
 
 @contextmanager
 def _open_file(path: Path) -> Iterator[IO[bytes]]:
-    if path.is_dir():
-        raise ValueError("it is a folder")
-    with path.open("rb") as stream:
+    # Asked before, since opening a device can act on it, and after, since the name may mean another file by then.
+    _refuse_special(os.stat(path))
+    with open(path, "rb", opener=_open_without_waiting) as stream:
+        _refuse_special(os.fstat(stream.fileno()))
         if not stream.read(1):
             raise ValueError("the file is empty")
         stream.seek(0)
         yield stream
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A pipe that nobody writes to would be waited for without end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise ValueError("it is a pipe, a socket or a device, not a regular file")
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is not an image of a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more pixels than the limit of {_smaller_limit()}"
     if isinstance(error, MemoryError):
         return "there is not enough memory for its pixels"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return one_line(reason)
+
+
+def _smaller_limit() -> int:
+    """Pillow refuses first where another library has lowered its limit."""
+    return min(PIXEL_LIMIT, 2 * (Image.MAX_IMAGE_PIXELS or PIXEL_LIMIT))
 
 
 # Random views

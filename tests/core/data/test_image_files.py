@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,59 @@ def test_check_images_names_what_is_missing_and_what_leads_outside(photos: Path)
         "2 image names lead outside the image folder (../a.jpg, /etc/passwd); "
         "3 images are missing (b/gone.png, nowhere/1.jpg, b/deep)"
     )
+
+
+def test_link_that_leads_nowhere_or_in_a_circle_stays_in_the_list(photos: Path) -> None:
+    for name, target in (("self.jpg", "self.jpg"), ("to.jpg", "fro.jpg"), ("fro.jpg", "to.jpg"), ("gone.jpg", "no")):
+        (photos / "b" / name).symlink_to(target)
+    (photos / "b" / "loop").symlink_to("loop")
+    assert set(_found("b")) - {"b/1.JPG", "b/2.png", "b/deep/3.webp"} == {
+        "b/self.jpg",
+        "b/to.jpg",
+        "b/fro.jpg",
+        "b/gone.jpg",
+    }
+    assert _found("b/gone.jpg") == ["b/gone.jpg"]
+
+
+def test_folder_inside_that_cannot_be_listed_stands_for_itself(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may list everything, so the refusal is made here. The folder that was given itself is an error."""
+    scandir = os.scandir
+
+    def refusing(folder: Path) -> object:
+        if Path(folder).name == "deep":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert _found("b") == ["b/1.JPG", "b/2.png", "b/deep"]
+    with pytest.raises(DataError, match="cannot list b/deep: Permission denied"):
+        find_images(["b/deep"])
+
+
+def test_name_that_is_too_long_stays_in_the_lines_and_names_nothing_as_an_argument(photos: Path) -> None:
+    name = "n" * 300 + ".jpg"
+    assert _found("-", names=[name]) == [name]
+    with pytest.raises(DataError, match="1 arguments name no image"):
+        find_images([name])
+
+
+def test_folders_may_be_nested_deeper_than_functions(photos: Path) -> None:
+    parts = ["d"] * 1100
+    for _ in parts:
+        os.mkdir("d")
+        os.chdir("d")
+    Path("a.jpg").touch()
+    os.chdir(photos)
+    found = _found("d")
+    # pytest, which removes old folders function by function, could not.
+    subprocess.run(["rm", "-r", "d"], check=True)
+    assert found == ["/".join([*parts, "a.jpg"])]
+
+
+def test_check_images_takes_pipes_and_circles_for_missing(photos: Path) -> None:
+    (photos / "b" / "self.jpg").symlink_to("self.jpg")
+    os.mkfifo(photos / "b" / "pipe.jpg")
+    problems = Problems()
+    check_images(photos, ["b/2.png", "b/self.jpg", "b/pipe.jpg", "n" * 300 + "/1.jpg"], problems)
+    assert problems.summary().startswith("3 images are missing (b/self.jpg, b/pipe.jpg, nnn")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mlrpl_cli.core.data import images
 from mlrpl_cli.core.data.images import load_pixels, open_image, random_view
 from mlrpl_cli.core.errors import DataError
 
@@ -153,16 +155,99 @@ def test_large_jpeg_is_decoded_reduced_and_a_usual_one_is_not() -> None:
 # What is wrong with a file
 
 
-def test_limit_of_pixels_is_ours_and_pillows_neither_warns_nor_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 pixels are over twice Pillow's limit of 60 here, which makes Pillow itself refuse; 200 is our limit."""
+@pytest.mark.parametrize(("format", "weight"), [("PNG", 1), ("GIF", 1), ("JPEG", 1), ("WEBP", 2), ("JPEG2000", 3)])
+def test_more_pixels_than_the_limit_are_refused(format: str, weight: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 pixels; where the decoder takes more memory a pixel, fewer may be."""
+    picture = Image.new("RGB", (10, 20))
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 200 * weight)
+    assert open_image(_stream(picture, format)).size == (10, 20)
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 200 * weight - 1)
+    with pytest.raises(DataError, match="10×20 pixels are more than the limit of 199"):
+        open_image(_stream(picture, format))
+
+
+def test_longer_side_than_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "SIDE_LIMIT", 19)
+    with pytest.raises(DataError, match="10×20 pixels: a side is longer than the limit of 19"):
+        open_image(_stream(Image.new("RGB", (10, 20))))
+
+
+def test_lower_limit_of_another_library_is_left_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow refuses from twice its limit: 200 pixels are over 2·60."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for format in ("PNG", "GIF", "JPEG"):
-            assert open_image(_stream(Image.new("RGB", (10, 20)), format), pixel_limit=200).size == (10, 20)
-        with pytest.raises(DataError, match="10×20 pixels are more than the limit of 199"):
-            open_image(_stream(Image.new("RGB", (10, 20))), pixel_limit=199)
+    with pytest.raises(DataError, match="it has more pixels than the limit of 120"):
+        open_image(_stream(Image.new("RGB", (10, 20))))
     assert Image.MAX_IMAGE_PIXELS == 60
+
+
+def test_size_that_pillow_warns_of_is_read_without_a_word() -> None:
+    """In a process of its own, where even a warning that the user turned into an error must not stop it."""
+    code = """
+import io
+from PIL import Image
+from mlrpl_cli.core.data.images import open_image
+memory = io.BytesIO()
+Image.new("RGB", (10, 10)).save(memory, "PNG")
+Image.MAX_IMAGE_PIXELS = 60
+print(open_image(memory).size, Image.MAX_IMAGE_PIXELS)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(10, 10) 60\n", "")
+
+
+def test_what_threads_decode_at_one_time_stays_within_the_room() -> None:
+    """Many images of 1 to 120 pixels in a room of 100; one that is larger goes alone."""
+    room, held, most = images._Room(100), [], []
+
+    def take(pixels: int) -> None:
+        with room.taken(pixels):
+            held.append(pixels)
+            most.append(sum(held))
+            held.remove(pixels)
+
+    sizes = [1, 120, 60, 99, 40, 100, 2] * 20
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, sizes))
+    assert room.left == 100
+    assert max(most) == 120
+    assert max(total for total in most if total != 120) <= 100
+
+
+def test_room_is_free_again_after_an_image_that_cannot_be_read() -> None:
+    with pytest.raises(DataError):
+        open_image(io.BytesIO(_truncated("PNG")))
+    assert images._ROOM.left == images.PIXEL_LIMIT
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "L", "F"])
+def test_parts_converted_one_by_one_give_what_the_whole_gives(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(np.random.default_rng(8).integers(0, 256, (30, 20, 3), dtype=np.uint8)).convert(mode)
+    whole = _read(picture, "TIFF")
+    monkeypatch.setattr(images, "STRIP_PIXELS", 70)
+    np.testing.assert_array_equal(_read(picture, "TIFF"), whole)
+
+
+def test_pipe_and_device_are_refused_without_being_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path(os.devnull)):
+        with pytest.raises(DataError, match="not a regular file"):
+            open_image(path)
+
+
+def test_pipe_put_in_a_files_place_between_the_two_questions_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    ordinary = os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda path: ordinary)
+    with pytest.raises(DataError, match="not a regular file"):
+        open_image(tmp_path / "pipe.jpg")
+
+
+def test_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("a.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg: Too many levels of symbolic links"):
+        open_image(tmp_path / "a.jpg")
 
 
 def _truncated(format: str) -> bytes:
