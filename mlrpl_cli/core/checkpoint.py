@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import typing
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,8 @@ class Checkpoint:
 
         Raises RunError for tensors that no recognizer of this method and these classes has.
         """
-        try:
+        with fitting(self.info):
             return rebuild_recognizer(self.info.method, len(self.info.classes), self.group(RECOGNIZER))
-        except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise _unfitting(self.info, error) from error
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix`, without it."""
@@ -163,13 +161,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
     """Put back what `optimizer_tensors` gave. Raises RunError for the state of other parameters."""
     states: dict[int, dict[str, Tensor]] = {}
-    try:
+    with fitting(checkpoint.info):
         for name, tensor in checkpoint.group(OPTIMIZER).items():
             index, quantity = name.split(".", 1)
             states.setdefault(int(index), {})[quantity] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    except (RuntimeError, ValueError, KeyError, IndexError) as error:
-        raise _unfitting(checkpoint.info, error) from error
+
+
+@contextmanager
+def fitting(info: RunInfo) -> Iterator[None]:
+    """Raise RunError for tensors that do not fit what they are loaded into."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+        what = f"those of {info.method} with {len(info.classes)} classes"
+        raise RunError(f"the checkpoint's tensors are not {what}: {one_line(error)}; train again") from error
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -227,8 +233,3 @@ def _check_tensors(info: RunInfo, tensors: Mapping[str, Tensor]) -> None:
     strange = [name for name, tensor in tensors.items() if tensor.dtype not in _DTYPES]
     if strange:
         raise ValueError(f"{strange[0]} is {tensors[strange[0]].dtype}")
-
-
-def _unfitting(info: RunInfo, error: Exception) -> RunError:
-    what = f"those of {info.method} with {len(info.classes)} classes"
-    return RunError(f"the checkpoint's tensors are not {what}: {one_line(error)}; train again")

@@ -27,23 +27,31 @@ class Interval:
 def resample_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
     """(R, N) float32: how often each image is drawn in each bootstrap resample of N images with replacement."""
     random = np.random.RandomState(seed)
-    return random.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float32)
+    return random.multinomial(images, np.full(images, 1 / max(images, 1)), size=resamples).astype(np.float32)
 
 
 def resampled_maps(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(R,) mAP of scores (N, C) against labels (N, C) with the images weighted by each row of `weights` (R, N).
 
-    All-point average precision; a class without a weighted positive is left out of that resample's mean. One sort
-    serves all resamples, since weights do not change the order.
+    All-point average precision; a class without a weighted positive is left out of that resample's mean, which is NaN
+    when none has one. One sort serves all resamples, since weights do not change the order.
     """
-    per_class = [_weighted_ap(scores[:, c], labels[:, c], weights) for c in range(scores.shape[1])]
-    return np.nanmean(np.stack(per_class), axis=0)
+    per_class = np.empty((scores.shape[1], len(weights)))  # (C, R)
+    for c, average_precision in enumerate(per_class):
+        average_precision[:] = _weighted_ap(scores[:, c], labels[:, c], weights)
+    counted = np.isfinite(per_class).sum(axis=0)
+    return np.divide(np.nansum(per_class, axis=0), counted, out=np.full(len(weights), np.nan), where=counted > 0)
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, whole: float) -> Interval:
-    """The interval of a difference `whole`, from figures (R,) of the same resamples under one method and another."""
+    """The interval of a difference `whole`, from figures (R,) of the same resamples under one method and another.
+
+    Resamples whose figure is NaN say nothing and are left out; with none left the interval is NaN.
+    """
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(first - second, (tail, 100 - tail))
+    differences = first - second
+    told = differences[np.isfinite(differences)]
+    low, high = np.percentile(told, (tail, 100 - tail)) if told.size else (np.nan, np.nan)
     return Interval(whole, float(low), float(high))
 
 
@@ -81,7 +89,7 @@ def _weighted_ap(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) ->
     ranked, hits = scores[order], labels[order] == PRESENT
     if not hits.any():
         return np.full(len(weights), np.nan)
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
     drawn = weights[:, order].astype(np.float64)
     claims = np.cumsum(drawn, axis=1)[:, ends]
     found = np.cumsum(drawn * hits, axis=1)[:, ends]

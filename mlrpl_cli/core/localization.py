@@ -18,15 +18,17 @@ def pointing_hits(attention: np.ndarray, masks: np.ndarray) -> np.ndarray:
     size = masks.shape[1:]
     fine = F.interpolate(torch.from_numpy(attention)[:, None].float(), size=size, mode="bilinear", align_corners=False)
     peaks = fine.flatten(1).argmax(dim=1).numpy()
-    return masks.reshape(len(masks), -1)[np.arange(len(masks)), peaks]
+    return masks.reshape(len(masks), size[0] * size[1])[np.arange(len(masks)), peaks]
 
 
 def attention_inside(attention: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Σ_p a_p · (the part of grid cell p that the mask covers) for maps (M, h, w) and masks (M, H, W) → (M,) in [0, 1].
 
-    H and W are multiples of h and w. A map is divided by its sum first, so that all of it counts.
+    H and W are multiples of h and w. A map is divided by its sum first, so that all of it counts; a map of zeros has
+    nothing inside.
     """
     count, height, width = attention.shape
     rows, columns = masks.shape[1] // height, masks.shape[2] // width
     covered = masks.reshape(count, height, rows, width, columns).mean(axis=(2, 4))
-    return (attention * covered).sum(axis=(1, 2)) / attention.sum(axis=(1, 2))
+    inside, whole = (attention * covered).sum(axis=(1, 2)), attention.sum(axis=(1, 2))
+    return np.divide(inside, whole, out=np.zeros(count), where=whole > 0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+from mlrpl_cli.core.errors import DataError
 from mlrpl_cli.core.labels import PRESENT, UNKNOWN
 
 AVERAGE_PRECISIONS = ("all-point", "interpolated", "11-point")
@@ -69,9 +70,14 @@ def compute_metrics(
 
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> np.ndarray:
-    """(C,) average precision of each class over its known cells; NaN where no cell is known to be present."""
+    """(C,) average precision of each class over its known cells; NaN where no cell is known to be present.
+
+    Raises DataError for a score that is not a number.
+    """
+    if np.isnan(scores).any():
+        raise DataError(f"{np.isnan(scores).sum()} of {scores.size} scores are no numbers; they cannot be ranked")
     columns = zip(np.ascontiguousarray(scores.T), np.ascontiguousarray(labels.T), strict=True)
-    return np.array([_average_precision(of_class, known, ap) for of_class, known in columns])
+    return np.array([_average_precision(of_class, known, ap) for of_class, known in columns], dtype=float)
 
 
 def mean_average_precision(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> float:
@@ -95,9 +101,9 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
     positives = present.sum(axis=0).astype(float)
     op, or_ = _ratio(hits.sum(), claims.sum()), _ratio(hits.sum(), positives.sum())
     precision, recall = _ratio(hits, claims), _ratio(hits, positives)
-    cp, cr = precision.mean(), recall.mean()
+    cp, cr = _mean(precision), _mean(recall)
     per_class_f1 = _ratio(2 * precision * recall, precision + recall)
-    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), per_class_f1.mean())
+    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(per_class_f1))
     return PrecisionRecall(*(float(figure) for figure in figures))
 
 
@@ -106,12 +112,14 @@ def _average_precision(scores: np.ndarray, labels: np.ndarray, ap: str) -> float
     targets, scores = labels[known] == PRESENT, scores[known]
     if not targets.any():
         return float("nan")
+    # Ranks say the same as scores, and scikit-learn refuses infinite ones.
+    ranks = np.unique(scores, return_inverse=True)[1]
     if ap == "all-point":
-        return float(average_precision_score(targets, scores))
-    precision, recall, _ = precision_recall_curve(targets, scores)
+        return min(float(average_precision_score(targets, ranks)), 1.0)  # its sum can round to more
+    precision, recall, _ = precision_recall_curve(targets, ranks)
     envelope = np.maximum.accumulate(precision)  # precision at this recall or any higher; recall falls along the curve
     if ap == "interpolated":
-        return float(-np.sum(np.diff(recall) * envelope[:-1]))
+        return min(float(-np.sum(np.diff(recall) * envelope[:-1])), 1.0)
     # The curve's last point, precision 1 at recall 0, belongs to no threshold.
     reached = [envelope[:-1][recall[:-1] >= level] for level in np.linspace(0, 1, 11)]
     return float(np.mean([points.max(initial=0.0) for points in reached]))
@@ -121,7 +129,11 @@ def _ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=np.asarray(denominator) > 0)
 
 
-def _f1(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+def _f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
     return _ratio(2 * precision * recall, precision + recall)
 
 

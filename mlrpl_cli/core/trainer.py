@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from mlrpl_cli.core import checkpoint as checkpoints
 from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.errors import RunError, first_few
 from mlrpl_cli.core.evaluation import score
 from mlrpl_cli.core.features import FeatureBatches, TrainingFeatures
 from mlrpl_cli.core.labels import ABSENT, PRESENT
@@ -28,6 +28,7 @@ from mlrpl_cli.core.metrics import mean_average_precision
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.models.recognizer import TrainableRecognizer
 from mlrpl_cli.core.progress import Silent, Task
+from mlrpl_cli.core.runtime import BF16
 
 CALIBRATION_IMAGES = 64
 
@@ -45,6 +46,8 @@ class LabelledFeatures:
     selection: FeatureBatches
     """Features of the split that selects the best epoch."""
     selection_labels: np.ndarray
+    names: Sequence[str]
+    """N names of the training images, for messages."""
 
 
 class Trainer:
@@ -64,7 +67,10 @@ class Trainer:
         self.loss = LOSSES[config.loss](config)
 
     def start(self, last: Checkpoint | None = None) -> None:
-        """Calibrate a new recognizer, or go on from the checkpoint `last`."""
+        """Calibrate a new recognizer, or go on from the checkpoint `last`.
+
+        Raises RunError when the features of the images that calibrate it are no numbers.
+        """
         if last is None:
             self._calibrate()
         else:
@@ -82,7 +88,8 @@ class Trainer:
     def epochs(self, task: Task) -> Iterator[EpochRow]:
         """Train from the epoch after the last one done to the last one asked for; `info` is up to date at each row.
 
-        Raises RunError when the loss is no longer finite.
+        Raises RunError at the first step whose loss is not finite, and after the last step of an epoch when something
+        learned is not: no row and no checkpoint is made of such an epoch.
         """
         for epoch in range(self.info.epoch + 1, self.config.epochs + 1):
             started = time.perf_counter()
@@ -91,13 +98,21 @@ class Trainer:
 
     @torch.no_grad()
     def checkpoint(self, with_optimizer: bool = False) -> Checkpoint:
-        """A copy of everything learned, and of the optimizer's state so that training can go on from it."""
+        """A copy of everything learned, and of the optimizer's state so that training can go on from it.
+
+        Raises RunError rather than hold a value that is no number.
+        """
         trainable = self.trainable
         tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
         tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
         tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_side.contexts().items()}
         if with_optimizer:
             tensors |= checkpoints.optimizer_tensors(self.optimizer)
+        if broken := _not_finite(tensors):
+            raise RunError(
+                f"no checkpoint of epoch {self.info.epoch}: {first_few(broken)} hold values that are no numbers; "
+                "train again with a lower lr and context_lr, or with other weights"
+            )
         return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()})
 
     def _train_epoch(self, epoch: int, task: Task) -> float:
@@ -106,10 +121,17 @@ class Trainer:
         total = torch.zeros((), device=self.accelerator.device)
         for step, (features, positions) in enumerate(self.data.features.epoch(epoch)):
             self._set_learning_rate((epoch - 1) * steps + step)
-            loss = self._step(features, self.labels[positions])
+            # Over all processes, so that all of them stop where one has to.
+            loss = self.accelerator.reduce(self._step(features, self.labels[positions]), "mean")
+            shown = float(loss)
+            if not math.isfinite(shown):
+                raise RunError(f"step {step + 1} of epoch {epoch}: {self._failure(shown, features, positions)}")
             total += loss
-            task.advance(epoch=epoch, loss=float(loss))
-        return float(self.accelerator.reduce(total, "mean")) / steps
+            task.advance(epoch=epoch, loss=shown)
+        if broken := _not_finite({**self.trainable.learned(), **checkpoints.optimizer_tensors(self.optimizer)}):
+            what = f"{first_few(broken)} became infinite or no numbers"
+            raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
+        return float(total) / steps
 
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
         known = self.accelerator.reduce(count_known(labels), "sum")
@@ -121,11 +143,10 @@ class Trainer:
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.optimizer.step()
-        return loss.detach()
+        # Features that are no numbers spoil the weights even where no label is known and the loss is 0.
+        return loss.detach() + 0 * sum(tensor.sum() for tensor in _tensors(features))
 
     def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
-        if not math.isfinite(loss):
-            raise RunError(f"the loss became {loss} in epoch {epoch}; train again with a lower lr and context_lr")
         map_ = self._selection_map()
         # Without a known positive there is nothing to select by, and the latest epoch is the best guess.
         if self.info.best_map is None or (map_ is not None and map_ > self.info.best_map):
@@ -140,6 +161,23 @@ class Trainer:
             "seconds": seconds,
             "images_per_second": len(self.data.features) * self.config.batch_size / seconds,
         }
+
+    def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
+        """Why the loss of this batch is not finite, as far as can be told, and what to try."""
+        positions, sound = self.accelerator.gather((positions, _sound(features)))
+        batch, spoilt = self._names(positions), self._names(positions[~sound])
+        if spoilt:
+            return _spoilt(spoilt)
+        return f"the loss became {loss} on {first_few(batch)}; {self._advice()}"
+
+    def _advice(self) -> str:
+        config = self.config
+        advice = f"train again with a lower lr and context_lr (now {config.lr:g} and {config.context_lr:g})"
+        other = " or with precision float32" if config.precision == BF16 else ""
+        return f"the last checkpoint holds epoch {self.info.epoch}; {advice}{other}"
+
+    def _names(self, positions: Tensor) -> list[str]:
+        return [self.data.names[position] for position in positions.tolist()]
 
     def _selection_map(self) -> float | None:
         if not len(self.data.selection_labels):
@@ -162,6 +200,8 @@ class Trainer:
         present, absent = (self.labels == PRESENT).sum(0), (self.labels == ABSENT).sum(0)
         prior = (present + 1) / (present + absent + 2)
         sample = self.data.features.sample(CALIBRATION_IMAGES)
+        if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
+            raise RunError(_spoilt(spoilt))
         self.trainable.recognizer.calibrate(sample, self.trainable.text_side(), prior)
 
 
@@ -188,7 +228,28 @@ def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> li
 
 
 def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
-    trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
-    trained = last.group(checkpoints.CONTEXTS)
-    for name, context in trainable.text_side.contexts().items():
-        context.data.copy_(trained[name])
+    with checkpoints.fitting(last.info):
+        trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
+        trained = last.group(checkpoints.CONTEXTS)
+        for name, context in trainable.text_side.contexts().items():
+            context.data.copy_(trained[name])
+
+
+def _tensors(features: ImageFeatures) -> list[Tensor]:
+    return [getattr(features, field.name) for field in fields(features)]
+
+
+def _sound(features: ImageFeatures) -> Tensor:
+    """(B,) bool: whether all features of an image are finite; a sum is, as long as all its terms are."""
+    return torch.stack([tensor.flatten(1).sum(dim=1).float() for tensor in _tensors(features)]).isfinite().all(dim=0)
+
+
+def _spoilt(names: Sequence[str]) -> str:
+    return (
+        f"the backbone's features of {len(names)} images are no numbers ({first_few(names)}); "
+        "use precision float32, or other weights"
+    )
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]

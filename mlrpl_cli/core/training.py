@@ -223,7 +223,13 @@ def _encode(
     selecting = prepared.rows(split)
     paths = (prepared.paths(rows), prepared.paths(selecting))
     features, selection = features_of_run(encoder, *paths, config, accelerator, progress)
-    return LabelledFeatures(features, prepared.observed_labels[rows], selection, labels_of(prepared, split, selecting))
+    return LabelledFeatures(
+        features,
+        prepared.observed_labels[rows],
+        selection,
+        labels_of(prepared, split, selecting),
+        [prepared.images[row] for row in rows],
+    )
 
 
 def _training_rows(prepared: Prepared) -> np.ndarray:

@@ -69,3 +69,26 @@ def test_confusion_counts_absent_classes_that_outscore_present_ones(scored):
 
 def test_pairs_are_looked_up_where_both_classes_are_there():
     assert pairs_of_columns([("apple", "tomato"), ("mug", "teapot")], ("tomato", "mug", "apple")) == [(2, 0)]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("images", "classes"), [(0, 2), (4, 0), (4, 2)])
+def test_without_any_positive_there_is_no_map_and_no_confusion(images, classes):
+    scores, labels = np.zeros((images, classes)), np.full((images, classes), ABSENT, np.int8)
+    weights = resample_weights(images, 3)
+    assert weights.shape == (3, images)
+    assert np.isnan(resampled_maps(scores, labels, weights)).all()
+    assert confusion(scores, labels) == (None, None)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_resample_that_draws_no_positive_is_left_out_of_the_interval():
+    """The only positive is image 0; the first resample draws image 1 twice."""
+    scores, labels = np.array([[0.2], [0.9]]), np.array([[PRESENT], [ABSENT]], np.int8)
+    maps = resampled_maps(scores, labels, np.array([[0, 2], [1, 1], [2, 0]], np.float32))
+    np.testing.assert_array_equal(maps, [np.nan, 0.5, 1.0])
+    interval = paired_difference(maps, np.zeros(3), 0.7)
+    expected = paired_difference(maps[1:], np.zeros(2), 0.7)
+    assert interval == expected
+    nothing = paired_difference(maps[:1], np.zeros(1), 0.7)
+    assert np.isnan([nothing.low, nothing.high]).all()

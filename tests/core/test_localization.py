@@ -24,3 +24,10 @@ def test_the_share_inside_is_the_integral_of_the_map_over_the_mask():
             for x in range(4)
         )
         assert attention_inside(attention, masks)[m] == pytest.approx(inside / attention[m].sum())
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_map_gives_no_figure_and_a_map_of_zeros_has_nothing_inside():
+    none = np.zeros((0, 2, 2), np.float32), np.zeros((0, 4, 4), bool)
+    assert pointing_hits(*none).shape == attention_inside(*none).shape == (0,)
+    assert attention_inside(np.zeros((1, 2, 2), np.float32), np.ones((1, 4, 4), bool)).tolist() == [0.0]

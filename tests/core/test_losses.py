@@ -1,6 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.losses import LOSSES, count_known, partial_asl, partial_bce
@@ -12,8 +17,8 @@ LABELS = np.random.default_rng(1).integers(-1, 2, (6, 5)).astype(np.int8)
 
 def evaluate(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
     loss = LOSSES[name](TrainConfig())
-    given = torch.from_numpy(labels)
-    return float(loss(torch.from_numpy(logits), given, count_known(given)))
+    states = torch.from_numpy(labels)
+    return float(loss(torch.from_numpy(logits), states, count_known(states)))
 
 
 def test_partial_bce_equals_the_cell_by_cell_sum():
@@ -58,19 +63,74 @@ def test_nothing_known_gives_zero_loss_and_finite_gradients(loss, shape):
     logits = torch.full(shape, 1e4).requires_grad_()
     value = loss(logits, labels, count_known(labels))
     value.backward()
-    assert float(value) == 0
+    assert float(value.detach()) == 0
     assert torch.isfinite(logits.grad).all()
 
 
-@pytest.mark.parametrize("loss", [partial_bce, partial_asl])
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extreme_logits_give_finite_loss_and_gradients(loss, size):
-    labels = torch.tensor([[1, -1]], dtype=torch.int8)
-    logits = torch.full((1, 2), size).requires_grad_()
-    value = loss(logits, labels, count_known(labels))
+def value_and_gradient(loss, logits, labels, **options) -> tuple[float, torch.Tensor]:
+    """Of logits (B, C) as float32, over all known cells."""
+    states = torch.tensor(labels, dtype=torch.int8)
+    leaf = torch.tensor(logits, dtype=torch.float32, requires_grad=True)
+    value = loss(leaf, states, count_known(states), **options)
     value.backward()
-    assert torch.isfinite(value)
-    assert torch.isfinite(logits.grad).all()
+    return float(value.detach()), leaf.grad
+
+
+LARGEST = torch.finfo(torch.float32).max
+VARIANTS = [
+    pytest.param(partial_bce, id="bce"),
+    pytest.param(partial_asl, id="asl"),
+    pytest.param(partial(partial_asl, margin=0.0), id="no-margin"),
+    pytest.param(partial(partial_asl, margin=1.0), id="all-margin"),
+    pytest.param(partial(partial_asl, gamma_negative=0.5, gamma_positive=0.5, margin=0.0), id="half-powers"),
+    pytest.param(partial(partial_asl, gamma_negative=10.0, gamma_positive=10.0), id="tenth-powers"),
+]
+
+
+@pytest.mark.parametrize("loss", VARIANTS)
+@pytest.mark.parametrize("size", [1e4, -1e4, LARGEST, -LARGEST])
+@pytest.mark.parametrize("state", [1, -1])
+def test_extreme_logits_give_finite_loss_and_gradients(loss, size, state):
+    value, gradient = value_and_gradient(loss, [[size]], [[state]])
+    assert 0 <= value < np.inf
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("loss", VARIANTS)
+@pytest.mark.parametrize("state", [1, -1])
+def test_an_infinite_logit_on_the_right_side_costs_nothing_and_gets_no_gradient(loss, state):
+    value, gradient = value_and_gradient(loss, [[state * np.inf]], [[state]])
+    assert (value, float(gradient)) == (0, 0)
+
+
+@pytest.mark.parametrize("loss", VARIANTS)
+@pytest.mark.parametrize("logit", [np.inf, -np.inf, np.nan])
+def test_an_unknown_cell_is_not_looked_at_even_if_it_is_no_number(loss, logit):
+    alone = value_and_gradient(loss, [[0.5]], [[1]])
+    value, gradient = value_and_gradient(loss, [[0.5, logit]], [[1, 0]])
+    assert value == alone[0]
+    assert gradient.tolist() == [[float(alone[1]), 0.0]]
+
+
+@pytest.mark.parametrize("loss", [partial_bce, partial(partial_asl, margin=0.0)])
+@pytest.mark.parametrize("state", [1, -1])
+def test_the_wrong_side_costs_the_logit_itself_however_large(loss, state):
+    """-log σ(-x) tends to x, its weight to 1, and the slope of both to 1 and 0."""
+    value, gradient = value_and_gradient(loss, [[-state * 1e4]], [[state]])
+    assert (value, float(gradient)) == (pytest.approx(1e4), pytest.approx(-state))
+
+
+@pytest.mark.parametrize("loss", VARIANTS)
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_losses_are_finite_and_not_negative_and_blind_to_unknown_cells(loss, data):
+    shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=5))
+    logits = data.draw(hnp.arrays(np.float32, shape, elements=st.floats(-(2.0**100), 2.0**100, width=32)))
+    labels = data.draw(hnp.arrays(np.int8, shape, elements=st.sampled_from([-1, 0, 1])))
+    value, gradient = value_and_gradient(loss, logits, labels)
+    assert 0 <= value < np.inf
+    assert torch.isfinite(gradient).all()
+    assert (gradient.numpy()[labels == 0] == 0).all()
 
 
 def test_a_confidently_wrong_absent_cell_still_gets_its_gradient_without_a_margin():

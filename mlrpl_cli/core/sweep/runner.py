@@ -16,6 +16,7 @@ from mlrpl_cli.core.data.manifest import Prepared, read_prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.errors import DataError, first_few, one_line
 from mlrpl_cli.core.files import check_writable, make_folder
+from mlrpl_cli.core.labels import PRESENT
 from mlrpl_cli.core.locks import sole_writer
 from mlrpl_cli.core.models.encoders import StateDict
 from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
@@ -107,8 +108,8 @@ def size_of(options: SweepOptions) -> SweepSize:
 def _settle(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
     raise_together(sweep_problems(options))
     prepared = read_prepared(options.data)
-    if not len(prepared.rows(TEST)):
-        raise DataError(f"{options.data} has no test image to compare methods on; prepare it with some")
+    if not (prepared.full_labels[prepared.rows(TEST)] == PRESENT).any():
+        raise DataError(f"{options.data} has no test image with a class to compare methods on; prepare it with some")
     backbone = settle(options.config, prepared).backbone
     state = load_state(backbone or TINY, progress)
     return make_plan(options, prepared, fingerprint(state)), prepared, state

@@ -101,6 +101,7 @@ class Worker:
             prepared.observed_labels[train_rows],
             StoredOrder(validation, self.accelerator, config.batch_size),
             prepared.observed_labels[selecting],
+            [prepared.images[row] for row in train_rows],
         )
         trainable = make_trainable(self.state, config, prepared.classes).to(self.accelerator.device)
         return Trainer(config, trainable, data, new_run_info(config, prepared, self.plan.fingerprint), self.accelerator)

@@ -1,0 +1,194 @@
+"""What training may not see cannot reach it: labels hidden by the mask, and all labels of test images.
+
+Those labels are replaced by others, the rest of the data stays, and every bit of what is learned and logged must stay.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from mlrpl_cli.core.checkpoint import BEST, LAST, load_checkpoint, read_log
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.data.manifest import Prepared, read_prepared, write_manifest
+from mlrpl_cli.core.models.weights import fingerprint, load_state
+from mlrpl_cli.core.progress import Silent
+from mlrpl_cli.core.sweep.encoding import encode_once
+from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions, make_plan
+from mlrpl_cli.core.sweep.results import read_scores
+from mlrpl_cli.core.sweep.worker import Shared, Worker
+from mlrpl_cli.core.training import train
+from tests import small
+
+KEEP, SEED = 0.6, 0
+few = settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Many trainings on matrices too small to gain by a second thread, which would wait for a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("leak")
+    small.write_prepared(folder / "prepared", keep=KEEP, seed=SEED)
+    small.write_backbone(folder / "clip.safetensors")
+    return folder
+
+
+@pytest.fixture
+def config(base) -> TrainConfig:
+    return TrainConfig(
+        backbone=str(base / "clip.safetensors"),
+        bank=str(base / "features"),
+        image_size=small.SIZE,
+        epochs=3,
+        batch_size=8,
+        lr=0.02,
+        attention_width=8,
+        context_tokens=2,
+        workers=0,
+        device="cpu",
+    )
+
+
+def learning(prepared: Prepared) -> np.ndarray:
+    """(N,) whether the image is for training or validation."""
+    return np.array(prepared.splits) != "test"
+
+
+def out_of_sight(prepared: Prepared) -> np.ndarray:
+    """(N, C) the cells that training may not see."""
+    return (prepared.observed_labels == 0) | ~learning(prepared)[:, None]
+
+
+def relabelled(prepared: Prepared, folder: Path, cells: np.ndarray, labels: np.ndarray) -> Prepared:
+    """`prepared` in another folder with `labels` in the `cells`; what was observed of them is observed."""
+    full, observed = prepared.full_labels.copy(), prepared.observed_labels.copy()
+    full[cells] = labels
+    seen = observed != 0
+    observed[seen] = full[seen]
+    folder.mkdir()
+    other = replace(prepared, folder=folder, full_labels=full, observed_labels=observed)
+    write_manifest(folder, other)
+    return other
+
+
+def drawn(kind: str, before: np.ndarray, seed: int) -> np.ndarray:
+    """The labels `before` in another order, drawn anew, or each the opposite."""
+    random = np.random.RandomState(seed)
+    if kind == "permuted":
+        return random.permutation(before)
+    return random.choice(np.array([-1, 1], np.int8), len(before)) if kind == "drawn anew" else -before
+
+
+replacements = st.tuples(st.sampled_from(["permuted", "drawn anew", "inverted"]), st.integers(0, 2**32 - 1))
+
+
+def learned(config: TrainConfig, data: Path, run: Path) -> dict[str, object]:
+    """Every tensor of both checkpoints as bytes, and the log without its times."""
+    train(replace(config, data=str(data), run=str(run)))
+    tensors = {
+        f"{which} {name}": (tensor.dtype, tuple(tensor.shape), tensor.numpy().tobytes())
+        for which in (LAST, BEST)
+        for name, tensor in load_checkpoint(run, which).tensors.items()
+    }
+    rows = [{name: value for name, value in row.items() if "second" not in name} for row in read_log(run)]
+    epochs = {which: load_checkpoint(run, which).info.epoch for which in (LAST, BEST)}
+    return {**tensors, "log": rows, "epochs": epochs}
+
+
+@pytest.fixture
+def differing(base, config) -> Callable[..., list[str]]:
+    """`differing(method, cells, labels)` trains with those labels and without; the names of what came out otherwise."""
+
+    known: dict[TrainConfig, dict[str, object]] = {}
+
+    def compare(method: str, cells: np.ndarray, labels: np.ndarray, **options: object) -> list[str]:
+        asked = replace(config, method=method, **options)
+        with tempfile.TemporaryDirectory(dir=base) as name:
+            folder = Path(name)
+            relabelled(read_prepared(base / "prepared"), folder / "other", cells, labels)
+            if asked not in known:
+                known[asked] = learned(asked, base / "prepared", folder / "run")
+            before, after = known[asked], learned(asked, folder / "other", folder / "other-run")
+        assert before.keys() == after.keys()
+        return [name for name in before if before[name] != after[name]]
+
+    return compare
+
+
+@pytest.mark.parametrize("method", ["zero-shot", "sarl", "sarl+", "dualcoop"])
+def test_labels_out_of_sight_change_no_bit_of_what_is_learned(base, differing, method):
+    prepared = read_prepared(base / "prepared")
+    cells = out_of_sight(prepared)
+
+    @few
+    @given(replacements)
+    def no_bit_changes(replacement):
+        assert differing(method, cells, drawn(replacement[0], prepared.full_labels[cells], replacement[1])) == []
+
+    no_bit_changes()
+
+
+@pytest.mark.parametrize("views", [0, 1])
+def test_they_change_no_bit_with_new_views_every_epoch_or_with_a_single_one(base, differing, views):
+    prepared = read_prepared(base / "prepared")
+    cells = out_of_sight(prepared)
+    assert differing("linear", cells, -prepared.full_labels[cells], views=views) == []
+
+
+def test_they_change_no_score_of_a_sweeps_run(base, config):
+    """A sweep draws the mask anew over the published labels; those that it hides, and the test labels, are inverted."""
+    prepared = read_prepared(base / "prepared")
+    cells = out_of_sight(prepared)
+    other = relabelled(prepared, base / "inverted", cells, -prepared.full_labels[cells])
+    cell = Cell(RUN, "sarl", KEEP, SEED, lr=0.02, epochs=2, loss="asl")
+    rows, scores = zip(*(swept(config, data, cell, base) for data in (prepared, other)), strict=True)
+    assert rows[0]["map"] != rows[1]["map"]
+    assert rows[0]["validation_map"] == rows[1]["validation_map"]
+    assert rows[0]["selected_epoch"] == rows[1]["selected_epoch"]
+    assert scores[0].tobytes() == scores[1].tobytes()
+
+
+def swept(config: TrainConfig, prepared: Prepared, cell: Cell, base: Path) -> tuple[dict, np.ndarray]:
+    """The row of a cell of a sweep over `prepared`, in this process, and the test scores it kept."""
+    options = SweepOptions(prepared.folder, base / f"sweep-{prepared.folder.name}", tune=False, config=config)
+    (options.out / "scores").mkdir(parents=True)
+    state = load_state(str(config.backbone))
+    plan = make_plan(options, prepared, fingerprint(state))
+    row = Worker(Shared(plan, encode_once(plan, prepared, state, Silent()))).run(cell)
+    return row, read_scores(options.out, row["key"])
+
+
+def test_a_known_training_label_does_change_what_is_learned(base, differing):
+    """The control: this test can fail. One label of one image is enough."""
+    prepared = read_prepared(base / "prepared")
+    cells = np.zeros(prepared.full_labels.shape, bool)
+    row = prepared.rows("train")[0]
+    cells[row, np.flatnonzero(prepared.observed_labels[row])[0]] = True
+    assert any(name.startswith("last recognizer.") for name in differing("sarl", cells, -prepared.full_labels[cells]))
+
+
+def test_test_labels_do_choose_the_epoch_when_they_are_asked_to(base, differing):
+    """The other control: selection "test" is the published methods' way, and it looks at test labels."""
+    prepared = read_prepared(base / "prepared")
+    cells = np.broadcast_to(~learning(prepared)[:, None], prepared.full_labels.shape)
+    changed = differing("linear", cells, -prepared.full_labels[cells], selection="test")
+    assert "log" in changed
+    assert not any(name.startswith("last ") for name in changed)
