@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -111,7 +112,5 @@ def _print_summary(summary: TrainingSummary) -> None:
     ]
     title = f"{'Interrupted' if summary.interrupted else 'Trained'}: {summary.run}"
     console.print_table(title, ("", ""), rows)
-    following = (
-        f"mlrpl train --resume --run {summary.run}" if summary.interrupted else f"mlrpl eval --run {summary.run}"
-    )
-    console.print_note(f"next: {following}")
+    following = "train --resume" if summary.interrupted else "eval"
+    console.print_note(f"next: mlrpl {following} --run {quote(str(summary.run))}")

@@ -1,0 +1,196 @@
+"""Files from strangers: none of them runs code, and none of their names steers a terminal, a page or a spreadsheet."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mlrpl_cli.core.checkpoint import BEST, LAST, checkpoint_path
+from mlrpl_cli.core.data.manifest import FULL, MANIFEST
+from mlrpl_cli.core.stored import BANK
+from mlrpl_cli.core.sweep.results import RESULTS, SCORES
+from tests import small
+
+PACKAGE = Path(__file__).parents[2] / "mlrpl_cli"
+TRAIN = (
+    "train", "--data=data", "--backbone=clip.safetensors", f"--image-size={small.SIZE}", "--batch-size=8",
+    "--epochs=1", "--workers=0", "--device=cpu", "--set=attention_width=8", "--set=context_tokens=2",
+)  # fmt: skip
+
+
+class Payload:
+    """What unpickling it would do."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """A file that any payload of this page would make."""
+    return tmp_path / "it-ran"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlrpl: Callable) -> Path:
+    """The current folder, with prepared data, a backbone and a trained run."""
+    monkeypatch.chdir(tmp_path)
+    small.write_prepared(tmp_path / "data")
+    small.write_backbone(tmp_path / "clip.safetensors")
+    assert mlrpl(*TRAIN, "--run=run").code == 0
+    return tmp_path
+
+
+def pickles(marker: Path) -> dict[str, bytes]:
+    """One payload in every file format that can carry it."""
+    saved, legacy, array = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    torch.save({"visual.conv1.weight": Payload(marker)}, saved)
+    torch.save({"weight": Payload(marker)}, legacy, _use_new_zipfile_serialization=False)
+    np.save(array, np.array([Payload(marker)], dtype=object), allow_pickle=True)
+    plain = pickle.dumps(Payload(marker))
+    return {"pickle": plain, "torch": saved.getvalue(), "old torch": legacy.getvalue(), "numpy": array.getvalue()}
+
+
+KINDS = ("pickle", "torch", "old torch", "numpy")
+
+
+def refused(outcome, *parts: str) -> bool:
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("mlrpl:")]
+    return outcome.code == 1 and line.startswith("mlrpl: error: ") and all(part in line for part in parts)
+
+
+def test_the_payload_runs_where_it_is_let(marker: Path) -> None:
+    """Otherwise this page would show nothing."""
+    pickle.loads(pickles(marker)["pickle"])
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", ["pt", "pth", "bin", "safetensors", "pkl"])
+def test_a_backbone_that_would_run_code_is_refused(kind, suffix, place, marker, mlrpl) -> None:
+    (place / f"evil.{suffix}").write_bytes(pickles(marker)[kind])
+    train = [argument.replace("clip.safetensors", f"evil.{suffix}") for argument in TRAIN]
+    assert refused(mlrpl(*train), f"evil.{suffix} is not a readable checkpoint")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_a_bank_and_scores_that_would_run_code_are_refused_or_made_again(kind, place, marker, mlrpl) -> None:
+    evil = pickles(marker)[kind]
+    for shard in (place / BANK).rglob("*.safetensors"):
+        shard.write_bytes(evil)
+    outcome = mlrpl(*TRAIN, "--run=again")
+    assert outcome.code == 0
+    assert "damaged" in outcome.err
+    for which, command in ((BEST, "predict data/images/000.png"), (BEST, "eval"), (LAST, "train --resume")):
+        checkpoint_path(place / "run", which).write_bytes(evil)
+        assert refused(mlrpl(*command.split(), "--run=run"), "is damaged")
+    sweep = ("sweep", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", "--out=out")
+    options = ("--data=data", "--set=backbone=clip.safetensors", f"--set=image_size={small.SIZE}", "--set=epochs=1")
+    assert mlrpl(*sweep, *options, "--set=workers=0").code == 0
+    key = json.loads((place / "out" / RESULTS).read_text())["key"]
+    (place / "out" / SCORES / f"{key}.safetensors").write_bytes(evil)
+    assert mlrpl(*sweep, *options, "--set=workers=0").code == 0
+    (place / "run" / "config.yaml").write_text(f"data: !!python/object/apply:os.system ['touch {marker}']\n")
+    assert refused(mlrpl("train", "--resume", "--run=run"), "cannot read the configuration")
+    assert not marker.exists()
+
+
+def test_labels_that_would_run_code_are_refused_even_with_the_right_checksum(place, marker, mlrpl) -> None:
+    evil = pickles(marker)["numpy"]
+    (place / "data" / FULL).write_bytes(evil)
+    content = json.loads((place / "data" / MANIFEST).read_text())
+    content["sha256"][FULL] = hashlib.sha256(evil).hexdigest()
+    (place / "data" / MANIFEST).write_text(json.dumps(content))
+    assert refused(mlrpl(*TRAIN, "--run=again"), "data is damaged")
+    assert not marker.exists()
+
+
+def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def test_nothing_in_the_package_can_run_what_it_reads() -> None:
+    """No unpickling, no eval, no shell; the loaders that could are called in the form that cannot."""
+    unsafe = {"eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
+    needed = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not modules & {"pickle", "marshal", "shelve", "dill", "subprocess"}, path
+        for name, call in calls(tree):
+            given = {word.arg: getattr(word.value, "value", None) for word in call.keywords}
+            assert name not in unsafe, path
+            assert not given.get("shell"), path
+            if name in needed:
+                assert given.get(needed[name][0]) is needed[name][1], path
+
+
+# Names that a data set's publisher chose
+
+NAMES = (
+    "=cmd|' /C calc'!A0", "@SUM(1+1)", "\x1b[2J\x1b]0;owned\x07red", "<script>alert(1)</script>", "$x^{2$ | `a`", "é中\u202e",
+)  # fmt: skip
+
+
+@pytest.fixture
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table whose classes and images are called what would do harm somewhere."""
+    monkeypatch.chdir(tmp_path)
+    small.write_backbone(tmp_path / "clip.safetensors")
+    pixels = np.random.RandomState(0).randint(0, 256, (30, small.SIZE, small.SIZE, 3), dtype=np.uint8)
+    images = [f"{name.replace('/', '_')[:40]}-{number}.png" for number, name in enumerate(NAMES * 5)]
+    for image, picture in zip(images, pixels, strict=True):
+        Image.fromarray(picture).save(tmp_path / image)
+    cells = [["yes" if (number + column) % 2 else "no" for column in range(6)] for number in range(30)]
+    with (tmp_path / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(
+            [["image", *NAMES], *([image, *row] for image, row in zip(images, cells, strict=True))]
+        )
+    return tmp_path
+
+
+def test_names_that_would_steer_a_terminal_or_a_spreadsheet_come_out_as_text(strange, mlrpl) -> None:
+    backbone = ("--backbone=clip.safetensors", f"--image-size={small.SIZE}", "--batch-size=8", "--epochs=1")
+    told = [
+        mlrpl("prepare", "--dataset=table", "--root=labels.csv", "--keep=0.8", "--out=data"),
+        mlrpl("train", "--data=data", *backbone, "--workers=0", "--set=attention_width=8", "--run=run"),
+        mlrpl("eval", "--run=run", "--workers=0", "--csv=figures.csv"),
+        mlrpl("eval", "--run=run", "--workers=0", "--json"),
+        mlrpl("visualize", "--run=run", "--workers=0"),
+        *(mlrpl("predict", ".", "--run=run", f"--format={form}") for form in ("table", "json", "jsonl", "csv")),
+        mlrpl("predict", ".", "--run=run", "--classes=nothing\x1b[31m"),
+        mlrpl("prepare", "--dataset=table", "--root=labels.csv", "--classes=@SUM", "--out=other"),
+    ]
+    assert [outcome.code for outcome in told] == [0] * 9 + [1, 1]
+    for outcome in told:
+        assert all(character.isprintable() or character == "\n" for character in outcome.out + outcome.err)
+        assert "Traceback" not in outcome.err
+    for text in ((strange / "figures.csv").read_text(encoding="utf-8"), told[8].out):
+        cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+        assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert [entry["class"] for entry in json.loads(told[3].out)["classes"]] == list(NAMES)
+
+
+def test_commands_that_are_offered_to_be_typed_quote_what_they_name(place, mlrpl) -> None:
+    name = "a b; touch it-ran"
+    train = mlrpl(*TRAIN, f"--run={name}")
+    assert f"next: mlrpl eval --run '{name}'" in train.err
+    prepare = mlrpl("prepare", "--train-images=4", "--test-images=2", f"--out={name}-data")
+    assert f"next: mlrpl train --data '{name}-data'" in prepare.out
