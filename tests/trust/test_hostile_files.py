@@ -145,7 +145,8 @@ def test_nothing_in_the_package_can_run_what_it_reads() -> None:
 # Names that a data set's publisher chose
 
 NAMES = (
-    "=cmd|' /C calc'!A0", "@SUM(1+1)", "\x1b[2J\x1b]0;owned\x07red", "<script>alert(1)</script>", "$x^{2$ | `a`", "é中\u202e",
+    "=cmd|' /C calc'!A0", "@SUM(1+1)", "\x1b[2J\x1b]0;owned\x07red",
+    "<script>alert(1)</script>", "$x^{2$ | `a`", "é中\u202e",
 )  # fmt: skip
 
 
