@@ -38,13 +38,16 @@ def process_pool(
 
 
 @contextmanager
-def without_interrupts() -> Iterator[None]:
-    """Processes that are started inside never receive Ctrl-C, not even before they can decide to ignore it."""
+def without_interrupts(*others: signal.Signals) -> Iterator[None]:
+    """Processes that are started inside never receive Ctrl-C, not even before they can decide to ignore it.
+
+    Nor any of the `others`: for processes that see for themselves when they are no longer needed.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # starting it would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *others})
     try:
         yield
     finally:

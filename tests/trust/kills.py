@@ -42,7 +42,8 @@ ORPHANS_END_WITHIN = 15
 
 # Runs the command line; before the n-th operation on a file below a folder, sends a signal to itself.
 PROGRAM = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
 below, at, number, report = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 operations = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree"}
 count = 0

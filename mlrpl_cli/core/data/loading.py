@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -102,7 +103,8 @@ def whole_batch(size: int, processes: int) -> int:
 def batches_of(loader: DataLoader) -> Iterator[Any]:
     """The loader's batches. What a worker process found wrong with an image, or met its end by, is told in one line."""
     try:
-        with without_interrupts():
+        # A SIGTERM to all processes would end them before this one, and PyTorch takes that for a failure.
+        with without_interrupts(signal.SIGTERM):
             batches = iter(loader)
         yield from batches
     except DataError as error:
