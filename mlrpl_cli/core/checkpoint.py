@@ -205,6 +205,8 @@ def _damaged_log(path: Path) -> RunError:
 
 def _run_info(values: Any, path: Path) -> RunInfo:
     """Raises TypeError or ValueError for what is not what a checkpoint says of itself."""
+    if not isinstance(values, dict):
+        raise TypeError(f"it says {type(values).__name__} of itself")
     if values.get("format") != FORMAT:
         raise RunError(
             f"{path}: expected checkpoint format {FORMAT}, got {values.get('format')}; "

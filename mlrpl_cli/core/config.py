@@ -6,6 +6,7 @@ Precedence is defaults < file < flags. "Not given" is None.
 from __future__ import annotations
 
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,9 @@ from typing import Any
 
 import yaml
 
-from mlrpl_cli.core.errors import ConfigError, did_you_mean, one_line
+from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean, one_line
 from mlrpl_cli.core.files import write_text
+from mlrpl_cli.core.reading import KIB, read_text, short, shown
 
 DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"
@@ -25,6 +27,15 @@ FLOAT16, UINT8 = "float16", "uint8"
 BANK_DTYPES = (FLOAT16, UINT8)
 SEMANTICS = ("clip", "glove")
 SELECTIONS = ("validation", "test")
+
+MOST_BYTES = 64 * KIB
+"""Of a configuration file: fifty times one with every option, and read in seconds whatever is in it."""
+DEEPEST, LONGEST = 20, 4096
+"""Levels that YAML may nest and characters that one of its values may have."""
+LONGEST_TEXT = 2000
+"""Characters of an option that is text; a path is the longest."""
+UNKNOWN_SHOWN = 10
+"""Unknown options that are named with advice; finding advice takes a while."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,7 @@ def raise_together(errors: Sequence[str]) -> None:
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """["epochs=5", "loss=bce"] → {"epochs": 5, "loss": "bce"}, the values read as YAML."""
     wrong = [text for text in assignments if "=" not in text]
-    raise_together([f"--set {text}: expected key=value, such as epochs=5" for text in wrong])
+    raise_together([f"--set {short(text)}: expected key=value, such as epochs=5" for text in wrong])
     pairs = (text.split("=", 1) for text in assignments)
     return {key.strip(): _read_value(value) for key, value in pairs}
 
@@ -167,12 +178,12 @@ def given_options(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError when it cannot be read or holds something else."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = _parse_yaml(read_text(path, MOST_BYTES))
+    except (OSError, ValueError, DataError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {one_line(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected lines of key: value, got a {type(content).__name__}")
-    return {str(key): value for key, value in (content or {}).items()}
+    return {key if isinstance(key, str) else shown(key): value for key, value in (content or {}).items()}
 
 
 def write_yaml(config: TrainConfig, path: Path) -> None:
@@ -182,15 +193,17 @@ def write_yaml(config: TrainConfig, path: Path) -> None:
 
 def _typed(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     hints = typing.get_type_hints(TrainConfig)
-    typed, errors = {}, []
+    unknown = [key for key in values if key not in hints]
+    errors = [f"unknown option '{short(key)}'; {did_you_mean(key, hints)}" for key in unknown[:UNKNOWN_SHOWN]]
+    if len(unknown) > UNKNOWN_SHOWN:
+        errors.append(f"{len(unknown) - UNKNOWN_SHOWN} more unknown options")
+    typed = {}
     for key, value in values.items():
-        if key not in hints:
-            errors.append(f"unknown option '{key}'; {did_you_mean(key, hints)}")
-            continue
         try:
-            typed[key] = _coerce(value, hints[key])
+            if key in hints:
+                typed[key] = _coerce(value, hints[key])
         except (TypeError, ValueError, OverflowError):
-            errors.append(f"{key}: expected {_type_name(hints[key])}, got {value!r}")
+            errors.append(f"{key}: expected {_type_name(hints[key])}, got {shown(value)}")
     return typed, errors
 
 
@@ -200,22 +213,61 @@ def _coerce(value: Any, hint: Any) -> Any:
     if value is None and optional:
         return None
     kind = typing.get_args(hint)[0] if optional else hint
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool):
+        raise TypeError
+    if kind is str:
+        return _text(value)
+    if not isinstance(value, str | int | float):
         raise TypeError
     if kind is float:
         return float(value)  # YAML reads 1e-3 as text
-    if kind is int:
-        if int(value) != float(value):
-            raise ValueError
-        return int(value)
-    return str(value)
+    if int(value) != float(value):
+        raise ValueError
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    """A value that is text or can be meant as text; ValueError or TypeError for what no path, name or file can hold."""
+    if not isinstance(value, str | int | float | Path):
+        raise TypeError
+    text = str(value)
+    if len(text) > LONGEST_TEXT or "\0" in text:
+        raise ValueError
+    os.fsencode(text)  # its UnicodeEncodeError is a ValueError
+    return text
 
 
 def _read_value(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        return _parse_yaml(text)
+    except ValueError:
         return text
+
+
+def _parse_yaml(text: str) -> Any:
+    """The value of a YAML document. Raises ValueError for what is none, or more than a configuration needs."""
+    try:
+        _check_yaml(text)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # The last four are what PyYAML lets through for values that are wrong for their type.
+        raise ValueError(one_line(error)) from error
+
+
+def _check_yaml(text: str) -> None:
+    """Raise ValueError for aliases and tags, and for depth and length that nobody writes by hand.
+
+    An alias repeats a whole value, which grows exponentially; a long enough number in base 60 takes for ever.
+    """
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"expected at most {DEEPEST} levels of nesting")
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise ValueError("expected plain values, got a YAML alias or tag; write the value out")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
+            raise ValueError(f"expected values of at most {LONGEST} characters, got {len(event.value)}")
 
 
 def _type_name(hint: Any) -> str:
@@ -225,14 +277,14 @@ def _type_name(hint: Any) -> str:
 
 def _choice(config: TrainConfig, name: str, known: Sequence[str]) -> str | None:
     value = getattr(config, name)
-    return None if value in known else f"{name}: expected one of {', '.join(known)}, got '{value}'"
+    return None if value in known else f"{name}: expected one of {', '.join(known)}, got '{short(value)}'"
 
 
 def _bound(config: TrainConfig, name: str, low: float, high: float) -> str | None:
     value = getattr(config, name)
     if value is None or low <= value <= high:
         return None
-    return f"{name}: expected a number from {low:g} to {high:g}, got {value}"
+    return f"{name}: expected a number from {low:g} to {high:g}, got {shown(value)}"
 
 
 def option_names() -> list[str]:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mlrpl_cli.core.config import TrainConfig, make_config, parse_assignments, write_yaml
@@ -63,3 +65,59 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, sentence)
     file.write_text(content)
     with pytest.raises(ConfigError, match=sentence):
         make_config(file)
+
+
+def _refused(tmp_path, content):
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError) as error:
+        make_config(file)
+    assert len(str(error.value)) < 5000
+    return str(error.value)
+
+
+def test_aliases_and_tags_are_refused_before_anything_grows(tmp_path):
+    """Ten levels of nine aliases would be nine to the tenth values, three thousand million."""
+    bomb = "a0: &a0 x\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 11))
+    for content in (bomb, "data: &a [*a]\n", "<<: [*a, *a]\n", "epochs: !!int ''\n", "epochs: !!timestamp x\n"):
+        assert "cannot read the configuration" in _refused(tmp_path, content)
+    assert "expected plain values, got a YAML alias or tag; write the value out" in _refused(tmp_path, bomb)
+
+
+def test_depth_length_and_size_have_a_limit(tmp_path):
+    assert "expected at most 20 levels of nesting" in _refused(tmp_path, "epochs: " + "[" * 20_000)
+    assert "expected values of at most 4096 characters" in _refused(tmp_path, "epochs: 1" + ":1" * 20_000)
+    assert "expected at most 65536; check that it is the right file" in _refused(tmp_path, "#" * 70_000)
+
+
+@pytest.mark.parametrize("value", ["[a]", "{a: b}", "2001-01-01", "true", '"a\\0b"', '"\\ud800"', "a" * 2001])
+def test_text_options_take_text_that_a_path_or_a_file_can_hold(tmp_path, value):
+    assert "data: expected text, got " in _refused(tmp_path, f"data: {value}\n")
+
+
+def test_numbers_and_paths_may_be_meant_as_text(tmp_path):
+    config = make_config(flags={"run": 2024, "glove": tmp_path / "glove.txt"})
+    assert (config.run, config.glove) == ("2024", str(tmp_path / "glove.txt"))
+
+
+def test_a_number_of_thousands_of_digits_is_told_without_them(tmp_path):
+    for content in ("epochs: 0x" + "f" * 4000, "? 0x" + "f" * 4000 + "\n: 1"):
+        assert "a number of thousands of digits" in _refused(tmp_path, content)
+
+
+def test_advice_is_given_for_the_first_unknown_options(tmp_path):
+    message = _refused(tmp_path, "".join(f"option{n}: 1\n" for n in range(3000)))
+    assert "unknown option 'option9'" in message
+    assert "unknown option 'option10'" not in message
+    assert message.endswith("; 2990 more unknown options")
+
+
+def test_a_pipe_is_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a folder, a pipe or a device"):
+        make_config(tmp_path / "pipe")
+
+
+def test_an_assignment_that_is_no_plain_yaml_is_text():
+    texts = {"glove": "*a", "bank": "!!int ''", "run": "[" * 30, "data": "[x"}
+    assert parse_assignments([f"{key}={value}" for key, value in texts.items()]) == texts

@@ -161,8 +161,8 @@ def test_a_read_only_output_is_told_before_any_work(name, ready, mlrpl):
 def test_images_that_are_gone_are_told_before_any_work(ready, mlrpl):
     shutil.rmtree(ready / "data/images")
     train = ("train", *SMALL)
-    assert_one_line(mlrpl(*train, "--run=again"), "000.png", "there is no such file")
-    assert_one_line(mlrpl("eval", "--run=trained", "--workers=0"), "no such file")
+    assert_one_line(mlrpl(*train, "--run=again"), "24 images are missing (images/000.png, ")
+    assert_one_line(mlrpl("eval", "--run=trained", "--workers=0"), "6 images are missing")
     shutil.rmtree(ready / "data")
     for command in (train, ("eval", "--run=trained"), ("visualize", "--run=trained")):
         assert_one_line(mlrpl(*command), "data is not a prepared folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -16,20 +17,23 @@ from pycocotools.coco import COCO
 
 from mlrpl_cli.core.data.image_files import check_images
 from mlrpl_cli.core.data.records import TEST, TRAIN, ReadOptions, Records
-from mlrpl_cli.core.errors import ConfigError, DataError, Problems
+from mlrpl_cli.core.errors import ConfigError, DataError, Problems, one_line
 from mlrpl_cli.core.labels import ABSENT, PRESENT
 from mlrpl_cli.core.progress import Progress
+from mlrpl_cli.core.reading import GIB, is_file_name, is_name, open_file, short, shown
 
 YEARS = ("2014", "2017")
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
+MOST_BYTES, MOST_LABELS = 4 * GIB, 4 * GIB
+"""Of an annotation file, nine times the largest of COCO; and of its images times its categories, a byte each."""
 
 
 @dataclass(frozen=True)
 class _Part:
     """One annotation file, its labels in the coding of the package."""
 
-    categories: tuple[tuple[int, str], ...]
+    categories: tuple[tuple[int | str, str], ...]
     """(id, name) in ascending id."""
     images: tuple[str, ...]
     labels: np.ndarray
@@ -77,10 +81,10 @@ def _find_release(options: ReadOptions) -> tuple[Path, str]:
     if options.year is not None and options.year not in YEARS:
         raise ConfigError(f"--year: expected {' or '.join(YEARS)} for COCO, got '{options.year}'")
     for year in [options.year] if options.year else YEARS:
-        if any((root / "annotations" / f"instances_{name}{year}.json").is_file() for name in PARTS.values()):
+        if any(os.path.exists(root / "annotations" / f"instances_{name}{year}.json") for name in PARTS.values()):
             return root, year
     wanted = f"instances_train{options.year or '2014'}.json" + ("" if options.year else " or instances_train2017.json")
-    what = "holds no" if root.is_dir() else "is no folder, so it holds no"
+    what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     raise DataError(
         f"{root} {what} annotations/{wanted}; name the folder that does with --root, or add --download for COCO 2014"
     )
@@ -89,6 +93,7 @@ def _find_release(options: ReadOptions) -> tuple[Path, str]:
 def _read_part(path: Path, folder: str, problems: Problems) -> _Part | None:
     """What one annotation file says of the images in `folder`; None, and a problem, when it cannot be read."""
     try:
+        open_file(path, MOST_BYTES).close()
         # pycocotools prints how long it takes.
         with contextlib.redirect_stdout(io.StringIO()):
             data: dict[str, Any] = COCO(str(path)).dataset
@@ -97,18 +102,21 @@ def _read_part(path: Path, folder: str, problems: Problems) -> _Part | None:
         problems.add("annotation files are missing", path.name)
     except KeyError as error:
         problems.add("annotation files lack a key", f"{path.name}: {error}")
-    except (OSError, ValueError, AssertionError, TypeError, AttributeError, RecursionError) as error:
-        problems.add("annotation files cannot be read", f"{path.name}: {' '.join(str(error).split())}")
+    except (OSError, ValueError, AssertionError, TypeError, AttributeError, RecursionError, DataError) as error:
+        problems.add("annotation files cannot be read", f"{path.name}: {one_line(error)}")
     return None
 
 
 def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -> _Part:
-    categories = tuple(sorted((category["id"], category["name"]) for category in data["categories"]))
-    ids = [image["id"] for image in data["images"]]
-    images = tuple(posixpath.join(folder, image["file_name"]) for image in data["images"])
+    categories = tuple(sorted((_id(category), _name(category)) for category in data["categories"]))
+    ids = [_id(image) for image in data["images"]]
+    images = tuple(posixpath.join(folder, _file_name(image)) for image in data["images"])
     if not images or not categories:
         problems.add("annotation files have no images or no categories", file)
-    _report_repeated("category ids or names are repeated", [c for pair in categories for c in pair], file, problems)
+    if len(images) * len(categories) > MOST_LABELS:
+        raise ValueError(f"{len(images)} images and {len(categories)} categories are more than memory holds")
+    for column in zip(*categories, strict=True):
+        _report_repeated("category ids or names are repeated", column, file, problems)
     _report_repeated("image ids are repeated", ids, file, problems)
     _report_repeated("images are listed twice", images, file, problems)
     row_of = {identifier: row for row, identifier in enumerate(ids)}
@@ -125,17 +133,36 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
     return _Part(categories, images, labels, (labels == PRESENT).any(axis=1))
 
 
+def _id(entry: Any) -> int | str:
+    """Of a category or an image. TypeError when it is of a kind that JSON has and an id has not."""
+    if isinstance(entry["id"], bool) or not isinstance(entry["id"], int | str):
+        raise TypeError(f"expected ids that are whole numbers or text, got {shown(entry['id'])}")
+    return entry["id"]
+
+
+def _name(category: Any) -> str:
+    if not is_name(category["name"]):
+        raise TypeError(f"expected names of categories that are text, got {shown(category['name'])}")
+    return category["name"]
+
+
+def _file_name(image: Any) -> str:
+    if not is_file_name(image["file_name"]):
+        raise TypeError(f"expected a file_name that a file can have, got {shown(image['file_name'])}")
+    return image["file_name"]
+
+
 def _positions(
     identifiers: Sequence[Hashable], position_of: dict[Any, int], what: str, file: str, problems: Problems
 ) -> np.ndarray:
     """(A,) int64 position of each identifier, −1 and a problem where there is none."""
     positions = np.array([position_of.get(identifier, -1) for identifier in identifiers], dtype=np.int64)
-    problems.extend(what, (f"{identifiers[i]} in {file}" for i in np.flatnonzero(positions < 0).tolist()))
+    problems.extend(what, (f"{shown(identifiers[i])} in {file}" for i in np.flatnonzero(positions < 0).tolist()))
     return positions
 
 
 def _report_repeated(what: str, values: Iterable[Hashable], file: str, problems: Problems) -> None:
-    problems.extend(what, (f"{value} in {file}" for value, count in Counter(values).items() if count > 1))
+    problems.extend(what, (f"{short(str(value))} in {file}" for value, count in Counter(values).items() if count > 1))
 
 
 def _without_empty_images(part: _Part) -> _Part:

@@ -12,23 +12,45 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import os
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from mlrpl_cli.core.archives import leads_outside
+from mlrpl_cli.core.data.image_files import check_images
 from mlrpl_cli.core.data.records import SPLITS, TEST
-from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean
+from mlrpl_cli.core.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.files import TEMPORARY_PREFIX, sha256_of_file, write_text
 from mlrpl_cli.core.labels import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.reading import GIB, MIB, is_file_name, is_name, open_file, read_json, shown
 
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
+IMAGES_HEADER = ("split", "image")
 AGAIN = "run mlrpl prepare again"
+MOST_OF_A_MANIFEST, MOST_OF_IMAGES, MOST_OF_LABELS = 64 * MIB, GIB, 64 * GIB
+"""Bytes: a manifest lists the classes only; images.csv takes some 30 an image, labels a byte a cell."""
+FIELDS: dict[str, type] = {
+    "dataset": str,
+    "options": dict,
+    "image_root": str,
+    "counts": dict,
+    "mask_sha256": str,
+    "sha256": dict,
+    "classes": list,
+}
+"""What a manifest holds besides its kind and version."""
+_IN_WORDS: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
+NPY_VERSION = (1, 0)
+"""What numpy writes for a header as short as ours."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,10 @@ class Prepared:
         return self.image_root / self.images[row]
 
     def paths(self, rows: np.ndarray) -> list[Path]:
-        """Where the images of some rows are."""
+        """Where the images of some rows are. Raises DataError, which names them, when some are not there."""
+        problems = Problems()
+        check_images(self.image_root, [self.images[row] for row in rows], problems)
+        problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"put them back, or {AGAIN}")
         return [self.path(row) for row in rows]
 
 
@@ -107,9 +132,9 @@ def read_prepared(folder: Path) -> Prepared:
     try:
         _verify_files(folder, content["sha256"])
         prepared = _assemble(folder, content)
-        _verify_content(prepared, content["counts"])
-    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
-        raise _damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise _damaged(folder, f"it cannot be read ({error.strerror})") from error
+    _verify_content(prepared, content["counts"])
     return prepared
 
 
@@ -124,11 +149,21 @@ def newest_prepared(parent: Path) -> Path:
 
 def is_prepared(folder: Path) -> bool:
     """Whether `folder` holds a manifest of ours, of any version; other tools have a manifest.json too."""
+    return _content(folder) is not None
+
+
+def options_of(folder: Path) -> Any:
+    """The options in the manifest at `folder`, of whatever version; None where there is no manifest of ours."""
+    return (_content(folder) or {}).get("options")
+
+
+def _content(folder: Path) -> dict[str, Any] | None:
+    """What a manifest of ours says; None for any other file."""
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("kind") == KIND
+        content = read_json(folder / MANIFEST, MOST_OF_A_MANIFEST)
+    except (OSError, ValueError, DataError):
+        return None
+    return content if isinstance(content, dict) and content.get("kind") == KIND else None
 
 
 def _relative(prepared: Prepared) -> str:
@@ -143,38 +178,64 @@ def _write_images(path: Path, prepared: Prepared) -> None:
     # surrogateescape: a file name need not be valid UTF-8, and has to come back as the same bytes.
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("split", "image"))
+        writer.writerow(IMAGES_HEADER)
         writer.writerows(zip(prepared.splits, prepared.images, strict=True))
 
 
 def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return tuple(row["split"] for row in rows), tuple(row["image"] for row in rows)
+    """Splits and images. Raises DataError for what `_write_images` cannot have written."""
+    with io.TextIOWrapper(open_file(path, MOST_OF_IMAGES), "utf-8", "surrogateescape", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            rows = [tuple(row) for row in reader]
+        except csv.Error as error:
+            raise _damaged(path.parent, f"{path.name} is no table ({error})") from error
+    if not rows or rows[0] != IMAGES_HEADER:
+        raise _damaged(path.parent, f"{path.name} does not begin with {','.join(IMAGES_HEADER)}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != 2 or row[0] not in SPLITS or not is_file_name(row[1]) or leads_outside(row[1]):
+            raise _damaged(path.parent, f"row {number} of {path.name} is no split and image inside: {shown(row)}")
+    return tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    if not (folder / MANIFEST).is_file():
+    # os.path: unlike Path.is_file it has an answer for a name that is too long, too.
+    if not os.path.isfile(folder / MANIFEST):
         raise DataError(f"{folder} is not a prepared folder (it has no {MANIFEST}); run mlrpl prepare")
-    if not is_prepared(folder):
+    content = _content(folder)
+    if content is None:
         raise _damaged(folder, f"{MANIFEST} cannot be read")
-    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if content.get("version") != VERSION:
-        found = content.get("version")
+        found = shown(content.get("version"))
         raise DataError(f"{folder} has format version {found}, this mlrpl reads version {VERSION}; {AGAIN}")
+    if problem := _problem(content):
+        raise _damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({problem})")
     return content
 
 
-def _verify_files(folder: Path, expected: Mapping[str, str]) -> None:
-    for name in (IMAGES, FULL, OBSERVED):
+def _problem(content: Mapping[str, Any]) -> str | None:
+    """What in a manifest is of another type than `prepare` writes, or None."""
+    for key, kind in FIELDS.items():
+        if not isinstance(content.get(key), kind):
+            return f"{key}: expected {_IN_WORDS[kind]}, got {shown(content.get(key))}"
+    if not is_file_name(content["image_root"]):
+        return f"image_root: expected a folder, got {shown(content['image_root'])}"
+    wrong = [name for name in content["classes"] if not is_name(name)]
+    return f"classes: expected names, got {shown(wrong[0])}" if wrong else None
+
+
+def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
+    for name, limit in ((IMAGES, MOST_OF_IMAGES), (FULL, MOST_OF_LABELS), (OBSERVED, MOST_OF_LABELS)):
         if not (folder / name).is_file():
             raise _damaged(folder, f"{name} is missing")
-        if sha256_of_file(folder / name) != expected[name]:
+        open_file(folder / name, limit).close()
+        if sha256_of_file(folder / name) != expected.get(name):
             raise _damaged(folder, f"{name} has changed since it was written")
 
 
 def _assemble(folder: Path, content: Mapping[str, Any]) -> Prepared:
     splits, images = _read_images(folder / IMAGES)
+    shape = (len(images), len(content["classes"]))
     return Prepared(
         folder=folder,
         dataset=content["dataset"],
@@ -182,25 +243,45 @@ def _assemble(folder: Path, content: Mapping[str, Any]) -> Prepared:
         image_root=folder / content["image_root"],
         images=images,
         splits=splits,
-        full_labels=np.load(folder / FULL, allow_pickle=False),
-        observed_labels=np.load(folder / OBSERVED, allow_pickle=False),
+        full_labels=_read_labels(folder / FULL, shape),
+        observed_labels=_read_labels(folder / OBSERVED, shape),
         options=content["options"],
         mask_sha256=content["mask_sha256"],
     )
 
 
+def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(N, C) int8. Raises DataError for a header that says otherwise, before anything of its size is made."""
+    with open_file(path) as stream:
+        got_shape, by_column, dtype = _read_header(path, stream)
+        if got_shape != shape or dtype != np.int8:
+            got = f"{dtype} {got_shape}"
+            raise _damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
+        cells = path.stat().st_size - stream.tell()
+        if cells != shape[0] * shape[1]:
+            raise _damaged(path.parent, f"{path.name} holds {cells} cells, expected {shape[0]} × {shape[1]}")
+        return np.fromfile(stream, np.int8, cells).reshape(shape, order="F" if by_column else "C")
+
+
+def _read_header(path: Path, stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        if np.lib.format.read_magic(stream) != NPY_VERSION:
+            raise ValueError("of another version")
+        return np.lib.format.read_array_header_1_0(stream)
+    # Numpy reads the header as Python, whose parser has errors of its own.
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        raise _damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
+
+
 def _verify_content(prepared: Prepared, counts: Mapping[str, int]) -> None:
-    folder, expected = prepared.folder, (len(prepared.images), len(prepared.classes))
+    folder = prepared.folder
     for name, labels in ((FULL, prepared.full_labels), (OBSERVED, prepared.observed_labels)):
-        if labels.shape != expected or labels.dtype != np.int8:
-            got = f"{labels.dtype} {labels.shape}"
-            raise _damaged(folder, f"{name} holds {got}, expected int8 {expected} (images, classes)")
         if not np.isin(labels, (PRESENT, ABSENT, UNKNOWN)).all():
             raise _damaged(folder, f"{name} holds values other than {PRESENT}, {ABSENT} and {UNKNOWN}")
     if _counts(prepared) != counts:
-        raise _damaged(folder, f"{IMAGES} has {_counts(prepared)} images, {MANIFEST} says {counts}")
+        raise _damaged(folder, f"{IMAGES} has {_counts(prepared)} images, {MANIFEST} says {shown(counts)}")
     _verify_observed(prepared)
-    if not prepared.image_root.is_dir():
+    if not os.path.isdir(prepared.image_root):
         raise DataError(f"the images of {folder} were in {prepared.image_root}, which is not there; {AGAIN}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.data import manifest
 from mlrpl_cli.core.data.datasets import DATASETS, TABLE
-from mlrpl_cli.core.data.manifest import Prepared, is_prepared, write_manifest
+from mlrpl_cli.core.data.manifest import Prepared, is_prepared, options_of, write_manifest
 from mlrpl_cli.core.data.masks import known_mask, mask_problem, mask_sha256, observe
 from mlrpl_cli.core.data.records import SPLITS, TEST, TRAIN, VALIDATION, PrepareOptions, Records
 from mlrpl_cli.core.data.sources import download
@@ -21,6 +22,7 @@ from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean, first_fe
 from mlrpl_cli.core.files import atomic_folder
 from mlrpl_cli.core.labels import PRESENT, StateCounts, count_states
 from mlrpl_cli.core.progress import Progress, Silent
+from mlrpl_cli.core.reading import shown
 
 PARENT, DOWNLOADS = Path("prepared"), Path("datasets")
 KEEP, KEEP_OF_TABLE = 0.3, 1.0
@@ -65,7 +67,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
         records = DATASETS[options.dataset](options.reading, workspace, progress)
         prepared = _hide(records, options, folder, workspace)
         write_manifest(workspace, prepared)
-        if is_prepared(folder) and _made_by(folder) != prepared.options:
+        if is_prepared(folder) and options_of(folder) != prepared.options:
             progress.note(f"{folder} was prepared with other options and is replaced; --out keeps both")
     if not prepared.rows(TEST).size:
         progress.note("there are no test images: mlrpl eval will have nothing to measure")
@@ -122,24 +124,30 @@ def _target(options: PrepareOptions) -> Path:
     """Where to write. Raises DataError rather than replace anything that `prepare` did not make."""
     folder = options.out or PARENT / f"{options.dataset}-keep{100 * _keep(options):.6g}-seed{options.seed}"
     # The folder a link points to is replaced, not the link.
-    folder = folder.resolve() if folder.is_symlink() else folder
+    folder = _real(folder) if os.path.islink(folder) else folder
     root = options.reading.root
-    if root is not None and root.resolve().is_relative_to(folder.resolve()):
+    if root is not None and _real(root).is_relative_to(_real(folder)):
         raise DataError(f"{folder} holds the data set {root} itself; name another folder with --out")
-    if folder.is_dir():
+    if os.path.isdir(folder):
         _check_replaceable(folder)
-    elif folder.exists():
+    elif os.path.lexists(folder):
         raise DataError(f"{folder} is a file; name a folder with --out")
     return folder
 
 
-def _made_by(folder: Path) -> Any:
-    """The options in a prepared folder's manifest, of whatever version."""
-    return json.loads((folder / manifest.MANIFEST).read_text(encoding="utf-8")).get("options")
+def _real(path: Path) -> Path:
+    """`path` with its links followed: os.path, unlike Path, has an answer for links in a circle and too long names."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
 
 
 def _check_replaceable(folder: Path) -> None:
-    entries = {path.name for path in folder.iterdir()}
+    try:
+        entries = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}; name another folder with --out") from error
     if entries and not is_prepared(folder):
         raise DataError(f"{folder} is not empty and not a prepared folder; name another one with --out")
     if foreign := sorted(entries - OUR_ENTRIES):

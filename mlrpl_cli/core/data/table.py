@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION, ReadOptions, Re
 from mlrpl_cli.core.errors import ConfigError, DataError, Problems, first_few
 from mlrpl_cli.core.labels import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.progress import Progress, track
+from mlrpl_cli.core.reading import GIB, is_file_name, is_name, read_text, short
 
 IMAGE_COLUMNS = ("image", "image_path", "filename", "file_name", "file", "filepath", "file_path", "path", "img")
 """Names of the image column, upper or lower case; without any of them the first column is it."""
@@ -26,6 +28,8 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 DELIMITERS, TAB_SUFFIXES = ",;\t", (".tsv", ".tab")
+MOST_BYTES = GIB
+"""Of a table: 120,000 images of 80 classes are 2 % of it."""
 
 _MINUS_ONE, _BAD = 2, 3
 _WORDS = {
@@ -90,7 +94,7 @@ def read(options: ReadOptions, progress: Progress) -> Records:
     labels = _labels(table, class_columns, _States(options.coding), problems, progress)
     splits = _splits(table, split_column, options, problems)
     problems.raise_if_any(
-        f"{path} (images in column '{table.header[image_column]}', below {root})",
+        f"{path} (images in column '{short(table.header[image_column])}', below {root})",
         ASK_FOR_CODING
         if (labels == _MINUS_ONE).any()
         else "correct the table, or name the images' folder with --images",
@@ -111,9 +115,12 @@ def _table_file(options: ReadOptions) -> Path:
     root = options.root
     if root is None:
         raise ConfigError("a table needs --root, its CSV or TSV file")
-    if not root.is_dir():
+    if not os.path.isdir(root):  # unlike Path.is_dir it has an answer for a name that is too long, too
         return root
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", *TAB_SUFFIXES))
+    try:
+        tables = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", *TAB_SUFFIXES))
+    except OSError as error:
+        raise DataError(f"cannot list {root}: {error.strerror}; name the file itself with --root") from error
     if len(tables) != 1:
         found = first_few(path.name for path in tables) or "none"
         raise DataError(f"{root} is a folder with {len(tables)} tables ({found}); name the file itself with --root")
@@ -141,7 +148,7 @@ def _read_table(path: Path, problems: Problems) -> _Table:
 def _read_cells(path: Path) -> list[list[str]]:
     try:
         # The signature that spreadsheets put in front of UTF-8 is no part of the first name.
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, MOST_BYTES, encoding="utf-8-sig")
         return list(csv.reader(io.StringIO(text), delimiter=_delimiter(path, text), skipinitialspace=True, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text; save it as CSV in UTF-8") from error
@@ -166,10 +173,13 @@ def _find_columns(path: Path, header: Sequence[str], problems: Problems) -> tupl
     split = names.index(SPLIT_COLUMN) if SPLIT_COLUMN in names else None
     classes = [column for column in range(len(header)) if column not in (image, split)]
     if not classes:
-        raise DataError(f"{path} has no class column, only {', '.join(header)}; add a column for each class")
+        only = ", ".join(map(short, header))
+        raise DataError(f"{path} has no class column, only {only}; add a column for each class")
     problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
+    odd = [header[column] for column in classes if names[column] and not is_name(header[column])]
+    problems.extend("columns have names that no class can have", map(short, odd))
     # CLIP reads lower case only, so names that differ in case would be one class to it.
-    repeated = [name for name, count in Counter(names).items() if name and count > 1]
+    repeated = [short(name) for name, count in Counter(names).items() if name and count > 1]
     problems.extend("names stand over several columns", repeated)
     return image, split, classes
 
@@ -178,7 +188,8 @@ def _images(table: _Table, column: int, root: Path, problems: Problems) -> tuple
     cells = table.column(column)
     named = zip(table.numbers, cells, strict=True)
     problems.extend("rows name no image", (f"row {number}" for number, cell in named if not cell))
-    images = [_relative(cell, root) for cell in cells if cell]
+    images = [_relative(cell, root) for cell in cells if is_file_name(cell)]
+    problems.extend("names are none that a file can have", (short(c) for c in cells if c and not is_file_name(c)))
     problems.extend("images are listed twice", (name for name, count in Counter(images).items() if count > 1))
     check_images(root, list(dict.fromkeys(images)), problems)
     return tuple(images)
@@ -204,8 +215,8 @@ def _labels(
     ):
         for row, position in np.argwhere(labels == code).tolist():
             column = columns[position]
-            cell = " ".join(table.rows[row][column].split())
-            problems.add(what, f"row {table.numbers[row]} '{table.header[column]}': '{cell}'")
+            name, cell = short(table.header[column]), short(table.rows[row][column])
+            problems.add(what, f"row {table.numbers[row]} '{name}': '{cell}'")
     return labels
 
 
@@ -215,7 +226,7 @@ def _splits(table: _Table, column: int | None, options: ReadOptions, problems: P
     cells = table.column(column)
     for number, cell in zip(table.numbers, cells, strict=True):
         if cell.casefold() not in SPLIT_NAMES:
-            problems.add("splits are none of train, validation, test", f"row {number}: '{cell}'")
+            problems.add("splits are none of train, validation, test", f"row {number}: '{short(cell)}'")
     return tuple(SPLIT_NAMES.get(cell.casefold(), TRAIN) for cell in cells)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
+from defusedxml import DTDForbidden
 from defusedxml.ElementTree import fromstring
 
 from mlrpl_cli.core.data.image_files import check_images
 from mlrpl_cli.core.data.records import TEST, TRAIN, ReadOptions, Records
-from mlrpl_cli.core.errors import ConfigError, DataError, Problems
+from mlrpl_cli.core.errors import ConfigError, DataError, Problems, one_line
 from mlrpl_cli.core.labels import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.progress import Progress, track
+from mlrpl_cli.core.reading import MIB, is_file_name, read_bytes, read_text, short, shown
 
 CLASSES = (
     "aeroplane",
@@ -44,6 +47,8 @@ COLUMNS = {name: column for column, name in enumerate(CLASSES)}
 IMAGE_SETS = {"2007": {TRAIN: "trainval", TEST: "test"}, "2012": {TRAIN: "train", TEST: "val"}}
 """Which image-set file is which split. The labels of VOC 2012's own test images were never published."""
 DIFFICULT_STATES = {"absent": ABSENT, "unknown": UNKNOWN}
+MOST_OF_AN_ANNOTATION, MOST_OF_AN_IMAGE_SET = 4 * MIB, 16 * MIB
+"""Bytes: some 20,000 objects in an image, and some 1,000,000 images; the published ones have 50 and 10,000."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def _find_release(options: ReadOptions) -> _Release:
             if _is_release(folder):
                 return _Release(folder, year)
     wanted = " or ".join(f"VOC{year}" for year in years)
-    what = "holds no" if root.is_dir() else "is no folder, so it holds no"
+    what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     raise DataError(
         f"{root} {what} {wanted} with ImageSets/Main and Annotations; name the VOCdevkit or the release's own "
         "folder with --root, or add --download for VOC 2007"
@@ -104,29 +109,30 @@ def _find_release(options: ReadOptions) -> _Release:
 
 
 def _is_release(folder: Path) -> bool:
-    return (folder / "ImageSets" / "Main").is_dir() and (folder / "Annotations").is_dir()
+    # os.path.isdir: unlike Path.is_dir it has an answer for a name that is too long, too.
+    return os.path.isdir(folder / "ImageSets" / "Main") and os.path.isdir(folder / "Annotations")
 
 
 def _read_image_set(release: _Release, name: str, problems: Problems) -> list[str]:
     """The ids that an image-set file lists, in its order. What cannot be an id is a problem."""
     path = release.folder / "ImageSets" / "Main" / f"{name}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, MOST_OF_AN_IMAGE_SET).splitlines()
     except FileNotFoundError:
         problems.add("image-set files are missing, unpack the archive that has them into the same VOCdevkit", path.name)
         return []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, DataError) as error:
         problems.add("image-set files cannot be read", f"{path.name}: {error}")
         return []
     ids = [line.split()[0] for line in lines if line.strip()]
     if not ids:
         problems.add("image-set files list no image", path.name)
-    problems.extend("ids are paths, not names", (identifier for identifier in ids if _is_path(identifier)))
-    return [identifier for identifier in ids if not _is_path(identifier)]
+    problems.extend("ids are paths, not names", (short(identifier) for identifier in ids if not _is_id(identifier)))
+    return [identifier for identifier in ids if _is_id(identifier)]
 
 
-def _is_path(identifier: str) -> bool:
-    return "/" in identifier or "\\" in identifier or ":" in identifier
+def _is_id(identifier: str) -> bool:
+    return is_file_name(f"{identifier}.jpg") and not any(mark in identifier for mark in "/\\:")
 
 
 def _read_labels(
@@ -139,7 +145,7 @@ def _read_labels(
         for name, difficult in _read_objects(release.folder / "Annotations" / file, problems):
             column = COLUMNS.get(name)
             if column is None:
-                problems.add("objects are of no VOC class", f"'{name}' in {file}")
+                problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
             elif not difficult:
                 labels[row, column] = PRESENT
             elif labels[row, column] != PRESENT:
@@ -150,17 +156,19 @@ def _read_labels(
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
     """(class name, difficult) of each object; nothing, and a problem, when the file cannot be read."""
     try:
-        root = fromstring(path.read_bytes())
+        # A document type brings entities, and attributes that every element repeats: both grow without bound.
+        root = fromstring(read_bytes(path, MOST_OF_AN_ANNOTATION), forbid_dtd=True)
     except FileNotFoundError:
         problems.add("annotations are missing", path.name)
-    except (ParseError, ValueError, LookupError, OSError) as error:
-        # defusedxml's refusals of entities and of external references are ValueErrors.
-        problems.add("annotations are no readable XML", f"{path.name}: {' '.join(str(error).split())}")
+    except DTDForbidden:
+        problems.add("annotations are no readable XML", f"{path.name}: a document type is not allowed")
+    except (ParseError, ValueError, LookupError, OSError, DataError) as error:
+        problems.add("annotations are no readable XML", f"{path.name}: {one_line(error)}")
     else:
         if root.tag == "annotation":
             # Only children of the object itself: a <part> of a person has a <name> too.
             return [(_text(element, "name"), _text(element, "difficult") == "1") for element in root.findall("object")]
-        problems.add("annotations are XML of another kind", f"{path.name}: <{root.tag}>")
+        problems.add("annotations are XML of another kind", f"{path.name}: <{short(root.tag)}>")
     return []
 
 

@@ -5,7 +5,7 @@ Axes: C classes, S semantic size (E for CLIP, 300 for GloVe).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlrpl_cli.core.errors import ConfigError, first_few
+from mlrpl_cli.core.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.models.prompts import Tokenize, readable
 from mlrpl_cli.core.models.text import TextEncoder
+from mlrpl_cli.core.reading import MIB, open_file
 
 TEMPLATE = "a photo of a {}"
+LONGEST_LINE = MIB
+"""Bytes of a word and its numbers in a GloVe file; the published ones have 5,000."""
+UNIT_WITHIN = 1e-3
+"""How far float32 may leave the length of a vector that was divided by its length from one."""
 
 
 @torch.no_grad()
@@ -40,8 +45,8 @@ def centred(vectors: Tensor) -> Tensor:
 def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     """GloVe vectors averaged over the words of each name → (C, S), each of unit length.
 
-    `path` is GloVe's text format: a word and its numbers a line. Raises ConfigError when the file cannot be read
-    or names have words that it lacks.
+    `path` is GloVe's text format: a word and its numbers a line. Raises ConfigError when the file cannot be read,
+    names have words that it lacks, or a class's vector has no direction.
     """
     spelt = {name: readable(name).lower().split() for name in classes}
     wanted = {word for name, parts in spelt.items() for word in (name.lower(), *parts)}
@@ -52,7 +57,11 @@ def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     if lacking:
         raise ConfigError(f"{path} lacks words of these classes: {first_few(lacking)}; use --semantics clip for them")
     averaged = np.stack([np.mean([vectors[part] for part in parts], axis=0) for parts in words.values()])
-    return F.normalize(torch.from_numpy(averaged).float(), dim=-1)
+    vectors_of = F.normalize(torch.from_numpy(averaged).float(), dim=-1)
+    length = torch.linalg.vector_norm(vectors_of, dim=-1)
+    if still := [name for name, one in zip(words, length.tolist(), strict=True) if not abs(one - 1) < UNIT_WITHIN]:
+        raise ConfigError(f"{path} gives these classes no direction: {first_few(still)}; expected numbers like GloVe's")
+    return vectors_of
 
 
 def _numbers(texts: Sequence[str]) -> np.ndarray | None:
@@ -65,12 +74,20 @@ def _numbers(texts: Sequence[str]) -> np.ndarray | None:
 
 def _read_vectors(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
     try:
-        with path.open(encoding="utf-8") as lines:
-            split = (line.rstrip("\n").split(" ") for line in lines)
-            found = ((word, _numbers(rest)) for word, *rest in split if word in wanted)
-            vectors = {word: numbers for word, numbers in found if numbers is not None}
-    except (OSError, ValueError) as error:
+        split = (line.split(" ") for line in _lines(path))
+        found = ((word, _numbers(rest)) for word, *rest in split if word in wanted)
+        vectors = {word: numbers for word, numbers in found if numbers is not None}
+    except (OSError, ValueError, DataError) as error:
         raise ConfigError(f"cannot read GloVe vectors from {path}: expected a word and its numbers a line") from error
     if len({len(vector) for vector in vectors.values()}) > 1:
         raise ConfigError(f"{path} holds vectors of different lengths; expected one length, GloVe's text format")
     return vectors
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file without their ends. Raises ValueError for one that is longer than LONGEST_LINE."""
+    with open_file(path) as stream:
+        while line := stream.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ValueError(f"a line has more than {LONGEST_LINE} bytes")
+            yield line.decode("utf-8").rstrip("\r\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.data import coco
 from mlrpl_cli.core.data.coco import read
 from mlrpl_cli.core.data.records import ReadOptions
 from mlrpl_cli.core.errors import ConfigError, DataError
@@ -167,3 +169,52 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
         _read(tmp_path, year="2007")
     with pytest.raises(ConfigError, match="COCO needs --root"):
         read(ReadOptions(), Silent())
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "part"),
+    [
+        ("categories", {"name": 7}, "expected names of categories that are text, got 7"),
+        ("categories", {"name": ["dog"]}, "expected names of categories that are text, got ['dog']"),
+        ("categories", {"name": "\ud800"}, "expected names of categories that are text, got '\\ud800'"),
+        ("categories", {"name": " "}, "expected names of categories that are text, got ' '"),
+        ("categories", {"id": True}, "expected ids that are whole numbers or text, got True"),
+        ("categories", {"id": 1.5}, "expected ids that are whole numbers or text, got 1.5"),
+        ("images", {"id": None}, "expected ids that are whole numbers or text, got None"),
+        ("images", {"file_name": {"a": 1}}, "expected a file_name that a file can have, got {'a': 1}"),
+        ("images", {"file_name": "a\0.jpg"}, "expected a file_name that a file can have, got 'a\\x00.jpg'"),
+        ("images", {"file_name": "a" * 300 + "/b.jpg"}, "expected a file_name that a file can have, got 'aaa"),
+    ],
+)
+def test_names_and_ids_of_another_kind_are_told(tmp_path: Path, key: str, changes: dict[str, Any], part: str) -> None:
+    parts = _release(tmp_path, "2017")
+    for name, data in zip(("train2017", "val2017"), parts, strict=True):
+        data[key] = [{**data[key][0], **changes}, *data[key][1:]]
+        _save(tmp_path, name, data)
+    message = _problem(tmp_path)
+    assert part in message
+    assert len(message) < 1000
+
+
+def test_ids_may_be_text(tmp_path: Path) -> None:
+    for name, data in zip(("train2017", "val2017"), _release(tmp_path, "2017"), strict=True):
+        for key in ("images", "categories"):
+            data[key] = [{**entry, "id": str(entry["id"])} for entry in data[key]]
+        keys = ("image_id", "category_id")
+        data["annotations"] = [{**entry, **{key: str(entry[key]) for key in keys}} for entry in data["annotations"]]
+        _save(tmp_path, name, data)
+    records = _read(tmp_path)
+    columns = [records.classes.index(name) for name in ("person", "stop sign", "toothbrush")]
+    np.testing.assert_array_equal(records.labels[:, columns], LABELS)
+
+
+def test_files_that_are_too_large_or_no_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, _ = _release(tmp_path, "2017")
+    monkeypatch.setattr(coco, "MOST_LABELS", 8)
+    assert "3 images and 3 categories are more than memory holds" in _problem(tmp_path)
+    monkeypatch.setattr(coco, "MOST_BYTES", len(json.dumps(train)) - 1)
+    (tmp_path / "annotations" / "instances_val2017.json").unlink()
+    os.mkfifo(tmp_path / "annotations" / "instances_val2017.json")
+    message = _problem(tmp_path)
+    assert f"instances_train2017.json has {len(json.dumps(train))} bytes, expected at most" in message
+    assert "instances_val2017.json is a folder, a pipe or a device" in message

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -9,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.data.manifest import Prepared, newest_prepared, read_prepared, write_manifest
+from mlrpl_cli.core.data.manifest import (
+    Prepared,
+    is_prepared,
+    newest_prepared,
+    options_of,
+    read_prepared,
+    write_manifest,
+)
 from mlrpl_cli.core.errors import ConfigError, DataError
 
 ODD_NAMES = ("plain.jpg", 'comma, "quote".jpg', "line\nbreak.jpg", os.fsdecode(b"not-utf8-\xff.jpg"))
@@ -78,6 +86,12 @@ def test_rows_and_paths_of_a_split(written: Prepared) -> None:
     rows = written.rows("train")
     assert rows.dtype == np.int64
     assert rows.tolist() == [0, 2]
+    with pytest.raises(
+        DataError, match=r"(?s)1 images are missing \(line.break.jpg\); put them back, or run mlrpl prepare"
+    ):
+        (written.image_root / "plain.jpg").touch()
+        written.paths(rows)
+    (written.image_root / "line\nbreak.jpg").touch()
     assert written.paths(rows) == [written.image_root / "plain.jpg", written.image_root / "line\nbreak.jpg"]
 
 
@@ -118,9 +132,7 @@ DAMAGES = {
         b"short"
     ),
     "manifest.json cannot be read": lambda folder: (folder / "manifest.json").write_text('{"kind": '),
-    "manifest.json is not what mlrpl wrote (TypeError: 'NoneType' object is not iterable)": change_manifest(
-        classes=None
-    ),
+    "manifest.json is not what mlrpl wrote (classes: expected a list, got None)": change_manifest(classes=None),
     "labels_full.npy holds int8 (4, 2), expected int8 (4, 1) (images, classes)": change_manifest(classes=["cat"]),
     "labels_full.npy holds int64 (4, 2), expected int8 (4, 2) (images, classes)": rewrite_labels(
         "full_labels", np.array(FULL)
@@ -186,3 +198,73 @@ def test_no_prepared_folder_is_told(tmp_path: Path) -> None:
         newest_prepared(tmp_path)
     advice = "run mlrpl prepare, or name a prepared folder with --data"
     assert str(error.value) == f"no prepared data below {tmp_path}; {advice}"
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"classes": "ab"}, "classes: expected a list, got 'ab'"),
+        ({"classes": [1, "b"]}, "classes: expected names, got 1"),
+        ({"classes": ["a", "\ud800"]}, "classes: expected names, got '\\ud800'"),
+        ({"options": []}, "options: expected a mapping, got []"),
+        ({"dataset": None}, "dataset: expected text, got None"),
+        ({"mask_sha256": 5}, "mask_sha256: expected text, got 5"),
+        ({"sha256": "x"}, "sha256: expected a mapping, got 'x'"),
+        ({"counts": [1]}, "counts: expected a mapping, got [1]"),
+        ({"image_root": "a\0b"}, "image_root: expected a folder, got 'a\\x00b'"),
+    ],
+)
+def test_a_field_of_another_type_is_named(written: Prepared, values: dict[str, object], problem: str) -> None:
+    change_manifest(**values)(written.folder)
+    with pytest.raises(DataError) as error:
+        read_prepared(written.folder)
+    what = f"manifest.json is not what mlrpl wrote ({problem})"
+    assert str(error.value) == f"{written.folder} is damaged: {what}; run mlrpl prepare again"
+
+
+def replace_file(prepared: Prepared, name: str, content: bytes) -> None:
+    """Another content, with the checksum of it."""
+    (prepared.folder / name).write_bytes(content)
+    sums = json.loads((prepared.folder / "manifest.json").read_text())["sha256"]
+    change_manifest(sha256={**sums, name: hashlib.sha256(content).hexdigest()})(prepared.folder)
+
+
+@pytest.mark.parametrize(
+    "row", ["other,a.jpg", "train,../a.jpg", "train,/a.jpg", "train,a\0.jpg", "train", "train,a,b"]
+)
+def test_a_row_that_is_no_split_and_image_is_named(written: Prepared, row: str) -> None:
+    replace_file(written, "images.csv", f"split,image\n{row}\n".encode())
+    with pytest.raises(DataError, match=r"row 2 of images\.csv is no split and image inside"):
+        read_prepared(written.folder)
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 1 << 20), (-4, 2), (4, 3), (8,), ()])
+def test_the_shape_of_labels_is_checked_before_anything_of_that_size_is_made(written: Prepared, shape: tuple) -> None:
+    header = repr({"descr": "|i1", "fortran_order": False, "shape": shape}).encode() + b"\n"
+    replace_file(written, "labels_full.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\1")
+    with pytest.raises(DataError, match=r"labels_full\.npy holds int8 \(.*\), expected int8 \(4, 2\)"):
+        read_prepared(written.folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"\x93NUMPY\x02\x00", b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000]
+)
+def test_a_file_that_is_no_array_is_named(written: Prepared, content: bytes) -> None:
+    replace_file(written, "labels_observed.npy", content)
+    with pytest.raises(DataError, match=r"labels_observed\.npy is no array that mlrpl wrote"):
+        read_prepared(written.folder)
+
+
+def test_labels_that_stand_column_by_column_are_read(written: Prepared) -> None:
+    write_manifest(written.folder, replace(written, full_labels=np.asfortranarray(written.full_labels)))
+    assert (read_prepared(written.folder).full_labels == written.full_labels).all()
+
+
+def test_deep_values_and_a_pipe_are_no_manifest(written: Prepared) -> None:
+    path = written.folder / "manifest.json"
+    path.write_text("[" * 100_000)
+    assert not is_prepared(written.folder)
+    path.unlink()
+    os.mkfifo(path)
+    assert not is_prepared(written.folder)
+    assert options_of(written.folder) is None

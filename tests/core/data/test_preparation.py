@@ -271,3 +271,24 @@ def test_missing_test_images_are_noted(toy: Toy) -> None:
     toy.use(("train",) * 50)
     assert summarize(prepare(PrepareOptions("toy"), Listener())).splits[-1].split == "validation"  # type: ignore[arg-type]
     assert said == ["there are no test images: mlrpl eval will have nothing to measure"]
+
+
+def test_a_root_of_links_in_a_circle_is_left_to_the_reader(toy: Toy) -> None:
+    Path("one").symlink_to("two")
+    Path("two").symlink_to("one")
+    assert prepare(PrepareOptions("toy", reading=ReadOptions(root=Path("one")))).dataset == "toy"
+
+
+def test_a_folder_that_cannot_be_made_or_listed_is_told(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "File name too long" in refuse(PrepareOptions("toy", out=Path("a" * 300)))
+    assert "cannot be the name of a file" in refuse(
+        PrepareOptions("toy", out=Path("a\0b"), reading=ReadOptions(Path()))
+    )
+
+    def deny(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    Path("closed").mkdir()
+    monkeypatch.setattr(Path, "iterdir", deny)
+    message = "cannot list closed: Permission denied; name another folder with --out"
+    assert refuse(PrepareOptions("toy", out=Path("closed"))) == message

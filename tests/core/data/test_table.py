@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.data import table
 from mlrpl_cli.core.data.records import ReadOptions, Records
 from mlrpl_cli.core.data.table import ASK_FOR_CODING, read
 from mlrpl_cli.core.errors import ConfigError, DataError
@@ -197,3 +199,31 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
         _read(path, test_fraction=1.0)
     with pytest.raises(ConfigError, match="a table needs --root"):
         read(ReadOptions(), Silent())
+
+
+def test_a_pipe_a_large_file_and_a_long_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "is a folder, a pipe or a device" in _problem(tmp_path / "pipe.csv")
+    assert "cannot read" in _problem(Path("a" * 300))
+    assert "cannot be the name of a file" in _problem(tmp_path / "a\0b")
+    monkeypatch.setattr(table, "MOST_BYTES", 10)
+    assert "expected at most 10" in _problem(_write(tmp_path, "image,dog\na.jpg,1\n"))
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    message = f"cannot list {tmp_path}: Permission denied; name the file itself with --root"
+    assert _problem(tmp_path) == message
+
+
+def test_names_that_no_class_or_file_has_are_told_short(tmp_path: Path) -> None:
+    long, path = "d" * 100_000, "p" * 300
+    text = f"image,do\0g,{long},cat\na.jpg,1,0,{long}\n{path}/b.jpg,1,0,1\nb\0.jpg,1,0,1\n"
+    message = _problem(_write(tmp_path, text))
+    assert "2 columns have names that no class can have" in message
+    assert "2 names are none that a file can have" in message
+    assert "1 cells are none of" in message
+    assert len(message) < 2000

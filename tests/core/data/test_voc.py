@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.data import voc
 from mlrpl_cli.core.data.records import ReadOptions
 from mlrpl_cli.core.data.voc import CLASSES, read
 from mlrpl_cli.core.errors import ConfigError, DataError
@@ -126,7 +128,7 @@ def test_all_that_is_wrong_is_reported_together(devkit: Path) -> None:
 def test_entities_are_never_expanded(devkit: Path, declaration: str) -> None:
     text = f"<!DOCTYPE x [{declaration}]><annotation><object><name>&b;</name></object></annotation>"
     (devkit / "VOC2007" / "Annotations" / "000001.xml").write_text(text)
-    assert "1 annotations are no readable XML (000001.xml: EntitiesForbidden" in _problem(devkit)
+    assert "1 annotations are no readable XML (000001.xml: a document type is not allowed)" in _problem(devkit)
 
 
 def test_xml_of_another_kind_and_of_an_unknown_encoding(devkit: Path) -> None:
@@ -162,3 +164,40 @@ def test_options_that_cannot_be(devkit: Path) -> None:
         _read(devkit, difficult="present")
     with pytest.raises(ConfigError, match="VOC needs --root"):
         read(ReadOptions(), Silent())
+
+
+def test_attributes_that_a_document_type_adds_are_refused(devkit: Path) -> None:
+    """A thousand characters for each of a thousand elements, from two thousand bytes and more: quadratic growth."""
+    declared = f'<!DOCTYPE annotation [<!ATTLIST object x CDATA "{"A" * 1000}">]>'
+    text = f"{declared}<annotation>{'<object><name>dog</name></object>' * 1000}</annotation>"
+    (devkit / "VOC2007" / "Annotations" / "000001.xml").write_text(text)
+    assert "(000001.xml: a document type is not allowed)" in _problem(devkit)
+
+
+def test_files_that_are_too_large_or_no_files_are_named(devkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voc, "MOST_OF_AN_ANNOTATION", 200)
+    monkeypatch.setattr(voc, "MOST_OF_AN_IMAGE_SET", 20)
+    folder = devkit / "VOC2007"
+    (folder / "Annotations" / "000002.xml").write_text("<annotation/>" + " " * 200)
+    (folder / "Annotations" / "000009.xml").unlink()
+    os.mkfifo(folder / "Annotations" / "000009.xml")
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("000005\n" * 3)
+    message = _problem(devkit)
+    assert "000002.xml has 213 bytes, expected at most 200" in message
+    assert "000009.xml is a folder, a pipe or a device" in message
+    assert "test.txt has 21 bytes, expected at most 20" in message
+
+
+def test_ids_that_no_file_has_and_long_names_are_told_short(devkit: Path) -> None:
+    folder = devkit / "VOC2007"
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("000005\n000001\n" + "a" * 300 + "\na\0b\n")
+    text = "<annotation><object><name>" + "x\n" * 5000 + "</name></object></annotation>"
+    (folder / "Annotations" / "000001.xml").write_text(text)
+    message = _problem(devkit)
+    assert "2 ids are paths, not names" in message
+    assert "1 objects are of no VOC class" in message
+    assert len(message) < 1000
+
+
+def test_a_root_whose_name_is_too_long_holds_nothing() -> None:
+    assert "is no folder, so it holds no VOC2007" in _problem(Path("a" * 300))

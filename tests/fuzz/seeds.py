@@ -1,0 +1,258 @@
+"""Small valid inputs for each target, and words that its format knows.
+
+Imports that the fuzzer is to follow are inside the functions.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VOC_ANNOTATION = (
+    b"<annotation><folder>VOC2007</folder><object><name>dog</name><difficult>0</difficult><part><name>head</name>"
+    b"</part></object><object><name>cat</name><difficult>1</difficult></object></annotation>"
+)
+_XML = (
+    VOC_ANNOTATION,
+    b'<?xml version="1.0" encoding="UTF-8"?>\n' + VOC_ANNOTATION,
+    b'<!DOCTYPE annotation [<!ENTITY a "dog"><!ATTLIST object x CDATA "y">]><annotation><object><name>&a;</name>'
+    b"</object></annotation>",
+    "<annotation><object><name>dog</name></object></annotation>".encode("utf-16"),
+)
+_CATEGORIES = [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
+
+
+def _coco(*names: str) -> bytes:
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names, 3)]
+    annotations = [{"id": 1, "image_id": 3, "category_id": 90, "iscrowd": 0}]
+    return json.dumps({"images": images, "annotations": annotations, "categories": _CATEGORIES}).encode()
+
+
+COCO_TRAIN = _coco("a.jpg")
+_TABLES = (
+    b"image,dog,cat\na.jpg,1,0\nb.jpg,?,yes\n",
+    b"\xef\xbb\xbfimage;split;dog\r\na.jpg;train;1\r\nb.jpg;val;no\r\nc.jpg;test;\r\n",
+    b'image\t"big dog"\na.jpg\t1\n./b.jpg\t-1\n',
+)
+_CONFIGS = (
+    b"epochs: 5\nlr: 1e-3\nmethod: baseline\nglove: null\n",
+    b"seed: 0x10\ncontext_template: 'a photo of a'\nsemantics: glove\nglove: \"a\\tb\"\nviews: 0\n",
+    b"{lr: .5, warmup: 0.1, bank_gib: .inf, run: 2001-01-01}\n",
+    b"a: &a [1]\nb: *a\n<<: *a\nc: !!int 3\n",
+)
+_ASSIGNMENTS = (b"epochs=5", b"lr=1e-3", b"context_template=a photo of a", b"glove=[a, {b: c}]", b"seed=1:30:00")
+_LOG = (
+    b'{"epoch": 1, "loss": 0.5, "map": null, "split": "validation", "lr": 1e-3, "seconds": 1.0, '
+    b'"images_per_second": 2.0}\n'
+)
+_RESULT = (
+    b'{"key": "0123456789abcdef", "kind": "run", "method": "sarl+", "keep": 0.1, "seed": 0, "lr": 0.002, "epochs": 5, '
+    b'"loss": "asl", "validation_map": 0.5, "learned_parameters": 7, "map": 0.4, "selected_map": 0.4, '
+    b'"average_precision": [0.5, null]}\n'
+)
+SHAPES: dict[str, dict[str, list[int]]] = {
+    "baseline": {"recognizer.log_scale": [], "recognizer.bias": [2], "text_features": [2, 4]},
+    "linear": {
+        "recognizer.log_scale": [],
+        "recognizer.bias": [2],
+        "recognizer.region_weight": [2, 4],
+        "text_features": [2, 4],
+    },
+    "sarl+": {
+        "recognizer.members.0.log_scale": [],
+        "recognizer.members.0.bias": [2],
+        "recognizer.members.0.image_side.semantics": [2, 4],
+        "recognizer.members.0.image_side.decoupling.score": [5],
+        "recognizer.members.0.image_side.decoupling.image_projection.weight": [5, 3],
+        "recognizer.members.0.image_side.decoupling.semantic_projection.weight": [5, 4],
+        "recognizer.members.1.log_scale": [],
+        "recognizer.members.1.bias": [2],
+        "recognizer.members.1.region_weight": [2, 4],
+        "text_features": [2, 4],
+    },
+}
+"""Tensors of the smallest recognizers of two classes, by method."""
+_WORDS = {
+    "voc": b"<annotation> <object> <name> </name> <!DOCTYPE <!ENTITY <!ATTLIST &a; <![CDATA[ dog 000001",
+    "coco": b'"images" "annotations" "categories" "id" "name" "file_name" "image_id" NaN ../ \\ud800',
+    "table": b'image split train " \\ -1 unknown / ../ ; ,,,,',
+    "config": b"epochs glove : - &a *a << !!int ? 0x .inf 2001-01-01 [ {",
+    "assignment": b"= epochs glove seed *a &a !! 0x 1:30 [ {",
+    "manifest": b'"kind" "sha256" "classes" "options" "counts" "image_root" null ../ \\ud800 test, int8 (1,)',
+    "archive": b"ustar PK\x01\x02 PK\x03\x04 PK\x05\x06 path= ../ \x80\x00\x00\x00",
+    "glove": b"cat stop sign nan inf 1e308 0",
+    "checkpoint": b'"dtype" "shape" "data_offsets" __metadata__ "mlrpl" "F32" "BOOL" "sha256" -1 [] null',
+    "": b'{ } [ ] null 1 -1 NaN "key" "epoch"',
+}
+"""Pieces of each format, by how the names of its targets begin."""
+
+
+def words(target: str) -> tuple[bytes, ...]:
+    """Pieces of the format that `target` reads, for mutations."""
+    return next(tuple(listed.split()) for prefix, listed in _WORDS.items() if target.startswith(prefix))
+
+
+@cache
+def seeds(target: str) -> tuple[bytes, ...]:
+    """Inputs for `target`, the first of them one that it accepts."""
+    return tuple(_SEEDS[target]())
+
+
+def checkpoint_about() -> dict[str, Any]:
+    """What the checkpoint of the seeds says of itself."""
+    from dataclasses import asdict
+
+    return asdict(_checkpoint().info)
+
+
+@cache
+def checkpoint_key() -> str:
+    """Under which name a checkpoint's file keeps what it says of itself."""
+    from mlrpl_cli.core.tensorfiles import open_tensors
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "best.safetensors"
+        path.write_bytes(seeds("checkpoint")[0])
+        (key,) = open_tensors(path).about
+        return key
+
+
+def checkpoint_tensors() -> dict[str, Tensor]:
+    """The tensors of the checkpoint of the seeds."""
+    return dict(_checkpoint().tensors)
+
+
+def write_prepared_folder(folder: Path) -> Path:
+    """Four images of two classes, as `prepare` writes them."""
+    import numpy as np
+
+    from mlrpl_cli.core.data.manifest import Prepared, write_manifest
+
+    full = np.array([[1, -1], [-1, 1], [1, 0], [-1, -1]], dtype=np.int8)
+    observed = np.array([[1, 0], [0, 1], [0, 0], [-1, -1]], dtype=np.int8)
+    prepared = Prepared(
+        folder=folder,
+        dataset="table",
+        classes=("cat", "dög"),
+        image_root=folder,
+        images=("a.jpg", 'b, "c".jpg', "d\ne.jpg", "f.jpg"),
+        splits=("train", "validation", "train", "test"),
+        full_labels=full,
+        observed_labels=observed,
+        options={"keep": 0.5, "reading": {"seed": 0}},
+        mask_sha256="0" * 64,
+    )
+    write_manifest(folder, prepared)
+    return folder
+
+
+@cache
+def _prepared_files() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        write_prepared_folder(Path(folder))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def manifest_content() -> dict[str, Any]:
+    """The manifest of `write_prepared_folder`."""
+    return json.loads(_prepared_files()["manifest.json"])
+
+
+@cache
+def _checkpoint() -> Any:
+    """A checkpoint of the smallest recognizer."""
+    import torch
+
+    from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
+
+    info = RunInfo(
+        method="baseline",
+        classes=("cat", "dog"),
+        dataset="table",
+        data="prepared",
+        mask_sha256="0" * 64,
+        data_sha256="0" * 64,
+        backbone="tiny",
+        fingerprint="0" * 64,
+        image_size=64,
+        precision="float32",
+        epoch=1,
+        best_epoch=1,
+        best_map=0.5,
+    )
+    shapes = SHAPES["baseline"]
+    return Checkpoint(info, {name: torch.zeros(shape) for name, shape in shapes.items()})
+
+
+def _checkpoint_file() -> bytes:
+    from mlrpl_cli.core.checkpoint import save_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(_checkpoint(), Path(folder) / "best.safetensors")
+        return (Path(folder) / "best.safetensors").read_bytes()
+
+
+def _shapes() -> list[bytes]:
+    return [json.dumps({"method": method, "shapes": shapes}).encode() for method, shapes in SHAPES.items()]
+
+
+def _archives() -> list[bytes]:
+    from tarfile import PAX_FORMAT, USTAR_FORMAT
+
+    plain = _tar(USTAR_FORMAT)
+    packed = [gzip.compress(plain, mtime=0), bz2.compress(plain), lzma.compress(plain)]
+    return [plain, _tar(PAX_FORMAT), _zip(), *packed]
+
+
+def _tar(kind: int) -> bytes:
+    import tarfile
+
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=kind) as archive:
+        long = "b" * 120 if kind == tarfile.PAX_FORMAT else "b"
+        for name, data in (("kit/a.txt", b"one"), (long, b"two")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def _zip() -> bytes:
+    import zipfile
+
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("kit/a.txt"), b"one" * 50, zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo("b.txt"), b"two")
+    return stream.getvalue()
+
+
+_SEEDS = {
+    "voc_annotation": lambda: _XML,
+    "voc_image_set": lambda: (b"000001\n000002\n", b"000001  1\n\n000002 -1\n", b"../x\n"),
+    "coco": lambda: (_coco("b.jpg", "c.jpg"), _coco("c.jpg")),
+    "table": lambda: _TABLES,
+    "config": lambda: _CONFIGS,
+    "assignment": lambda: _ASSIGNMENTS,
+    "manifest": lambda: (_prepared_files()["manifest.json"],),
+    "manifest_fields": lambda: (_prepared_files()["manifest.json"],),
+    "manifest_images": lambda: (_prepared_files()["images.csv"],),
+    "manifest_labels": lambda: (_prepared_files()["labels_full.npy"],),
+    "archive": _archives,
+    "glove": lambda: (b"cat 1 2 3\nstop 0.5 0 0\nsign 0 -1e-1 2\n", b"cat 1\nstop 2\nsign nan\n, x 1\n"),
+    "checkpoint": lambda: (_checkpoint_file(),),
+    "checkpoint_about": lambda: (json.dumps(checkpoint_about()).encode(),),
+    "checkpoint_shapes": _shapes,
+    "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
+    "sweep_results": lambda: (_RESULT,),
+}

@@ -1,0 +1,385 @@
+"""Every reader of files that others make, as a function of bytes: `TARGETS`.
+
+A target writes the bytes where its reader looks for them and calls the reader's public function. What the reader
+refuses is an MlrplError and leaves the target as that; any other exception is a finding, and so is an accepted result
+that is not what the reader's docstring promises. Imports are inside the functions: most readers need no torch.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.data.manifest import Prepared
+    from mlrpl_cli.core.data.records import Records
+
+LONGEST_MESSAGE = 20_000
+"""Characters: a few names of 1,000 for each kind of problem."""
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+"""Where Linux keeps files in memory: fuzzing writes thousands of small ones a second."""
+GLOVE_CLASSES = ("cat", "stop sign")
+MANIFEST, IMAGES, LABELS = "manifest.json", "images.csv", "labels_full.npy"
+
+
+def accepts(name: str, data: bytes) -> bool:
+    """Whether the target `name` accepts `data`. Raises whatever it should not have raised."""
+    from mlrpl_cli.core.errors import MlrplError
+
+    message = None
+    try:
+        TARGETS[name](data)
+    except MlrplError as error:
+        message = str(error)
+    assert message is None or 0 < len(message) <= LONGEST_MESSAGE, f"a message of {len(message or '')} characters"
+    return message is None
+
+
+def voc_annotation(data: bytes) -> None:
+    """One annotation of three."""
+    root = _voc_release()
+    with _instead(root / "Annotations" / "000001.xml", data):
+        _read_voc(root)
+
+
+def voc_image_set(data: bytes) -> None:
+    """The list of training images."""
+    root = _voc_release()
+    with _instead(root / "ImageSets" / "Main" / "trainval.txt", data):
+        _read_voc(root)
+
+
+def coco(data: bytes) -> None:
+    """The annotations of the test images, beside good ones of the training images."""
+    from mlrpl_cli.core.data.coco import read
+    from mlrpl_cli.core.data.records import ReadOptions
+    from mlrpl_cli.core.progress import Silent
+
+    root = _coco_release()
+    (root / "annotations" / "instances_val2017.json").write_bytes(data)
+    _check_records(read(ReadOptions(root=root), Silent()))
+
+
+def table(data: bytes) -> None:
+    """A CSV beside three images."""
+    from mlrpl_cli.core.data.records import ReadOptions
+    from mlrpl_cli.core.data.table import read
+    from mlrpl_cli.core.progress import Silent
+
+    root = _folder("table")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "labels.csv").write_bytes(data)
+    _check_records(read(ReadOptions(root=root / "labels.csv"), Silent()))
+
+
+def config(data: bytes) -> None:
+    """A configuration file."""
+    from mlrpl_cli.core.config import make_config, write_yaml
+
+    path = _folder("config") / "config.yaml"
+    path.write_bytes(data)
+    made = make_config(path)
+    assert not made.problems()
+    write_yaml(made, path)
+    assert make_config(path) == made, "what was written reads back"
+
+
+def assignment(data: bytes) -> None:
+    """What follows --set."""
+    from mlrpl_cli.core.config import make_config, parse_assignments
+
+    assert not make_config(flags=parse_assignments([data.decode(errors="surrogateescape")])).problems()
+
+
+def manifest(data: bytes) -> None:
+    """The manifest of a prepared folder."""
+    from mlrpl_cli.core.data.manifest import is_prepared, options_of, read_prepared
+
+    folder = _prepared_folder()
+    (folder / MANIFEST).write_bytes(data)
+    assert is_prepared(folder) or options_of(folder) is None
+    _check_prepared(read_prepared(folder))
+
+
+def manifest_fields(data: bytes) -> None:
+    """A manifest whose kind, version and checksums are right whatever else it says."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(content, dict):
+        manifest(json.dumps({**content, **_right(_prepared_folder())}).encode())
+
+
+def manifest_images(data: bytes) -> None:
+    """The list of images of a prepared folder, its checksum right."""
+    _beside_manifest(IMAGES, data)
+
+
+def manifest_labels(data: bytes) -> None:
+    """The published labels of a prepared folder, their checksum right."""
+    _beside_manifest(LABELS, data)
+
+
+def archive(data: bytes) -> None:
+    """A tar, plain or compressed, or a zip."""
+    from mlrpl_cli.core.archives import extract
+
+    path, out = _folder("archive") / "archive", _folder("unpacked")
+    shutil.rmtree(out)
+    out.mkdir()
+    path.write_bytes(data)
+    try:
+        extract(path, out)
+    finally:
+        beside = {entry.name for entry in out.parent.iterdir()}
+        assert out.parent.name.startswith("mlrpl-fuzz-"), "nothing is unpacked beside the folder"
+        assert beside <= {entry.split("/")[0] for entry in _FOLDERS}
+    assert all(not entry.is_symlink() and (entry.is_file() or entry.is_dir()) for entry in out.rglob("*"))
+
+
+def checkpoint(data: bytes) -> None:
+    """A checkpoint of a run."""
+    run = _folder("checkpoint")
+    (run / "best.safetensors").write_bytes(data)
+    _rebuild(run)
+
+
+def checkpoint_about(data: bytes) -> None:
+    """What a checkpoint says of itself, its tensors good and its checksum right."""
+    from mlrpl_cli.core.tensorfiles import write_tensors
+    from tests.fuzz.seeds import checkpoint_key, checkpoint_tensors
+
+    run = _folder("checkpoint_about")
+    write_tensors(run / "best.safetensors", checkpoint_tensors(), {checkpoint_key(): data.decode(errors="replace")})
+    _rebuild(run)
+
+
+def checkpoint_shapes(data: bytes) -> None:
+    """A checkpoint's method and the shapes of its tensors as JSON, all else good and its checksum right."""
+    import torch
+
+    from mlrpl_cli.core.tensorfiles import write_tensors
+    from tests.fuzz.seeds import checkpoint_about as about
+    from tests.fuzz.seeds import checkpoint_key
+
+    try:
+        content = json.loads(data)
+        method, shapes = content["method"], _small_shapes(content["shapes"])
+    except (ValueError, RecursionError, TypeError, LookupError):
+        return
+    run = _folder("checkpoint_shapes")
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    write_tensors(run / "best.safetensors", tensors, {checkpoint_key(): json.dumps({**about(), "method": method})})
+    _rebuild(run)
+
+
+def run_log(data: bytes) -> None:
+    """metrics.jsonl of a run."""
+    from mlrpl_cli.core.checkpoint import read_log
+
+    run = _folder("run_log")
+    (run / "metrics.jsonl").write_bytes(data)
+    assert all(isinstance(row, dict) for row in read_log(run))
+
+
+def sweep_results(data: bytes) -> None:
+    """results.jsonl of a sweep."""
+    from mlrpl_cli.core.sweep.results import read_results
+
+    path = _folder("sweep_results") / "results.jsonl"
+    path.write_bytes(data)
+    assert all(isinstance(row, dict) for row in read_results(path))
+
+
+def glove(data: bytes) -> None:
+    """Word vectors in GloVe's text format."""
+    from mlrpl_cli.core.models.semantics import glove_features
+
+    path = _folder("glove") / "glove.txt"
+    path.write_bytes(data)
+    features = glove_features(GLOVE_CLASSES, path)
+    assert len(features) == len(GLOVE_CLASSES)
+    assert ((features.norm(dim=-1) - 1).abs() < 1e-2).all()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "voc_annotation": voc_annotation,
+    "voc_image_set": voc_image_set,
+    "coco": coco,
+    "table": table,
+    "config": config,
+    "assignment": assignment,
+    "manifest": manifest,
+    "manifest_fields": manifest_fields,
+    "manifest_images": manifest_images,
+    "manifest_labels": manifest_labels,
+    "archive": archive,
+    "glove": glove,
+    "checkpoint": checkpoint,
+    "checkpoint_about": checkpoint_about,
+    "checkpoint_shapes": checkpoint_shapes,
+    "run_log": run_log,
+    "sweep_results": sweep_results,
+}
+
+_FOLDERS: set[str] = set()
+
+
+@cache
+def _workspace() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="mlrpl-fuzz-", dir=IN_MEMORY))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _folder(name: str) -> Path:
+    """One folder for each target, the same every time."""
+    folder = _workspace() / name
+    if name not in _FOLDERS:
+        folder.mkdir()
+        _FOLDERS.add(name)
+    return folder
+
+
+@contextmanager
+def _instead(path: Path, data: bytes) -> Iterator[None]:
+    """A file with other content for a while."""
+    good = path.read_bytes()
+    path.write_bytes(data)
+    try:
+        yield
+    finally:
+        path.write_bytes(good)
+
+
+def _touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).touch()
+
+
+@cache
+def _voc_release() -> Path:
+    from tests.fuzz.seeds import VOC_ANNOTATION
+
+    root = _folder("VOC2007")
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    for identifier in ("000001", "000002", "000003"):
+        (root / "JPEGImages" / f"{identifier}.jpg").touch()
+        (root / "Annotations" / f"{identifier}.xml").write_bytes(VOC_ANNOTATION)
+    (root / "ImageSets" / "Main" / "trainval.txt").write_text("000001\n000002\n")
+    (root / "ImageSets" / "Main" / "test.txt").write_text("000003\n")
+    return root
+
+
+def _read_voc(root: Path) -> None:
+    from mlrpl_cli.core.data.records import ReadOptions
+    from mlrpl_cli.core.data.voc import read
+    from mlrpl_cli.core.progress import Silent
+
+    _check_records(read(ReadOptions(root=root, difficult="unknown"), Silent()))
+
+
+@cache
+def _coco_release() -> Path:
+    from tests.fuzz.seeds import COCO_TRAIN
+
+    root = _folder("coco")
+    for name, images in (("train2017", ("a.jpg",)), ("val2017", ("b.jpg", "c.jpg")), ("annotations", ())):
+        (root / name).mkdir()
+        _touch(root / name, *images)
+    (root / "annotations" / "instances_train2017.json").write_bytes(COCO_TRAIN)
+    return root
+
+
+@cache
+def _prepared_folder() -> Path:
+    from tests.fuzz.seeds import write_prepared_folder
+
+    return write_prepared_folder(_folder("prepared"))
+
+
+def _right(folder: Path) -> dict[str, Any]:
+    """The kind, version and checksums of the files that are in a prepared folder now."""
+    from mlrpl_cli.core.data.manifest import KIND, VERSION
+
+    names = (IMAGES, LABELS, "labels_observed.npy")
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return {"kind": KIND, "version": VERSION, "sha256": sums}
+
+
+def _beside_manifest(name: str, data: bytes) -> None:
+    from tests.fuzz.seeds import manifest_content
+
+    folder = _prepared_folder()
+    with _instead(folder / name, data):
+        manifest(json.dumps({**manifest_content(), **_right(folder)}).encode())
+
+
+def _small_shapes(content: object) -> dict[str, list[int]]:
+    """Shapes by name; those that are none, or of large tensors, or of names that no file holds, are left out."""
+    named = content.items() if isinstance(content, dict) else ()
+    return {name: shape for name, shape in named if _is_small_shape(shape) and name.isprintable()}
+
+
+def _is_small_shape(shape: object) -> bool:
+    if not isinstance(shape, list) or len(shape) > 4:
+        return False
+    return all(type(side) is int and 0 <= side <= 16 for side in shape)
+
+
+def _rebuild(run: Path) -> None:
+    from mlrpl_cli.core.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(run)
+    loaded.recognizer()
+    assert loaded.text_features.ndim == 2
+    assert all(isinstance(name, str) for name in loaded.info.classes)
+
+
+def _check_records(records: Records) -> None:
+    """What `Records` promises, and that nothing leads outside."""
+    import numpy as np
+
+    from mlrpl_cli.core.archives import leads_outside
+    from mlrpl_cli.core.reading import is_name
+
+    count = len(records.images)
+    assert records.labels.shape == (count, len(records.classes))
+    assert records.labels.dtype == np.int8
+    assert np.isin(records.labels, (-1, 0, 1)).all()
+    assert len(records.splits) == count == len(set(records.images))
+    assert set(records.splits) <= {"train", "validation", "test"}
+    assert all(is_name(name) for name in records.classes)
+    assert not any(leads_outside(name) for name in records.images)
+    assert all((records.image_root / name).is_file() for name in records.images)
+
+
+def _check_prepared(prepared: Prepared) -> None:
+    """What `Prepared` promises, and that nothing leads outside."""
+    import numpy as np
+
+    from mlrpl_cli.core.archives import leads_outside
+
+    shape = (len(prepared.images), len(prepared.classes))
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        assert labels.shape == shape
+        assert labels.dtype == np.int8
+        assert np.isin(labels, (-1, 0, 1)).all()
+    assert len(prepared.splits) == len(prepared.images)
+    assert all(isinstance(name, str) for name in (*prepared.classes, prepared.dataset, prepared.mask_sha256))
+    assert isinstance(prepared.options, dict)
+    assert prepared.image_root.is_dir()
+    assert not any(leads_outside(name) for name in prepared.images)
+    assert sum(prepared.rows(split).size for split in ("train", "validation", "test")) == shape[0]
+    assert len(prepared.sha256) == 64
