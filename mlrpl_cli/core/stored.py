@@ -114,12 +114,10 @@ def fill_bank(
         with progress.task(f"encoding {what}", len(missing)) as task:
             for view in range(views):
                 wanted = {view_key(digest, view): path for digest, path in zip(digests, paths, strict=True)}
-                dataset = ImageViews(
-                    [path for key, path in wanted.items() if key in missing],
-                    encoder.image_size,
-                    view=view,
-                    names=[key for key in wanted if key in missing],
-                )
+                lacking = {key: path for key, path in wanted.items() if key in missing}
+                if not lacking:
+                    continue
+                dataset = ImageViews(list(lacking.values()), encoder.image_size, view=view, names=list(lacking))
                 loader = divided(dataset, ENCODED_TOGETHER * accelerator.num_processes, workers, accelerator)
                 _encode_into(bank, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
         progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
