@@ -5,6 +5,7 @@ Precedence is defaults < file < flags, and on --resume the stored configuration 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def config_problems(config: TrainConfig) -> list[str]:
         stride = known_stride(config.backbone)
         if stride and config.image_size:
             problems.append(image_size_problem(config.image_size, stride))
-    if config.glove is not None and not Path(config.glove).is_file():
+    if config.glove is not None and not os.path.isfile(config.glove):
         problems.append(f"glove: expected a file of word vectors, got '{config.glove}', which is none")
     return [problem for problem in problems if problem]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +36,7 @@ from mlrpl_cli.core.files import atomic_folder
 from mlrpl_cli.core.labels import ABSENT, PRESENT
 from mlrpl_cli.core.processes import process_pool, without_interrupts
 from mlrpl_cli.core.progress import Progress
+from mlrpl_cli.core.reading import shown
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -46,6 +48,7 @@ FIRST_TEST_INDEX = 1_000_000
 MASK_SIDE = 64
 """Height and width of the masks that attention is compared with."""
 
+_SCENE_NAME = re.compile(rf"(.+/)?({TRAIN}|{TEST})/[0-9]{{5,9}}\.png")
 _SOLID = 128  # alpha from which a pixel counts as the object's own
 _TRIES = 24
 _FEW_IMAGES = 64  # fewer than this are rendered without starting worker processes
@@ -228,7 +231,12 @@ def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tup
 
     `names` are paths as `write_scenes` gave them. Returns rows (M,) into `names`, columns (M,) into `classes` and masks
     (M, MASK_SIDE, MASK_SIDE) bool, one for each class present in each image, sampled at every fourth pixel.
+    Raises DataError for names and classes that scenes do not have.
     """
+    if unknown := [name for name in names if not _SCENE_NAME.fullmatch(name)]:
+        raise DataError(f"expected scenes, as {TEST}/00000.png, got {shown(unknown[0])}; run mlrpl prepare again")
+    if unknown := [label for label in classes if label not in SCENE_CLASSES]:
+        raise DataError(f"expected classes of scenes, got {shown(unknown[0])}; run mlrpl prepare again")
     step = DEFAULTS.image_size // MASK_SIDE
     rows, columns, masks = [], [], []
     for row, name in enumerate(names):

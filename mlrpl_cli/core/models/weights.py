@@ -42,7 +42,7 @@ PUBLISHED_SHA256: dict[str, str] = {
 
 def is_file(backbone: str) -> bool:
     """Whether `backbone` means a file: a known name is not one, even where a file is called so."""
-    return not _is_name(backbone) and Path(backbone).is_file()
+    return not _is_name(backbone) and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
 
 
 def known_stride(backbone: str) -> int | None:

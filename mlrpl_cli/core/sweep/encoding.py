@@ -12,7 +12,7 @@ from mlrpl_cli.core.data.datasets import SCENES
 from mlrpl_cli.core.data.manifest import Prepared
 from mlrpl_cli.core.data.records import TEST
 from mlrpl_cli.core.data.scenes import object_masks
-from mlrpl_cli.core.errors import ConfigError
+from mlrpl_cli.core.errors import ConfigError, DataError
 from mlrpl_cli.core.frozen import make_encoder
 from mlrpl_cli.core.models.encoders import StateDict
 from mlrpl_cli.core.progress import Progress
@@ -82,6 +82,14 @@ def _write_objects(plan: Plan, prepared: Prepared) -> Path | None:
         load_objects(path)
     except (ValueError, KeyError):
         names = [prepared.images[row] for row in prepared.rows(TEST)]
-        found = object_masks(names, prepared.options["reading"]["seed"], prepared.classes)
+        found = object_masks(names, _scenes_seed(prepared), prepared.classes)
         write_tensors(path, {name: torch.from_numpy(array) for name, array in zip(_OBJECTS, found, strict=True)})
     return path
+
+
+def _scenes_seed(prepared: Prepared) -> int:
+    reading = prepared.options.get("reading")
+    seed = reading.get("seed") if isinstance(reading, dict) else None
+    if type(seed) is not int:
+        raise DataError(f"{prepared.folder} does not say which seed drew its scenes; run mlrpl prepare again")
+    return seed

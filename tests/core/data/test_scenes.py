@@ -79,6 +79,14 @@ def test_object_masks_are_those_of_the_scenes_and_cover_the_present_classes():
                 np.testing.assert_array_equal(found[row, column], whole[2::4, 2::4])
 
 
+@pytest.mark.parametrize("name", ["images/test/photo.png", "test/../../00000.png", "00000.png", "test/00000.png\n"])
+def test_only_scenes_have_object_masks(name):
+    with pytest.raises(DataError, match=r"^expected scenes, as test/00000.png, got "):
+        object_masks([name], 0, ("mug",))
+    with pytest.raises(DataError, match=r"^expected classes of scenes, got '?walrus"):
+        object_masks(["test/00000.png"], 0, ("mug", "walrus"))
+
+
 def test_classes_that_look_alike_are_classes_each_once():
     alike = [name for pair in ALIKE for name in pair]
     assert set(alike) < set(SCENE_CLASSES)

@@ -107,6 +107,10 @@ def test_an_unknown_name_is_answered_with_the_closest():
         weights.load_state("RN5O")
 
 
+def test_a_name_longer_than_any_files_is_an_unknown_one():
+    assert "x" * 300 in weights.backbone_problem("x" * 300)
+
+
 def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path, monkeypatch):
     asked = {}
 

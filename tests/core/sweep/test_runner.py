@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -5,9 +6,9 @@ import pytest
 
 from mlrpl_cli.core.checkpoint import BEST, LAST
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.manifest import read_prepared
+from mlrpl_cli.core.data.manifest import read_prepared, write_manifest
 from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.errors import ConfigError, RunError
+from mlrpl_cli.core.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
 from mlrpl_cli.core.metrics import average_precisions
 from mlrpl_cli.core.progress import Silent
@@ -152,3 +153,11 @@ def test_a_damaged_results_file_is_an_error_that_says_so(options, tmp_path):
     (tmp_path / RESULTS).write_text("{]\n")
     with pytest.raises(RunError, match="is damaged: expected a JSON object a line"):
         sweep(replace(options, out=tmp_path))
+
+
+def test_scenes_whose_manifest_says_no_seed_are_an_error_that_says_so(options, tmp_path):
+    shutil.copytree(options.data, tmp_path / "prepared")
+    prepared = replace(read_prepared(tmp_path / "prepared"), dataset="scenes")  # its options are small.py's, no seed
+    write_manifest(prepared.folder, prepared)
+    with pytest.raises(DataError, match="does not say which seed drew its scenes"):
+        sweep(replace(options, data=prepared.folder, out=tmp_path / "out"))
