@@ -2,12 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
+AUDIT := .venv-audit
+SECONDS := 60
 DEMO := demo
 SWEEP := sweeps/scenes
 ONLY :=
 DEVICE := cpu
 
-.PHONY: install lint test demo docs results results-fast bench clean
+.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast bench clean
 
 install: $(READY)
 
@@ -24,6 +27,39 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# About an hour: hundreds of kills, then the fuzzer for SECONDS on each reader.
+trust: fuzz
+	$(BIN)/python -m pytest -m slow
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
+
+$(VENV)/.fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fuzz]'
+	touch $@
+
+# The tests once more, with the lowest versions that setup.cfg declares.
+lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest
+
+$(LOWEST)/.ready: setup.cfg pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[dev]'
+	touch $@
+
+# Known vulnerabilities of what is pinned, and licences that mlrpl's own would not go with.
+audit: $(READY) $(AUDIT)/.ready
+	$(AUDIT)/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+	$(AUDIT)/bin/pip-licenses --python $(BIN)/python --partial-match --fail-on "GNU;GPL"
+
+licences: $(VENV)/.fuzz $(AUDIT)/.ready
+	$(BIN)/python scripts/make_licences.py $(AUDIT)/bin/pip-licenses
+
+$(AUDIT)/.ready:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet 'pip-audit>=2.9' 'pip-licenses>=5'
+	touch $@
 
 demo: $(READY)
 	rm -rf $(DEMO)
@@ -55,4 +91,4 @@ docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) sweeps build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build *.egg-info .mypy_cache .pytest_cache .ruff_cache

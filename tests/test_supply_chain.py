@@ -1,0 +1,69 @@
+"""What is declared, what is pinned and what is listed say the same."""
+
+import configparser
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PINNED, LOWEST = ROOT / "constraints.txt", ROOT / "constraints-lowest.txt"
+EXTRAS_OF = {PINNED: ("dev", "fuzz"), LOWEST: ("dev",)}
+"""What each file pins besides the package's own needs."""
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def versions(lines: Iterable[str], operator: str) -> dict[str, str]:
+    """Name → version of lines such as `torch >= 2.5`; every line has to be one."""
+    found = {}
+    for line in lines:
+        name, version = re.fullmatch(rf"([\w.-]+) *{operator} *([\w.]+)(?: *;.*)?", line).groups()
+        found[normalized(name)] = version
+    return found
+
+
+def declared(extras: Iterable[str]) -> dict[str, str]:
+    """Lower bounds in setup.cfg."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    texts = [setup["options"]["install_requires"], *(setup["options.extras_require"][extra] for extra in extras)]
+    return versions("".join(texts).strip().splitlines(), ">=")
+
+
+def pins(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return versions((line for line in lines if not line.startswith("#")), "==")
+
+
+def comparable(version: str) -> list[int]:
+    parts = [int(part) for part in version.split(".")]
+    while parts and not parts[-1]:
+        parts.pop()
+    return parts
+
+
+@pytest.mark.parametrize("path", EXTRAS_OF, ids=lambda path: path.name)
+def test_everything_that_is_declared_is_pinned_within_its_bounds(path):
+    pinned = pins(path)
+    below = {
+        name: pinned.get(name)
+        for name, bound in declared(EXTRAS_OF[path]).items()
+        if name not in pinned or comparable(pinned[name]) < comparable(bound)
+    }
+    assert not below
+
+
+def test_the_lowest_pins_are_the_declared_bounds():
+    pinned = pins(LOWEST)
+    bounds = declared(EXTRAS_OF[LOWEST])
+    assert {name: comparable(pinned[name]) for name in bounds} == {n: comparable(bound) for n, bound in bounds.items()}
+
+
+def test_the_licences_of_exactly_what_is_pinned_are_listed():
+    page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| ([\w.-]+) \| ([\d][\w.]*) \| \S.* \|$", page, re.MULTILINE))
+    assert {normalized(name): version for name, version in listed.items()} == pins(PINNED)
