@@ -32,12 +32,8 @@ test: lint
 trust: fuzz
 	$(BIN)/python -m pytest -m slow
 
-fuzz: $(VENV)/.fuzz
+fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
-
-$(VENV)/.fuzz: $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fuzz]'
-	touch $@
 
 # The tests once more, with the lowest versions that setup.cfg declares.
 lowest: $(LOWEST)/.ready
@@ -53,7 +49,7 @@ audit: $(READY) $(AUDIT)/.ready
 	$(AUDIT)/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 	$(AUDIT)/bin/pip-licenses --python $(BIN)/python --partial-match --fail-on "GNU;GPL"
 
-licences: $(VENV)/.fuzz $(AUDIT)/.ready
+licences: $(READY) $(AUDIT)/.ready
 	$(BIN)/python scripts/make_licences.py $(AUDIT)/bin/pip-licenses
 
 $(AUDIT)/.ready:

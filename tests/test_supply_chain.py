@@ -9,8 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PINNED, LOWEST = ROOT / "constraints.txt", ROOT / "constraints-lowest.txt"
-EXTRAS_OF = {PINNED: ("dev", "fuzz"), LOWEST: ("dev",)}
-"""What each file pins besides the package's own needs."""
 
 
 def normalized(name: str) -> str:
@@ -26,12 +24,12 @@ def versions(lines: Iterable[str], operator: str) -> dict[str, str]:
     return found
 
 
-def declared(extras: Iterable[str]) -> dict[str, str]:
-    """Lower bounds in setup.cfg."""
+def declared() -> dict[str, str]:
+    """Lower bounds in setup.cfg, of what runs and of what tests."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    texts = [setup["options"]["install_requires"], *(setup["options.extras_require"][extra] for extra in extras)]
-    return versions("".join(texts).strip().splitlines(), ">=")
+    text = setup["options"]["install_requires"] + setup["options.extras_require"]["dev"]
+    return versions(text.strip().splitlines(), ">=")
 
 
 def pins(path: Path) -> dict[str, str]:
@@ -46,12 +44,12 @@ def comparable(version: str) -> list[int]:
     return parts
 
 
-@pytest.mark.parametrize("path", EXTRAS_OF, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [PINNED, LOWEST], ids=lambda path: path.name)
 def test_everything_that_is_declared_is_pinned_within_its_bounds(path):
     pinned = pins(path)
     below = {
         name: pinned.get(name)
-        for name, bound in declared(EXTRAS_OF[path]).items()
+        for name, bound in declared().items()
         if name not in pinned or comparable(pinned[name]) < comparable(bound)
     }
     assert not below
@@ -59,7 +57,7 @@ def test_everything_that_is_declared_is_pinned_within_its_bounds(path):
 
 def test_the_lowest_pins_are_the_declared_bounds():
     pinned = pins(LOWEST)
-    bounds = declared(EXTRAS_OF[LOWEST])
+    bounds = declared()
     assert {name: comparable(pinned[name]) for name in bounds} == {n: comparable(bound) for n, bound in bounds.items()}
 
 

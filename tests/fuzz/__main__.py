@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """1 when anything was found, 2 when there is nothing to fuzz with, else 0."""
     asked = _parse(arguments)
     if importlib.util.find_spec("atheris") is None:
-        print("fuzzing needs atheris, which is not installed; run pip install '.[fuzz]'", file=sys.stderr)
+        advice = "pip install atheris, which has wheels for Linux with Python 3.11 to 3.13"
+        print(f"fuzzing needs atheris, which is not installed; {advice}", file=sys.stderr)
         return 2
     if asked.child is not None:
         _run_here(asked.target, asked.child)

@@ -224,4 +224,4 @@ def test_without_atheris_the_fuzzer_says_so(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert driver.main(["config"]) == 2
-    assert capsys.readouterr().err == "fuzzing needs atheris, which is not installed; run pip install '.[fuzz]'\n"
+    assert capsys.readouterr().err.startswith("fuzzing needs atheris, which is not installed; ")
