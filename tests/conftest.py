@@ -1,11 +1,12 @@
-"""What several tests need: the command line as a user types it."""
+"""What several tests need: the command line as a user types it, and one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from mlrpl_cli.app import main
 
@@ -22,6 +23,15 @@ class Outcome:
 @pytest.fixture(autouse=True)
 def _outside_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For many trainings on matrices too small to gain by a second thread, which would wait for a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +17,37 @@ from mlrpl_cli.core.models.encoders import Architecture, ImageArchitecture, Text
 SIZE = 64
 CLASSES = ("red thing", "green thing", "blue thing")
 ARCHITECTURE = Architecture(ImageArchitecture((1, 1, 1, 1), 2, 8, SIZE), TextArchitecture(64, 1, 8))
+
+
+OPTIONS: dict[str, Any] = {
+    "image_size": SIZE,
+    "batch_size": 8,
+    "attention_width": 8,
+    "context_tokens": 2,
+    "workers": 0,
+    "device": "cpu",
+}
+"""Of a training on these: an epoch of 24 images is three steps."""
+
+
+class StopAt:
+    """A Progress that presses Ctrl-C at a training step."""
+
+    def __init__(self, step: int) -> None:
+        self.left, self.counting = step, False
+
+    @contextmanager
+    def task(self, description, total, unit="images"):
+        self.counting = description == "training"
+        yield self
+
+    def advance(self, steps=1, **figures):
+        self.left -= self.counting
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def note(self, message):
+        pass
 
 
 def write_backbone(path: Path, seed: int = 0) -> Path:

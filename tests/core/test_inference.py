@@ -22,13 +22,8 @@ def run(tmp_path_factory):
         "data": str(small.write_prepared(folder / "prepared")),
         "backbone": str(small.write_backbone(folder / "clip.safetensors")),
         "run": str(folder / "run"),
-        "image_size": small.SIZE,
-        "batch_size": 8,
+        **small.OPTIONS,
         "epochs": 2,
-        "attention_width": 8,
-        "context_tokens": 2,
-        "workers": 0,
-        "device": "cpu",
     }
     return train(make_config(flags=flags)).run
 

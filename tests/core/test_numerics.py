@@ -28,15 +28,6 @@ pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning"), pytest.mark.u
 
 
 @pytest.fixture(scope="module")
-def one_thread():
-    """Many trainings on matrices too small to gain by a second thread, which would wait for a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """A folder with prepared data, a backbone, and the features that every run of this file shares."""
     folder = tmp_path_factory.mktemp("numerics")
@@ -79,13 +70,8 @@ def fit(base, tmp_path):
             "bank": str(base / "features"),
             "run": str(tmp_path / "run"),
             "method": method,
-            "image_size": small.SIZE,
-            "batch_size": 8,
+            **small.OPTIONS,
             "epochs": 2,
-            "attention_width": 8,
-            "context_tokens": 2,
-            "workers": 0,
-            "device": "cpu",
             "precision": "float32",
         }
         return train(make_config(flags={**options, **flags}))

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,26 +46,6 @@ train(make_config(flags=eval(sys.argv[1])), Killer(int(sys.argv[2])))
 """
 
 
-class StopAt:
-    """Presses Ctrl-C at a training step."""
-
-    def __init__(self, step: int) -> None:
-        self.left, self.counting = step, False
-
-    @contextmanager
-    def task(self, description, total, unit="images"):
-        self.counting = description == "training"
-        yield self
-
-    def advance(self, steps=1, **figures):
-        self.left -= self.counting
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def note(self, message):
-        pass
-
-
 @pytest.fixture
 def flags(tmp_path) -> dict:
     """Three epochs of three steps on 24 training images."""
@@ -74,13 +53,8 @@ def flags(tmp_path) -> dict:
         "data": str(small.write_prepared(tmp_path / "prepared")),
         "backbone": str(small.write_backbone(tmp_path / "clip.safetensors")),
         "run": str(tmp_path / "run"),
-        "image_size": small.SIZE,
-        "batch_size": 8,
+        **small.OPTIONS,
         "epochs": 3,
-        "attention_width": 8,
-        "context_tokens": 2,
-        "workers": 0,
-        "device": "cpu",
     }
 
 
@@ -136,7 +110,7 @@ def test_resuming_after_kill_9_ends_in_the_same_bits(flags, tmp_path, views, ste
 
 
 def test_ctrl_c_keeps_the_last_finished_epoch_and_resuming_goes_on(flags, tmp_path):
-    summary = train(make_config(flags=flags), StopAt(5))
+    summary = train(make_config(flags=flags), small.StopAt(5))
     assert (summary.interrupted, summary.epochs_done) == (True, 1)
     assert load_checkpoint(summary.run, "last").info.epoch == 1
     train(resume_config(summary.run, None, {}), resume=True)
@@ -214,7 +188,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(flags, tmp_path
 
 def test_resuming_on_other_labels_is_refused(flags):
     """The mask is the same one: what it lets through is not."""
-    train(make_config(flags=flags), StopAt(5))
+    train(make_config(flags=flags), small.StopAt(5))
     prepared = read_prepared(Path(flags["data"]))
     for labels in (prepared.full_labels, prepared.observed_labels):
         labels[:] = -labels
@@ -275,7 +249,7 @@ def test_a_run_of_8_bit_features_is_close_to_one_of_16(flags, tmp_path):
 
 
 def test_resuming_takes_auto_as_what_was_settled_and_keeps_the_views(flags):
-    train(make_config(flags={**flags, "precision": "float32"}), StopAt(5))
+    train(make_config(flags={**flags, "precision": "float32"}), small.StopAt(5))
     assert resume_config(Path(flags["run"]), None, {"precision": "auto"}).precision == "float32"
     with pytest.raises(ConfigError, match="--resume keeps bank_gib 64"):
         resume_config(Path(flags["run"]), None, {"bank_gib": 0})
@@ -295,7 +269,7 @@ def test_an_image_size_off_the_stride_is_told_before_weights_load():
 def test_a_run_is_resumed_from_another_folder(flags, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     relative = {**flags, "data": "prepared", "backbone": "clip.safetensors"}
-    train(make_config(flags=relative), StopAt(5))
+    train(make_config(flags=relative), small.StopAt(5))
     assert resume_config(Path("run"), None, {"backbone": "clip.safetensors", "epochs": None}).epochs == 3
     monkeypatch.chdir("/")
     assert train(resume_config(Path(flags["run"]), None, {}), resume=True).epochs_done == 3
@@ -311,7 +285,7 @@ def test_scores_that_are_no_numbers_are_told(flags):
 
 
 def test_resuming_with_another_mask_is_refused(flags, tmp_path):
-    train(make_config(flags=flags), StopAt(5))
+    train(make_config(flags=flags), small.StopAt(5))
     other = small.write_prepared(tmp_path / "other", seed=1)
     stored = resume_config(Path(flags["run"]), None, {})
     with pytest.raises(RunError, match="its mask had SHA-256"):

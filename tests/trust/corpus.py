@@ -135,7 +135,7 @@ def _modes() -> dict[str, bytes]:
         "progressive.jpg": encoded(COLOUR, "JPEG", progressive=True),
         "cmyk.jpg": encoded(ink, "JPEG"),
         "cmyk.tif": encoded(ink, "TIFF"),
-        "ycbcr.tif": encoded(COLOUR.convert("YCbCr"), "TIFF"),
+        "ycbcr.tif": encoded(COLOUR.convert("YCbCr"), "TIFF", compression="jpeg"),
         "palette.png": encoded(COLOUR.quantize(16), "PNG"),
         "palette-transparent.png": encoded(COLOUR.quantize(16), "PNG", transparency=bytes(range(16))),
         "palette-alpha.tif": encoded(COLOUR.quantize(16).convert("PA"), "TIFF"),
@@ -274,9 +274,11 @@ def too_large() -> Iterator[tuple[str, bytes, str | None]]:
 
 
 def _webp_canvas(width: int, height: int) -> bytes:
-    sides = struct.pack("<L", width - 1)[:3] + struct.pack("<L", height - 1)[:3]
-    chunk = b"VP8X" + struct.pack("<L", 10) + bytes(4) + sides
-    return b"RIFF" + struct.pack("<L", len(chunk) + 4) + b"WEBP" + chunk
+    """Small frames of an animation that declares a large canvas."""
+    animation = bytearray(encoded(COLOUR, "WEBP", save_all=True, append_images=[GREY.convert("RGB")]))
+    assert animation[12:16] == b"VP8X"
+    animation[24:30] = struct.pack("<L", width - 1)[:3] + struct.pack("<L", height - 1)[:3]
+    return bytes(animation)
 
 
 PNG_KINDS = {"grey": (0, 8), "deep": (0, 16), "colour": (2, 8), "transparent": (6, 8)}

@@ -225,15 +225,12 @@ def _members(sessions: Sequence[int]) -> list[int]:
 def scenarios(place: Path) -> list[Scenario]:
     """Everything that writes more than one file, on small data made at `place`."""
     data, backbone = small.write_prepared(place / "data", images=150), small.write_backbone(place / "clip.safetensors")
-    settings = {
-        "backbone": backbone, "image_size": small.SIZE, "batch_size": 8, "attention_width": 8, "context_tokens": 2,
-        "device": "cpu",
-    }  # fmt: skip
+    settings = {**small.OPTIONS, "backbone": backbone}
     return [
         _prepare(place),
-        _train("train with a bank", data, {**settings, "epochs": 4, "views": 2, "workers": 0}),
+        _train("train with a bank", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a bank", data, {**settings, "epochs": 3, "views": 0, "workers": 1}),
-        _sweep(data, {**settings, "epochs": 2, "workers": 0}),
+        _sweep(data, {**settings, "epochs": 2}),
     ]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mlrpl_cli.core.checkpoint import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.config import TrainConfig, make_config
@@ -28,15 +26,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def one_thread():
-    """The number of threads is no part of what is promised, and the matrices are too small to gain by two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("determinism")
     small.write_prepared(folder / "prepared")
@@ -51,13 +40,8 @@ def config(base) -> TrainConfig:
         flags={
             "data": str(base / "prepared"),
             "backbone": str(base / "clip.safetensors"),
-            "image_size": small.SIZE,
-            "batch_size": 8,
+            **small.OPTIONS,
             "epochs": 3,
-            "attention_width": 8,
-            "context_tokens": 2,
-            "workers": 0,
-            "device": "cpu",
             "precision": "float32",
         }
     )
@@ -74,26 +58,6 @@ def fit(base, config) -> Callable[..., Path]:
         return folder
 
     return run
-
-
-class StopAt:
-    """Presses Ctrl-C at a training step."""
-
-    def __init__(self, step: int) -> None:
-        self.left, self.counting = step, False
-
-    @contextmanager
-    def task(self, description, total, unit="images"):
-        self.counting = description == "training"
-        yield self
-
-    def advance(self, steps=1, **figures):
-        self.left -= self.counting
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def note(self, message):
-        pass
 
 
 def bits(run: Path) -> dict[str, bytes]:
@@ -129,7 +93,7 @@ def test_the_number_of_workers_changes_no_bit(fit, views, workers):
 def test_a_run_in_two_sittings_with_other_workers_is_the_run_in_one(fit, base, config, views):
     """Stopped in the second of three epochs, by Ctrl-C; resumed with two workers."""
     folder = base / f"resumed-{views}"
-    train(replace(config, run=str(folder), views=views, bank=str(base / "features-resumed")), StopAt(5))
+    train(replace(config, run=str(folder), views=views, bank=str(base / "features-resumed")), small.StopAt(5))
     assert load_checkpoint(folder, LAST).info.epoch == 1
     train(resume_config(folder, None, {"workers": 2}), resume=True)
     assert_same(folder, fit(f"plain-{views}", views=views))

@@ -53,13 +53,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": str(small.write_prepared(folder / "prepared", images=12)),
         "backbone": str(small.write_backbone(folder / "clip.safetensors")),
         "run": str(folder / "run"),
-        "image_size": small.SIZE,
-        "batch_size": 4,
+        **small.OPTIONS,
         "epochs": 1,
-        "attention_width": 8,
-        "context_tokens": 2,
-        "workers": 0,
-        "device": "cpu",
     }
     return train(make_config(flags=flags)).run
 

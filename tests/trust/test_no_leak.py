@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -35,15 +34,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def one_thread():
-    """Many trainings on matrices too small to gain by a second thread, which would wait for a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("leak")
     small.write_prepared(folder / "prepared", keep=KEEP, seed=SEED)
@@ -56,14 +46,9 @@ def config(base) -> TrainConfig:
     return TrainConfig(
         backbone=str(base / "clip.safetensors"),
         bank=str(base / "features"),
-        image_size=small.SIZE,
+        **small.OPTIONS,
         epochs=3,
-        batch_size=8,
         lr=0.02,
-        attention_width=8,
-        context_tokens=2,
-        workers=0,
-        device="cpu",
     )
 
 

@@ -12,10 +12,7 @@ from mlrpl_cli.core.checkpoint import LAST, load_checkpoint
 from mlrpl_cli.core.sweep.results import RESULTS, read_results
 from tests import small
 
-SETTINGS = {
-    "backbone": "clip.safetensors", "image_size": small.SIZE, "batch_size": 8, "epochs": 2, "attention_width": 8,
-    "context_tokens": 2, "workers": 0, "device": "cpu",
-}  # fmt: skip
+SETTINGS = {**small.OPTIONS, "backbone": "clip.safetensors", "epochs": 2}
 
 
 @pytest.fixture

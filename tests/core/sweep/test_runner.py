@@ -30,13 +30,8 @@ def options(tmp_path_factory) -> SweepOptions:
     small.write_prepared(folder / "prepared", keep=KEEP, seed=SEED)
     config = TrainConfig(
         backbone=str(small.write_backbone(folder / "clip.safetensors")),
-        image_size=small.SIZE,
+        **small.OPTIONS,
         epochs=2,
-        batch_size=8,
-        attention_width=8,
-        context_tokens=2,
-        workers=0,
-        device="cpu",
     )
     return SweepOptions(
         folder / "prepared", folder / "out", ("sarl", "linear"), (KEEP,), (SEED, 1), tune=False, config=config
