@@ -3,7 +3,8 @@
     python -m tests.trust.kills --kills 200
 
 A kill is a SIGKILL to the process alone, or a SIGTERM or SIGINT to it and all that it started. Half of them come at a
-random moment, the other half just before a random one of the files that the command opens, renames or removes.
+random moment, the other half just before a random one of the files that the command opens, renames or removes, or just
+after it has opened one for writing, which is then empty.
 After each one, what was finished before has to be there to the bit. A command is killed a few times, then left to end.
 """
 
@@ -40,28 +41,38 @@ MOST_KILLS_OF_A_COMMAND = 4
 ORPHANS_END_WITHIN = 15
 """Seconds; PyTorch's own loaders look every five whether their parent is there."""
 
-# Runs the command line; before the n-th operation on a file below a folder, sends a signal to itself.
+# Runs the command line; before the n-th operation on a file below a folder, or with the file open, signals itself.
 PROGRAM = """
-import os, signal, sys
+import builtins, io, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
 below, at, number, report = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 operations = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree"}
-count = 0
+count, plain_open = 0, io.open
+
+def moment():
+    global count
+    count += 1
+    if count == at:
+        os.kill(os.getpid(), number)
 
 def watch(event, arguments):
-    global count
     if event in operations and any(str(argument).startswith(below) for argument in arguments):
-        count += 1
-        if count == at:
-            os.kill(os.getpid(), number)
+        moment()
+
+def opened(file, mode="r", *arguments, **options):
+    stream = plain_open(file, mode, *arguments, **options)
+    if set(mode) & set("wax+") and str(file).startswith(below):
+        moment()
+    return stream
 
 sys.addaudithook(watch)
+io.open = builtins.open = opened
 sys.argv[:5] = ["mlrpl"]
 from mlrpl_cli.__main__ import main
 try:
     main()
 finally:
-    with open(report, "w") as stream:
+    with plain_open(report, "w") as stream:
         stream.write(str(count))
 """
 
