@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
-from mlrpl_cli.core.errors import DataError, Problems, one_line
+from mlrpl_cli.core.errors import DataError, Problems, in_words, one_line
 from mlrpl_cli.core.files import make_folder
 from mlrpl_cli.core.progress import Progress, Silent
 from mlrpl_cli.core.reading import MIB, open_file, short
@@ -170,7 +170,8 @@ def _check_members(archive: Path, members: Sequence[_Member], folder: Path) -> N
     problems.raise_if_any(f"{archive} is not unpacked", "fetch it from a source that you trust")
     need, free = sum(member.size for member in members), shutil.disk_usage(folder).free
     if need > free:
-        raise DataError(f"{archive} needs {need} bytes unpacked, {folder.parent} has {free} free; choose another place")
+        needed, room = in_words(need), in_words(free)
+        raise DataError(f"{archive} needs {needed} unpacked, {folder.parent} has {room} free; choose another place")
 
 
 def _unpack(archive: Path, members: Sequence[_Member], folder: Path, progress: Progress) -> None:

@@ -13,7 +13,7 @@ from urllib import request
 from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 
-from mlrpl_cli.core.errors import DataError, one_line
+from mlrpl_cli.core.errors import DataError, in_words, one_line
 from mlrpl_cli.core.files import free_bytes, make_folder
 from mlrpl_cli.core.locks import locked
 from mlrpl_cli.core.progress import Progress, Silent
@@ -101,7 +101,8 @@ def _receive(url: str, part: Path, resumable: bool, progress: Progress) -> None:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
         if total - have > (free := free_bytes(part)):
-            raise DataError(f"{url} needs {total - have} bytes, {part.parent} has {free} free; choose another place")
+            needed, room = in_words(total - have), in_words(free)
+            raise DataError(f"{url} needs {needed}, the disk of {part.parent} has {room} free; choose another place")
         with progress.task(f"downloading {part.stem}", total, "bytes") as task:
             task.advance(have)
             got = _copy(response, part, have, url, task.advance)

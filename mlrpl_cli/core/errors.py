@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 NAMES_SHOWN = 3
+_UNITS = ("bytes", "KiB", "MiB", "GiB")
 
 
 class MlrplError(Exception):
@@ -78,3 +79,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def one_line(reason: object) -> str:
     """What another library says of its error, without line breaks."""
     return " ".join(str(reason).split())
+
+
+def in_words(size: float) -> str:
+    """A number of bytes as people read it: 1000 bytes, 3.42 KiB, 270 MiB."""
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.0f} {_UNITS[unit]}" if size >= 100 else f"{size:.3g} {_UNITS[unit]}"

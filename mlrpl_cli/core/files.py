@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     The file there is to be written into, not replaced by another: it is the one that is locked.
     Raises DataError when the folder cannot be written to.
     """
-    with _temporary(path, lambda: _new_file(path)) as temporary, _writing(path, temporary):
+    with _temporary(path, lambda: _new_file(path)) as temporary, writing(path, temporary):
         yield temporary
         _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
@@ -46,11 +46,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises DataError when the parent cannot be written to.
     """
     make_folder(path.parent)
-    with _writing(path):
+    with writing(path):
         _put_back(path)
     with (
         _temporary(path, lambda: Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))) as temporary,
-        _writing(path, temporary),
+        writing(path, temporary),
     ):
         yield temporary
         temporary.chmod(0o777 & ~_umask())
@@ -73,15 +73,28 @@ def write_text(path: Path, text: str) -> None:
 
 def make_folder(path: Path) -> None:
     """Create `path` and its parents; a DataError says why when that cannot be done."""
-    with _writing(path):
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def check_writable(path: Path) -> None:
     """Raise DataError now, before long work, when nothing could be written at `path`, a file or a folder."""
     folder = path.absolute().parent if path.is_file() else path.absolute()
-    with _writing(path):
+    with writing(path):
         tempfile.TemporaryFile(dir=_existing(folder)).close()
+
+
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Tell what keeps `path` from being written. With `temporary`, an error that names a file elsewhere passes."""
+    try:
+        yield
+    except OSError as error:
+        elsewhere = temporary is not None and isinstance(error.filename, str)
+        if elsewhere and not Path(error.filename).absolute().is_relative_to(temporary.absolute()):  # type: ignore[union-attr]
+            raise
+        reason = error.strerror or str(error)
+        raise DataError(f"cannot write {path}: {reason}; choose another place or free this one") from error
 
 
 def free_bytes(path: Path) -> int:
@@ -113,7 +126,7 @@ def _new_file(path: Path) -> Path:
 def _temporary(path: Path, make: Callable[[], Path]) -> Iterator[Path]:
     """What `make` makes beside `path`, held while it is written to and removed if it is still there after that."""
     make_folder(path.parent)
-    with _writing(path):
+    with writing(path):
         remove_abandoned(path.parent)
         temporary, hold = hold_new(make)
     try:
@@ -175,16 +188,3 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-@contextmanager
-def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Tell what keeps `path` from being written. With `temporary`, an error that names a file elsewhere passes."""
-    try:
-        yield
-    except OSError as error:
-        elsewhere = temporary is not None and isinstance(error.filename, str)
-        if elsewhere and not Path(error.filename).absolute().is_relative_to(temporary.absolute()):  # type: ignore[union-attr]
-            raise
-        reason = error.strerror or str(error)
-        raise DataError(f"cannot write {path}: {reason}; choose another place or free this one") from error

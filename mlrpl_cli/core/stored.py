@@ -27,7 +27,7 @@ from mlrpl_cli.core.bank import (
 )
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.loading import ImageViews, Waiting, batches_of, in_order, whole_batch
-from mlrpl_cli.core.errors import DataError, first_few
+from mlrpl_cli.core.errors import DataError, first_few, in_words
 from mlrpl_cli.core.files import free_bytes
 from mlrpl_cli.core.frozen import FrozenEncoder
 from mlrpl_cli.core.models.image_features import ImageFeatures
@@ -145,8 +145,8 @@ def _check_room(bank: FeatureBank, needed: float) -> None:
     free = free_bytes(bank.folder)
     if needed > free:
         raise DataError(
-            f"the feature bank {bank.folder.parent} needs {needed / 2**30:.3g} GiB more and its disk has "
-            f"{free / 2**30:.3g} GiB; free some, or --set bank=DIR on another disk, bank_dtype=uint8 or views=0"
+            f"the feature bank {bank.folder.parent} needs {in_words(needed)} more and its disk has "
+            f"{in_words(free)}; free some, or --set bank=DIR on another disk, bank_dtype=uint8 or views=0"
         )
 
 

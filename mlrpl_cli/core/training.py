@@ -20,7 +20,7 @@ from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.errors import RunError
 from mlrpl_cli.core.evaluation import labels_of
 from mlrpl_cli.core.features import features_of_run
-from mlrpl_cli.core.files import check_writable, make_folder
+from mlrpl_cli.core.files import check_writable, make_folder, writing
 from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.locks import sole_writer
 from mlrpl_cli.core.models.build import build_trainable
@@ -153,7 +153,8 @@ class RunWriter:
 
     def _write_events(self, row: EpochRow) -> None:
         """TensorBoard reads whatever files there are: one event file an epoch needs no state between epochs."""
-        with SummaryWriter(str(self.folder / EVENTS), filename_suffix=f"{EPOCH}{row['epoch']:05d}") as writer:
+        folder, suffix = self.folder / EVENTS, f"{EPOCH}{row['epoch']:05d}"
+        with writing(folder), SummaryWriter(str(folder), filename_suffix=suffix) as writer:
             for name in ("loss", "map", "lr", "images_per_second"):
                 if row[name] is not None:
                     writer.add_scalar(name, row[name], row["epoch"])

@@ -105,7 +105,7 @@ def test_zip_with_a_flipped_byte_leaves_nothing(tmp_path: Path) -> None:
 def test_archive_larger_than_the_free_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = _zip(tmp_path / "a.zip", {"1.txt": b"x" * 60, "2.txt": b"x" * 50})
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=109))
-    with pytest.raises(DataError, match=r"needs 110 bytes unpacked, .* has 109 free"):
+    with pytest.raises(DataError, match=r"needs 110 bytes unpacked, .* has 109 bytes free"):
         extract(archive, tmp_path / "out")
 
 

@@ -251,7 +251,7 @@ def test_two_runs_may_fill_one_bank_at_the_same_time(paths, config):
 def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypatch):
     monkeypatch.setattr(feature_sources, "free_bytes", lambda path: 1000)
     encoder = CountingEncoder()
-    with pytest.raises(DataError, match=r"needs .* GiB more and its disk has 9.31e-07 GiB; free some"):
+    with pytest.raises(DataError, match=r"needs .* more and its disk has 1000 bytes; free some"):
         fill(encoder, paths, config)
     assert encoder.images == 0
 
