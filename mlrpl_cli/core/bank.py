@@ -32,7 +32,7 @@ SHARD_VIEWS = 64
 ViewKey = str
 """SHA-256 of an image file, a hyphen, the number of the view."""
 
-_VERSION = 2
+_VERSION = 3
 _KEYS = "keys"
 _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
@@ -142,7 +142,8 @@ def view_key(digest: str, view: int) -> ViewKey:
 def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) -> int:
     """What one view takes on disk."""
     coarse, fine = positions * (channels + embed_dim), embed_dim + positions
-    return (1 if dtype == UINT8 else 2) * coarse + 2 * fine
+    scales = 2 * 4 * (channels + embed_dim)  # lowest values and steps, in float32
+    return (coarse + scales if dtype == UINT8 else 2 * coarse) + 2 * fine
 
 
 def _encode(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
@@ -161,19 +162,26 @@ def _encode(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
 
 
 def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
-    """(N, P, X) → 8-bit steps from the lowest value, both per channel over the shard: at most half a step off."""
-    low, high = values.amin(dim=(0, 1)), values.amax(dim=(0, 1))  # (X,)
+    """(N, P, X) → 8-bit steps from the lowest value, at most half a step off.
+
+    Both are those of a channel of one view, so that what it is encoded with changes nothing.
+    """
+    low, high = values.aminmax(dim=1)  # (N, X)
     step = (high - low) / 255
-    coded = ((values - low) / step.clamp_min(torch.finfo(torch.float32).tiny)).round_().to(torch.uint8)
+    smallest = torch.finfo(torch.float32).tiny
+    coded = ((values - low[:, None]) / step[:, None].clamp_min(smallest)).round_().to(torch.uint8)
     return {name: coded, name + _LOW: low, name + _STEP: step}
 
 
 def _read(name: str, chosen: Sequence[tuple[Shard, int]], device: torch.device) -> Tensor:
-    stored = torch.stack([shard.file.tensors[name][row] for shard, row in chosen]).to(device, non_blocking=True)
+    def part(suffix: str = "") -> Tensor:
+        rows = [shard.file.tensors[name + suffix][row] for shard, row in chosen]
+        return torch.stack(rows).to(device, non_blocking=True)
+
+    stored = part()
     if stored.dtype != torch.uint8:
         return stored
-    low, step = (torch.stack([shard.file.tensors[name + part] for shard, _ in chosen]) for part in (_LOW, _STEP))
-    return stored.float().mul_(step[:, None].to(device)).add_(low[:, None].to(device))
+    return stored.float().mul_(part(_STEP)[:, None]).add_(part(_LOW)[:, None])
 
 
 def _open(path: Path) -> Shard | None:

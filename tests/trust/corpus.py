@@ -56,7 +56,12 @@ def write_corpus(folder: Path) -> Expected:
             path = folder / name
             path.write_bytes(content)
             expected[path] = reason
-    return {**expected, **_write_names(folder / "names"), **_write_odd_entries(folder / "entries")}
+    return {
+        **expected,
+        **_write_much_metadata(folder),
+        **_write_names(folder / "names"),
+        **_write_odd_entries(folder / "entries"),
+    }
 
 
 def write_small_corpus(folder: Path) -> Expected:
@@ -89,9 +94,13 @@ def write_bombs(folder: Path) -> Expected:
     ):
         image.save(folder / name, **options)
         expected[folder / name] = None
+    for name in ("before", "after"):
+        path = folder / f"metadata-{name}.png"
+        path.write_bytes(_png_with_zeros(LONGEST_READ if name == "before" else 400 << 20, name == "after"))
+        expected[path] = None
     (folder / "beyond.png").write_bytes(solid_png(13_500, 13_500))
     expected[folder / "beyond.png"] = TOO_MANY
-    return expected
+    return {**expected, **_write_much_metadata(folder)}
 
 
 # What is an image
@@ -297,6 +306,52 @@ def solid_png(width: int, height: int, colour_type: int = 2, bits: int = 8, orie
     exif = struct.pack("<2sHLHHHLLL", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0)
     header = struct.pack(">LLBBBBB", width, height, bits, colour_type, 0, 0, 0)
     return png_file([(b"IHDR", header), (b"eXIf", exif), (b"IDAT", stream)])
+
+
+# What is small to look at and long to read
+
+LONGEST_READ = 31 << 20
+MUCH = 1 << 30
+TOO_LONG = "more than 32 MiB would be read"
+IN_PIECES = "it lies in more than 500000 pieces"
+
+
+def _write_much_metadata(folder: Path) -> Expected:
+    """A GiB of metadata, which takes no room on the disk, and short files of a million pieces."""
+    gif, jpeg = encoded(COLOUR, "GIF"), encoded(COLOUR, "JPEG")
+    palette_end = 13 + 3 * 2 ** ((gif[10] & 7) + 1)
+    sparse = {
+        "metadata.webp": b"RIFF" + struct.pack("<L", MUCH) + b"WEBPVP8X" + struct.pack("<LLHLHL", 10, 8, 7, 7, 0, 0),
+        "metadata.png": png_file([(b"IHDR", struct.pack(">LLBBBBB", 8, 8, 8, 0, 0, 0, 0))])[:33]
+        + struct.pack(">L", MUCH - 100)
+        + b"eXIf",
+        "metadata.tif": _tiff({700: 8}).replace(struct.pack("<HHL", 700, 4, 1), struct.pack("<HHL", 700, 1, MUCH // 2)),
+        "metadata.bmp": b"BM" + struct.pack("<LLLL", 54, 0, 54, MUCH // 2),
+    }
+    pieces = {
+        "segments.jpg": jpeg[:2] + b"\xff\xe5\0\2" * 500_000 + jpeg[2:],
+        "comment.gif": gif[:palette_end] + b"!\xfe" + b"\1x" * 500_000 + b"\0" + gif[palette_end:],
+        "chunks.png": png_file([(b"IHDR", bytes(13)), *[(b"abCd", b"")] * 250_000]),
+        "number.pgm": b"P5\n#" + b" " * 600_000 + b"\n8 8\n255\n" + bytes(64),
+    }
+    expected: Expected = {}
+    for name, start in sparse.items():
+        with (folder / name).open("wb") as stream:
+            stream.write(start)
+            stream.truncate(MUCH)
+        expected[folder / name] = TOO_LONG
+    for name, content in pieces.items():
+        (folder / name).write_bytes(content)
+        expected[folder / name] = IN_PIECES
+    return expected
+
+
+def _png_with_zeros(size: int, after: bool) -> bytes:
+    """A small image with metadata of `size` zeros before or after its pixels."""
+    pixels = (b"IDAT", zlib.compress(bytes(72)))
+    metadata = (b"eXIf", bytes(size))
+    chunks = (pixels, metadata) if after else (metadata, pixels)
+    return png_file([(b"IHDR", struct.pack(">LLBBBBB", 8, 8, 8, 0, 0, 0, 0)), *chunks])
 
 
 # Names and entries that are no plain file

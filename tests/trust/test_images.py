@@ -15,6 +15,7 @@ import pytest
 
 from mlrpl_cli.commands.console import csv_text, plain
 from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.data.image_streams import HEADER_BYTES
 from mlrpl_cli.core.data.images import PEAK_BYTES
 from mlrpl_cli.core.training import train
 from tests import small
@@ -111,15 +112,15 @@ def test_predict_on_everything_ends_predicts_the_images_and_names_the_rest(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "8"])
+@pytest.mark.parametrize("workers", [1, 8])
 def test_predict_on_bombs_stays_within_the_stated_memory(
-    run: Path, baseline: int, tmp_path: Path, workers: str
+    run: Path, baseline: int, tmp_path: Path, workers: int
 ) -> None:
     expected = corpus.write_bombs(tmp_path / "bombs")
-    seen = _predict(run, tmp_path / "bombs", "--workers", workers, minutes=15)
+    seen = _predict(run, tmp_path / "bombs", "--workers", str(workers), minutes=15)
     _check_named(seen.err, expected)
     assert {Path(json.loads(line)["image"]) for line in seen.out.splitlines()} == _readable(expected)
-    assert seen.peak < baseline + PEAK_BYTES
+    assert seen.peak < baseline + PEAK_BYTES + workers * HEADER_BYTES
 
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])

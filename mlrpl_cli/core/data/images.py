@@ -1,26 +1,25 @@
 """Image files of every common kind to RGB pixels, whole or as random views.
 
-However many threads decode, whatever they read: at most PIXEL_LIMIT pixels are under decoding in a process at one
-time, which takes at most PEAK_BYTES of memory beside what the files themselves hold.
+Whatever is read: pixels under decoding take at most PEAK_BYTES of memory in a process at one time, however many threads
+decode, and metadata at most HEADER_BYTES in each of them.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TypeVar, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mlrpl_cli.core.errors import DataError, one_line
+from mlrpl_cli.core.data.image_streams import BoundedStream, open_regular
+from mlrpl_cli.core.errors import DataError, in_words, one_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 """Pillow's decoders that may run: EPS, which starts Ghostscript, and the exotic ones may not."""
@@ -30,8 +29,12 @@ WEIGHTS = {"WEBP": 2, "JPEG2000": 3}
 """A pixel of these takes the decoder this many times the memory, so it counts as so many."""
 SIDE_LIMIT = 65_535
 """As of JPEG and GIF. A longer side takes more memory to resize than to decode."""
-PEAK_BYTES = 13 * PIXEL_LIMIT
-"""The most memory that decoding takes: at worst, turning a transparent image, 12 bytes a pixel are measured."""
+PIXEL_BYTES = 13
+"""The most memory that a pixel takes: at worst, turning a transparent image, 12 bytes are measured."""
+FILE_WEIGHTS = {"PNG": 4}
+"""Metadata may follow the pixels of these: a byte of the file takes at most this many. Measured: 3."""
+PEAK_BYTES = PIXEL_BYTES * PIXEL_LIMIT
+"""The most memory that decoding takes."""
 STRIP_PIXELS = 1 << 20
 DRAFT_MARGIN = 2
 """A reduced JPEG keeps this many times the target's pixels a side, so that resizing still averages over them."""
@@ -69,7 +72,8 @@ def open_image(source: Path | str | IO[bytes], target: int | None = None) -> Ima
     Transparency is laid on white. Grey of 16 and 32 bits and floats are scaled to 8 bits (`_grey_scale` says how).
     With `target`, a JPEG of more than about four times that many pixels on both sides is decoded at 1/2, 1/4 or 1/8
     of its size. Raises DataError with the path and the reason for what is missing, empty, damaged, no regular file,
-    no image, or of more than PIXEL_LIMIT pixels (a half for WebP, a third for JPEG 2000) or SIDE_LIMIT on a side.
+    no image, of more than PIXEL_LIMIT pixels (a half for WebP, a third for JPEG 2000) or SIDE_LIMIT on a side, or of
+    more metadata than HEADER_LIMIT.
     """
     return _decoded(source, target, lambda image: image)
 
@@ -101,37 +105,38 @@ def random_view(
 
 
 class _Room:
-    """What may be under decoding at one time, in pixels; who asks for more than is left waits."""
+    """Memory for what is under decoding at one time, in bytes; who asks for more than is left waits."""
 
-    def __init__(self, pixels: int) -> None:
-        self.total = self.left = pixels
+    def __init__(self, size: int) -> None:
+        self.left = size
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
-        """Hold `pixels`, or everything for what is larger than that."""
-        pixels = min(pixels, self.total)
+    def taken(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes, at most what there is in all."""
         with self._changed:
-            self._changed.wait_for(lambda: pixels <= self.left)
-            self.left -= pixels
+            self._changed.wait_for(lambda: size <= self.left)
+            self.left -= size
         try:
             yield
         finally:
             with self._changed:
-                self.left += pixels
+                self.left += size
                 self._changed.notify_all()
 
 
-_ROOM = _Room(PIXEL_LIMIT)
+_ROOM = _Room(PEAK_BYTES)
 
 
 def _decoded(source: Path | str | IO[bytes], target: int | None, use: Callable[[Image.Image], T]) -> T:
     """What `use` makes of the decoded image, whose room is held until then."""
     name = source if isinstance(source, Path | str) else getattr(source, "name", "the image")
     try:
-        with nullcontext(source) if not isinstance(source, Path | str) else _open_file(Path(source)) as stream:
-            image = Image.open(stream, formats=FORMATS)
-            with _ROOM.taken(_checked_pixels(image, target or 0)), _closed_on_error(image):
+        with nullcontext(source) if not isinstance(source, Path | str) else open_regular(Path(source)) as stream:
+            bounded = BoundedStream(stream)
+            image = Image.open(cast(IO[bytes], bounded), formats=FORMATS)
+            bounded.end_header()
+            with _ROOM.taken(_needed(image, target or 0, bounded.size)), _closed_on_error(image):
                 result = use(_decode(image, target))
                 del image  # its pixels go before another image takes their room
             return result
@@ -140,15 +145,20 @@ def _decoded(source: Path | str | IO[bytes], target: int | None, use: Callable[[
         raise DataError(f"cannot read {name}: {_reason(error)}") from error
 
 
-def _checked_pixels(image: Image.Image, target: int) -> int:
-    """How much room an image takes. Raises ValueError for one that is too large to be decoded."""
+def _needed(image: Image.Image, target: int, file_size: int) -> int:
+    """The bytes of memory that an image takes. Raises ValueError for one that is too large to be decoded."""
     weight = WEIGHTS.get(image.format or "", 1)
     if image.width * image.height * weight > PIXEL_LIMIT:
         raise ValueError(f"{image.width}×{image.height} pixels are more than the limit of {PIXEL_LIMIT // weight}")
     if max(image.size) > SIDE_LIMIT:
         raise ValueError(f"{image.width}×{image.height} pixels: a side is longer than the limit of {SIDE_LIMIT}")
     # Pillow resizes the rows first: a narrow image is `target` pixels wide on the way.
-    return max(image.width, target) * image.height * weight
+    pixels = min(max(image.width, target) * image.height * weight, PIXEL_LIMIT)
+    needed = pixels * PIXEL_BYTES + file_size * FILE_WEIGHTS.get(image.format or "", 0)
+    if needed > PEAK_BYTES:
+        size = f"{image.width}×{image.height} pixels in a file of {in_words(file_size)}"
+        raise ValueError(f"{size} may take more memory than the limit of {in_words(PEAK_BYTES)}")
+    return needed
 
 
 @contextmanager
@@ -240,28 +250,6 @@ def _upright_turn(image: Image.Image) -> Image.Transpose | None:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
         return None
-
-
-@contextmanager
-def _open_file(path: Path) -> Iterator[IO[bytes]]:
-    # Asked before, since opening a device can act on it, and after, since the name may mean another file by then.
-    _refuse_special(os.stat(path))
-    with open(path, "rb", opener=_open_without_waiting) as stream:
-        _refuse_special(os.fstat(stream.fileno()))
-        if not stream.read(1):
-            raise ValueError("the file is empty")
-        stream.seek(0)
-        yield stream
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """A pipe that nobody writes to would be waited for without end."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _refuse_special(status: os.stat_result) -> None:
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise ValueError("it is a pipe, a socket or a device, not a regular file")
 
 
 def _reason(error: Exception) -> str:

@@ -172,6 +172,17 @@ def test_longer_side_than_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) 
         open_image(_stream(Image.new("RGB", (10, 20))))
 
 
+def test_png_of_more_bytes_than_memory_is_left_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the pixels of a PNG is read with them: 200 pixels take 13 bytes each, its file 4 for each."""
+    stream = _stream(Image.new("RGB", (10, 20)))
+    size = len(stream.getvalue())
+    monkeypatch.setattr(images, "PEAK_BYTES", 200 * 13 + size * 4)
+    assert open_image(stream).size == (10, 20)
+    monkeypatch.setattr(images, "PEAK_BYTES", 200 * 13 + size * 4 - 1)
+    with pytest.raises(DataError, match=f"10×20 pixels in a file of {size} bytes may take more memory than"):
+        open_image(stream)
+
+
 def test_lower_limit_of_another_library_is_left_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow refuses from twice its limit: 200 pixels are over 2·60."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
@@ -196,27 +207,25 @@ print(open_image(memory).size, Image.MAX_IMAGE_PIXELS)
 
 
 def test_what_threads_decode_at_one_time_stays_within_the_room() -> None:
-    """Many images of 1 to 120 pixels in a room of 100; one that is larger goes alone."""
+    """Many images of 1 to 100 bytes in a room of 100."""
     room, held, most = images._Room(100), [], []
 
-    def take(pixels: int) -> None:
-        with room.taken(pixels):
-            held.append(pixels)
+    def take(size: int) -> None:
+        with room.taken(size):
+            held.append(size)
             most.append(sum(held))
-            held.remove(pixels)
+            held.remove(size)
 
-    sizes = [1, 120, 60, 99, 40, 100, 2] * 20
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(take, sizes))
+        list(pool.map(take, [1, 60, 99, 40, 100, 2] * 20))
     assert room.left == 100
-    assert max(most) == 120
-    assert max(total for total in most if total != 120) <= 100
+    assert max(most) == 100
 
 
 def test_room_is_free_again_after_an_image_that_cannot_be_read() -> None:
     with pytest.raises(DataError):
         open_image(io.BytesIO(_truncated("PNG")))
-    assert images._ROOM.left == images.PIXEL_LIMIT
+    assert images._ROOM.left == images.PEAK_BYTES
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "L", "F"])
