@@ -1,6 +1,7 @@
 """Files that others made: regular ones only, read whole up to a stated size, and shown in messages shortened.
 
-What is made of a file in memory is a multiple of its size: at most about 40 times for JSON, XML and tables.
+What is made of a file in memory is a multiple of its size: at most 50 times for JSON, XML and tables, as tests/fuzz/large.py
+measures.
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ from tests.fuzz.seeds import seeds, words
 from tests.fuzz.targets import IN_MEMORY, TARGETS, accepts
 
 HANG_SECONDS, MEMORY_MIB, LONGEST_INPUT, REASON = 10, 2048, 4096, 4000
+STARTING = 120
+"""Seconds beside those of fuzzing after which a process that does not end is ended."""
+TIMED_OUT = "timed out"
+PROGRAM = ("-m", "tests.fuzz")
 INSTRUMENTED = ("mlrpl_cli", "yaml", "defusedxml", "pycocotools", "tarfile", "zipfile", "csv", "numpy.lib")
 """What the fuzzer sees the branches of, as far as it is Python."""
 
@@ -28,6 +32,8 @@ class Report:
     """What fuzzing one target came to."""
 
     target: str
+    ended: int | str
+    """Exit code of its process, below zero for a signal, or TIMED_OUT."""
     executions: int
     seconds: int
     coverage: int
@@ -39,7 +45,7 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        return bool(self.crashes) or not self.executions
+        return bool(self.crashes) or self.ended != 0 or not self.executions
 
     @property
     def reason(self) -> str:
@@ -49,7 +55,7 @@ class Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """1 when anything was found, 2 when there is nothing to fuzz with, else 0."""
+    """1 when anything was found or could not be run, 2 when there is nothing to fuzz with, else 0."""
     asked = _parse(arguments)
     if importlib.util.find_spec("atheris") is None:
         advice = "pip install atheris, which has wheels for Linux with Python 3.11 to 3.13"
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-def fuzz(target: str, seconds: int) -> Report:
+def fuzz(target: str, seconds: int, program: Sequence[str] = PROGRAM, starting: int = STARTING) -> Report:
     """Fuzz one target in a child process. Inputs that were found stay in a temporary folder, which they name."""
     found = Path(tempfile.mkdtemp(prefix="mlrpl-fuzz-found-"))
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as scratch:
@@ -86,12 +92,11 @@ def fuzz(target: str, seconds: int) -> Report:
             f"-artifact_prefix={found}/{target}-",
             "-print_final_stats=1",
         ]
-        command = [sys.executable, "-m", "tests.fuzz", target, "--child", *options]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        ended, log = _run([sys.executable, *program, target, "--child", *options], seconds + starting)
     crashes = tuple(sorted(found.iterdir()))
     if not crashes:
         found.rmdir()
-    return _report(target, done.stdout + done.stderr, crashes)
+    return _report(target, ended, log, crashes)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -113,20 +118,32 @@ def _run_here(target: str, options: Sequence[str]) -> None:
     atheris.Fuzz()
 
 
-def _report(target: str, log: str, crashes: tuple[Path, ...]) -> Report:
+def _run(command: Sequence[str], timeout: int) -> tuple[int | str, str]:
+    """How a command ended, and all that it printed."""
+    with tempfile.TemporaryFile() as output:
+        try:
+            done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=timeout, check=False)
+            ended: int | str = done.returncode
+        except subprocess.TimeoutExpired:
+            ended = TIMED_OUT
+        output.seek(0)
+        return ended, output.read().decode(errors="replace")
+
+
+def _report(target: str, ended: int | str, log: str, crashes: tuple[Path, ...]) -> Report:
     def last(pattern: str) -> int:
         return int((re.findall(pattern, log) or ["0"])[-1])
 
     executions = last(r"stat::number_of_executed_units: (\d+)") or last(r"#(\d+)\s")
     seconds = last(r"runs in (\d+) second")
-    return Report(target, executions, seconds, last(r"cov: (\d+)"), crashes, log)
+    return Report(target, ended, executions, seconds, last(r"cov: (\d+)"), crashes, log)
 
 
 def _line(report: Report) -> str:
     found = ", ".join(map(str, report.crashes)) or ("none" if report.executions else "the fuzzer did not run")
     return (
         f"{report.target}: {report.executions} executions in {report.seconds} s, coverage {report.coverage}, "
-        f"crashes: {found}"
+        f"crashes: {found}" + (f"; it ended with {report.ended}" if report.ended else "")
     )
 
 

@@ -9,7 +9,9 @@ import csv
 import importlib.util
 import io
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -59,9 +61,26 @@ def check(target: str, strategy: Strategy, examples: int) -> None:
     )
     @given(strategy)
     def run(data: bytes) -> None:
-        accepts(target, data)
+        with not_hanging():
+            accepts(target, data)
 
     run()
+
+
+@contextmanager
+def not_hanging() -> Iterator[None]:
+    """Raises TimeoutError where an input takes longer than the fuzzer lets it."""
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(f"an input takes more than {driver.HANG_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(driver.HANG_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @st.composite
@@ -217,6 +236,21 @@ def test_the_fuzzer_runs() -> None:
 def test_the_fuzzer_finds_nothing(target: str) -> None:
     report = driver.fuzz(target, SLOW_SECONDS)
     assert not report.failed, f"{report.crashes}\n{report.reason}"
+
+
+@pytest.mark.parametrize(
+    ("program", "ended"),
+    [
+        ("import os; print('#100 DONE', flush=True); os.kill(os.getpid(), 9)", -9),
+        ("print('#100 DONE'); raise SystemExit(77)", 77),
+        ("import time; print('#100 DONE', flush=True); time.sleep(60)", driver.TIMED_OUT),
+    ],
+)
+def test_a_fuzzer_that_does_not_end_well_is_a_finding(program: str, ended: int | str) -> None:
+    report = driver.fuzz("assignment", 0, program=("-c", program), starting=3)
+    assert report.ended == ended
+    assert report.executions == 100
+    assert report.failed
 
 
 def test_without_atheris_the_fuzzer_says_so(

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION, ReadOptions, Re
 from mlrpl_cli.core.errors import ConfigError, DataError, Problems, first_few
 from mlrpl_cli.core.labels import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.progress import Progress, track
-from mlrpl_cli.core.reading import GIB, is_file_name, is_name, read_text, short
+from mlrpl_cli.core.reading import GIB, is_file_name, is_name, open_file, short
 
 IMAGE_COLUMNS = ("image", "image_path", "filename", "file_name", "file", "filepath", "file_path", "path", "img")
 """Names of the image column, upper or lower case; without any of them the first column is it."""
@@ -53,9 +54,9 @@ ASK_FOR_CODING = (
 @dataclass(frozen=True)
 class _Table:
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: Sequence[tuple[str, ...]]
     """As many cells each as the header, as text."""
-    numbers: tuple[int, ...]
+    numbers: Sequence[int]
     """Of the rows, as a spreadsheet counts: the header is usually row 1, and empty rows count."""
 
     def column(self, index: int) -> list[str]:
@@ -128,41 +129,41 @@ def _table_file(options: ReadOptions) -> Path:
 
 
 def _read_table(path: Path, problems: Problems) -> _Table:
-    lines = [(number, cells) for number, cells in enumerate(_read_cells(path), 1) if any(map(str.strip, cells))]
-    if len(lines) < 2:
-        rows = "a header and no rows" if lines else "nothing in it"
-        raise DataError(f"{path} has {rows}; a table needs an image column, a column per class and a row per image")
-    (_, header), *body = lines
-    wrong = [(number, cells) for number, cells in body if len(cells) != len(header)]
-    problems.extend(
-        f"rows do not have the header's {len(header)} cells", (f"row {number}: {len(cells)}" for number, cells in wrong)
-    )
-    right = [(number, cells) for number, cells in body if len(cells) == len(header)]
-    return _Table(
-        header=tuple(" ".join(name.split()) for name in header),
-        rows=tuple(tuple(cells) for _, cells in right),
-        numbers=tuple(number for number, _ in right),
-    )
-
-
-def _read_cells(path: Path) -> list[list[str]]:
+    rows: list[tuple[str, ...]] = []
+    numbers: list[int] = []
+    wrong: list[str] = []
     try:
         # The signature that spreadsheets put in front of UTF-8 is no part of the first name.
-        text = read_text(path, MOST_BYTES, encoding="utf-8-sig")
-        return list(csv.reader(io.StringIO(text), delimiter=_delimiter(path, text), skipinitialspace=True, strict=True))
+        with io.TextIOWrapper(open_file(path, MOST_BYTES), encoding="utf-8-sig") as stream:
+            delimiter = _delimiter(path, stream)
+            read = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
+            filled = ((number, tuple(cells)) for number, cells in enumerate(read, 1) if any(map(str.strip, cells)))
+            _, header = next(filled, (0, ()))
+            for number, cells in filled:
+                if len(cells) == len(header):
+                    numbers.append(number)
+                    rows.append(cells)
+                else:
+                    wrong.append(f"row {number}: {len(cells)}")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text; save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise DataError(f"{path} is no readable table: {error}; check its quotes") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path") from error
+    if not rows and not wrong:
+        found = "a header and no rows" if header else "nothing in it"
+        raise DataError(f"{path} has {found}; a table needs an image column, a column per class and a row per image")
+    problems.extend(f"rows do not have the header's {len(header)} cells", wrong)
+    return _Table(tuple(" ".join(name.split()) for name in header), rows, numbers)
 
 
-def _delimiter(path: Path, text: str) -> str:
+def _delimiter(path: Path, stream: TextIO) -> str:
     """A tab by the file's suffix, else what splits the header into most columns, a comma before the others."""
     if path.suffix.lower() in TAB_SUFFIXES:
         return "\t"
-    header = text.lstrip().partition("\n")[0]
+    header = next((line for line in iter(stream.readline, "") if line.strip()), "")
+    stream.seek(0)
     return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
 
 
@@ -206,9 +207,9 @@ def _labels(
     table: _Table, columns: Sequence[int], states: _States, problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, C) int8 label states. Cells that have none hold _MINUS_ONE or _BAD and are problems."""
-    rows = track(progress, table.rows, "reading labels", len(table.rows), "rows")
-    labels = np.array([[states[row[column]] for column in columns] for row in rows], dtype=np.int8)
-    labels = labels.reshape(len(table.rows), len(columns))
+    labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
+    for number, row in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
+        labels[number] = [states[row[column]] for column in columns]
     for code, what in (
         (_MINUS_ONE, "cells hold -1"),
         (_BAD, "cells are none of 1/yes/present, 0/no/absent, empty/?/unknown"),

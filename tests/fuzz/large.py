@@ -1,0 +1,147 @@
+"""Files of a few megabytes in the shapes that cost a reader most: `python -m tests.fuzz.large NAME`.
+
+Prints how long the file is, and how much more memory reading it took than reading a small one, in bytes. Linux only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import struct
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+
+from tests.fuzz.seeds import COCO_TRAIN, manifest_content, seeds
+from tests.fuzz.targets import accepts
+
+SIZE = 2 << 20
+MOST_MEMORY = 4 << 30
+"""That a reader without a bound may take before it is stopped."""
+TOP_LEVEL = ("images", "annotations", "categories")
+
+
+def _filled(start: bytes, piece: bytes, end: bytes = b"") -> bytes:
+    """`piece` repeated until the whole is about SIZE bytes."""
+    return start + piece * ((SIZE - len(start) - len(end)) // len(piece)) + end
+
+
+def _json(key: str, piece: bytes, content: dict[str, object]) -> bytes:
+    """A JSON object with a list of many `piece` under `key`."""
+    rest = json.dumps({name: value for name, value in content.items() if name != key}).encode()
+    return _filled(rest[:-1] + b', "' + key.encode() + b'": [' + piece, b"," + piece, b"]}")
+
+
+def _tar() -> bytes:
+    info = tarfile.TarInfo("a")
+    return _filled(b"", info.tobuf(tarfile.GNU_FORMAT), bytes(1024))
+
+
+def _zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for number in range(SIZE // 90):
+            archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
+    return stream.getvalue()
+
+
+def _safetensors(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header
+
+
+def _labels() -> bytes:
+    header = repr({"descr": "|i1", "fortran_order": False, "shape": (SIZE, 1)}).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(SIZE)
+
+
+COCO = json.loads(COCO_TRAIN)
+LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "annotation of empty elements": (
+        "voc_annotation",
+        lambda: _filled(b"<annotation>", b"<o/>", b"</annotation>"),
+    ),
+    "annotation of objects": (
+        "voc_annotation",
+        lambda: _filled(b"<annotation>", b"<object><name>dog</name></object>", b"</annotation>"),
+    ),
+    "annotation of elements in elements": (
+        "voc_annotation",
+        lambda: b"<annotation>" + b"<o>" * (SIZE // 7) + b"</o>" * (SIZE // 7) + b"</annotation>",
+    ),
+    "annotation of attributes": (
+        "voc_annotation",
+        lambda: b"<annotation " + b" ".join(b'a%d=""' % n for n in range(SIZE // 11)) + b"/>",
+    ),
+    "annotation without an end": ("voc_annotation", lambda: _filled(b"<annotation>", b"<")),
+    "image set of empty lines": ("voc_image_set", lambda: _filled(b"000001", b"\n")),
+    "image set of one name": ("voc_image_set", lambda: _filled(b"", b"000001\n")),
+    "image set of words": ("voc_image_set", lambda: _filled(b"", b"a ")),
+    **{
+        f"COCO, {key} of {piece.decode()}": ("coco", lambda key=key, piece=piece: _json(key, piece, COCO))
+        for key in TOP_LEVEL
+        for piece in (b"[]", b"{}", b"1", b'{"id":1}')
+    },
+    "COCO of one image": (
+        "coco",
+        lambda: _json("images", b'{"id":3,"file_name":"b.jpg"}', COCO),
+    ),
+    "COCO of one annotation": (
+        "coco",
+        lambda: _json("annotations", b'{"id":1,"image_id":3,"category_id":90}', COCO),
+    ),
+    "table of empty rows": ("table", lambda: _filled(b"image,dog\n", b"\n")),
+    "table of empty cells": ("table", lambda: _filled(b"image,dog\na.jpg", b",")),
+    "table of empty classes": ("table", lambda: _filled(b"image", b",", b"\na.jpg,1\n")),
+    "table of classes": (
+        "table",
+        lambda: b"image," + b",".join(b"%d" % n for n in range(SIZE // 8)) + b"\na.jpg" + b",1" * (SIZE // 8) + b"\n",
+    ),
+    "table of short rows": ("table", lambda: _filled(b"image,dog\n", b"a,1\n")),
+    "table of quotes": ("table", lambda: _filled(b'image,dog\n"', b'""')),
+    "manifest of lists": ("manifest", lambda: _json("other", b"[]", {})),
+    "manifest of classes": ("manifest_fields", lambda: _json("classes", b'"a"', manifest_content())),
+    "manifest of options": (
+        "manifest_fields",
+        lambda: json.dumps({**manifest_content(), "options": {str(n): [] for n in range(SIZE // 14)}}).encode(),
+    ),
+    "list of images, empty": ("manifest_images", lambda: _filled(b"split,image\n", b"\n")),
+    "list of images, one": ("manifest_images", lambda: _filled(b"split,image\n", b"test,a\n")),
+    "list of images, commas": ("manifest_images", lambda: _filled(b"split,image\n", b",")),
+    "labels": ("manifest_labels", _labels),
+    "tar of empty members": ("archive", _tar),
+    "zip of empty members": ("archive", _zip),
+    "vectors of one word": ("glove", lambda: _filled(b"", b"cat 1\n")),
+    "vectors of one line": ("glove", lambda: _filled(b"cat", b" 1", b"\n")),
+    "checkpoint of tensors": (
+        "checkpoint",
+        lambda: _safetensors(
+            b"{"
+            + b",".join(b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % n for n in range(SIZE // 58))
+            + b"}"
+        ),
+    ),
+    "checkpoint of lists": ("checkpoint", lambda: _safetensors(_json("__metadata__", b"[]", {}))),
+    "checkpoint about lists": ("checkpoint_about", lambda: _json("classes", b"[]", {})),
+    "run log of nothing": ("run_log", lambda: _filled(b"", b"{}\n")),
+    "sweep results of nothing": ("sweep_results", lambda: _filled(b"", b"{}\n")),
+    "sweep results of lists": ("sweep_results", lambda: _json("key", b"[]", {})),
+    "configuration of lists": ("config", lambda: b"epochs: [" + b"[]," * 20_000 + b"]"),
+    "configuration of options": ("config", lambda: b"".join(b"a%d: 1\n" % n for n in range(6_000))),
+    "configuration that is too long": ("config", lambda: _filled(b"", b"epochs: 1\n")),
+}
+
+
+def main(name: str) -> None:
+    target, build = LARGE[name]
+    data = build()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    accepts(target, seeds(target)[0])  # loads what the reader needs
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    accepts(target, data)
+    print(len(data), 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
