@@ -1,7 +1,6 @@
 """Files that others made: regular ones only, read whole up to a stated size, and shown in messages shortened.
 
-What is made of a file in memory is a multiple of its size: at most 50 times for JSON, XML and tables, as tests/fuzz/large.py
-measures.
+What is made of JSON, XML and tables takes at most 50 times the memory that the file has bytes: tests/fuzz/large.py.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from mlrpl_cli.core.data.manifest import read_prepared
 from mlrpl_cli.core.errors import MlrplError
 from mlrpl_cli.core.files import REPLACED_PREFIX, TEMPORARY_PREFIX
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
+from mlrpl_cli.core.tensorfiles import SUFFIX
 from tests import small
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -41,7 +42,8 @@ MOST_KILLS_OF_A_COMMAND = 4
 ORPHANS_END_WITHIN = 15
 """Seconds; PyTorch's own loaders look every five whether their parent is there."""
 
-# Runs the command line; before the n-th operation on a file below a folder, or with the file open, signals itself.
+# Runs the command line; before the n-th operation on a file below a folder, or with the file open, signals itself and,
+# unless it is SIGKILL, all that it started.
 PROGRAM = """
 import builtins, io, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
@@ -53,7 +55,7 @@ def moment():
     global count
     count += 1
     if count == at:
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number) if number == signal.SIGKILL else os.killpg(0, number)
 
 def watch(event, arguments):
     if event in operations and any(str(argument).startswith(below) for argument in arguments):
@@ -81,6 +83,10 @@ class LostWorkError(Exception):
     """Finished work is not there any more, or is not what it was."""
 
 
+State = dict[str, Any]
+"""What is finished, by name: a digest of it, which must not change, or a number, which must not fall."""
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A command that is killed, and what has to hold."""
@@ -88,12 +94,22 @@ class Scenario:
     name: str
     command: Callable[[Path], list[str]]
     """The arguments to start or to go on with, given the folder that the command writes below."""
-    check: Callable[[Path], Any]
-    """After a kill: raises LostWorkError when something there is not whole, and returns how far the work has come."""
+    finished: Callable[[Path], State]
+    """What of the work is finished. Raises LostWorkError or MlrplError when something there is not whole."""
     result: Callable[[Path], Any]
     """After the end: what must equal that of the undisturbed run."""
     begin: Callable[[Path, random.Random], None] = lambda folder, chance: None
     """Puts into the folder what stands there before."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """When a run is killed, and by what."""
+
+    number: signal.Signals
+    share: float
+    """Of the operations on files, or of the seconds, that the undisturbed run took."""
+    by_time: bool = False
 
 
 @dataclass
@@ -103,25 +119,38 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     ends: int = 0
     problems: list[str] = field(default_factory=list)
+    finished: list[State] = field(default_factory=list)
+    """What was found after each kill."""
 
     @property
     def total(self) -> int:
         return sum(self.kills.values())
 
 
-def torment(scenario: Scenario, kills: int, seed: int, place: Path) -> Tally:
+def random_strikes(scenario: Scenario, seed: int) -> Iterator[list[Strike]]:
+    """Some for one run, some for the next, without end."""
+    chance = random.Random(f"{scenario.name} {seed}")
+    while True:
+        yield [
+            Strike(chance.choice(SIGNALS), chance.random(), by_time=chance.random() < 0.5)
+            for _ in range(chance.randint(1, MOST_KILLS_OF_A_COMMAND))
+        ]
+
+
+def torment(scenario: Scenario, strikes: Iterator[list[Strike]], kills: int, place: Path) -> Tally:
     """Kill the scenario's command `kills` times, over as many runs as that takes."""
-    chance, tally = random.Random(f"{scenario.name} {seed}"), Tally()
+    chance, tally = random.Random(scenario.name), Tally()
     seconds, operations = _undisturbed(scenario, place / "whole")
     expected = scenario.result(place / "whole")
-    sessions: list[int] = []
     while tally.total < kills:
         folder = place / f"{tally.ends:03d}"
         folder.mkdir()
         scenario.begin(folder, chance)
-        planned = min(chance.randint(1, MOST_KILLS_OF_A_COMMAND), kills - tally.total)
+        sessions: list[int] = []
         try:
-            _one_run(scenario, folder, planned, chance, tally, seconds, operations, sessions)
+            for strike in next(strikes)[: kills - tally.total]:
+                _kill(scenario, folder, strike, tally, seconds, operations, sessions)
+            _go_on(scenario, folder)
             if scenario.result(folder) != expected:
                 raise LostWorkError("another result than the undisturbed run's")
             if left := [
@@ -130,42 +159,46 @@ def torment(scenario: Scenario, kills: int, seed: int, place: Path) -> Tally:
                 raise LostWorkError(f"{left[0]} was left behind")
         except (LostWorkError, MlrplError) as error:
             tally.problems.append(f"{scenario.name}, {folder.name}: {error}")
+        if count := _survivors(sessions):
+            tally.problems.append(f"{scenario.name}, {folder.name}: {count} processes outlived a kill")
         tally.ends += 1
         shutil.rmtree(folder)
-    tally.problems += [f"{scenario.name}: processes outlived a kill" for _ in range(_survivors(sessions))]
     return tally
 
 
-def _one_run(
+def _kill(
     scenario: Scenario,
     folder: Path,
-    planned: int,
-    chance: random.Random,
+    strike: Strike,
     tally: Tally,
     seconds: float,
     operations: int,
     sessions: list[int],
 ) -> None:
-    before = scenario.check(folder)
-    for _ in range(planned):
-        number = chance.choice(SIGNALS)
-        at = chance.randint(1, operations) if chance.random() < 0.5 else 0
-        process = _start(scenario, folder, at, number)
-        sessions.append(process.pid)
-        if not at:
-            time.sleep(chance.uniform(0, seconds))
-            (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
-        code, said = _wait(process, folder)
-        if code == 0:
-            break  # it ended before its moment came
-        tally.kills[signal.Signals(number).name] += 1
-        if code not in (-number, 130):
-            raise LostWorkError(f"exit code {code} after {signal.Signals(number).name}: {said[-2000:]}")
-        _check_words(said)
-        after = scenario.check(folder)
-        if before is not None and (after is None or after < before):
-            raise LostWorkError(f"came as far as {before} before, {after} now")
-        before = after
+    """Start or go on, kill, and compare what is finished with what was before. Nothing when it ends before."""
+    before = scenario.finished(folder)
+    at = 0 if strike.by_time else 1 + int(strike.share * operations)
+    process = _start(scenario, folder, at, strike.number)
+    sessions.append(process.pid)
+    if strike.by_time:
+        time.sleep(strike.share * seconds)
+        (os.kill if strike.number == signal.SIGKILL else os.killpg)(process.pid, strike.number)
+    code, said = _wait(process, folder)
+    if code == 0:
+        return
+    tally.kills[strike.number.name] += 1
+    if code not in (-strike.number, 130):
+        raise LostWorkError(f"exit code {code} after {strike.number.name}: {said[-2000:]}")
+    _check_words(said)
+    after = scenario.finished(folder)
+    tally.finished.append(after)
+    for name, value in before.items():
+        now = after.get(name)
+        if now is None or (now < value if isinstance(value, int) else now != value):
+            raise LostWorkError(f"{name} was {value} before a {strike.number.name}, and is {now} now")
+
+
+def _go_on(scenario: Scenario, folder: Path) -> None:
     code, said = _wait(_start(scenario, folder), folder)
     if code:
         raise LostWorkError(f"going on ended with exit code {code}: {said[-2000:]}")
@@ -248,7 +281,7 @@ def scenarios(place: Path) -> list[Scenario]:
 def _prepare(place: Path) -> Scenario:
     """Scenes rendered by several processes, in place of nothing or of another prepared folder."""
     old = small.write_prepared(place / "old")
-    known = {_tree(old)}
+    known = [_tree(old)]
 
     def command(folder: Path) -> list[str]:
         rendered = ["--train-images", "56", "--test-images", "16"]
@@ -258,20 +291,23 @@ def _prepare(place: Path) -> Scenario:
         if chance.random() < 0.5:
             shutil.copytree(old, folder / "prepared")
 
-    def check(folder: Path) -> int | None:
-        """1 when something whole is there."""
+    def finished(folder: Path) -> State:
+        """0 for the old folder, 1 for the new one."""
         if not (folder / "prepared").exists():
-            return None
+            return {}
         read_prepared(folder / "prepared")
-        if len(known) > 1 and _tree(folder / "prepared") not in known:
+        tree = _tree(folder / "prepared")
+        if tree not in known:
             raise LostWorkError("the prepared folder is neither the old nor the new one")
-        return 1
+        return {"prepared": known.index(tree)}
 
     def result(folder: Path) -> str:
-        known.add(_tree(folder / "prepared"))
-        return _tree(folder / "prepared")
+        tree = _tree(folder / "prepared")
+        if tree not in known:
+            known.append(tree)
+        return tree
 
-    return Scenario("prepare", command, check, result, begin)
+    return Scenario("prepare", command, finished, result, begin)
 
 
 def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
@@ -281,20 +317,23 @@ def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
             return ["train", "--resume", "--run", str(run)]
         return ["train", "--data", str(data), "--run", str(run), *_set({**settings, "bank": folder / "bank"})]
 
-    def check(folder: Path) -> int | None:
+    def finished(folder: Path) -> State:
         run = folder / "run"
-        read_log(run)
-        epochs = [
-            load_checkpoint(run, which).info.epoch for which in (BEST, LAST) if checkpoint_path(run, which).exists()
-        ]
-        return epochs[-1] if checkpoint_path(run, LAST).exists() else None
+        found: State = {
+            which: load_checkpoint(run, which).info.epoch
+            for which in (BEST, LAST)
+            if checkpoint_path(run, which).exists()
+        }
+        # An epoch whose checkpoint is not there yet is trained again, and told again.
+        rows = [row for row in _timeless(read_log(run)) if row["epoch"] <= found.get(LAST, 0)]
+        return found | {f"epoch {row['epoch']}": str(row) for row in rows} | _shards(folder)
 
     def result(folder: Path) -> list[Any]:
         run = folder / "run"
         events = sorted(path.name.rpartition(".epoch")[2] for path in (run / "tensorboard").iterdir())
         return [_bits(run, LAST), _bits(run, BEST), _timeless(read_log(run)), events, _names(folder)]
 
-    return Scenario(name, command, check, result)
+    return Scenario(name, command, finished, result)
 
 
 def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
@@ -303,18 +342,31 @@ def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
         bank = {**settings, "bank": folder / "bank"}
         return ["sweep", "--data", str(data), "--out", str(folder / "out"), *asked, *_set(bank)]
 
-    def check(folder: Path) -> int:
-        rows = read_results(folder / "out" / RESULTS)
-        for row in rows:
-            read_scores(folder / "out", row["key"])
-        return len(rows)
+    def finished(folder: Path) -> State:
+        out = folder / "out"
+        rows = read_results(out / RESULTS)
+        if len({row["key"] for row in rows}) < len(rows):
+            raise LostWorkError("a row is there twice")
+        found: State = {f"row {row['key']}": str(row) for row in rows}
+        scores = {f"scores {row['key']}": _digest(read_scores(out, row["key"]).tobytes()) for row in rows}
+        return found | scores | _shards(folder)
 
     def result(folder: Path) -> list[Any]:
         out = folder / "out"
         rows = sorted(_timeless(read_results(out / RESULTS)), key=lambda row: row["key"])
         return [rows, [read_scores(out, row["key"]).tobytes() for row in rows], _names(folder)]
 
-    return Scenario("sweep", command, check, result)
+    return Scenario("sweep", command, finished, result)
+
+
+def _shards(folder: Path) -> State:
+    """Every shard of the bank."""
+    paths = (path for path in (folder / "bank").rglob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX))
+    return {str(path.relative_to(folder)): _digest(path.read_bytes()) for path in paths}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _set(settings: dict[str, Any]) -> list[str]:
@@ -342,7 +394,7 @@ def _tree(folder: Path) -> str:
     """A digest of the names and bytes of all files below `folder`."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{path.relative_to(folder)} {_digest(path.read_bytes())}\n".encode())
     return digest.hexdigest()
 
 
@@ -353,7 +405,7 @@ def run(kills: int, seed: int, only: Sequence[str] = ()) -> dict[str, Tally]:
         chosen = [scenario for scenario in scenarios(place) if not only or scenario.name in only]
         shares = [kills // len(chosen) + (number < kills % len(chosen)) for number in range(len(chosen))]
         return {
-            scenario.name: torment(scenario, share, seed, place / f"work-{number}")
+            scenario.name: torment(scenario, random_strikes(scenario, seed), share, place / f"work-{number}")
             for number, (scenario, share) in enumerate(zip(chosen, shares, strict=True))
         }
 

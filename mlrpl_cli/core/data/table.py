@@ -208,8 +208,8 @@ def _labels(
 ) -> np.ndarray:
     """(N, C) int8 label states. Cells that have none hold _MINUS_ONE or _BAD and are problems."""
     labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
-    for number, row in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
-        labels[number] = [states[row[column]] for column in columns]
+    for row, cells in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
+        labels[row] = [states[cells[column]] for column in columns]
     for code, what in (
         (_MINUS_ONE, "cells hold -1"),
         (_BAD, "cells are none of 1/yes/present, 0/no/absent, empty/?/unknown"),
