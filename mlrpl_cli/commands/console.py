@@ -25,6 +25,7 @@ from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
+from mlrpl_cli.core.errors import printable
 from mlrpl_cli.core.progress import Progress, Silent, Task
 
 WIDTH_OF_FILES = 200
@@ -42,28 +43,21 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def plain(text: object) -> str:
-    """`text` on one line with every control character escaped, so that a name cannot steer the terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
-    )
-
-
 def csv_text(text: object) -> str:
-    """A name as it may stand in a CSV file, which is for people: as `plain` makes it, and never a formula.
+    """A name as it may stand in a CSV file, which is for people: as `printable` makes it, and never a formula.
 
     What a spreadsheet would compute, a text that starts with = + - or @ (also after spaces), gets a single quote in
     front, which spreadsheets take for the mark of a text. Numbers are not names and go without it. Programs read
     JSON, where every name is as it is.
     """
-    shown = plain(text)
+    shown = printable(text)
     return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown
 
 
 def print_line(text: object) -> None:
     """One line of results on stdout."""
     if is_main_process():
-        _console(sys.stdout).print(Text(plain(text)), soft_wrap=True)
+        _console(sys.stdout).print(Text(printable(text)), soft_wrap=True)
 
 
 def percent(share: float | None) -> str:
@@ -93,7 +87,7 @@ def print_note(text: object) -> None:
 def print_error(text: object) -> None:
     """One line on stderr from whichever process calls: what only one rank met, only that rank can tell."""
     speaker = "" if is_main_process() else f"rank {os.environ['RANK']}: "
-    _console(sys.stderr).print(Text(speaker + plain(text)), soft_wrap=True)
+    _console(sys.stderr).print(Text(speaker + printable(text)), soft_wrap=True)
 
 
 def progress() -> Progress:
@@ -142,7 +136,7 @@ class BarProgress:
             self._bars.start()
         self._open += 1
         # A total of 0 means unknown: Rich then shows a moving bar instead of a finished one.
-        bar = self._bars.add_task(plain(description), total=total or None, unit=unit, figures="")
+        bar = self._bars.add_task(printable(description), total=total or None, unit=unit, figures="")
         try:
             yield _BarTask(self._bars, bar)
         finally:
@@ -153,7 +147,7 @@ class BarProgress:
                 self._close()
 
     def note(self, message: str) -> None:
-        self._bars.console.print(Text(plain(message)), soft_wrap=True)
+        self._bars.console.print(Text(printable(message)), soft_wrap=True)
 
     def show(self, table: Table) -> None:
         self._bars.table = table
@@ -243,12 +237,12 @@ class _Rate(ProgressColumn):
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    table = Table(title=Text(plain(title)), title_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left")
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
-        table.add_column(Text(plain(column)), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(printable(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(cell)) for cell in row))
     return table
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mlrpl_cli.core.config import UINT8
-from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.errors import DataError, RunError
 from mlrpl_cli.core.files import TEMPORARY_PREFIX, sha256_of_file
 from mlrpl_cli.core.models.image_features import ImageFeatures
 from mlrpl_cli.core.tensorfiles import SUFFIX, TensorFile, open_tensors, write_tensors
@@ -130,9 +130,12 @@ def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -
 
 
 def image_digests(paths: Sequence[Path], workers: int) -> list[str]:
-    """SHA-256 of each image file: a file that is moved keeps its features, and one that changes loses them."""
+    """SHA-256 of each image file: a file that is moved keeps its features, and one that changes loses them.
+
+    Raises DataError for a file that cannot be read.
+    """
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        return list(pool.map(sha256_of_file, paths))
+        return list(pool.map(_digest, paths))
 
 
 def view_key(digest: str, view: int) -> ViewKey:
@@ -144,6 +147,13 @@ def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) ->
     coarse, fine = positions * (channels + embed_dim), embed_dim + positions
     scales = 2 * 4 * (channels + embed_dim)  # lowest values and steps, in float32
     return (coarse + scales if dtype == UINT8 else 2 * coarse) + 2 * fine
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check that it is still there") from error
 
 
 def _encode(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:

@@ -76,6 +76,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {first_few(known, 30)}"
 
 
+def printable(text: object) -> str:
+    """`text` on one line with every control character escaped, so that a name cannot steer a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )
+
+
 def one_line(reason: object) -> str:
     """What another library says of its error, without line breaks."""
     return " ".join(str(reason).split())

@@ -5,6 +5,7 @@ Drawing writes no file; whoever calls saves the returned PIL image.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -18,11 +19,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from mlrpl_cli.core.errors import printable
+
 COLOR_MAP = "jet"
 STRONGEST_TINT = 0.6
 INK, ACCENT, MUTED = "#22303c", "#d1495b", "#8d99a6"
 PANEL = 3.0
 DPI = 110
+
+# A character that the font lacks is drawn as a box, which says as much.
+warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
 
 
 def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
@@ -172,5 +178,5 @@ def _bare(axis: Axes) -> None:
 
 
 def _plain(text: str) -> str:
-    """Class names are the user's: a dollar sign in one is no formula."""
-    return text.replace("$", r"\$")
+    """Class names are the user's: a dollar sign in one is no formula, and no SVG may hold a control character."""
+    return printable(text).replace("$", r"\$")

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
 import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlrpl_cli.core.bank import FeatureBank
 from mlrpl_cli.core.checkpoint import LAST, checkpoint_path, load_checkpoint
-from mlrpl_cli.core.errors import RunError
+from mlrpl_cli.core.config import FLOAT16, make_config
+from mlrpl_cli.core.errors import DataError, RunError
 from mlrpl_cli.core.files import TEMPORARY_PREFIX
+from mlrpl_cli.core.run_setup import resume_config
 from mlrpl_cli.core.stored import BANK
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
+from mlrpl_cli.core.tensorfiles import open_tensors
+from mlrpl_cli.core.training import train
 from tests import small
 
 SMALL = (
@@ -82,6 +90,8 @@ def largest_file(size: int) -> Iterator[None]:
 def mounted(folder: Path, options: str) -> Iterator[Path]:
     """A small file system in memory, where this user may mount one."""
     folder.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount command here")
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True)
     if made.returncode:
         pytest.skip(f"no file system can be mounted here: {made.stderr.decode()}")
@@ -159,6 +169,59 @@ def test_a_read_only_output_is_told_before_any_work(name, ready, mlrpl):
         assert_one_line(mlrpl(*commands("out")[name]), "cannot write", "out", "Read-only file system")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write where it is not allowed to")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_may_not_be_written_to_is_told_before_any_work(name, ready, mlrpl):
+    (ready / "out").mkdir(mode=0o555)
+    assert_one_line(mlrpl(*commands("out")[name]), "cannot write", "out", "Permission denied")
+
+
+class Vanishing:
+    """A Progress during which an image goes away, at a training step or when encoding begins."""
+
+    def __init__(self, image: Path, task: str, step: int) -> None:
+        self.image, self.wanted, self.left, self.counting = image, task, step, False
+
+    @contextmanager
+    def task(self, description, total, unit="images"):
+        self.counting = description.startswith(self.wanted)
+        self._count()
+        yield self
+
+    def advance(self, steps=1, **figures):
+        self._count()
+
+    def note(self, message):
+        pass
+
+    def _count(self):
+        self.left -= self.counting
+        if self.counting and self.left == 0:
+            self.image.rename(self.image.with_name("elsewhere.png"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("views", "task", "step"), [(0, "training", 4), (2, "encoding", 1), (2, "encoding training", 1)]
+)
+def test_an_image_that_vanishes_while_it_is_needed_is_named_and_the_run_goes_on_when_it_is_back(
+    views, task, step, workers, place, one_thread
+):
+    flags = {"data": "data", "backbone": "clip.safetensors", **small.OPTIONS, "epochs": 3, "views": views}
+    config = make_config(flags={**flags, "run": "run", "bank": "bank", "workers": workers})
+    image = place / "data/images/003.png"
+    with pytest.raises(DataError, match=r"^cannot read .*003\.png: (there is no|No) such file") as caught:
+        train(config, Vanishing(image, task, step))
+    assert "\n" not in str(caught.value)
+    assert checkpoint_path(place / "run", LAST).exists() == (task == "training")
+    image.with_name("elsewhere.png").rename(image)
+    train(resume_config(place / "run", None, {}), resume=True)
+    train(replace(config, run="whole", bank="other-bank"))
+    left, right = (load_checkpoint(place / run, LAST) for run in ("run", "whole"))
+    assert left.info.epoch == right.info.epoch == 3
+    assert all(left.tensors[name].equal(right.tensors[name]) for name in right.tensors)
+
+
 def test_images_that_are_gone_are_told_before_any_work(ready, mlrpl):
     shutil.rmtree(ready / "data/images")
     train = ("train", *SMALL)
@@ -205,6 +268,20 @@ def test_a_checkpoint_with_any_bit_flipped_or_any_byte_missing_is_refused(ready)
             continue
         assert read.info == whole.info
         assert all(read.tensors[name].equal(whole.tensors[name]) for name in whole.tensors)
+
+
+def test_a_shard_with_any_bit_flipped_or_any_byte_missing_counts_as_not_there(ready):
+    shard, chance = sorted((ready / BANK).rglob("*.safetensors"))[0], random.Random(0)
+    before, keys = shard.read_bytes(), json.loads(open_tensors(shard).about["keys"])
+    assert len(keys) == 24
+    for number in range(300):
+        content = bytearray(before)
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        shard.write_bytes(content if chance.random() < 0.8 else before[: chance.randrange(len(before))])
+        os.utime(shard, ns=(0, number))  # a process looks again at a file of another time
+        bank = FeatureBank(shard.parent, FLOAT16)
+        assert bank.missing(keys) == keys
+        assert bank.damaged == [shard]
 
 
 def test_a_sweep_repeats_the_run_whose_scores_are_damaged(ready, mlrpl):

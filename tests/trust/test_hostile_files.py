@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -187,6 +188,27 @@ def test_names_that_would_steer_a_terminal_or_a_spreadsheet_come_out_as_text(str
         cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
         assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert [entry["class"] for entry in json.loads(told[3].out)["classes"]] == list(NAMES)
+
+
+def test_a_sweeps_report_shows_such_names_as_text(strange, mlrpl) -> None:
+    assert mlrpl("prepare", "--dataset=table", "--root=labels.csv", "--keep=1", "--out=data").code == 0
+    settings = {**small.OPTIONS, "backbone": "clip.safetensors", "epochs": 1}
+    options = [*(f"--set={key}={value}" for key, value in settings.items()), "--no-tune", "--seeds=0", "--keep=0.8"]
+    outcome = mlrpl("sweep", "--data=data", "--methods=baseline,sarl", *options, "--out=out")
+    assert (outcome.code, "Traceback" in outcome.err) == (0, False)
+    report = strange / "out/report"
+    texts = [path.read_text(encoding="utf-8") for path in report.iterdir() if path.suffix in (".md", ".csv")]
+    assert len(texts) == 2
+    for text in (*texts, outcome.out, outcome.err):
+        assert all(character.isprintable() or character == "\n" for character in text)
+        assert "<script" not in text
+    drawn = {path.stem: ElementTree.parse(path).getroot() for path in report.glob("*.svg")}
+    assert drawn.keys() == {"map-against-proportion", "per-class-ap"}
+    for root in drawn.values():
+        kinds = {element.tag.rpartition("}")[2] for element in root.iter()}
+        assert "text" in kinds or "path" in kinds
+        assert not kinds & {"script", "foreignObject", "a", "image"}
+        assert not [name for element in root.iter() for name in element.attrib if name.lower().startswith("on")]
 
 
 def test_commands_that_are_offered_to_be_typed_quote_what_they_name(place, mlrpl) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.commands.console import csv_text, plain
+from mlrpl_cli.commands.console import csv_text
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.data.image_streams import HEADER_BYTES
 from mlrpl_cli.core.data.images import PEAK_BYTES
+from mlrpl_cli.core.errors import printable
 from mlrpl_cli.core.training import train
 from tests import small
 from tests.trust import corpus
@@ -89,7 +90,7 @@ def _check_named(err: str, expected: corpus.Expected) -> None:
     lines = [line for line in err.split("\n")[:-1] if not LIBTIFF.match(line)]
     wrong = []
     for path, reason in expected.items():
-        start = f"mlrpl: error: cannot read {plain(path)}: "
+        start = f"mlrpl: error: cannot read {printable(path)}: "
         named = [line for line in lines if line.startswith(start)]
         if len(named) != (reason is not None) or not all(reason in line[len(start) :] for line in named):
             wrong.append((path.name, reason, named))

@@ -5,6 +5,7 @@ Those labels are replaced by others, the rest of the data stays, and every bit o
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,11 +19,13 @@ from hypothesis import strategies as st
 from mlrpl_cli.core.checkpoint import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.data.manifest import Prepared, read_prepared, write_manifest
+from mlrpl_cli.core.models.build import METHODS
 from mlrpl_cli.core.models.weights import fingerprint, load_state
 from mlrpl_cli.core.progress import Silent
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions, make_plan
-from mlrpl_cli.core.sweep.results import read_scores
+from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
+from mlrpl_cli.core.sweep.runner import sweep
 from mlrpl_cli.core.sweep.worker import Shared, Worker
 from mlrpl_cli.core.training import train
 from tests import small
@@ -131,6 +134,17 @@ def test_labels_out_of_sight_change_no_bit_of_what_is_learned(base, differing, m
     no_bit_changes()
 
 
+@pytest.mark.parametrize("method", ["baseline", "sd", "cspo", "sa"])
+def test_labels_out_of_sight_inverted_change_no_bit_of_other_methods(base, differing, method):
+    prepared = read_prepared(base / "prepared")
+    cells = out_of_sight(prepared)
+    assert differing(method, cells, -prepared.full_labels[cells], epochs=2) == []
+
+
+def test_every_method_was_tried():
+    assert set(METHODS) == {"zero-shot", "sarl", "sarl+", "dualcoop", "baseline", "sd", "cspo", "sa", "linear"}
+
+
 @pytest.mark.parametrize("views", [0, 1])
 def test_they_change_no_bit_with_new_views_every_epoch_or_with_a_single_one(base, differing, views):
     prepared = read_prepared(base / "prepared")
@@ -149,6 +163,50 @@ def test_they_change_no_score_of_a_sweeps_run(base, config):
     assert rows[0]["validation_map"] == rows[1]["validation_map"]
     assert rows[0]["selected_epoch"] == rows[1]["selected_epoch"]
     assert scores[0].tobytes() == scores[1].tobytes()
+
+
+@pytest.mark.slow
+def test_test_labels_choose_no_setting_of_a_sweep_that_tunes(base, config, monkeypatch):
+    """Two learning rates are tried; all test labels are inverted, so that only what is measured on them may differ."""
+    prepared = read_prepared(base / "prepared")
+    cells = np.broadcast_to(~learning(prepared)[:, None], prepared.full_labels.shape)
+    other = relabelled(prepared, base / "tests-inverted", cells, -prepared.full_labels[cells])
+    for name, values in (("GRID_LR", (0.002, 0.02)), ("GRID_EPOCHS", (2,)), ("GRID_LOSS", ("asl",))):
+        monkeypatch.setattr(f"mlrpl_cli.core.sweep.plan.{name}", values)
+    found = []
+    for data in (prepared, other):
+        own = replace(config, lr=TrainConfig().lr, epochs=TrainConfig().epochs)
+        out = base / f"tuned-{data.folder.name}"
+        options = SweepOptions(data.folder, out, ("sarl",), (KEEP,), (SEED,), config=own)
+        chosen = sweep(options).rows
+        tried = read_results(out / RESULTS)
+        assert len({row["lr"] for row in tried}) == 2
+        seen = ("kind", "keep", "lr", "epochs", "loss", "validation_map")
+        rows = sorted([row.get(name) for name in seen] for row in (*tried, *chosen))
+        found.append((rows, [read_scores(out, row["key"]).tobytes() for row in chosen]))
+    assert found[0] == found[1]
+
+
+def test_labels_that_prepare_hides_change_nothing_that_training_sees(tmp_path, mlrpl):
+    """A table whose hidden training labels are inverted gives the same mask and the same observed labels."""
+    small.write_prepared(tmp_path / "pictures")
+    labels = np.random.RandomState(0).choice([0, 1], (36, 3))
+    found = []
+    for name in ("before", "after"):
+        rows = [[f"images/{n:03d}.png", *row, "test" if n > 27 else "train"] for n, row in enumerate(labels.tolist())]
+        with (tmp_path / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([["image", "a", "b", "c", "split"], *rows])
+        table = (f"--root={tmp_path / name}.csv", f"--images={tmp_path / 'pictures'}")
+        assert mlrpl("prepare", "--dataset=table", *table, "--keep=0.5", f"--out={tmp_path / name}").code == 0
+        prepared = read_prepared(tmp_path / name)
+        found.append(prepared)
+        hidden = (prepared.observed_labels == 0) & learning(prepared)[:, None]
+        labels = np.where(hidden, 1 - labels, labels)
+    before, after = found
+    assert (before.full_labels != after.full_labels).sum() == hidden.sum() > 20
+    assert before.mask_sha256 == after.mask_sha256
+    assert before.splits == after.splits
+    assert before.observed_labels.tobytes() == after.observed_labels.tobytes()
 
 
 def swept(config: TrainConfig, prepared: Prepared, cell: Cell, base: Path) -> tuple[dict, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.checkpoint import LAST, load_checkpoint
+from mlrpl_cli.core.locks import sole_writer
 from mlrpl_cli.core.sweep.results import RESULTS, read_results
 from tests import small
 
@@ -60,15 +61,23 @@ def test_two_trains_and_a_sweep_on_one_bank_come_to_what_each_comes_to_alone(pla
     assert timeless(place, "out") == timeless(place, "alone")
 
 
-def test_of_two_commands_that_want_one_folder_one_is_refused(place: Path) -> None:
-    for first, second in (
-        (start(place, "train", "--run=run"), start(place, "train", "--run=run")),
-        (sweep(place, "out"), sweep(place, "out")),
-    ):
-        (code, _), (refused, said) = sorted(ended(first, second))
-        assert (code, refused) == (0, 1)
-        (line,) = [line for line in said.splitlines() if line.startswith("mlrpl:")]
-        assert "another process is writing to" in line or "already holds a run" in line
+def test_of_two_trains_that_want_one_folder_one_is_refused(place: Path) -> None:
+    (code, _), (refused, said) = sorted(ended(start(place, "train", "--run=run"), start(place, "train", "--run=run")))
+    assert (code, refused) == (0, 1)
+    (line,) = [line for line in said.splitlines() if line.startswith("mlrpl:")]
+    assert "another process is writing to" in line or "already holds a run" in line
+
+
+def test_of_two_sweeps_that_want_one_folder_one_is_refused(place: Path) -> None:
+    """One that began later, when the other is over, would only look at what there is."""
+    (place / "out").mkdir()
+    with sole_writer(place / "out", "wait"):
+        ((refused, said),) = ended(sweep(place, "out"))
+    (line,) = [line for line in said.splitlines() if line.startswith("mlrpl:")]
+    assert refused == 1
+    assert "another process is writing to" in line
+    codes = [code for code, _ in ended(sweep(place, "out"), sweep(place, "out"))]
+    assert codes in ([0, 0], [0, 1], [1, 0])
     rows = timeless(place, "out")
     assert len({row["key"] for row in rows}) == len(rows) == 2
 

@@ -220,6 +220,8 @@ def _problem(content: Mapping[str, Any]) -> str | None:
             return f"{key}: expected {_IN_WORDS[kind]}, got {shown(content.get(key))}"
     if not is_file_name(content["image_root"]):
         return f"image_root: expected a folder, got {shown(content['image_root'])}"
+    if not content["dataset"].isidentifier():
+        return f"dataset: expected a name, got {shown(content['dataset'])}"
     wrong = [name for name in content["classes"] if not is_name(name)]
     return f"classes: expected names, got {shown(wrong[0])}" if wrong else None
 
