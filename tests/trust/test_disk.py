@@ -9,6 +9,7 @@ import random
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -141,6 +142,21 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(name, r
         assert_one_line(mlrpl(*commands("out")[name]), "out")
         assert left_over(full) == []
         assert (full / "before.txt").read_bytes() == bytes(16 * 1024)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device here that is always full")
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_an_output_that_takes_nothing_is_told_in_one_line(form, ready):
+    """What is redirected to a file on a full disk."""
+    command = [sys.executable, "-m", "mlrpl_cli", "predict", "data/images", "--run=trained", f"--format={form}"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if "No space left on device" in line] == [
+        done.stderr.splitlines()[-1]
+    ]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 @pytest.mark.slow
