@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -116,11 +117,17 @@ def _signals_interrupt() -> Iterator[None]:
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:  # as under nohup, and of a shell's background jobs
-                signal.signal(number, signal.default_int_handler)
+                signal.signal(number, _interrupt)
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt. What it cuts short in a library may be missed by the library's cleaning up: no news."""
+    sys.unraisablehook = lambda unraisable: None
+    signal.default_int_handler(number, frame)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

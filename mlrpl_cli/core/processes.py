@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any
 
 
@@ -52,6 +54,36 @@ def without_interrupts(*others: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_DEFAULT: Any = multiprocessing.get_context(multiprocessing.get_all_start_methods()[0])
+
+
+class _QuietProcess(_DEFAULT.Process):
+    """A process that does not hear of Ctrl-C. What arrives while it is started is not lost in the midst of that."""
+
+    def start(self) -> None:
+        with without_interrupts(signal.SIGTERM):
+            super().start()
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the library ends it
+        sys.excepthook = _say_nothing  # of threads that lend memory, when the borrower was interrupted
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        super().run()
+
+
+def _say_nothing(*error: object) -> None:
+    """The work's own errors go another way, to the process that started it."""
+
+
+class _QuietContext(type(_DEFAULT)):  # type: ignore[misc]
+    Process = _QuietProcess
+
+
+QUIET_PROCESSES: BaseContext = _QuietContext()
+"""Makes the processes of a library that starts and ends them when it likes."""
 
 
 def _begin(end: Connection, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

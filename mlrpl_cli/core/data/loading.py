@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,14 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data._utils import signal_handling
 
 from mlrpl_cli.core.data.images import load_pixels, open_image, random_view
 from mlrpl_cli.core.errors import DataError
-from mlrpl_cli.core.processes import without_interrupts
+from mlrpl_cli.core.processes import QUIET_PROCESSES
 from mlrpl_cli.core.runtime import derive_seed, make_generator
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# PyTorch would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon
+# a SIGTERM to all processes. Without that it sees within seconds that a worker is gone.
+signal_handling._SIGCHLD_handler_set = True
 
 Item = tuple[Tensor, int]
 T = TypeVar("T")
@@ -80,18 +84,22 @@ class EpochOrder(Sampler[int]):
 
 def in_order(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
     """Every item once, in order."""
-    return DataLoader(dataset, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available())
+    return _loader(dataset, batch_size, workers)
 
 
 def shuffled(dataset: Dataset, order: EpochOrder, batch_size: int, workers: int) -> DataLoader:
     """Whole batches in the order of the epoch; what is left over after the last whole one waits for another epoch."""
+    return _loader(dataset, batch_size, workers, sampler=order, drop_last=True)
+
+
+def _loader(dataset: Dataset, batch_size: int, workers: int, **options: Any) -> DataLoader:
     return DataLoader(
         dataset,
         batch_size,
-        sampler=order,
-        drop_last=True,
         num_workers=workers,
+        multiprocessing_context=QUIET_PROCESSES if workers else None,
         pin_memory=torch.cuda.is_available(),
+        **options,
     )
 
 
@@ -103,10 +111,7 @@ def whole_batch(size: int, processes: int) -> int:
 def batches_of(loader: DataLoader) -> Iterator[Any]:
     """The loader's batches. What a worker process found wrong with an image, or met its end by, is told in one line."""
     try:
-        # A SIGTERM to all processes would end them before this one, and PyTorch takes that for a failure.
-        with without_interrupts(signal.SIGTERM):
-            batches = iter(loader)
-        yield from batches
+        yield from loader
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
         last = str(error).rstrip().splitlines()[-1]
