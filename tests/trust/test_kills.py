@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests import small
 from tests.trust.kills import State, Strike, run, scenarios, torment
 
 HANDFUL = {
@@ -31,6 +37,33 @@ def test_a_handful_of_kills_loses_nothing(tmp_path: Path, name: str) -> None:
     assert tally.problems == []
     assert tally.kills == {strike.number.name: 1 for strike in strikes}
     assert all(_something(name, finished) for finished in tally.finished)
+
+
+@pytest.mark.slow
+def test_an_interrupt_of_all_processes_is_all_that_is_told(tmp_path: Path) -> None:
+    """Twenty, while workers decode and start anew every few tenths of a second."""
+    chance, data = random.Random(0), small.write_prepared(tmp_path / "data", images=150)
+    settings = {**small.OPTIONS, "epochs": 100, "views": 0, "workers": 2}
+    settings["backbone"] = small.write_backbone(tmp_path / "clip.safetensors")
+    options = [f"--set={key}={value}" for key, value in settings.items()]
+    for number in range(20):
+        command = ["train", "--data", str(data), "--run", str(tmp_path / f"run-{number}"), *options]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlrpl_cli", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stderr is not None
+        begun = process.stderr.readline()
+        time.sleep(chance.uniform(1, 5))
+        os.killpg(process.pid, chance.choice([signal.SIGTERM, signal.SIGINT]))
+        said = begun + process.communicate(timeout=60)[1]
+        # Both are 130 to a shell: Python ends itself by the signal when it came in the midst of some libraries' imports.
+        assert process.returncode in (130, -signal.SIGINT), said
+        assert "Traceback" not in said
+        assert "Exception ignored" not in said
 
 
 @pytest.mark.slow
