@@ -60,7 +60,7 @@ def test_an_interrupt_of_all_processes_is_all_that_is_told(tmp_path: Path) -> No
         time.sleep(chance.uniform(1, 5))
         os.killpg(process.pid, chance.choice([signal.SIGTERM, signal.SIGINT]))
         said = begun + process.communicate(timeout=60)[1]
-        # Both are 130 to a shell: Python ends itself by the signal when it came in the midst of some libraries' imports.
+        # Both are 130 to a shell: Python ends itself by the signal when it came in the midst of some imports.
         assert process.returncode in (130, -signal.SIGINT), said
         assert "Traceback" not in said
         assert "Exception ignored" not in said
