@@ -19,9 +19,11 @@ from mlrpl_cli.core.files import atomic_file
 from mlrpl_cli.core.locks import sole_writer
 folder = Path(sys.argv[1])
 with sole_writer(folder, "wait"), atomic_file(folder / "half.txt"):
-    if sys.argv[2] == "fork" and os.fork() == 0:
+    forked = sys.argv[2] == "fork" and os.fork() == 0
+    if forked or sys.argv[2] != "fork":
+        print("ready", flush=True)
+    if forked:
         os.execvp("sleep", ["sleep", "60"])
-    print("ready", flush=True)
     sys.stdin.read()
 """
 
