@@ -53,7 +53,7 @@ class Killed(Dataset):
 
 
 def test_a_decoding_process_that_is_killed_is_told_in_one_line():
-    with pytest.raises(DataError, match="^a process that decodes images was killed, as happens without .*--workers"):
+    with pytest.raises(DataError, match=r"^a process that decodes images was killed, as happens without .*--workers"):
         list(batches_of(in_order(Killed(), 2, workers=2)))
 
 
