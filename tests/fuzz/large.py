@@ -29,9 +29,9 @@ def _filled(start: bytes, piece: bytes, end: bytes = b"") -> bytes:
 
 
 def _json(key: str, piece: bytes, content: dict[str, object]) -> bytes:
-    """A JSON object with a list of many `piece` under `key`."""
-    rest = json.dumps({name: value for name, value in content.items() if name != key}).encode()
-    return _filled(rest[:-1] + b', "' + key.encode() + b'": [' + piece, b"," + piece, b"]}")
+    """A JSON object with a list of many `piece` under `key`, last."""
+    start = json.dumps({**{name: value for name, value in content.items() if name != key}, key: []}).encode()
+    return _filled(start.removesuffix(b"]}") + piece, b"," + piece, b"]}")
 
 
 def _tar() -> bytes:
@@ -126,7 +126,7 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "checkpoint about lists": ("checkpoint_about", lambda: _json("classes", b"[]", {})),
     "run log of nothing": ("run_log", lambda: _filled(b"", b"{}\n")),
     "sweep results of nothing": ("sweep_results", lambda: _filled(b"", b"{}\n")),
-    "sweep results of lists": ("sweep_results", lambda: _json("key", b"[]", {})),
+    "sweep results of lists": ("sweep_results", lambda: _json("key", b"[]", {}) + b"\n"),
     "configuration of lists": ("config", lambda: b"epochs: [" + b"[]," * 20_000 + b"]"),
     "configuration of options": ("config", lambda: b"".join(b"a%d: 1\n" % n for n in range(6_000))),
     "configuration that is too long": ("config", lambda: _filled(b"", b"epochs: 1\n")),
