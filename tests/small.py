@@ -31,23 +31,31 @@ OPTIONS: dict[str, Any] = {
 
 
 class StopAt:
-    """A Progress that presses Ctrl-C at a training step."""
+    """A Progress that presses Ctrl-C at a step of a task, the 0th being its beginning."""
 
-    def __init__(self, step: int) -> None:
-        self.left, self.counting = step, False
+    def __init__(self, step: int, task: str = "training") -> None:
+        self.left, self.wanted, self.counting = step, task, False
+
+    def reached(self) -> None:
+        raise KeyboardInterrupt
 
     @contextmanager
     def task(self, description, total, unit="images"):
-        self.counting = description == "training"
+        self.counting = description.startswith(self.wanted)
+        self._look()
         yield self
 
     def advance(self, steps=1, **figures):
         self.left -= self.counting
-        if self.left == 0:
-            raise KeyboardInterrupt
+        self._look()
 
     def note(self, message):
         pass
+
+    def _look(self):
+        if self.counting and self.left == 0:
+            self.left = -1
+            self.reached()
 
 
 def write_backbone(path: Path, seed: int = 0) -> Path:

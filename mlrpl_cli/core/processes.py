@@ -43,7 +43,7 @@ def process_pool(
 def without_interrupts(*others: signal.Signals) -> Iterator[None]:
     """Processes that are started inside never receive Ctrl-C, not even before they can decide to ignore it.
 
-    Nor any of the `others`: for processes that see for themselves when they are no longer needed.
+    Nor any of the `others`, until they ask for them. What comes for this process meanwhile waits.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

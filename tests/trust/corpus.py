@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+Chunks = list[tuple[bytes, bytes]]
 Expected = dict[Path, str | None]
 """Of each file that is looked at: None when it is an image, else a part of the reason why it cannot be read."""
 
@@ -94,10 +95,13 @@ def write_bombs(folder: Path) -> Expected:
     ):
         image.save(folder / name, **options)
         expected[folder / name] = None
-    for name in ("before", "after"):
-        path = folder / f"metadata-{name}.png"
-        path.write_bytes(_png_with_zeros(LONGEST_READ if name == "before" else 400 << 20, name == "after"))
-        expected[path] = None
+    pixels = bytes(8 * (1 + 8 * 3))
+    for name, content in (
+        ("metadata-before.png", _png(8, 8, pixels, before=[(b"eXIf", bytes(LONGEST_READ))])),
+        ("metadata-after.png", _png(8, 8, pixels, after=[(b"eXIf", bytes(400 << 20))])),
+    ):
+        (folder / name).write_bytes(content)
+        expected[folder / name] = None
     (folder / "beyond.png").write_bytes(solid_png(13_500, 13_500))
     expected[folder / "beyond.png"] = TOO_MANY
     return {**expected, **_write_much_metadata(folder)}
@@ -222,12 +226,13 @@ def damaged() -> Iterator[tuple[str, bytes, str | None]]:
     yield "many-samples.tif", _tiff({273: 8, 277: 60_000, 279: 4}), UNKNOWN
 
 
-def _png(width: int, height: int, pixels: bytes, chunks: list[tuple[bytes, bytes]] | None = None) -> bytes:
+def _png(width: int, height: int, pixels: bytes, before: Chunks | None = None, after: Chunks | None = None) -> bytes:
+    """8-bit RGB with chunks before and after its pixels."""
     header = struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0)
-    return png_file([(b"IHDR", header), *(chunks or []), (b"IDAT", zlib.compress(pixels))])
+    return png_file([(b"IHDR", header), *(before or []), (b"IDAT", zlib.compress(pixels)), *(after or [])])
 
 
-def png_file(chunks: list[tuple[bytes, bytes]]) -> bytes:
+def png_file(chunks: Chunks) -> bytes:
     """A PNG of the given chunks, each with its length and checksum, and the end."""
     parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, data in (*chunks, (b"IEND", b"")):
@@ -322,16 +327,14 @@ def _write_much_metadata(folder: Path) -> Expected:
     palette_end = 13 + 3 * 2 ** ((gif[10] & 7) + 1)
     sparse = {
         "metadata.webp": b"RIFF" + struct.pack("<L", MUCH) + b"WEBPVP8X" + struct.pack("<LLHLHL", 10, 8, 7, 7, 0, 0),
-        "metadata.png": png_file([(b"IHDR", struct.pack(">LLBBBBB", 8, 8, 8, 0, 0, 0, 0))])[:33]
-        + struct.pack(">L", MUCH - 100)
-        + b"eXIf",
+        "metadata.png": _png(8, 8, b"")[:33] + struct.pack(">L", MUCH - 100) + b"eXIf",
         "metadata.tif": _tiff({700: 8}).replace(struct.pack("<HHL", 700, 4, 1), struct.pack("<HHL", 700, 1, MUCH // 2)),
         "metadata.bmp": b"BM" + struct.pack("<LLLL", 54, 0, 54, MUCH // 2),
     }
     pieces = {
         "segments.jpg": jpeg[:2] + b"\xff\xe5\0\2" * 500_000 + jpeg[2:],
         "comment.gif": gif[:palette_end] + b"!\xfe" + b"\1x" * 500_000 + b"\0" + gif[palette_end:],
-        "chunks.png": png_file([(b"IHDR", bytes(13)), *[(b"abCd", b"")] * 250_000]),
+        "chunks.png": _png(8, 8, b"", before=[(b"abCd", b"")] * 250_000),
         "number.pgm": b"P5\n#" + b" " * 600_000 + b"\n8 8\n255\n" + bytes(64),
     }
     expected: Expected = {}
@@ -344,14 +347,6 @@ def _write_much_metadata(folder: Path) -> Expected:
         (folder / name).write_bytes(content)
         expected[folder / name] = IN_PIECES
     return expected
-
-
-def _png_with_zeros(size: int, after: bool) -> bytes:
-    """A small image with metadata of `size` zeros before or after its pixels."""
-    pixels = (b"IDAT", zlib.compress(bytes(72)))
-    metadata = (b"eXIf", bytes(size))
-    chunks = (pixels, metadata) if after else (metadata, pixels)
-    return png_file([(b"IHDR", struct.pack(">LLBBBBB", 8, 8, 8, 0, 0, 0, 0)), *chunks])
 
 
 # Names and entries that are no plain file

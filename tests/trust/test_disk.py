@@ -192,34 +192,26 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_any_work(name, ready
     assert_one_line(mlrpl(*commands("out")[name]), "cannot write", "out", "Permission denied")
 
 
-class Vanishing:
-    """A Progress during which an image goes away, at a training step or when encoding begins."""
+class Vanishing(small.StopAt):
+    """A Progress during which an image goes away."""
 
     def __init__(self, image: Path, task: str, step: int) -> None:
-        self.image, self.wanted, self.left, self.counting = image, task, step, False
+        super().__init__(step, task)
+        self.image = image
 
-    @contextmanager
-    def task(self, description, total, unit="images"):
-        self.counting = description.startswith(self.wanted)
-        self._count()
-        yield self
+    def reached(self) -> None:
+        self.image.rename(self.image.with_name("elsewhere.png"))
 
-    def advance(self, steps=1, **figures):
-        self._count()
 
-    def note(self, message):
-        pass
-
-    def _count(self):
-        self.left -= self.counting
-        if self.counting and self.left == 0:
-            self.image.rename(self.image.with_name("elsewhere.png"))
+WHEN = [
+    (0, "training", 3),  # in the second of three epochs
+    (2, "encoding", 0),  # before the files are hashed
+    (2, "encoding training", 0),  # before they are decoded
+]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(
-    ("views", "task", "step"), [(0, "training", 4), (2, "encoding", 1), (2, "encoding training", 1)]
-)
+@pytest.mark.parametrize(("views", "task", "step"), WHEN)
 def test_an_image_that_vanishes_while_it_is_needed_is_named_and_the_run_goes_on_when_it_is_back(
     views, task, step, workers, place, one_thread
 ):

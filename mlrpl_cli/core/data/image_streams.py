@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlrpl_cli.core.errors import in_words
+from mlrpl_cli.core.reading import KIB, MIB
 
-HEADER_LIMIT = 32 << 20
+HEADER_LIMIT = 32 * MIB
 """Bytes that may be read before an image's size is known: of most formats its metadata, of WebP all of the file."""
 PIECE_LIMIT = 500_000
 """How many times a file may be read from. A PNG in usual pieces of 8 KiB is read three times for each."""
 HEADER_BYTES = 6 * HEADER_LIMIT + 150 * PIECE_LIMIT
 """The most memory that one file's metadata take. Measured: up to 6 bytes for each byte, and 144 for each piece."""
 
-
-_SMALL = 1 << 16
+_SMALL = 64 * KIB  # a read of no more than this is not worth asking what is left
 
 
 class BoundedStream:
