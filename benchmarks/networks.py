@@ -36,13 +36,12 @@ from benchmarks.setting import (
     make_pixels,
     padded,
 )
-from mlrpl_cli.core.bank import FeatureBank, StoredRows, view_key
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
+from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
-from mlrpl_cli.core.data.loading import normalize
-from mlrpl_cli.core.frozen import FrozenEncoder
-from mlrpl_cli.core.models.decoupling import bilinear_scores, pool
-from mlrpl_cli.core.models.encoders import Architecture, StateDict
-from mlrpl_cli.core.models.image_features import ImageFeatures
+from mlrpl_cli.core.features.cache import FeatureBank, StoredRows, view_key
+from mlrpl_cli.core.heads.attention import bilinear_scores, pool
 
 EPOCH_BATCH, BANK_IMAGES = 32, 128
 

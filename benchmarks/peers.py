@@ -30,9 +30,9 @@ from benchmarks.setting import (
     make_labels,
     make_pixels,
 )
-from mlrpl_cli.core.data.loading import normalize
-from mlrpl_cli.core.models import provider
-from mlrpl_cli.core.models.decoupling import pool
+from mlrpl_cli.core.backbones import tokenizer as provider
+from mlrpl_cli.core.backbones.frozen import normalize
+from mlrpl_cli.core.heads.attention import pool
 
 FOLDER = "MLRPL_BENCH_PEERS"
 """The environment variable that tells a measured process where the clones are."""

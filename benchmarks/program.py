@@ -24,10 +24,10 @@ from benchmarks.setting import (
     make_frozen_encoder,
     make_pixels,
 )
-from mlrpl_cli.core import checkpoint as checkpoints
-from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
-from mlrpl_cli.core.inference import Predictor
-from mlrpl_cli.core.models.encoders import StateDict
+from mlrpl_cli.core.backbones.openai.architectures import StateDict
+from mlrpl_cli.core.prediction.predictor import Predictor
+from mlrpl_cli.core.runs import folder as checkpoints
+from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
 
 IMAGES, PHOTO = 64, (640, 480)
 CPU = torch.device("cpu")

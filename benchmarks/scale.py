@@ -17,9 +17,9 @@ from pycocotools.coco import COCO
 from sklearn.metrics import average_precision_score
 
 from benchmarks.measure import GIB, Part, Promise, Row, in_fresh_process, interleaved, measure
-from mlrpl_cli.core.data.preparation import PrepareOptions, prepare
-from mlrpl_cli.core.data.records import ReadOptions
-from mlrpl_cli.core.metrics import average_precisions, compute_metrics
+from mlrpl_cli.core.evaluation.metrics import average_precisions, compute_metrics
+from mlrpl_cli.core.labels.records import ReadOptions
+from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
 
 # COCO 2014, instances: images and annotations of each part.
 PARTS = {"train": (82_783, 604_907), "val": (40_504, 291_875)}

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import textbook
+from mlrpl_cli.core.backbones.checkpoints import load_state
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder, settled_precision
+from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, Architecture, StateDict, build_text_encoder
+from mlrpl_cli.core.backbones.openai.text import TextEncoder
+from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.frozen import FrozenEncoder, make_encoder, settled_precision
-from mlrpl_cli.core.losses import count_known, partial_asl
-from mlrpl_cli.core.models.decoupling import SemanticDecoupling
-from mlrpl_cli.core.models.encoders import ARCHITECTURES, Architecture, StateDict, build_text_encoder
-from mlrpl_cli.core.models.prompts import PromptLearner, build_prompts
-from mlrpl_cli.core.models.provider import tokenize
-from mlrpl_cli.core.models.recognizer import TrainableRecognizer
-from mlrpl_cli.core.models.text import TextEncoder
-from mlrpl_cli.core.models.weights import load_state
-from mlrpl_cli.core.training import make_trainable
+from mlrpl_cli.core.heads.attention import SemanticDecoupling
+from mlrpl_cli.core.heads.losses import count_known, partial_asl
+from mlrpl_cli.core.heads.prompts import PromptLearner, build_prompts
+from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.training.train import make_trainable
 
 BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
 BATCH, POSITIONS = 8, (SIZE // 32) ** 2

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlrpl_cli.core.models.decoupling import SemanticDecoupling
-from mlrpl_cli.core.models.encoders import Architecture, StateDict
-from mlrpl_cli.core.models.image_features import resize_positions
-from mlrpl_cli.core.models.provider import import_open_clip
+from mlrpl_cli.core.backbones.features import resize_positions
+from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
+from mlrpl_cli.core.backbones.tokenizer import import_open_clip
+from mlrpl_cli.core.heads.attention import SemanticDecoupling
 
 POSITIONS = "visual.attnpool.positional_embedding"
 

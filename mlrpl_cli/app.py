@@ -31,7 +31,7 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
-from mlrpl_cli.core.errors import MlrplError, one_line
+from mlrpl_cli.core.io.errors import MlrplError, one_line
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),

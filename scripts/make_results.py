@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrpl_cli.core.comparison import Interval
-from mlrpl_cli.core.data.manifest import Prepared, read_prepared
-from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.files import write_text
-from mlrpl_cli.core.labels import PRESENT
-from mlrpl_cli.core.progress import Silent
-from mlrpl_cli.core.sweep.pages import page, points, table, write_figures
+from mlrpl_cli.core.evaluation.comparison import Interval
+from mlrpl_cli.core.io.files import write_text
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.reports.sweep_page import page, points, table, write_figures
 from mlrpl_cli.core.sweep.plan import GRID_LR, RUN, data_sha256
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results

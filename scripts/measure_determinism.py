@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlrpl_cli.core.checkpoint import LAST, OPTIMIZER, load_checkpoint
+from mlrpl_cli.core.backbones.checkpoints import TINY
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.preparation import prepare
-from mlrpl_cli.core.data.records import PrepareOptions, ReadOptions
-from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
-from mlrpl_cli.core.models.weights import TINY
-from mlrpl_cli.core.training import train
+from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
+from mlrpl_cli.core.prepared.build import prepare
+from mlrpl_cli.core.runs.folder import LAST, OPTIMIZER, load_checkpoint
+from mlrpl_cli.core.training.train import train
 
 TRAIN_IMAGES, TEST_IMAGES, EPOCHS, BATCH = 160, 100, 6, 32
 EVALUATED_IN = 32

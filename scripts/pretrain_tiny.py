@@ -23,14 +23,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.data.loading import normalize
-from mlrpl_cli.core.data.scenes import CAPTIONED, KINDS, SCENE_CLASSES, THING, render_captioned
-from mlrpl_cli.core.files import atomic_file, write_text
-from mlrpl_cli.core.models.encoders import CLIP, Architecture, ImageArchitecture, TextArchitecture
-from mlrpl_cli.core.models.provider import tokenize
-from mlrpl_cli.core.models.resnet import ResNetEncoder
-from mlrpl_cli.core.models.text import pad_tokens
-from mlrpl_cli.core.models.tiny import EMBEDDING, TINY_PATH, initial_token_embedding, pack_token_embedding
+from mlrpl_cli.core.backbones.frozen import normalize
+from mlrpl_cli.core.backbones.openai.architectures import CLIP, Architecture, ImageArchitecture, TextArchitecture
+from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
+from mlrpl_cli.core.backbones.openai.text import pad_tokens
+from mlrpl_cli.core.backbones.tiny import EMBEDDING, TINY_PATH, initial_token_embedding, pack_token_embedding
+from mlrpl_cli.core.backbones.tokenizer import tokenize
+from mlrpl_cli.core.io.files import atomic_file, write_text
+from mlrpl_cli.core.scenes.rendering import CAPTIONED, KINDS, SCENE_CLASSES, THING, render_captioned
 
 DESCRIPTION = "Pre-train tiny, the CLIP that ships with the package, on rendered captioned images."
 EMBED_DIM, TEXT_WIDTH = 256, 128

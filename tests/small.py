@@ -10,9 +10,14 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from mlrpl_cli.core.data.manifest import Prepared, write_manifest
-from mlrpl_cli.core.data.masks import known_mask, mask_sha256, observe
-from mlrpl_cli.core.models.encoders import Architecture, ImageArchitecture, TextArchitecture, random_state
+from mlrpl_cli.core.backbones.openai.architectures import (
+    Architecture,
+    ImageArchitecture,
+    TextArchitecture,
+    random_state,
+)
+from mlrpl_cli.core.labels.masks import known_mask, mask_sha256, observe
+from mlrpl_cli.core.prepared.folder import Prepared, write_manifest
 
 SIZE = 64
 CLASSES = ("red thing", "green thing", "blue thing")

@@ -1,42 +1,45 @@
-"""Imports run one way. What is read here is the source, so an import inside a function counts too."""
+"""The house: rooms with a sentence on the door, and imports that run one way.
+
+What is read here is the source, so an import inside a function counts too.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlrpl_cli"
+CORE = PACKAGE / "core"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# From the bottom up. A unit (a module of core, or a package with all its modules) may import what is below its
-# layer. Within a layer of SIBLINGS it imports nothing, in the other layers it may import its neighbours.
+# From the bottom up. A room of core may import the rooms of the layers below its own, and none beside it.
 LAYERS = (
-    (
-        *("errors", "labels", "reading", "files", "locks", "progress", "runtime", "processes"),
-        *("download", "archives", "tensorfiles"),
-    ),
+    ("io",),
     ("config",),
-    ("data", "models", "losses", "metrics", "localization", "comparison", "visualization"),
-    ("bank", "frozen"),
-    ("stored",),
-    ("checkpoint", "features"),
-    ("evaluation", "run_setup"),
-    ("trainer",),
-    ("training", "inference"),
+    ("scenes", "images", "backbones"),
+    ("labels",),
+    ("prepared", "features", "heads"),
+    ("runs",),
+    ("evaluation", "prediction"),
+    ("training",),
     ("sweep",),
+    ("reports",),
     ("commands",),
     ("app",),
     ("__main__",),
 )
-SIBLINGS = (2, 3, 6, 8)
-LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+ROOMS = [path for path in sorted(CORE.rglob("__init__.py")) if path != CORE / "__init__.py"]
+MOST_FILES = 11
+"""Modules of a folder beside its `__init__`: what one still sees at a glance."""
 
 HELPERS_OF_COMMANDS = {"console", "options"}
-ONLY_IN_PROVIDER = {"open_clip", "clip"}
-PROVIDER = PACKAGE / "core" / "models" / "provider.py"
+ONLY_IN_TOKENIZER = {"open_clip", "clip"}
+TOKENIZER = CORE / "backbones" / "tokenizer.py"
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -53,8 +56,8 @@ def top_levels(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(path)}
 
 
-def unit_of(dotted: str) -> str | None:
-    """`mlrpl_cli.core.data.masks` → "data"; None for the two packages' own names and for other libraries."""
+def room_of(dotted: str) -> str | None:
+    """`mlrpl_cli.core.labels.masks` → "labels"; None for the two packages' own names and for other libraries."""
     parts = [part for part in dotted.split(".")[1:] if part != "core"]
     return parts[0] if dotted.startswith("mlrpl_cli.") and parts and not parts[0].startswith("__v") else None
 
@@ -63,26 +66,45 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
-def forbidden(unit: str, other: str) -> bool:
-    if unit == other:
-        return False
-    level, below = LEVEL[unit], LEVEL[other]
-    return below > level or (below == level and level in SIBLINGS)
+def forbidden(room: str, other: str) -> bool:
+    return room != other and LEVEL[other] >= LEVEL[room]
 
 
-MODULES = [path for path in FILES if path not in (PACKAGE / "__init__.py", PACKAGE / "core" / "__init__.py")]
+MODULES = [path for path in FILES if path not in (PACKAGE / "__init__.py", CORE / "__init__.py")]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_what_is_below_it(path: Path) -> None:
-    unit = unit_of(name_of(path))
-    assert unit in LEVEL, f"{path.name} has no place in LAYERS yet"
-    others = {other for name in imported(path) if (other := unit_of(name))}
-    assert not {other for other in others if forbidden(unit, other)}
+def test_a_room_imports_only_what_is_below_it(path: Path) -> None:
+    room = room_of(name_of(path))
+    assert room in LEVEL, f"{path.name} has no place in LAYERS yet"
+    others = {other for name in imported(path) if (other := room_of(name))}
+    assert not {other for other in others if forbidden(room, other)}
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    known = {name_of(path): path for path in MODULES}
+    graph = {
+        name: {other for found in imported(path) for other in (found, found.rpartition(".")[0]) if other in known}
+        for name, path in known.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_core_itself_holds_only_the_configuration() -> None:
+    assert {path.name for path in CORE.glob("*.py")} == {"config.py", "__init__.py"}
+
+
+@pytest.mark.parametrize("door", ROOMS, ids=lambda path: path.parent.name)
+def test_the_door_of_a_room_says_what_comes_in_and_what_goes_out(door: Path) -> None:
+    tree = ast.parse(door.read_text(encoding="utf-8"))
+    said = ast.get_docstring(tree) or ""
+    assert len(tree.body) == 1, "a room's __init__ holds its docstring alone"
+    assert all(word in said for word in ("In: ", "Out: ")) or door.parent.name == "formats"
+    assert len(list(door.parent.glob("*.py"))) - 1 <= MOST_FILES
 
 
 def test_core_knows_no_command_line() -> None:
-    guilty = [path for path in (PACKAGE / "core").rglob("*.py") if top_levels(path) & {"typer", "rich"}]
+    guilty = [path for path in CORE.rglob("*.py") if top_levels(path) & {"typer", "rich"}]
     assert not guilty
 
 
@@ -91,8 +113,8 @@ def test_click_is_imported_nowhere() -> None:
     assert not [path for path in FILES if "click" in top_levels(path)]
 
 
-def test_clip_libraries_are_imported_by_the_provider_alone() -> None:
-    assert not [path for path in FILES if path != PROVIDER and top_levels(path) & ONLY_IN_PROVIDER]
+def test_clip_libraries_are_imported_by_the_tokenizer_alone() -> None:
+    assert not [path for path in FILES if path != TOKENIZER and top_levels(path) & ONLY_IN_TOKENIZER]
 
 
 def test_commands_do_not_import_each_other() -> None:
@@ -102,8 +124,8 @@ def test_commands_do_not_import_each_other() -> None:
 
 
 def test_the_rule_catches_what_it_forbids() -> None:
-    assert forbidden("data", "models")
-    assert forbidden("errors", "config")
-    assert forbidden("inference", "training")
-    assert not forbidden("features", "checkpoint")
-    assert not forbidden("app", "errors")
+    assert forbidden("labels", "prepared")
+    assert forbidden("io", "config")
+    assert forbidden("evaluation", "prediction")
+    assert not forbidden("training", "evaluation")
+    assert not forbidden("app", "io")

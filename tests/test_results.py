@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.comparison import Interval
+from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.sweep.report import MethodReport, SweepReport
 from scripts.make_results import claims, edges, verdict
 

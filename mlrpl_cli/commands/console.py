@@ -25,8 +25,8 @@ from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
-from mlrpl_cli.core.errors import printable
-from mlrpl_cli.core.progress import Progress, Silent, Task
+from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
 WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""

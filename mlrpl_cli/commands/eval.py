@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.files import atomic_file, check_writable
+from mlrpl_cli.core.io.files import atomic_file, check_writable
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.evaluation import Evaluation
-    from mlrpl_cli.core.metrics import PrecisionRecall
+    from mlrpl_cli.core.evaluation.evaluate import Evaluation
+    from mlrpl_cli.core.evaluation.metrics import PrecisionRecall
 
 
 def eval(
@@ -44,8 +44,8 @@ def eval(
     The mAP leaves out classes without a positive in the split, and names them. CF1 has two definitions: the
     harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes' F1 (DualCoOp); both are given.
     """
-    from mlrpl_cli.core.checkpoint import newest_run
-    from mlrpl_cli.core.evaluation import EvaluationOptions, as_dict, evaluate
+    from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
+    from mlrpl_cli.core.runs.folder import newest_run
 
     given = {"batch_size": batch_size, "workers": workers, "device": device, "precision": precision}
     chosen = EvaluationOptions(

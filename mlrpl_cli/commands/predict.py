@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.data.image_files import find_images
-from mlrpl_cli.core.errors import ConfigError
+from mlrpl_cli.core.images.find import find_images
+from mlrpl_cli.core.io.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.inference import Prediction
+    from mlrpl_cli.core.prediction.predictor import Prediction
 
 Scores = list[tuple[str, float]]
 
@@ -43,8 +43,8 @@ def predict(
     With both --top-k and --threshold a class must pass both. An image that cannot be read is named on stderr, the
     others are predicted, and the exit code is 1.
     """
-    from mlrpl_cli.core.checkpoint import newest_run
-    from mlrpl_cli.core.inference import Predictor, Unreadable
+    from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+    from mlrpl_cli.core.runs.folder import newest_run
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.data.datasets import DATASETS, DEFAULT_DATASET
-from mlrpl_cli.core.data.records import PrepareOptions, ReadOptions
+from mlrpl_cli.core.labels.formats.registry import DATASETS, DEFAULT_DATASET
+from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.data.manifest import Prepared
-    from mlrpl_cli.core.data.preparation import PreparedSummary
+    from mlrpl_cli.core.prepared.build import PreparedSummary
+    from mlrpl_cli.core.prepared.folder import Prepared
 
 VOC, COCO, TABLE, SCENES = "VOC", "COCO", "Table", "Scenes"
 
@@ -95,8 +95,8 @@ def prepare(
 
     Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
     """
-    from mlrpl_cli.core.data.preparation import prepare as prepare_data
-    from mlrpl_cli.core.data.preparation import summarize
+    from mlrpl_cli.core.prepared.build import prepare as prepare_data
+    from mlrpl_cli.core.prepared.build import summarize
 
     prepared = prepare_data(
         PrepareOptions(

@@ -10,8 +10,8 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import given_options, make_config
-from mlrpl_cli.core.data.records import PrepareOptions, ReadOptions
-from mlrpl_cli.core.errors import ConfigError
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.sweep.plan import SweepOptions
@@ -70,9 +70,9 @@ def sweep(
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
-    from mlrpl_cli.core.data.manifest import is_prepared, read_prepared
-    from mlrpl_cli.core.run_setup import config_problems
-    from mlrpl_cli.core.sweep.pages import PAGE, write_report
+    from mlrpl_cli.core.prepared.folder import is_prepared, read_prepared
+    from mlrpl_cli.core.reports.sweep_page import PAGE, write_report
+    from mlrpl_cli.core.runs.options import config_problems
     from mlrpl_cli.core.sweep.plan import KEEPS, SweepOptions
     from mlrpl_cli.core.sweep.report import make_report
     from mlrpl_cli.core.sweep.results import RESULTS
@@ -120,7 +120,7 @@ def sweep(
 
 def _data_folder(data: Path | None, dataset: str | None, out: Path | None) -> Path:
     """The prepared folder to sweep over. Raises ConfigError when --data and --dataset are both given."""
-    from mlrpl_cli.core.data.manifest import newest_prepared
+    from mlrpl_cli.core.prepared.folder import newest_prepared
 
     if dataset is None:
         return data or newest_prepared(PREPARED)
@@ -131,8 +131,8 @@ def _data_folder(data: Path | None, dataset: str | None, out: Path | None) -> Pa
 
 def _prepare_once(dataset: str, root: Path | None, folder: Path) -> None:
     """Prepare with every label known: each run draws the mask of its own proportion and seed."""
-    from mlrpl_cli.core.data.manifest import is_prepared
-    from mlrpl_cli.core.data.preparation import prepare
+    from mlrpl_cli.core.prepared.build import prepare
+    from mlrpl_cli.core.prepared.folder import is_prepared
 
     if not is_prepared(folder):
         prepare(PrepareOptions(dataset, keep=1.0, out=folder, reading=ReadOptions(root=root)), console.progress())

@@ -12,7 +12,7 @@ from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import given_options, make_config
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.training import TrainingSummary
+    from mlrpl_cli.core.training.train import TrainingSummary
 
 INTERRUPTED = 130
 
@@ -72,8 +72,8 @@ def train(
     Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
     and --resume goes on from there to the same weights as an uninterrupted run.
     """
-    from mlrpl_cli.core.run_setup import config_problems, resume_config
-    from mlrpl_cli.core.training import train as train_method
+    from mlrpl_cli.core.runs.options import config_problems, resume_config
+    from mlrpl_cli.core.training.train import train as train_method
 
     flags = {
         "data": data,

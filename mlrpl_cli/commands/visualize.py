@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.data.image_files import find_images
-from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.errors import DataError
-from mlrpl_cli.core.files import atomic_file, check_writable
+from mlrpl_cli.core.images.find import find_images
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.files import atomic_file, check_writable
+from mlrpl_cli.core.labels.records import TEST
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mlrpl_cli.core.inference import Prediction, Predictor
+    from mlrpl_cli.core.prediction.predictor import Prediction, Predictor
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
@@ -42,10 +42,10 @@ def visualize(
     attention-*.png: the attention of the most probable classes over each image. curves.png: loss and mAP against
     the epoch. average-precision.png: a bar a class on the test images (only without IMAGES, since it evaluates).
     """
-    from mlrpl_cli.core.checkpoint import newest_run, read_log
-    from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
-    from mlrpl_cli.core.inference import Prediction, Predictor, Unreadable
-    from mlrpl_cli.core.visualization import draw_average_precision, draw_curves
+    from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+    from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+    from mlrpl_cli.core.reports.figures import draw_average_precision, draw_curves
+    from mlrpl_cli.core.runs.folder import newest_run, read_log
 
     folder = run or newest_run()
     target = out or folder / "figures"
@@ -75,7 +75,7 @@ def _examples(prepared_folder: Path) -> list[Path]:
     """The first test images that show several classes, so that there is something to tell apart."""
     import numpy as np
 
-    from mlrpl_cli.core.data.manifest import read_prepared
+    from mlrpl_cli.core.prepared.folder import read_prepared
 
     prepared = read_prepared(prepared_folder)
     rows = prepared.rows(TEST)
@@ -88,8 +88,8 @@ def _examples(prepared_folder: Path) -> list[Path]:
 def _attention(part: list[Prediction], predictor: Predictor, chosen: list[int], top_k: int) -> Image.Image:
     import numpy as np
 
-    from mlrpl_cli.core.data.images import load_pixels
-    from mlrpl_cli.core.visualization import draw_attention
+    from mlrpl_cli.core.images.decode import load_pixels
+    from mlrpl_cli.core.reports.figures import draw_attention
 
     pixels, maps, titles = [], [], []
     for result in part:

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from mlrpl_cli.core.errors import ConfigError, DataError, did_you_mean, one_line
-from mlrpl_cli.core.files import write_text
-from mlrpl_cli.core.reading import KIB, read_text, short, shown
+from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, one_line
+from mlrpl_cli.core.io.files import write_text
+from mlrpl_cli.core.io.reading import KIB, read_text, short, shown
 
 DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from mlrpl_cli import __version__, app
-from mlrpl_cli.core.errors import DataError
+from mlrpl_cli.core.io.errors import DataError
 
 HEAVY = ("torch", "open_clip", "clip", "numpy", "click")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.data.manifest import read_prepared
-from mlrpl_cli.core.data.scenes import SCENE_CLASSES
+from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
 SMALL = ("--train-images", 20, "--test-images", 5)
 

@@ -151,8 +151,8 @@ def test_predict_and_eval_import_neither_tokenizer_nor_tensorboard(place):
         code += f"try:\n    main({command!r})\nfinally:\n    print(*sys.modules)"
         loaded = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
         modules = set(loaded.stdout.split())
-        assert "mlrpl_cli.core.inference" in modules or "mlrpl_cli.core.evaluation" in modules
-        assert not modules & {"open_clip", "clip", "torchvision", "mlrpl_cli.core.models.provider"}
+        assert "mlrpl_cli.core.prediction.predictor" in modules or "mlrpl_cli.core.evaluation.evaluate" in modules
+        assert not modules & {"open_clip", "clip", "torchvision", "mlrpl_cli.core.backbones.tokenizer"}
 
 
 def test_visualize_draws_attention_curves_and_bars(mlrpl, tmp_path):

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from mlrpl_cli.core.config import TrainConfig, make_config, parse_assignments, write_yaml
-from mlrpl_cli.core.errors import ConfigError
+from mlrpl_cli.core.io.errors import ConfigError
 
 
 def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path):

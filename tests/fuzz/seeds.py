@@ -118,7 +118,7 @@ def checkpoint_about() -> dict[str, Any]:
 @cache
 def checkpoint_key() -> str:
     """Under which name a checkpoint's file keeps what it says of itself."""
-    from mlrpl_cli.core.tensorfiles import open_tensors
+    from mlrpl_cli.core.io.tensorfiles import open_tensors
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "best.safetensors"
@@ -136,7 +136,7 @@ def write_prepared_folder(folder: Path) -> Path:
     """Four images of two classes, as `prepare` writes them."""
     import numpy as np
 
-    from mlrpl_cli.core.data.manifest import Prepared, write_manifest
+    from mlrpl_cli.core.prepared.folder import Prepared, write_manifest
 
     full = np.array([[1, -1], [-1, 1], [1, 0], [-1, -1]], dtype=np.int8)
     observed = np.array([[1, 0], [0, 1], [0, 0], [-1, -1]], dtype=np.int8)
@@ -173,7 +173,7 @@ def _checkpoint() -> Any:
     """A checkpoint of the smallest recognizer."""
     import torch
 
-    from mlrpl_cli.core.checkpoint import Checkpoint, RunInfo
+    from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
 
     info = RunInfo(
         method="baseline",
@@ -195,7 +195,7 @@ def _checkpoint() -> Any:
 
 
 def _checkpoint_file() -> bytes:
-    from mlrpl_cli.core.checkpoint import save_checkpoint
+    from mlrpl_cli.core.runs.folder import save_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(_checkpoint(), Path(folder) / "best.safetensors")

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.data.manifest import Prepared
-    from mlrpl_cli.core.data.records import Records
+    from mlrpl_cli.core.labels.records import Records
+    from mlrpl_cli.core.prepared.folder import Prepared
 
 LONGEST_MESSAGE = 20_000
 """Characters: a few names of 1,000 for each kind of problem."""
@@ -33,7 +33,7 @@ MANIFEST, IMAGES, LABELS = "manifest.json", "images.csv", "labels_full.npy"
 
 def accepts(name: str, data: bytes) -> bool:
     """Whether the target `name` accepts `data`. Raises whatever it should not have raised."""
-    from mlrpl_cli.core.errors import MlrplError
+    from mlrpl_cli.core.io.errors import MlrplError
 
     message = None
     try:
@@ -60,9 +60,9 @@ def voc_image_set(data: bytes) -> None:
 
 def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
-    from mlrpl_cli.core.data.coco import read
-    from mlrpl_cli.core.data.records import ReadOptions
-    from mlrpl_cli.core.progress import Silent
+    from mlrpl_cli.core.io.progress import Silent
+    from mlrpl_cli.core.labels.formats.coco import read
+    from mlrpl_cli.core.labels.records import ReadOptions
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
@@ -71,9 +71,9 @@ def coco(data: bytes) -> None:
 
 def table(data: bytes) -> None:
     """A CSV beside three images."""
-    from mlrpl_cli.core.data.records import ReadOptions
-    from mlrpl_cli.core.data.table import read
-    from mlrpl_cli.core.progress import Silent
+    from mlrpl_cli.core.io.progress import Silent
+    from mlrpl_cli.core.labels.formats.table import read
+    from mlrpl_cli.core.labels.records import ReadOptions
 
     root = _folder("table")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
@@ -102,7 +102,7 @@ def assignment(data: bytes) -> None:
 
 def manifest(data: bytes) -> None:
     """The manifest of a prepared folder."""
-    from mlrpl_cli.core.data.manifest import is_prepared, options_of, read_prepared
+    from mlrpl_cli.core.prepared.folder import is_prepared, options_of, read_prepared
 
     folder = _prepared_folder()
     (folder / MANIFEST).write_bytes(data)
@@ -132,7 +132,7 @@ def manifest_labels(data: bytes) -> None:
 
 def archive(data: bytes) -> None:
     """A tar, plain or compressed, or a zip."""
-    from mlrpl_cli.core.archives import extract
+    from mlrpl_cli.core.io.archives import extract
 
     path, out = _folder("archive") / "archive", _folder("unpacked")
     shutil.rmtree(out)
@@ -156,7 +156,7 @@ def checkpoint(data: bytes) -> None:
 
 def checkpoint_about(data: bytes) -> None:
     """What a checkpoint says of itself, its tensors good and its checksum right."""
-    from mlrpl_cli.core.tensorfiles import write_tensors
+    from mlrpl_cli.core.io.tensorfiles import write_tensors
     from tests.fuzz.seeds import checkpoint_key, checkpoint_tensors
 
     run = _folder("checkpoint_about")
@@ -168,7 +168,7 @@ def checkpoint_shapes(data: bytes) -> None:
     """A checkpoint's method and the shapes of its tensors as JSON, all else good and its checksum right."""
     import torch
 
-    from mlrpl_cli.core.tensorfiles import write_tensors
+    from mlrpl_cli.core.io.tensorfiles import write_tensors
     from tests.fuzz.seeds import checkpoint_about as about
     from tests.fuzz.seeds import checkpoint_key
 
@@ -185,7 +185,7 @@ def checkpoint_shapes(data: bytes) -> None:
 
 def run_log(data: bytes) -> None:
     """metrics.jsonl of a run."""
-    from mlrpl_cli.core.checkpoint import read_log
+    from mlrpl_cli.core.runs.folder import read_log
 
     run = _folder("run_log")
     (run / "metrics.jsonl").write_bytes(data)
@@ -203,7 +203,7 @@ def sweep_results(data: bytes) -> None:
 
 def glove(data: bytes) -> None:
     """Word vectors in GloVe's text format."""
-    from mlrpl_cli.core.models.semantics import glove_features
+    from mlrpl_cli.core.heads.semantics import glove_features
 
     path = _folder("glove") / "glove.txt"
     path.write_bytes(data)
@@ -283,9 +283,9 @@ def _voc_release() -> Path:
 
 
 def _read_voc(root: Path) -> None:
-    from mlrpl_cli.core.data.records import ReadOptions
-    from mlrpl_cli.core.data.voc import read
-    from mlrpl_cli.core.progress import Silent
+    from mlrpl_cli.core.io.progress import Silent
+    from mlrpl_cli.core.labels.formats.voc import read
+    from mlrpl_cli.core.labels.records import ReadOptions
 
     _check_records(read(ReadOptions(root=root, difficult="unknown"), Silent()))
 
@@ -311,7 +311,7 @@ def _prepared_folder() -> Path:
 
 def _right(folder: Path) -> dict[str, Any]:
     """The kind, version and checksums of the files that are in a prepared folder now."""
-    from mlrpl_cli.core.data.manifest import KIND, VERSION
+    from mlrpl_cli.core.prepared.folder import KIND, VERSION
 
     names = (IMAGES, LABELS, "labels_observed.npy")
     sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
@@ -339,7 +339,7 @@ def _is_small_shape(shape: object) -> bool:
 
 
 def _rebuild(run: Path) -> None:
-    from mlrpl_cli.core.checkpoint import load_checkpoint
+    from mlrpl_cli.core.runs.folder import load_checkpoint
 
     loaded = load_checkpoint(run)
     loaded.recognizer()
@@ -351,8 +351,8 @@ def _check_records(records: Records) -> None:
     """What `Records` promises, and that nothing leads outside."""
     import numpy as np
 
-    from mlrpl_cli.core.archives import leads_outside
-    from mlrpl_cli.core.reading import is_name
+    from mlrpl_cli.core.io.archives import leads_outside
+    from mlrpl_cli.core.io.reading import is_name
 
     count = len(records.images)
     assert records.labels.shape == (count, len(records.classes))
@@ -369,7 +369,7 @@ def _check_prepared(prepared: Prepared) -> None:
     """What `Prepared` promises, and that nothing leads outside."""
     import numpy as np
 
-    from mlrpl_cli.core.archives import leads_outside
+    from mlrpl_cli.core.io.archives import leads_outside
 
     shape = (len(prepared.images), len(prepared.classes))
     for labels in (prepared.full_labels, prepared.observed_labels):

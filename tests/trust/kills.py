@@ -29,12 +29,12 @@ from typing import Any
 
 import torch
 
-from mlrpl_cli.core.checkpoint import BEST, LAST, checkpoint_path, load_checkpoint, read_log
-from mlrpl_cli.core.data.manifest import read_prepared
-from mlrpl_cli.core.errors import MlrplError
-from mlrpl_cli.core.files import REPLACED_PREFIX, TEMPORARY_PREFIX
+from mlrpl_cli.core.io.errors import MlrplError
+from mlrpl_cli.core.io.files import REPLACED_PREFIX, TEMPORARY_PREFIX
+from mlrpl_cli.core.io.tensorfiles import SUFFIX
+from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path, load_checkpoint, read_log
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
-from mlrpl_cli.core.tensorfiles import SUFFIX
 from tests import small
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

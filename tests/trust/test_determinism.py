@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.checkpoint import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.config import TrainConfig, make_config
-from mlrpl_cli.core.data.manifest import read_prepared
-from mlrpl_cli.core.evaluation import EvaluationOptions, evaluate
-from mlrpl_cli.core.inference import Prediction, Predictor
-from mlrpl_cli.core.run_setup import resume_config
+from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.prediction.predictor import Prediction, Predictor
+from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
+from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.plan import SweepOptions
 from mlrpl_cli.core.sweep.results import read_scores
 from mlrpl_cli.core.sweep.runner import sweep
-from mlrpl_cli.core.training import train
+from mlrpl_cli.core.training.train import train
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("one_thread")

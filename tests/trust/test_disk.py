@@ -17,16 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.core.bank import FeatureBank
-from mlrpl_cli.core.checkpoint import LAST, checkpoint_path, load_checkpoint
 from mlrpl_cli.core.config import FLOAT16, make_config
-from mlrpl_cli.core.errors import DataError, RunError
-from mlrpl_cli.core.files import TEMPORARY_PREFIX
-from mlrpl_cli.core.run_setup import resume_config
-from mlrpl_cli.core.stored import BANK
+from mlrpl_cli.core.features.cache import FeatureBank
+from mlrpl_cli.core.features.views import BANK
+from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
+from mlrpl_cli.core.io.tensorfiles import open_tensors
+from mlrpl_cli.core.runs.folder import LAST, checkpoint_path, load_checkpoint
+from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
-from mlrpl_cli.core.tensorfiles import open_tensors
-from mlrpl_cli.core.training import train
+from mlrpl_cli.core.training.train import train
 from tests import small
 
 SMALL = (

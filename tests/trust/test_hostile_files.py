@@ -18,9 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mlrpl_cli.core.checkpoint import BEST, LAST, checkpoint_path
-from mlrpl_cli.core.data.manifest import FULL, MANIFEST
-from mlrpl_cli.core.stored import BANK
+from mlrpl_cli.core.features.views import BANK
+from mlrpl_cli.core.prepared.folder import FULL, MANIFEST
+from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES
 from tests import small
 

@@ -15,10 +15,10 @@ import pytest
 
 from mlrpl_cli.commands.console import csv_text
 from mlrpl_cli.core.config import make_config
-from mlrpl_cli.core.data.image_streams import HEADER_BYTES
-from mlrpl_cli.core.data.images import PEAK_BYTES
-from mlrpl_cli.core.errors import printable
-from mlrpl_cli.core.training import train
+from mlrpl_cli.core.images.decode import PEAK_BYTES
+from mlrpl_cli.core.images.streams import HEADER_BYTES
+from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.trust import corpus
 

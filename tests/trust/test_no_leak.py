@@ -16,18 +16,18 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mlrpl_cli.core.checkpoint import BEST, LAST, load_checkpoint, read_log
+from mlrpl_cli.core.backbones.checkpoints import fingerprint, load_state
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.manifest import Prepared, read_prepared, write_manifest
-from mlrpl_cli.core.models.build import METHODS
-from mlrpl_cli.core.models.weights import fingerprint, load_state
-from mlrpl_cli.core.progress import Silent
+from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
+from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions, make_plan
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
 from mlrpl_cli.core.sweep.worker import Shared, Worker
-from mlrpl_cli.core.training import train
+from mlrpl_cli.core.training.train import train
 from tests import small
 
 KEEP, SEED = 0.6, 0

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlrpl_cli.core.data.datasets import SCENES
-from mlrpl_cli.core.data.manifest import Prepared
-from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.data.scenes import object_masks
-from mlrpl_cli.core.errors import ConfigError, DataError
-from mlrpl_cli.core.frozen import make_encoder
-from mlrpl_cli.core.models.encoders import StateDict
-from mlrpl_cli.core.progress import Progress
-from mlrpl_cli.core.runtime import make_accelerator
-from mlrpl_cli.core.stored import BankedViews, bank_problem, fill_bank
+from mlrpl_cli.core.backbones.frozen import make_encoder
+from mlrpl_cli.core.backbones.openai.architectures import StateDict
+from mlrpl_cli.core.features.views import BankedViews, bank_problem, fill_bank
+from mlrpl_cli.core.io.devices import make_accelerator
+from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.labels.formats.registry import SCENES
+from mlrpl_cli.core.labels.formats.scenes import object_masks
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.sweep.plan import Plan
-from mlrpl_cli.core.tensorfiles import SUFFIX, read_tensors, write_tensors
 
 _OBJECTS = ("rows", "classes", "masks")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.manifest import Prepared
-from mlrpl_cli.core.data.masks import mask_problem
-from mlrpl_cli.core.models.build import METHODS
-from mlrpl_cli.core.run_setup import config_problems, settle
+from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.labels.masks import mask_problem
+from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.options import config_problems, settle
 
 Setting = tuple[float, int, str]
 """Learning rate, epochs and loss."""

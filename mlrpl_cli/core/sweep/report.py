@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrpl_cli.core.comparison import (
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.evaluation.comparison import (
     RESAMPLES,
     Interval,
     confusion,
@@ -20,14 +21,13 @@ from mlrpl_cli.core.comparison import (
     resample_weights,
     resampled_maps,
 )
-from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.data.datasets import SCENES
-from mlrpl_cli.core.data.manifest import Prepared
-from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.data.scenes import ALIKE
-from mlrpl_cli.core.errors import RunError
-from mlrpl_cli.core.models.build import METHODS
-from mlrpl_cli.core.progress import Progress, track
+from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.io.progress import Progress, track
+from mlrpl_cli.core.labels.formats.registry import SCENES
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.scenes.rendering import ALIKE
 from mlrpl_cli.core.sweep.plan import Setting
 from mlrpl_cli.core.sweep.results import Row, read_scores
 

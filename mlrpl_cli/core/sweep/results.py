@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlrpl_cli.core.errors import DataError, RunError, one_line
-from mlrpl_cli.core.files import write_text
+from mlrpl_cli.core.io.errors import DataError, RunError, one_line
+from mlrpl_cli.core.io.files import write_text
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
 from mlrpl_cli.core.sweep.plan import RUN, TUNING, TUNING_KEEPS, Plan, Setting, tuning_cells
-from mlrpl_cli.core.tensorfiles import SUFFIX, read_tensors, write_tensors
 
 RESULTS, SCORES = "results.jsonl", "scores"
 PROBABILITIES = "probabilities"

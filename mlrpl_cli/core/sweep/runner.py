@@ -11,18 +11,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
+from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
-from mlrpl_cli.core.data.manifest import Prepared, read_prepared
-from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.errors import DataError, first_few, one_line
-from mlrpl_cli.core.files import check_writable, make_folder
-from mlrpl_cli.core.labels import PRESENT
-from mlrpl_cli.core.locks import sole_writer
-from mlrpl_cli.core.models.encoders import StateDict
-from mlrpl_cli.core.models.weights import TINY, fingerprint, load_state
-from mlrpl_cli.core.processes import process_pool, without_interrupts
-from mlrpl_cli.core.progress import Progress, Silent
-from mlrpl_cli.core.run_setup import settle
+from mlrpl_cli.core.io.errors import DataError, first_few, one_line
+from mlrpl_cli.core.io.files import check_writable, make_folder
+from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.processes import process_pool, without_interrupts
+from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.runs.options import settle
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results

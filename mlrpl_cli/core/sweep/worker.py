@@ -10,23 +10,23 @@ import numpy as np
 import torch
 
 from mlrpl_cli import __version__
-from mlrpl_cli.core.checkpoint import Checkpoint
-from mlrpl_cli.core.data.manifest import read_prepared
-from mlrpl_cli.core.data.preparation import hide_again
-from mlrpl_cli.core.data.records import TEST, TRAIN, VALIDATION
-from mlrpl_cli.core.errors import MlrplError
-from mlrpl_cli.core.evaluation import StoredHead, score
-from mlrpl_cli.core.features import StoredOrder, StoredTraining
-from mlrpl_cli.core.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.metrics import average_precisions
-from mlrpl_cli.core.models.weights import TINY, load_state
-from mlrpl_cli.core.progress import Silent
-from mlrpl_cli.core.runtime import make_accelerator
+from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.evaluation.evaluate import StoredHead, score
+from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
+from mlrpl_cli.core.evaluation.metrics import average_precisions
+from mlrpl_cli.core.features.batches import StoredOrder, StoredTraining
+from mlrpl_cli.core.io.devices import make_accelerator
+from mlrpl_cli.core.io.errors import MlrplError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
+from mlrpl_cli.core.prepared.build import hide_again
+from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.runs.folder import Checkpoint
 from mlrpl_cli.core.sweep.encoding import Encoded, Objects, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell, Plan
 from mlrpl_cli.core.sweep.results import Row, write_scores
-from mlrpl_cli.core.trainer import LabelledFeatures, Trainer
-from mlrpl_cli.core.training import make_trainable, new_run_info
+from mlrpl_cli.core.training.loop import LabelledFeatures, Trainer
+from mlrpl_cli.core.training.train import make_trainable, new_run_info
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.comparison import confusion
-from mlrpl_cli.core.data.manifest import Prepared, read_prepared
-from mlrpl_cli.core.data.records import TEST
-from mlrpl_cli.core.errors import RunError
-from mlrpl_cli.core.metrics import average_precisions
-from mlrpl_cli.core.progress import Silent
-from mlrpl_cli.core.sweep.pages import page, table_csv, write_report
+from mlrpl_cli.core.evaluation.comparison import confusion
+from mlrpl_cli.core.evaluation.metrics import average_precisions
+from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.reports.sweep_page import page, table_csv, write_report
 from mlrpl_cli.core.sweep.report import SweepReport, make_report
 from mlrpl_cli.core.sweep.results import SCORES, read_scores, write_scores
 from tests import small

@@ -1,0 +1,187 @@
+"""State dicts of CLIP: from the package, by OpenAI's names, or from a file, none of which may run code of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, SIZES, VISUAL, random_state
+from mlrpl_cli.core.backbones.openai.resnet import STRIDE
+from mlrpl_cli.core.backbones.tiny import TINY_PATH, unpack_token_embedding
+from mlrpl_cli.core.io.download import fetch
+from mlrpl_cli.core.io.errors import WeightsError, did_you_mean
+from mlrpl_cli.core.io.files import sha256_of_file
+from mlrpl_cli.core.io.progress import Progress, Silent
+
+TINY = "tiny"
+RANDOM = "random:"
+PARALLEL = "module."
+"""What data-parallel training puts in front of each name."""
+
+# SHA-256 of the checkpoints that OpenAI published, from the addresses in its `clip` package.
+PUBLISHED_SHA256: dict[str, str] = {
+    "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+    "RN101": "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
+    "RN50x4": "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd",
+    "RN50x16": "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa",
+    "RN50x64": "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c",
+    "ViT-B/32": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    "ViT-B/16": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    "ViT-L/14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+    "ViT-L/14@336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+}
+
+
+def is_file(backbone: str) -> bool:
+    """Whether `backbone` means a file: a known name is not one, even where a file is called so."""
+    return not _is_name(backbone) and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
+
+
+def known_stride(backbone: str) -> int | None:
+    """Pixels per grid position, as far as the name tells; None for a file."""
+    if backbone == TINY:
+        return STRIDE
+    architecture = ARCHITECTURES.get(backbone.removeprefix(RANDOM))
+    return architecture.image.stride if architecture else None
+
+
+def backbone_problem(backbone: str) -> str | None:
+    """The one-line reason why `backbone` cannot be loaded, as far as can be seen without opening it, or None."""
+    if _is_name(backbone) or is_file(backbone):
+        return None
+    advice = did_you_mean(backbone.removeprefix(RANDOM), [TINY, *ARCHITECTURES])
+    return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
+
+
+def load_image_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
+    """The image encoder's part of `load_state`; of a safetensors file, nothing else is read."""
+    return load_state(backbone, progress, VISUAL)
+
+
+def load_state(backbone: str, progress: Progress | None = None, prefix: str = "") -> dict[str, Tensor]:
+    """OpenAI-format state dict of "tiny", "RN101", "random:RN101" (untrained, seed 0) or a file.
+
+    Only the tensors whose names start with `prefix`. Raises WeightsError for a name that is not known and a file that
+    is not, or not wholly, a CLIP.
+    """
+    problem = backbone_problem(backbone)
+    if problem:
+        raise WeightsError(problem)
+    if backbone.startswith(RANDOM):
+        return _starting(random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0), prefix)
+    if backbone == TINY:
+        return unpack_token_embedding(read_state(TINY_PATH, prefix))
+    if backbone in ARCHITECTURES:
+        return read_state(fetch_published(backbone, progress or Silent()), prefix)
+    return unpack_token_embedding(read_state(Path(backbone), prefix))
+
+
+def fetch_published(name: str, progress: Progress) -> Path:
+    """The checkpoint that OpenAI published under `name`, downloaded once into the cache folder and verified."""
+    # Imported here because the provider takes seconds, and a checkpoint that is at hand needs no address.
+    cached = cache_folder() / published_file_name(name)
+    if not cached.is_file():
+        from mlrpl_cli.core.backbones.tokenizer import checkpoint_url
+
+        return fetch(checkpoint_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
+    if (found := sha256_of_file(cached)) != PUBLISHED_SHA256[name]:
+        raise WeightsError(
+            f"{cached} is not what OpenAI published as {name}: expected SHA-256 {PUBLISHED_SHA256[name][:16]}…, "
+            f"got {found[:16]}…; delete it to fetch it again, or give its path as the backbone"
+        )
+    return cached
+
+
+def cache_folder() -> Path:
+    """$MLRPL_CACHE, else ~/.cache/clip, which OpenAI's package uses too."""
+    return Path(os.environ.get("MLRPL_CACHE") or Path.home() / ".cache" / "clip")
+
+
+def published_file_name(name: str) -> str:
+    """OpenAI's file name: "ViT-L/14@336px" is ViT-L-14-336px.pt."""
+    return name.replace("/", "-").replace("@", "-") + ".pt"
+
+
+def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
+
+    Only those whose names start with `prefix`; of a safetensors file, nothing else is read.
+    """
+    state: object
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if name.removeprefix(PARALLEL).startswith(prefix)]  # noqa: SIM118
+                state = {name: file.get_tensor(name) for name in names}
+        elif _is_torchscript(path):
+            state = _read_torchscript(path)
+        else:
+            state = _read_pickled(path)
+    except WeightsError:
+        raise
+    except FileNotFoundError as error:
+        raise WeightsError(f"no checkpoint at {path}; check the path") from error
+    except Exception as error:
+        # A file that is no checkpoint can raise nearly anything inside an unpickler.
+        raise WeightsError(f"{path} is not a readable checkpoint, or only part of one; fetch it again") from error
+    return _starting(_tensors_of(state, path), prefix)
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the image encoder's tensors, names and shapes: what stored text features and heads belong to."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in state if name.startswith(VISUAL) and state[name].is_floating_point()):
+        tensor = state[name].float().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _starting(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _is_name(backbone: str) -> bool:
+    return backbone == TINY or backbone.removeprefix(RANDOM) in ARCHITECTURES
+
+
+def _read_pickled(path: Path) -> object:
+    with warnings.catch_warnings():
+        # PyTorch remarks on unusual pickles before it refuses them; the refusal says enough.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(Path(name).name == "constants.pkl" for name in archive.namelist())
+
+
+def _read_torchscript(path: Path) -> Mapping[str, Tensor]:
+    """TorchScript holds code, so only the very files that OpenAI published are opened."""
+    digest = sha256_of_file(path)
+    if digest not in PUBLISHED_SHA256.values():
+        raise WeightsError(
+            f"{path} is a TorchScript archive with SHA-256 {digest[:16]}…, none that OpenAI published; "
+            "it could run code, so it stays closed: save its state dict as safetensors and give that"
+        )
+    return torch.jit.load(str(path), map_location="cpu").state_dict()
+
+
+def _tensors_of(state: object, path: Path) -> dict[str, Tensor]:
+    """Unwrap {"state_dict": …} and the "module." prefix of data-parallel training."""
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
+    return {str(name).removeprefix(PARALLEL): value for name, value in state.items() if name not in SIZES}

@@ -1,0 +1,116 @@
+"""A frozen image encoder put to use: its device, its precision, its input, and the folding that being frozen allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_image_state
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.openai.architectures import ImageEncoder, StateDict, build_image_encoder
+from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder, fold
+from mlrpl_cli.core.config import AUTO
+from mlrpl_cli.core.io.devices import DTYPES, FLOAT32, choose_precision
+from mlrpl_cli.core.io.errors import ConfigError, RunError
+from mlrpl_cli.core.io.progress import Progress
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+TINY_SIZE, USUAL_SIZE = 256, 448
+TINY_WIDTH, USUAL_WIDTH = 64, 1024
+
+
+@dataclass(frozen=True)
+class FrozenEncoder:
+    """An image encoder on its device, and the input it is used with."""
+
+    module: ImageEncoder
+    image_size: int
+    device: torch.device
+    dtype: torch.dtype
+    fingerprint: str
+    """Of the weights; see `weights.fingerprint`."""
+
+    @property
+    def positions(self) -> int:
+        """P, grid positions of one image."""
+        return (self.image_size // self.module.stride) ** 2
+
+    def __call__(self, pixels: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) uint8 → features on the encoder's device, in its dtype."""
+        with torch.inference_mode():
+            images = normalize(pixels.to(self.device, non_blocking=True))
+            features = self.module(images.to(self.dtype, memory_format=torch.channels_last))
+        # A copy, because no gradient may flow past a tensor of inference mode, and heads train on these.
+        return features.map(torch.clone)
+
+
+def default_image_size(backbone: str) -> int:
+    """256 for tiny, whose scenes are that large, and else 448, the size the literature uses."""
+    return TINY_SIZE if backbone == TINY else USUAL_SIZE
+
+
+def default_attention_width(backbone: str) -> int:
+    """K = 64 for tiny, for speed (docs/trials.md), and else 1024, the width of the literature."""
+    return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
+
+
+def settled_precision(precision: str, backbone: str, device: torch.device) -> str:
+    """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
+    if precision != AUTO:
+        return precision
+    return FLOAT32 if backbone == TINY else choose_precision(device)
+
+
+def image_size_problem(image_size: int, stride: int) -> str | None:
+    """The one-line reason why a backbone of this stride cannot take images of that size, or None."""
+    if image_size % stride == 0:
+        return None
+    lower = max(image_size // stride, 1) * stride
+    return (
+        f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}; "
+        f"take {lower} or {lower + stride}"
+    )
+
+
+def make_encoder(state: StateDict, image_size: int, device: torch.device, precision: str = FLOAT32) -> FrozenEncoder:
+    """The image encoder of an OpenAI-format state dict at `image_size`: batch norms folded, channels last.
+
+    Raises ConfigError when the size is no multiple of its stride.
+    """
+    module = build_image_encoder(state)
+    if problem := image_size_problem(image_size, module.stride):
+        raise ConfigError(problem)
+    if isinstance(module, ResNetEncoder):
+        fold(module)
+    dtype = DTYPES[precision]
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return FrozenEncoder(module, image_size, device, dtype, fingerprint(state))
+
+
+def load_encoder(
+    backbone: str,
+    expected: str,
+    image_size: int,
+    device: torch.device,
+    precision: str,
+    progress: Progress | None = None,
+) -> FrozenEncoder:
+    """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
+    state = load_image_state(backbone, progress)
+    encoder = make_encoder(state, image_size, device, precision)
+    if encoder.fingerprint != expected:
+        raise RunError(
+            f"this run was trained with other weights of {backbone}: "
+            f"expected fingerprint {expected[:16]}…, got {encoder.fingerprint[:16]}…; put the original checkpoint back"
+        )
+    return encoder
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 → float32 with CLIP's channel mean and deviation taken out."""
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(3, 1, 1) * 255
+    std = torch.tensor(CLIP_STD, device=pixels.device).view(3, 1, 1) * 255
+    return (pixels.float() - mean) / std

@@ -1,0 +1,172 @@
+"""CLIP's image encoder of the ResNet form, with OpenAI's parameter names.
+
+Axes: B images, H·W = P grid positions, D channels, E joint embedding, N heads.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mlrpl_cli.core.backbones.features import ImageFeatures, resize_positions
+
+EXPANSION = 4
+STRIDE = 32
+HEAD_WIDTH = 64
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 convolutions around an anti-aliasing average pool, plus the identity."""
+
+    def __init__(self, channels: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        out = planes * EXPANSION
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.avgpool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.downsample: nn.Module | None = None
+        if stride > 1 or channels != out:
+            shortcut = [("-1", nn.AvgPool2d(stride)), ("0", nn.Conv2d(channels, out, 1, bias=False))]
+            self.downsample = nn.Sequential(OrderedDict([*shortcut, ("1", nn.BatchNorm2d(out))]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = self.bn3(self.conv3(self.avgpool(x)))
+        return F.relu(x + identity, inplace=True)
+
+
+class AttentionPool(nn.Module):
+    """CLIP's attention pool: `c_proj(v_proj(Σ_t a_t x_t))` per head, a from the query of the mean token.
+
+    The tokens are the mean of the grid and the grid itself, each with its positional embedding.
+    """
+
+    def __init__(self, grid_side: int, channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.heads = channels // HEAD_WIDTH
+        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels) / channels**0.5)
+        self.k_proj = nn.Linear(channels, channels)
+        self.q_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.c_proj = nn.Linear(channels, embed_dim)
+        self._joint: nn.Linear | None = None
+
+    def fold(self) -> None:
+        """Make the value and output projections one matrix, for good: with nothing between them they are one, D→E."""
+        device = self.v_proj.weight.device
+        joint = nn.utils.skip_init(nn.Linear, self.v_proj.in_features, self.c_proj.out_features, device=device)
+        with torch.no_grad():
+            joint.weight.copy_(self.c_proj.weight @ self.v_proj.weight)
+            joint.bias.copy_(torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias))
+        self._joint = joint.requires_grad_(False)
+
+    def tokens(self, feature_map: Tensor) -> Tensor:
+        """(B, D, H, W) → (B, 1+P, D): mean token first, positional embeddings added."""
+        grid = feature_map.flatten(2).transpose(1, 2)  # (B, P, D)
+        tokens = torch.cat([grid.mean(dim=1, keepdim=True), grid], dim=1)
+        return tokens + resize_positions(self.positional_embedding, feature_map.shape[2:]).to(grid.dtype)
+
+    def attention(self, tokens: Tensor) -> Tensor:
+        """(B, 1+P, D) → (B, N, 1+P): each head's weights over the tokens, summing to 1.
+
+        q_n · (W_n x_t + b_n) = (W_nᵀ q_n) · x_t + a constant, which the softmax does not see: the keys of all tokens
+        need not be computed.
+        """
+        query = self.q_proj(tokens[:, 0]).unflatten(1, (self.heads, -1))  # (B, N, D/N)
+        query = query * query.shape[-1] ** -0.5
+        weight = self.k_proj.weight.unflatten(0, (self.heads, -1))  # (N, D/N, D)
+        looked_for = torch.einsum("bnd,ndc->bnc", query, weight)
+        return (looked_for @ tokens.transpose(1, 2)).softmax(dim=-1)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling."""
+        return self.c_proj(self.v_proj(tokens)) if self._joint is None else self._joint(tokens)
+
+    def pool(self, tokens: Tensor, attention: Tensor) -> Tensor:
+        """Weights (B, N, T) over tokens (B, T, D) → (B, E), CLIP's pooled vector for CLIP's own weights.
+
+        The tokens are pooled before they are projected: N vectors go through v_proj instead of T.
+        """
+        pooled = attention @ tokens  # (B, N, D)
+        weight = self.v_proj.weight.unflatten(0, (self.heads, -1))  # (N, D/N, D)
+        share = attention.sum(dim=-1, keepdim=True)  # of the bias; 1 for CLIP's own weights
+        value = torch.einsum("bnc,ndc->bnd", pooled, weight) + share * self.v_proj.bias.view(self.heads, -1)
+        return self.c_proj(value.flatten(1))
+
+
+class ResNetEncoder(nn.Module):
+    """OpenAI's modified ResNet: a three-convolution stem, anti-aliased strides, an attention pool."""
+
+    stride = STRIDE
+
+    def __init__(self, layers: Sequence[int], width: int, embed_dim: int, image_size: int) -> None:
+        super().__init__()
+        self.channels, self.embed_dim, self.image_size = width * 32, embed_dim, image_size
+        self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width // 2)
+        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width // 2)
+        self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.avgpool = nn.AvgPool2d(2)
+        self.layer1 = _stage(width, width, layers[0], stride=1)
+        self.layer2 = _stage(width * 4, width * 2, layers[1], stride=2)
+        self.layer3 = _stage(width * 8, width * 4, layers[2], stride=2)
+        self.layer4 = _stage(width * 16, width * 8, layers[3], stride=2)
+        self.attnpool = AttentionPool(image_size // STRIDE, self.channels, embed_dim)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, 3, 32·H, 32·W) → (B, D, H, W)."""
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = self.avgpool(F.relu(self.bn3(self.conv3(x)), inplace=True))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, images: Tensor) -> ImageFeatures:
+        feature_map = self.feature_map(images)
+        tokens = self.attnpool.tokens(feature_map)
+        attention = self.attnpool.attention(tokens)
+        return ImageFeatures(
+            grid=feature_map.flatten(2).transpose(1, 2),
+            joint=self.attnpool.project(tokens[:, 1:]),
+            pooled=self.attnpool.pool(tokens, attention),
+            attention=attention[:, :, 1:].mean(dim=1),
+        )
+
+
+def fold(encoder: ResNetEncoder) -> None:
+    """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
+
+    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's two
+    projections become one, too.
+    """
+    encoder.attnpool.fold()
+    for module in encoder.modules():
+        if isinstance(module, ResNetEncoder | Bottleneck):
+            for number in (1, 2, 3):
+                _fold(module, f"conv{number}", f"bn{number}")
+        if isinstance(module, Bottleneck) and module.downsample is not None:
+            _fold(module.downsample, "0", "1")
+
+
+def _fold(parent: nn.Module, convolution: str, norm: str) -> None:
+    layer, following = parent.get_submodule(convolution), parent.get_submodule(norm)
+    if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+        setattr(parent, convolution, fuse_conv_bn_eval(layer, following))
+        setattr(parent, norm, nn.Identity())
+
+
+def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    first = Bottleneck(channels, planes, stride)
+    return nn.Sequential(first, *(Bottleneck(planes * EXPANSION, planes) for _ in range(blocks - 1)))

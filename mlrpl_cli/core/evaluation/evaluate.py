@@ -1,0 +1,204 @@
+"""Scores of a recognizer over a split, and the benchmark's figures for them.
+
+Axes: N images, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.frozen import load_encoder
+from mlrpl_cli.core.config import AUTO, DEVICES, PRECISIONS, raise_together
+from mlrpl_cli.core.evaluation.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
+from mlrpl_cli.core.features.batches import FeatureBatches, OrderedFeatures
+from mlrpl_cli.core.heads.recognizers import Recognition
+from mlrpl_cli.core.io.devices import decoding_workers, make_accelerator
+from mlrpl_cli.core.io.errors import RunError, first_few
+from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import SPLITS, TEST
+from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to evaluate and by which protocol."""
+
+    run: Path
+    """Run folder."""
+    data: Path | None = None
+    """Prepared folder; None is the one the run was trained on."""
+    checkpoint: str = BEST
+    """ "best" (by the split that selected) or "last"."""
+    split: str = TEST
+    """Which split; the labels of a split other than test are the observed ones."""
+    threshold: float = 0.5
+    """A class is predicted when its probability is above this."""
+    top_k: int = 3
+    """The other way to turn scores into labels: the k highest of each image."""
+    ap: str = "all-point"
+    """How average precision is read off the curve; see metrics.AVERAGE_PRECISIONS."""
+    batch_size: int = 32
+    workers: int | None = None
+    """Processes that decode images; None is one for each core, at most 8."""
+    device: str = "auto"
+    precision: str = AUTO
+    """What the image encoder computes in; "auto" is what the run was trained with."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one run on one split, and the scores they come from."""
+
+    options: EvaluationOptions
+    method: str
+    epoch: int
+    classes: tuple[str, ...]
+    positives: np.ndarray
+    """(C,) how many images of the split are known to show each class."""
+    images: int
+    metrics: Metrics
+    probabilities: np.ndarray
+    """(N, C) float32 in [0, 1]."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Classes without a known positive in the split, which the mean leaves out."""
+        return [self.classes[c] for c in self.metrics.without_positive]
+
+
+def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Evaluation:
+    """Encode the images of a split, score them with a trained run and compute every figure.
+
+    Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
+    """
+    raise_together(_option_problems(options))
+    checkpoint = load_checkpoint(options.run, options.checkpoint)
+    prepared = read_prepared(options.data or Path(checkpoint.info.data))
+    check_classes(checkpoint, prepared)
+    progress = progress or Silent()
+    if options.data is None and prepared.sha256 != checkpoint.info.data_sha256:
+        progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
+    rows = _rows(prepared, options.split)
+    accelerator = make_accelerator(options.device)
+    info = checkpoint.info
+    precision = info.precision if options.precision == AUTO else options.precision
+    with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
+        encoder = load_encoder(
+            info.backbone, info.fingerprint, info.image_size, accelerator.device, precision, progress
+        )
+    workers = decoding_workers(options.workers)
+    features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
+    head = StoredHead(checkpoint).to(accelerator.device)
+    probabilities = score(head, features, progress, f"evaluating on {options.split}")
+    labels = labels_of(prepared, options.split, rows)
+    metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
+    positives = (labels == PRESENT).sum(axis=0)
+    return Evaluation(options, info.method, info.epoch, prepared.classes, positives, len(rows), metrics, probabilities)
+
+
+def as_dict(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures as plain values for JSON; shares are in [0, 1], None where a class has no positive."""
+    metrics = evaluation.metrics
+    per_class = zip(evaluation.classes, evaluation.positives.tolist(), metrics.average_precision.tolist(), strict=True)
+    return {
+        **{name: value for name, value in asdict(evaluation.options).items() if name not in ("batch_size", "workers")},
+        "method": evaluation.method,
+        "epoch": evaluation.epoch,
+        "images": evaluation.images,
+        "map": metrics.mean_average_precision,
+        "left_out": evaluation.left_out,
+        "classes": [{"class": name, "positives": count, "ap": value} for name, count, value in per_class],
+        "at_threshold": asdict(metrics.at_threshold),
+        "at_top_k": asdict(metrics.at_top_k),
+    }
+
+
+class StoredHead(nn.Module):
+    """A checkpoint's recognizer with its stored text features: features in, Recognition out."""
+
+    text: Tensor
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.recognizer = checkpoint.recognizer()
+        self.register_buffer("text", checkpoint.text_features)
+
+    def forward(self, features: ImageFeatures) -> Recognition:
+        return self.recognizer(features, self.text)
+
+
+@torch.no_grad()
+def score(
+    head: Callable[[ImageFeatures], Recognition], features: FeatureBatches, progress: Progress, description: str
+) -> np.ndarray:
+    """Probabilities (N, C) float32 of `head` for every image, the same in every process.
+
+    Raises RunError when one is not a number: ranking such scores would say nothing.
+    """
+    accelerator = features.accelerator
+    probabilities: np.ndarray | None = None
+    with progress.task(description, features.images) as task:
+        for batch, positions in features:
+            logits = head(batch).logits.float()
+            rows = accelerator.gather(positions).cpu().numpy()
+            gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
+            if probabilities is None:
+                probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
+            probabilities[rows] = gathered  # rows that fill up the last batch come twice, with the same values
+            task.advance(len(np.unique(rows)))
+    assert probabilities is not None
+    broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(broken):
+        raise RunError(
+            f"{len(broken)} of {len(probabilities)} images got scores that are no numbers, first image {broken[0]}; "
+            "use --precision float32, or train again with a lower lr"
+        )
+    return probabilities
+
+
+def labels_of(prepared: Prepared, split: str, rows: np.ndarray) -> np.ndarray:
+    """(N, C): all labels of the test split, the observed ones of any other: hidden labels are for nobody's eyes."""
+    return (prepared.full_labels if split == TEST else prepared.observed_labels)[rows]
+
+
+def check_classes(checkpoint: Checkpoint, prepared: Prepared) -> None:
+    """Raise RunError unless the run and the data have the same classes in the same order."""
+    trained, given = checkpoint.info.classes, prepared.classes
+    if trained != given:
+        differing = sorted(set(trained) ^ set(given)) or ["the order"]
+        raise RunError(
+            f"the run knows {len(trained)} classes and {prepared.folder} has {len(given)}, differing in "
+            f"{first_few(differing)}; give the data the run was trained on with --data"
+        )
+
+
+def _option_problems(options: EvaluationOptions) -> list[str]:
+    known = {
+        "checkpoint": (BEST, LAST),
+        "split": SPLITS,
+        "ap": AVERAGE_PRECISIONS,
+        "device": DEVICES,
+        "precision": PRECISIONS,
+    }
+    return [
+        f"{name}: expected one of {', '.join(choices)}, got '{getattr(options, name)}'"
+        for name, choices in known.items()
+        if getattr(options, name) not in choices
+    ]
+
+
+def _rows(prepared: Prepared, split: str) -> np.ndarray:
+    rows = prepared.rows(split)
+    if not len(rows):
+        raise RunError(f"{prepared.folder} has no image in the split '{split}'; prepare it with one, or choose another")
+    return rows

@@ -1,0 +1,141 @@
+"""Average precision and precision/recall figures of multi-label recognition (method.md, benchmark protocol).
+
+Axes: N images, C classes. Labels are LabelState values; unknown cells are left out of every figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
+
+AVERAGE_PRECISIONS = ("all-point", "interpolated", "11-point")
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Overall and per-class precision, recall and F1, each in [0, 1], of one way to turn scores into labels.
+
+    A ratio over nothing counts as 0, as the field's public evaluation code does.
+    """
+
+    op: float
+    """Overall precision: over all (image, class) cells together."""
+    or_: float
+    """Overall recall."""
+    of1: float
+    """Harmonic mean of OP and OR."""
+    cp: float
+    """Mean over classes of precision."""
+    cr: float
+    """Mean over classes of recall."""
+    cf1_of_means: float
+    """Harmonic mean of CP and CR: the definition of SSGRL, SST, SARB, HST and DSRB."""
+    cf1_mean_of_f1: float
+    """Mean over classes of each class's F1: the definition of DualCoOp."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """All figures of one set of scores."""
+
+    mean_average_precision: float
+    """Mean of the average precisions of the classes that have a positive, in [0, 1]; NaN when none has."""
+    average_precision: np.ndarray
+    """(C,) in [0, 1]; NaN for a class without a known positive."""
+    at_threshold: PrecisionRecall
+    at_top_k: PrecisionRecall
+
+    @property
+    def without_positive(self) -> np.ndarray:
+        """Indices of the classes left out of the mean."""
+        return np.flatnonzero(np.isnan(self.average_precision))
+
+
+def compute_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5, top_k: int = 3, ap: str = "all-point"
+) -> Metrics:
+    """All figures for probabilities (N, C) in [0, 1] and labels (N, C); `ap` is one of AVERAGE_PRECISIONS."""
+    per_class = average_precisions(probabilities, labels, ap)
+    return Metrics(
+        mean_average_precision=_mean_or_nan(per_class),
+        average_precision=per_class,
+        at_threshold=precision_recall(probabilities > threshold, labels),
+        at_top_k=precision_recall(top_k_mask(probabilities, top_k), labels),
+    )
+
+
+def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> np.ndarray:
+    """(C,) average precision of each class over its known cells; NaN where no cell is known to be present.
+
+    Raises DataError for a score that is not a number.
+    """
+    if np.isnan(scores).any():
+        raise DataError(f"{np.isnan(scores).sum()} of {scores.size} scores are no numbers; they cannot be ranked")
+    columns = zip(np.ascontiguousarray(scores.T), np.ascontiguousarray(labels.T), strict=True)
+    return np.array([_average_precision(of_class, known, ap) for of_class, known in columns], dtype=float)
+
+
+def mean_average_precision(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> float:
+    """Mean of `average_precisions` over the classes that have a positive, in [0, 1]; NaN when none has."""
+    return _mean_or_nan(average_precisions(scores, labels, ap))
+
+
+def top_k_mask(scores: np.ndarray, k: int) -> np.ndarray:
+    """(N, C) bool: the k highest scores of each image; of equal scores the earlier class comes first."""
+    chosen = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    mask = np.zeros(scores.shape, dtype=bool)
+    np.put_along_axis(mask, chosen, True, axis=1)
+    return mask
+
+
+def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
+    """Figures for predictions (N, C) bool against labels (N, C)."""
+    known, present = labels != UNKNOWN, labels == PRESENT
+    hits = (predicted & present).sum(axis=0).astype(float)  # (C,)
+    claims = (predicted & known).sum(axis=0).astype(float)
+    positives = present.sum(axis=0).astype(float)
+    op, or_ = _ratio(hits.sum(), claims.sum()), _ratio(hits.sum(), positives.sum())
+    precision, recall = _ratio(hits, claims), _ratio(hits, positives)
+    cp, cr = _mean(precision), _mean(recall)
+    per_class_f1 = _ratio(2 * precision * recall, precision + recall)
+    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(per_class_f1))
+    return PrecisionRecall(*(float(figure) for figure in figures))
+
+
+def _average_precision(scores: np.ndarray, labels: np.ndarray, ap: str) -> float:
+    known = labels != UNKNOWN
+    targets, scores = labels[known] == PRESENT, scores[known]
+    if not targets.any():
+        return float("nan")
+    # Ranks say the same as scores, and scikit-learn refuses infinite ones.
+    ranks = np.unique(scores, return_inverse=True)[1]
+    if ap == "all-point":
+        return min(float(average_precision_score(targets, ranks)), 1.0)  # its sum can round to more
+    precision, recall, _ = precision_recall_curve(targets, ranks)
+    envelope = np.maximum.accumulate(precision)  # precision at this recall or any higher; recall falls along the curve
+    if ap == "interpolated":
+        return min(float(-np.sum(np.diff(recall) * envelope[:-1])), 1.0)
+    # The curve's last point, precision 1 at recall 0, belongs to no threshold.
+    reached = [envelope[:-1][recall[:-1] >= level] for level in np.linspace(0, 1, 11)]
+    return float(np.mean([points.max(initial=0.0) for points in reached]))
+
+
+def _ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=np.asarray(denominator) > 0)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+def _f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
+    return _ratio(2 * precision * recall, precision + recall)
+
+
+def _mean_or_nan(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,93 @@
+"""Semantic vectors x_c that guide the attention (method.md, part 3): CLIP's text embedding, or GloVe.
+
+Axes: C classes, S semantic size (E for CLIP, 300 for GloVe).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.openai.text import TextEncoder
+from mlrpl_cli.core.heads.prompts import Tokenize, readable
+from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
+from mlrpl_cli.core.io.reading import MIB, open_file
+
+TEMPLATE = "a photo of a {}"
+LONGEST_LINE = MIB
+"""Bytes of a word and its numbers in a GloVe file; the published ones have 5,000."""
+UNIT_WITHIN = 1e-3
+"""How far float32 may leave the length of a vector that was divided by its length from one."""
+
+
+@torch.no_grad()
+def template_features(classes: Sequence[str], text_encoder: TextEncoder, tokenize: Tokenize) -> Tensor:
+    """Frozen text embeddings of "a photo of a {name}" → (C, E), each of unit length."""
+    tokens = tokenize([TEMPLATE.format(readable(name)) for name in classes])
+    return F.normalize(text_encoder.encode_tokens(tokens), dim=-1)
+
+
+def centred(vectors: Tensor) -> Tensor:
+    """What sets each class's vector apart from the others: x_c minus the mean over classes, of unit length → (C, S).
+
+    Text embeddings of one template are nearly parallel, and what all classes share cannot guide an attention of one
+    of them. A single class has nothing to be set apart from, and two would be each other's opposite, for which the
+    attention, odd in x_c, could never look at one place: they keep their vectors.
+    """
+    return F.normalize(vectors - vectors.mean(dim=0), dim=-1) if len(vectors) > 2 else vectors
+
+
+def glove_features(classes: Sequence[str], path: Path) -> Tensor:
+    """GloVe vectors averaged over the words of each name → (C, S), each of unit length.
+
+    `path` is GloVe's text format: a word and its numbers a line. Raises ConfigError when the file cannot be read,
+    names have words that it lacks, or a class's vector has no direction.
+    """
+    spelt = {name: readable(name).lower().split() for name in classes}
+    wanted = {word for name, parts in spelt.items() for word in (name.lower(), *parts)}
+    vectors = _read_vectors(path, wanted)
+    # A file may hold "pottedplant" as VOC writes it and not its two words.
+    words = {name: [name.lower()] if name.lower() in vectors else parts for name, parts in spelt.items()}
+    lacking = [name for name, parts in words.items() if not all(part in vectors for part in parts)]
+    if lacking:
+        raise ConfigError(f"{path} lacks words of these classes: {first_few(lacking)}; use --semantics clip for them")
+    averaged = np.stack([np.mean([vectors[part] for part in parts], axis=0) for parts in words.values()])
+    vectors_of = F.normalize(torch.from_numpy(averaged).float(), dim=-1)
+    length = torch.linalg.vector_norm(vectors_of, dim=-1)
+    if still := [name for name, one in zip(words, length.tolist(), strict=True) if not abs(one - 1) < UNIT_WITHIN]:
+        raise ConfigError(f"{path} gives these classes no direction: {first_few(still)}; expected numbers like GloVe's")
+    return vectors_of
+
+
+def _numbers(texts: Sequence[str]) -> np.ndarray | None:
+    """None for the few lines whose "word" holds a space, such as an address in GloVe's 840B file."""
+    try:
+        return np.array(texts, dtype=np.float64)
+    except ValueError:
+        return None
+
+
+def _read_vectors(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
+    try:
+        split = (line.split(" ") for line in _lines(path))
+        found = ((word, _numbers(rest)) for word, *rest in split if word in wanted)
+        vectors = {word: numbers for word, numbers in found if numbers is not None}
+    except (OSError, ValueError, DataError) as error:
+        raise ConfigError(f"cannot read GloVe vectors from {path}: expected a word and its numbers a line") from error
+    if len({len(vector) for vector in vectors.values()}) > 1:
+        raise ConfigError(f"{path} holds vectors of different lengths; expected one length, GloVe's text format")
+    return vectors
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file without their ends. Raises ValueError for one that is longer than LONGEST_LINE."""
+    with open_file(path) as stream:
+        while line := stream.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ValueError(f"a line has more than {LONGEST_LINE} bytes")
+            yield line.decode("utf-8").rstrip("\r\n")

@@ -1,0 +1,85 @@
+"""Where computation runs: device, precision, processes; and seeded randomness that nothing global can disturb."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from mlrpl_cli.core.io.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+FLOAT32, BF16 = "float32", "bf16"
+DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
+
+
+def make_accelerator(device: str) -> Accelerator:
+    """One process, or one of those that `torchrun` started; each batch is divided among them.
+
+    Raises ConfigError when CUDA is asked for and there is none.
+    """
+    # Imported here because prediction needs none of it.
+    from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+
+    return Accelerator(
+        cpu=choose_device(device).type == "cpu",
+        # Precision is the frozen encoders' affair; what is learned is float32.
+        mixed_precision="no",
+        dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
+        # Every buffer is frozen and the same in every process.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+
+
+def device_problem(device: str) -> str | None:
+    """The one-line reason why this machine cannot compute on `device`, or None."""
+    if device == "cuda" and not torch.cuda.is_available():
+        return "device cuda: this PyTorch sees no CUDA device; use --device cpu"
+    return None
+
+
+def choose_device(device: str) -> torch.device:
+    """ "cpu", "cuda", or "auto" for CUDA where there is one. Raises ConfigError when CUDA is asked for in vain."""
+    if problem := device_problem(device):
+        raise ConfigError(problem)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def choose_precision(device: torch.device) -> str:
+    """ "bf16" where the device multiplies bfloat16 matrices in hardware, else "float32"."""
+    if device.type == "cuda":
+        return BF16 if torch.cuda.get_device_capability(device) >= (8, 0) else FLOAT32
+    # PyTorch tells of a CPU only under these names, and not of every kind of CPU.
+    tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return BF16 if any(test() for test in tests if test is not None) else FLOAT32
+
+
+MOST_WORKERS = 8
+
+
+def decoding_workers(given: int | None) -> int:
+    """How many processes or threads decode images: as `given`, else a core each, at most 8.
+
+    Processes that `torchrun` started on this machine share its cores.
+    """
+    if given is not None:
+        return given
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(usable // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), MOST_WORKERS), 1)
+
+
+def make_generator(seed: int, *stream: object) -> torch.Generator:
+    """A CPU generator for one purpose: the same seed and stream give the same numbers, other streams other ones."""
+    return torch.Generator().manual_seed(derive_seed(seed, *stream))
+
+
+def derive_seed(seed: int, *stream: object) -> int:
+    """A 63-bit seed from a seed and any names or numbers."""
+    text = "/".join(str(part) for part in (seed, *stream))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,104 @@
+"""Files that others made: regular ones only, read whole up to a stated size, and shown in messages shortened.
+
+What is made of JSON, XML and tables takes at most 50 times the memory that the file has bytes: tests/fuzz/large.py.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import reprlib
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, TypeGuard
+
+from mlrpl_cli.core.io.errors import DataError
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+LONGEST_NAME = 1000
+"""Characters of a class name; CLIP reads 77 tokens."""
+LONGEST_PATH, LONGEST_PART = 1024, 255
+"""Bytes of an image name and of each of its parts, as far as every common file system goes."""
+SHOWN = 60
+"""Characters of a value that a message shows."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, SHOWN, SHOWN, SHOWN
+
+
+def open_file(path: Path, limit: int | None = None) -> BinaryIO:
+    """A regular file of at most `limit` bytes, open for reading.
+
+    Raises OSError as `open` does, and DataError for a larger file, for a folder, and for a pipe or a device, which
+    could keep its reader waiting for ever.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
+    try:
+        _check(path, os.fstat(descriptor), limit)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a file; raises what `open_file` raises."""
+    with open_file(path, limit) as stream:
+        return stream.read()
+
+
+def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
+    """The text of a file, its line ends made newlines; raises what `open_file` raises, and UnicodeDecodeError."""
+    with io.TextIOWrapper(open_file(path, limit), encoding=encoding) as stream:
+        return stream.read()
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """The value in a JSON file; raises what `open_file` raises, and ValueError for what is no JSON."""
+    try:
+        return json.loads(read_text(path, limit))
+    except RecursionError as error:
+        raise ValueError("values are nested too deeply") from error
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether `value` can name a class: text, not blank, of at most LONGEST_NAME characters that UTF-8 can hold."""
+    if not isinstance(value, str) or len(value) > LONGEST_NAME or not value.strip() or "\0" in value:
+        return False
+    return value.encode(errors="replace").decode() == value
+
+
+def is_file_name(value: object) -> TypeGuard[str]:
+    """Whether a file could be called `value`, a path with forward slashes."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    try:
+        encoded = os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+
+
+def short(text: str) -> str:
+    """`text` without line breaks, cut where it is longer than a message should show."""
+    line = " ".join(text[: 2 * SHOWN].split())
+    return line if len(line) <= SHOWN and len(text) <= 2 * SHOWN else f"{line[: SHOWN - 1]}…"
+
+
+def shown(value: object) -> str:
+    """`value` as Python writes it, shortened, however large or deep it is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python refuses to write out an integer of thousands of digits
+        return "a number of thousands of digits"
+
+
+def _check(path: Path, status: os.stat_result, limit: int | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is a folder, a pipe or a device; name a file")
+    if limit is not None and status.st_size > limit:
+        raise DataError(f"{path} has {status.st_size} bytes, expected at most {limit}; check that it is the right file")

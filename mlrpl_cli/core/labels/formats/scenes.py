@@ -1,0 +1,117 @@
+"""Scenes as a data set: rendered into the folder that is being prepared, each named by its place in a split."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.files import atomic_folder
+from mlrpl_cli.core.io.processes import process_pool, without_interrupts
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.labels.records import TEST, TRAIN, ReadOptions, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.scenes.rendering import DEFAULTS, SCENE_CLASSES, render_scene
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+FIRST_TEST_INDEX = 1_000_000
+"""Test scenes start at this index, so that they stay the same however many training scenes there are."""
+
+MASK_SIDE = 64
+"""Height and width of the masks that attention is compared with."""
+
+_SCENE_NAME = re.compile(rf"(.+/)?({TRAIN}|{TEST})/[0-9]{{5,9}}\.png")
+_FEW_IMAGES = 64  # fewer than this are rendered without starting worker processes
+
+
+def write_scenes(folder: Path, options: ReadOptions, progress: Progress) -> Records:
+    """Render `options.train_images` + `options.test_images` scenes as PNG files under folder/images.
+
+    The files are the same whatever the number of processors. Raises DataError when the folder cannot be written to.
+    """
+    indices = {
+        TRAIN: range(options.train_images),
+        TEST: range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + options.test_images),
+    }
+    jobs = [(index, f"{split}/{number:05d}.png") for split in indices for number, index in enumerate(indices[split])]
+    labels = np.empty((len(jobs), len(SCENE_CLASSES)), dtype=np.int8)
+    with atomic_folder(folder / "images") as images:
+        for split in indices:
+            (images / split).mkdir()
+        with progress.task("Rendering scenes", len(jobs)) as task, _workers(len(jobs)) as run:
+            for row, found in enumerate(run(partial(_write_scene, images, options.seed), jobs)):
+                labels[row] = found
+                task.advance()
+    return Records(
+        classes=SCENE_CLASSES,
+        image_root=folder,
+        images=tuple(f"images/{name}" for _, name in jobs),
+        labels=labels,
+        splits=tuple(name.split("/")[0] for _, name in jobs),
+    )
+
+
+def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The visible pixels of every object class in rendered scenes, rendered again from their file names.
+
+    `names` are paths as `write_scenes` gave them. Returns rows (M,) into `names`, columns (M,) into `classes` and masks
+    (M, MASK_SIDE, MASK_SIDE) bool, one for each class present in each image, sampled at every fourth pixel.
+    Raises DataError for names and classes that scenes do not have.
+    """
+    if unknown := [name for name in names if not _SCENE_NAME.fullmatch(name)]:
+        raise DataError(f"expected scenes, as {TEST}/00000.png, got {shown(unknown[0])}; run mlrpl prepare again")
+    if unknown := [label for label in classes if label not in SCENE_CLASSES]:
+        raise DataError(f"expected classes of scenes, got {shown(unknown[0])}; run mlrpl prepare again")
+    step = DEFAULTS.image_size // MASK_SIDE
+    rows, columns, masks = [], [], []
+    for row, name in enumerate(names):
+        path = Path(name)
+        index = int(path.stem) + (FIRST_TEST_INDEX if path.parent.name == TEST else 0)
+        scene = render_scene(seed, index)
+        for column, label in enumerate(classes):
+            mask = scene.masks[SCENE_CLASSES.index(label)]
+            if mask.any():
+                rows.append(row)
+                columns.append(column)
+                masks.append(mask[step // 2 :: step, step // 2 :: step])
+    return np.array(rows), np.array(columns), np.array(masks)
+
+
+def _write_scene(images: Path, seed: int, job: tuple[int, str]) -> np.ndarray:
+    index, name = job
+    scene = render_scene(seed, index)
+    Image.fromarray(scene.pixels).save(images / name, compress_level=1)
+    return np.where(scene.present, PRESENT, ABSENT).astype(np.int8)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[partial]:
+    """A `map` that keeps the order: over every processor when `count` is worth it, else in this process."""
+    processes = os.cpu_count() or 1
+    if count < _FEW_IMAGES or processes == 1:
+        yield partial(map)
+        return
+    with process_pool(processes) as pool:
+        yield partial(_mapped, pool)
+
+
+def _mapped(pool: ProcessPoolExecutor, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+    try:
+        with without_interrupts():
+            results = pool.map(function, items, chunksize=8)
+        yield from results
+    except BrokenProcessPool as error:
+        raise DataError("a process that rendered scenes was killed; free memory and run the same again") from error

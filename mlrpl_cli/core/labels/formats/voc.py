@@ -1,0 +1,176 @@
+"""PASCAL VOC: XML annotations and image-set files, as published in a VOCdevkit."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import DTDForbidden
+from defusedxml.ElementTree import fromstring
+
+from mlrpl_cli.core.images.find import check_images
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, one_line
+from mlrpl_cli.core.io.progress import Progress, track
+from mlrpl_cli.core.io.reading import MIB, is_file_name, read_bytes, read_text, short, shown
+from mlrpl_cli.core.labels.records import TEST, TRAIN, ReadOptions, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""In alphabetical order: the order of the label columns."""
+COLUMNS = {name: column for column, name in enumerate(CLASSES)}
+IMAGE_SETS = {"2007": {TRAIN: "trainval", TEST: "test"}, "2012": {TRAIN: "train", TEST: "val"}}
+"""Which image-set file is which split. The labels of VOC 2012's own test images were never published."""
+DIFFICULT_STATES = {"absent": ABSENT, "unknown": UNKNOWN}
+MOST_OF_AN_ANNOTATION, MOST_OF_AN_IMAGE_SET = 4 * MIB, 16 * MIB
+"""Bytes: some 20,000 objects in an image, and some 1,000,000 images; the published ones have 50 and 10,000."""
+
+
+@dataclass(frozen=True)
+class _Release:
+    folder: Path
+    year: str
+
+
+def read(options: ReadOptions, progress: Progress) -> Records:
+    """Images and labels of VOC 2007 (trainval → train, test → test) or VOC 2012 (train → train, val → test).
+
+    `options.root` is the VOCdevkit, a folder that holds it, or the release's own folder. With both releases there
+    and no `options.year`, 2007 is read. Rows are in the order of the image-set files, train before test. An object
+    marked difficult is skipped, or makes a class that no other object shows unknown (`options.difficult`).
+    Raises ConfigError for options that cannot be and DataError, naming everything found at once, for wrong data.
+    """
+    if options.difficult not in DIFFICULT_STATES:
+        raise ConfigError(f"--difficult: expected {' or '.join(DIFFICULT_STATES)}, got '{options.difficult}'")
+    release = _find_release(options)
+    problems = Problems()
+    ids_of = {split: _read_image_set(release, name, problems) for split, name in IMAGE_SETS[release.year].items()}
+    ids = [identifier for listed in ids_of.values() for identifier in listed]
+    images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
+    problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
+    check_images(release.folder, images, problems)
+    labels = _read_labels(release, ids, DIFFICULT_STATES[options.difficult], problems, progress)
+    problems.raise_if_any(f"VOC {release.year} in {release.folder}", "restore these files from the published archives")
+    return Records(
+        classes=CLASSES,
+        image_root=release.folder,
+        images=images,
+        labels=labels,
+        splits=tuple(split for split, listed in ids_of.items() for _ in listed),
+    )
+
+
+def _find_release(options: ReadOptions) -> _Release:
+    root, years = options.root, [options.year] if options.year else list(IMAGE_SETS)
+    if root is None:
+        raise ConfigError("VOC needs --root, the folder that holds VOCdevkit; --download fetches VOC 2007 into it")
+    if years[0] not in IMAGE_SETS:
+        raise ConfigError(f"--year: expected {' or '.join(IMAGE_SETS)} for VOC, got '{options.year}'")
+    if _is_release(root):
+        named = next((year for year in IMAGE_SETS if root.resolve().name == f"VOC{year}"), years[0])
+        if named not in years:
+            raise DataError(f"{root} is VOC {named}, not {options.year}; leave --year out or name another folder")
+        return _Release(root, named)
+    for year in years:
+        for folder in (root / f"VOC{year}", root / "VOCdevkit" / f"VOC{year}"):
+            if _is_release(folder):
+                return _Release(folder, year)
+    wanted = " or ".join(f"VOC{year}" for year in years)
+    what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
+    raise DataError(
+        f"{root} {what} {wanted} with ImageSets/Main and Annotations; name the VOCdevkit or the release's own "
+        "folder with --root, or add --download for VOC 2007"
+    )
+
+
+def _is_release(folder: Path) -> bool:
+    # os.path.isdir: unlike Path.is_dir it has an answer for a name that is too long, too.
+    return os.path.isdir(folder / "ImageSets" / "Main") and os.path.isdir(folder / "Annotations")
+
+
+def _read_image_set(release: _Release, name: str, problems: Problems) -> list[str]:
+    """The ids that an image-set file lists, in its order. What cannot be an id is a problem."""
+    path = release.folder / "ImageSets" / "Main" / f"{name}.txt"
+    try:
+        lines = read_text(path, MOST_OF_AN_IMAGE_SET).splitlines()
+    except FileNotFoundError:
+        problems.add("image-set files are missing, unpack the archive that has them into the same VOCdevkit", path.name)
+        return []
+    except (OSError, UnicodeDecodeError, DataError) as error:
+        problems.add("image-set files cannot be read", f"{path.name}: {error}")
+        return []
+    ids = [line.split()[0] for line in lines if line.strip()]
+    if not ids:
+        problems.add("image-set files list no image", path.name)
+    problems.extend("ids are paths, not names", (short(identifier) for identifier in ids if not _is_id(identifier)))
+    return [identifier for identifier in ids if _is_id(identifier)]
+
+
+def _is_id(identifier: str) -> bool:
+    return is_file_name(f"{identifier}.jpg") and not any(mark in identifier for mark in "/\\:")
+
+
+def _read_labels(
+    release: _Release, ids: Sequence[str], difficult_state: int, problems: Problems, progress: Progress
+) -> np.ndarray:
+    """(N, 20) int8 label states, one row for each id."""
+    labels = np.full((len(ids), len(CLASSES)), ABSENT, dtype=np.int8)
+    for row, identifier in enumerate(track(progress, ids, "reading annotations", len(ids))):
+        file = f"{identifier}.xml"
+        for name, difficult in _read_objects(release.folder / "Annotations" / file, problems):
+            column = COLUMNS.get(name)
+            if column is None:
+                problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
+            elif not difficult:
+                labels[row, column] = PRESENT
+            elif labels[row, column] != PRESENT:
+                labels[row, column] = difficult_state
+    return labels
+
+
+def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
+    """(class name, difficult) of each object; nothing, and a problem, when the file cannot be read."""
+    try:
+        # A document type brings entities, and attributes that every element repeats: both grow without bound.
+        root = fromstring(read_bytes(path, MOST_OF_AN_ANNOTATION), forbid_dtd=True)
+    except FileNotFoundError:
+        problems.add("annotations are missing", path.name)
+    except DTDForbidden:
+        problems.add("annotations are no readable XML", f"{path.name}: a document type is not allowed")
+    except (ParseError, ValueError, LookupError, OSError, DataError) as error:
+        problems.add("annotations are no readable XML", f"{path.name}: {one_line(error)}")
+    else:
+        if root.tag == "annotation":
+            # Only children of the object itself: a <part> of a person has a <name> too.
+            return [(_text(element, "name"), _text(element, "difficult") == "1") for element in root.findall("object")]
+        problems.add("annotations are XML of another kind", f"{path.name}: <{short(root.tag)}>")
+    return []
+
+
+def _text(element: Element, tag: str) -> str:
+    return (element.findtext(tag) or "").strip()

@@ -1,0 +1,48 @@
+"""Which label cells stay known: the field's published protocol for making labels partial."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.states import UNKNOWN
+
+SEEDS = 2**32
+
+
+def known_mask(rows: int, classes: int, keep: float, seed: int = 0) -> np.ndarray:
+    """The cells that stay known, each kept independently with probability `keep`, present and absent alike.
+
+    Rows are the training images, validation included, in the publisher's order; columns are the classes in theirs.
+    Masks of one size and seed are nested: the cells known at 10% are known at 20% too.
+
+    Returns (rows, classes) bool. Raises ConfigError for what `mask_problem` finds.
+    """
+    if problem := mask_problem(keep, seed):
+        raise ConfigError(problem)
+    # RandomState, not a Generator: the published label files were drawn from exactly this stream.
+    return np.random.RandomState(seed).random_sample((rows, classes)) < keep
+
+
+def mask_problem(keep: float, seed: int) -> str | None:
+    """The sentence that says why no mask can be drawn: `keep` outside (0, 1] or `seed` outside [0, 2^32)."""
+    if not 0 < keep <= 1:
+        return f"the keep proportion must be above 0 and at most 1, not {keep:g}; for 30% type --keep 0.3"
+    if not 0 <= seed < SEEDS:
+        return f"the seed must be from 0 to {SEEDS - 1}, not {seed}"
+    return None
+
+
+def observe(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The labels with every cell outside `mask` unknown; cells that were unknown stay so.
+
+    `labels` (N, C) of LabelState values, `mask` (N, C) bool. Returns a new (N, C) int8.
+    """
+    return np.where(mask, labels, UNKNOWN).astype(np.int8)
+
+
+def mask_sha256(mask: np.ndarray) -> str:
+    """Hexadecimal SHA-256 of the (N, C) mask as one byte a cell, 1 known and 0 hidden, row after row."""
+    return hashlib.sha256(np.ascontiguousarray(mask, dtype=np.uint8).tobytes()).hexdigest()

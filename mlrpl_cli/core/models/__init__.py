@@ -1,1 +1,0 @@
-"""The frozen CLIP encoders and the small learned parts that stand on them."""

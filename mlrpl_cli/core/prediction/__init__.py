@@ -1,0 +1,4 @@
+"""A trained run on new images.
+
+In: a run folder and image files. Out: probabilities and attention maps. No text encoder, tokenizer or training code.
+"""

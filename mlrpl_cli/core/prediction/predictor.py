@@ -1,0 +1,111 @@
+"""Prediction on image files with a trained run: no text encoder, no tokenizer, no training code.
+
+Axes: B images, C classes, H·W = P grid positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, load_encoder
+from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.io.devices import choose_device, decoding_workers
+from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
+from mlrpl_cli.core.runs.folder import BEST, Checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one image."""
+
+    path: Path
+    probabilities: np.ndarray
+    """(C,) float32 in [0, 1], independent per class."""
+    attention: np.ndarray
+    """(C, H, W) float32 where each class's feature was taken from; a class's map sums to at most 1."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be predicted, and why."""
+
+    path: Path
+    reason: str
+
+
+class Predictor:
+    """A trained run, loaded once; images in, probabilities and maps out."""
+
+    def __init__(self, checkpoint: Checkpoint, encoder: FrozenEncoder) -> None:
+        self.classes = checkpoint.info.classes
+        self.info = checkpoint.info
+        self.encoder = encoder
+        self.recognizer = checkpoint.recognizer().to(encoder.device)
+        self.text = checkpoint.text_features.to(encoder.device)
+
+    @classmethod
+    def from_run(cls, run: Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:
+        """Load the recognizer of `run` and the backbone it was trained with. Raises RunError or WeightsError."""
+        loaded = load_checkpoint(run, checkpoint)
+        info = loaded.info
+        place = choose_device(device)
+        return cls(loaded, load_encoder(info.backbone, info.fingerprint, info.image_size, place, info.precision))
+
+    @torch.no_grad()
+    def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, S, S, 3) uint8 of the run's image size → probabilities (B, C) and attention (B, C, H, W), float32."""
+        features = self.encoder(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
+        recognition = self.recognizer(features, self.text)
+        side = self.encoder.image_size // self.encoder.module.stride
+        attention = recognition.attention.reshape(len(pixels), len(self.classes), side, side)
+        return torch.sigmoid(recognition.logits).cpu().numpy(), attention.float().cpu().numpy()
+
+    def predict_files(
+        self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None
+    ) -> Iterator[Prediction | Unreadable]:
+        """One result for each path, in order.
+
+        The next batch is decoded while a GPU computes this one. On a CPU the two would take the cores from each other,
+        and the threads of a matrix product wait for the slowest: there, decoding and computing take turns.
+        """
+        batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+        ahead = self.encoder.device.type != "cpu"
+        with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
+            coming = self._decode(pool, batches[0]) if batches else []
+            for batch, following in zip_longest(batches, batches[1:], fillvalue=()):
+                loaded = [future.result() for future in coming]
+                if ahead:
+                    coming = self._decode(pool, following)
+                yield from self._predict_loaded(batch, loaded)
+                if not ahead:
+                    coming = self._decode(pool, following)
+
+    def class_index(self, name: str) -> int:
+        """The position of a class. Raises ConfigError, naming the closest one, for a name the run does not know."""
+        if name not in self.classes:
+            raise ConfigError(f"the run knows no class '{name}'; {did_you_mean(name, self.classes)}")
+        return self.classes.index(name)
+
+    def _decode(self, pool: ThreadPoolExecutor, paths: Sequence[Path]) -> list[Future[np.ndarray | str]]:
+        return [pool.submit(self._load, path) for path in paths]
+
+    def _load(self, path: Path) -> np.ndarray | str:
+        try:
+            return load_pixels(path, self.encoder.image_size)
+        except DataError as error:
+            return str(error)
+
+    def _predict_loaded(
+        self, paths: Sequence[Path], loaded: Sequence[np.ndarray | str]
+    ) -> Iterator[Prediction | Unreadable]:
+        pixels = [image for image in loaded if not isinstance(image, str)]
+        results = zip(*self.predict(np.stack(pixels)), strict=True) if pixels else iter(())
+        for path, image in zip(paths, loaded, strict=True):
+            yield Unreadable(path, image) if isinstance(image, str) else Prediction(path, *next(results))

@@ -1,0 +1,299 @@
+"""The prepared folder: what `prepare` writes and everything after it only reads.
+
+    manifest.json          classes, options, where the images are, counts, checksums
+    images.csv             split and image, one row each, in the order of the label rows
+    labels_full.npy        (N, C) int8, the labels as published
+    labels_observed.npy    (N, C) int8, the labels that training may see; test rows are whole
+
+No file holds a time, so the same options give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import tokenize
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mlrpl_cli.core.images.find import check_images
+from mlrpl_cli.core.io.archives import leads_outside
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
+from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
+from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, open_file, read_json, shown
+from mlrpl_cli.core.labels.records import SPLITS, TEST
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+KIND, VERSION = "mlrpl-prepared", 1
+MANIFEST, IMAGES = "manifest.json", "images.csv"
+FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
+IMAGES_HEADER = ("split", "image")
+AGAIN = "run mlrpl prepare again"
+MOST_OF_A_MANIFEST, MOST_OF_IMAGES, MOST_OF_LABELS = 64 * MIB, GIB, 64 * GIB
+"""Bytes: a manifest lists the classes only; images.csv takes some 30 an image, labels a byte a cell."""
+FIELDS: dict[str, type] = {
+    "dataset": str,
+    "options": dict,
+    "image_root": str,
+    "counts": dict,
+    "mask_sha256": str,
+    "sha256": dict,
+    "classes": list,
+}
+"""What a manifest holds besides its kind and version."""
+_IN_WORDS: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
+NPY_VERSION = (1, 0)
+"""What numpy writes for a header as short as ours."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set whose labels have been hidden, ready for training.
+
+    N images, training, validation and test together; C classes.
+    """
+
+    folder: Path
+    """The prepared folder."""
+    dataset: str
+    """Key of the registry of data sets."""
+    classes: tuple[str, ...]
+    """C class names, in the order of the label columns."""
+    image_root: Path
+    """The folder that `images` are relative to."""
+    images: tuple[str, ...]
+    """N paths with forward slashes, relative to `image_root`."""
+    splits: tuple[str, ...]
+    """N split names: "train", "validation" or "test"."""
+    full_labels: np.ndarray = field(repr=False)
+    """(N, C) int8 of LabelState values, as published."""
+    observed_labels: np.ndarray = field(repr=False)
+    """(N, C) int8: what is known after the mask; test rows are those of `full_labels`."""
+    options: dict[str, Any]
+    """The options that made it, as JSON holds them."""
+    mask_sha256: str
+    """Checksum of the known mask over the training and validation rows."""
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of what training and evaluation read: classes, images, splits, published and observed labels."""
+        told = json.dumps([self.classes, self.images, self.splits]).encode()
+        labels = (np.ascontiguousarray(labels).tobytes() for labels in (self.full_labels, self.observed_labels))
+        return hashlib.sha256(b"".join((told, *labels))).hexdigest()
+
+    def rows(self, split: str) -> np.ndarray:
+        """int64 row numbers of a split's images, ascending. Raises ConfigError for an unknown split."""
+        if split not in SPLITS:
+            raise ConfigError(f"no split is called '{split}'; {did_you_mean(split, SPLITS)}")
+        return np.flatnonzero(np.array(self.splits) == split).astype(np.int64)
+
+    def path(self, row: int) -> Path:
+        """Where the image of a row is."""
+        return self.image_root / self.images[row]
+
+    def paths(self, rows: np.ndarray) -> list[Path]:
+        """Where the images of some rows are. Raises DataError, which names them, when some are not there."""
+        problems = Problems()
+        check_images(self.image_root, [self.images[row] for row in rows], problems)
+        problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"put them back, or {AGAIN}")
+        return [self.path(row) for row in rows]
+
+
+def write_manifest(folder: Path, prepared: Prepared) -> None:
+    """Write the four files of `prepared` to `folder`, which stands in for `prepared.folder` until it is complete."""
+    _write_images(folder / IMAGES, prepared)
+    np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
+    np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
+    inside = prepared.image_root.is_relative_to(prepared.folder)
+    content = {
+        "kind": KIND,
+        "version": VERSION,
+        "dataset": prepared.dataset,
+        "options": prepared.options,
+        "image_root": _relative(prepared) if inside else str(prepared.image_root.absolute()),
+        "counts": _counts(prepared),
+        "mask_sha256": prepared.mask_sha256,
+        "sha256": {name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
+        "classes": list(prepared.classes),
+    }
+    write_text(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """The prepared folder at `folder`, verified. Raises DataError when it is missing, damaged or of another version."""
+    content = _read_manifest(folder)
+    try:
+        _verify_files(folder, content["sha256"])
+        prepared = _assemble(folder, content)
+    except OSError as error:
+        raise _damaged(folder, f"it cannot be read ({error.strerror})") from error
+    _verify_content(prepared, content["counts"])
+    return prepared
+
+
+def newest_prepared(parent: Path) -> Path:
+    """The folder below `parent` that was prepared last. Raises DataError when there is none."""
+    found = [path.parent for path in parent.glob(f"*/{MANIFEST}") if is_prepared(path.parent)]
+    complete = [folder for folder in found if not folder.name.startswith(TEMPORARY_PREFIX)]
+    if not complete:
+        raise DataError(f"no prepared data below {parent}; run mlrpl prepare, or name a prepared folder with --data")
+    return max(complete, key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name))
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `folder` holds a manifest of ours, of any version; other tools have a manifest.json too."""
+    return _content(folder) is not None
+
+
+def options_of(folder: Path) -> Any:
+    """The options in the manifest at `folder`, of whatever version; None where there is no manifest of ours."""
+    return (_content(folder) or {}).get("options")
+
+
+def _content(folder: Path) -> dict[str, Any] | None:
+    """What a manifest of ours says; None for any other file."""
+    try:
+        content = read_json(folder / MANIFEST, MOST_OF_A_MANIFEST)
+    except (OSError, ValueError, DataError):
+        return None
+    return content if isinstance(content, dict) and content.get("kind") == KIND else None
+
+
+def _relative(prepared: Prepared) -> str:
+    return prepared.image_root.relative_to(prepared.folder).as_posix()
+
+
+def _counts(prepared: Prepared) -> dict[str, int]:
+    return {split: prepared.splits.count(split) for split in SPLITS}
+
+
+def _write_images(path: Path, prepared: Prepared) -> None:
+    # surrogateescape: a file name need not be valid UTF-8, and has to come back as the same bytes.
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(IMAGES_HEADER)
+        writer.writerows(zip(prepared.splits, prepared.images, strict=True))
+
+
+def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Splits and images. Raises DataError for what `_write_images` cannot have written."""
+    with io.TextIOWrapper(open_file(path, MOST_OF_IMAGES), "utf-8", "surrogateescape", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            rows = [tuple(row) for row in reader]
+        except csv.Error as error:
+            raise _damaged(path.parent, f"{path.name} is no table ({error})") from error
+    if not rows or rows[0] != IMAGES_HEADER:
+        raise _damaged(path.parent, f"{path.name} does not begin with {','.join(IMAGES_HEADER)}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != 2 or row[0] not in SPLITS or not is_file_name(row[1]) or leads_outside(row[1]):
+            raise _damaged(path.parent, f"row {number} of {path.name} is no split and image inside: {shown(row)}")
+    return tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    # os.path: unlike Path.is_file it has an answer for a name that is too long, too.
+    if not os.path.isfile(folder / MANIFEST):
+        raise DataError(f"{folder} is not a prepared folder (it has no {MANIFEST}); run mlrpl prepare")
+    content = _content(folder)
+    if content is None:
+        raise _damaged(folder, f"{MANIFEST} cannot be read")
+    if content.get("version") != VERSION:
+        found = shown(content.get("version"))
+        raise DataError(f"{folder} has format version {found}, this mlrpl reads version {VERSION}; {AGAIN}")
+    if problem := _problem(content):
+        raise _damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({problem})")
+    return content
+
+
+def _problem(content: Mapping[str, Any]) -> str | None:
+    """What in a manifest is of another type than `prepare` writes, or None."""
+    for key, kind in FIELDS.items():
+        if not isinstance(content.get(key), kind):
+            return f"{key}: expected {_IN_WORDS[kind]}, got {shown(content.get(key))}"
+    if not is_file_name(content["image_root"]):
+        return f"image_root: expected a folder, got {shown(content['image_root'])}"
+    if not content["dataset"].isidentifier():
+        return f"dataset: expected a name, got {shown(content['dataset'])}"
+    wrong = [name for name in content["classes"] if not is_name(name)]
+    return f"classes: expected names, got {shown(wrong[0])}" if wrong else None
+
+
+def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
+    for name, limit in ((IMAGES, MOST_OF_IMAGES), (FULL, MOST_OF_LABELS), (OBSERVED, MOST_OF_LABELS)):
+        if not (folder / name).is_file():
+            raise _damaged(folder, f"{name} is missing")
+        open_file(folder / name, limit).close()
+        if sha256_of_file(folder / name) != expected.get(name):
+            raise _damaged(folder, f"{name} has changed since it was written")
+
+
+def _assemble(folder: Path, content: Mapping[str, Any]) -> Prepared:
+    splits, images = _read_images(folder / IMAGES)
+    shape = (len(images), len(content["classes"]))
+    return Prepared(
+        folder=folder,
+        dataset=content["dataset"],
+        classes=tuple(content["classes"]),
+        image_root=folder / content["image_root"],
+        images=images,
+        splits=splits,
+        full_labels=_read_labels(folder / FULL, shape),
+        observed_labels=_read_labels(folder / OBSERVED, shape),
+        options=content["options"],
+        mask_sha256=content["mask_sha256"],
+    )
+
+
+def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(N, C) int8. Raises DataError for a header that says otherwise, before anything of its size is made."""
+    with open_file(path) as stream:
+        got_shape, by_column, dtype = _read_header(path, stream)
+        if got_shape != shape or dtype != np.int8:
+            got = f"{dtype} {got_shape}"
+            raise _damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
+        cells = path.stat().st_size - stream.tell()
+        if cells != shape[0] * shape[1]:
+            raise _damaged(path.parent, f"{path.name} holds {cells} cells, expected {shape[0]} × {shape[1]}")
+        return np.fromfile(stream, np.int8, cells).reshape(shape, order="F" if by_column else "C")
+
+
+def _read_header(path: Path, stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        if np.lib.format.read_magic(stream) != NPY_VERSION:
+            raise ValueError("of another version")
+        return np.lib.format.read_array_header_1_0(stream)
+    # Numpy reads the header as Python, whose parser has errors of its own.
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        raise _damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
+
+
+def _verify_content(prepared: Prepared, counts: Mapping[str, int]) -> None:
+    folder = prepared.folder
+    for name, labels in ((FULL, prepared.full_labels), (OBSERVED, prepared.observed_labels)):
+        if not np.isin(labels, (PRESENT, ABSENT, UNKNOWN)).all():
+            raise _damaged(folder, f"{name} holds values other than {PRESENT}, {ABSENT} and {UNKNOWN}")
+    if _counts(prepared) != counts:
+        raise _damaged(folder, f"{IMAGES} has {_counts(prepared)} images, {MANIFEST} says {shown(counts)}")
+    _verify_observed(prepared)
+    if not os.path.isdir(prepared.image_root):
+        raise DataError(f"the images of {folder} were in {prepared.image_root}, which is not there; {AGAIN}")
+
+
+def _verify_observed(prepared: Prepared) -> None:
+    """Observed labels may only hide what the full ones say, and hide nothing of the test images."""
+    agrees = prepared.observed_labels == prepared.full_labels
+    hidden = prepared.observed_labels == UNKNOWN
+    if not (agrees | hidden).all() or not agrees[prepared.rows(TEST)].all():
+        raise _damaged(prepared.folder, f"{OBSERVED} contradicts {FULL}")
+
+
+def _damaged(folder: Path, what: str) -> DataError:
+    return DataError(f"{folder} is damaged: {what}; {AGAIN}")

@@ -1,0 +1,120 @@
+"""What a training run is asked for, settled and checked before any weights load.
+
+Precedence is defaults < file < flags, and on --resume the stored configuration stands below all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
+from mlrpl_cli.core.backbones.frozen import (
+    default_attention_width,
+    default_image_size,
+    image_size_problem,
+    settled_precision,
+)
+from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
+from mlrpl_cli.core.features.views import BANK
+from mlrpl_cli.core.heads.losses import LOSSES
+from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.prompts import check_class_names
+from mlrpl_cli.core.io.devices import choose_device, device_problem
+from mlrpl_cli.core.io.errors import RunError, did_you_mean
+from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs import folder as checkpoints
+
+FREE_ON_RESUME = ("device", "workers", "bank")
+
+
+def config_problems(config: TrainConfig) -> list[str]:
+    """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
+    problems = [*config.problems(), device_problem(config.device)]
+    for option, known in (("method", METHODS), ("loss", LOSSES)):
+        value = getattr(config, option)
+        if value not in known:
+            problems.append(
+                f"{option}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}"
+            )
+    if config.backbone is not None:
+        problems.append(backbone_problem(config.backbone))
+        stride = known_stride(config.backbone)
+        if stride and config.image_size:
+            problems.append(image_size_problem(config.image_size, stride))
+    if config.glove is not None and not os.path.isfile(config.glove):
+        problems.append(f"glove: expected a file of word vectors, got '{config.glove}', which is none")
+    return [problem for problem in problems if problem]
+
+
+def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+    """Fill in what depends on the data, and make paths independent of the current folder.
+
+    Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take.
+    """
+    check_class_names(prepared.classes)
+    backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
+    settled = replace(
+        config,
+        data=str(prepared.folder),
+        bank=config.bank or str(prepared.folder.resolve().parent / BANK),
+        backbone=backbone,
+        image_size=config.image_size or default_image_size(backbone),
+        attention_width=config.attention_width or default_attention_width(backbone),
+    )
+    raise_together(config_problems(settled))
+    settled = replace(settled, precision=settled_precision(settled.precision, backbone, choose_device(settled.device)))
+    return _with_absolute_paths(settled)
+
+
+def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
+    """The stored configuration of `run` (None: the newest), with those changes that do not change the result.
+
+    Raises ConfigError when `file` or `given` ask for another value of anything else.
+    """
+    stored = checkpoints.load_config(run or checkpoints.newest_run())
+    asked = {**(read_yaml(file) if file else {}), **given}
+    wanted = {key: value for key, value in asked.items() if value is not None and key != "run"}
+    if wanted.get("precision") == AUTO:
+        del wanted["precision"]  # it was settled when the run began
+    made = _with_absolute_paths(make_config(flags=wanted, problems=config_problems))
+    changed = [key for key in wanted if getattr(made, key) != getattr(stored, key)]
+    raise_together(
+        [
+            f"--resume keeps {key} {getattr(stored, key)}, got {getattr(made, key)}; start a new run for that"
+            for key in changed
+            if key not in FREE_ON_RESUME
+        ]
+    )
+    return replace(stored, **{key: getattr(made, key) for key in changed})
+
+
+def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
+    """Where this run writes: a new folder, made now, unless `config` names one."""
+    if config.run is not None:
+        return Path(config.run)
+    return checkpoints.new_run_folder(f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}")
+
+
+def check_unused(folder: Path) -> None:
+    """Raise RunError rather than write over another run."""
+    if checkpoints.checkpoint_path(folder, checkpoints.LAST).exists():
+        raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    backbone = config.backbone
+    return replace(
+        config,
+        data=_absolute(config.data),
+        glove=_absolute(config.glove),
+        bank=_absolute(config.bank),
+        backbone=_absolute(backbone) if backbone and is_file(backbone) else backbone,
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())

@@ -1,0 +1,5 @@
+"""The data set that is drawn by code, so that everything can be tried without a download.
+
+In: a seed, an index and what makes scenes hard. Out: pixels, which classes are there, and where; the same bytes on
+every machine. It knows no files and no label states: `labels.formats.scenes` writes what is drawn here.
+"""

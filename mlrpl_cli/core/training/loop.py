@@ -1,0 +1,255 @@
+"""One training run in memory: frozen features in; contexts, attention and calibration out. It writes nothing.
+
+The same code trains in one process and in many. Axes: B images, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.evaluation.evaluate import score
+from mlrpl_cli.core.evaluation.metrics import mean_average_precision
+from mlrpl_cli.core.features.batches import FeatureBatches, TrainingFeatures
+from mlrpl_cli.core.heads.losses import LOSSES, count_known
+from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.io.devices import BF16
+from mlrpl_cli.core.io.errors import RunError, first_few
+from mlrpl_cli.core.io.progress import Silent, Task
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.runs import folder as checkpoints
+from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
+
+CALIBRATION_IMAGES = 64
+
+EpochRow = dict[str, Any]
+"""One epoch's figures: a line of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Frozen features and the labels that may be seen of them; N images in the same order."""
+
+    features: TrainingFeatures
+    labels: np.ndarray
+    """(N, C) int8 observed labels of the training images."""
+    selection: FeatureBatches
+    """Features of the split that selects the best epoch."""
+    selection_labels: np.ndarray
+    names: Sequence[str]
+    """N names of the training images, for messages."""
+
+
+class Trainer:
+    """The state of one training run, in one process."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trainable: TrainableRecognizer,
+        data: LabelledFeatures,
+        info: RunInfo,
+        accelerator: Accelerator,
+    ) -> None:
+        self.config, self.trainable, self.data, self.info = config, trainable, data, info
+        self.accelerator = accelerator
+        self.labels = torch.from_numpy(data.labels).to(accelerator.device)
+        self.loss = LOSSES[config.loss](config)
+
+    def start(self, last: Checkpoint | None = None) -> None:
+        """Calibrate a new recognizer, or go on from the checkpoint `last`.
+
+        Raises RunError when the features of the images that calibrate it are no numbers.
+        """
+        if last is None:
+            self._calibrate()
+        else:
+            _restore(self.trainable, last)
+            self.info = replace(last.info, data=self.info.data)
+        optimizer = torch.optim.AdamW(_parameter_groups(self.trainable, self.config))
+        if last is not None:
+            checkpoints.restore_optimizer(optimizer, last)
+        self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
+
+    @property
+    def remaining_steps(self) -> int:
+        return (self.config.epochs - self.info.epoch) * len(self.data.features)
+
+    def epochs(self, task: Task) -> Iterator[EpochRow]:
+        """Train from the epoch after the last one done to the last one asked for; `info` is up to date at each row.
+
+        Raises RunError at the first step whose loss is not finite, and after the last step of an epoch when something
+        learned is not: no row and no checkpoint is made of such an epoch.
+        """
+        for epoch in range(self.info.epoch + 1, self.config.epochs + 1):
+            started = time.perf_counter()
+            loss = self._train_epoch(epoch, task)
+            yield self._finish_epoch(epoch, loss, time.perf_counter() - started)
+
+    @torch.no_grad()
+    def checkpoint(self, with_optimizer: bool = False) -> Checkpoint:
+        """A copy of everything learned, and of the optimizer's state so that training can go on from it.
+
+        Raises RunError rather than hold a value that is no number.
+        """
+        trainable = self.trainable
+        tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
+        tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
+        tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_side.contexts().items()}
+        if with_optimizer:
+            tensors |= checkpoints.optimizer_tensors(self.optimizer)
+        if broken := _not_finite(tensors):
+            raise RunError(
+                f"no checkpoint of epoch {self.info.epoch}: {first_few(broken)} hold values that are no numbers; "
+                "train again with a lower lr and context_lr, or with other weights"
+            )
+        return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+
+    def _train_epoch(self, epoch: int, task: Task) -> float:
+        """Mean loss of the epoch's batches, over all processes."""
+        steps = len(self.data.features)
+        total = torch.zeros((), device=self.accelerator.device)
+        for step, (features, positions) in enumerate(self.data.features.epoch(epoch)):
+            self._set_learning_rate((epoch - 1) * steps + step)
+            # Over all processes, so that all of them stop where one has to.
+            loss = self.accelerator.reduce(self._step(features, self.labels[positions]), "mean")
+            shown = float(loss)
+            if not math.isfinite(shown):
+                raise RunError(f"step {step + 1} of epoch {epoch}: {self._failure(shown, features, positions)}")
+            total += loss
+            task.advance(epoch=epoch, loss=shown)
+        if broken := _not_finite({**self.trainable.learned(), **checkpoints.optimizer_tensors(self.optimizer)}):
+            what = f"{first_few(broken)} became infinite or no numbers"
+            raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
+        return float(total) / steps
+
+    def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
+        known = self.accelerator.reduce(count_known(labels), "sum")
+        recognition = self.model(features)
+        votes = recognition.votes or (recognition.logits,)
+        loss = torch.stack([self.loss(logits, labels, known) for logits in votes]).sum()
+        # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
+        loss = loss * self.accelerator.num_processes
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        # Features that are no numbers spoil the weights even where no label is known and the loss is 0.
+        return loss.detach() + 0 * sum(tensor.sum() for tensor in _tensors(features))
+
+    def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
+        map_ = self._selection_map()
+        # Without a known positive there is nothing to select by, and the latest epoch is the best guess.
+        if self.info.best_map is None or (map_ is not None and map_ > self.info.best_map):
+            self.info = replace(self.info, best_epoch=epoch, best_map=map_)
+        self.info = replace(self.info, epoch=epoch)
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "map": map_,
+            "split": self.config.selection,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds": seconds,
+            "images_per_second": len(self.data.features) * self.config.batch_size / seconds,
+        }
+
+    def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
+        """Why the loss of this batch is not finite, as far as can be told, and what to try."""
+        positions, sound = self.accelerator.gather((positions, _sound(features)))
+        batch, spoilt = self._names(positions), self._names(positions[~sound])
+        if spoilt:
+            return _spoilt(spoilt)
+        return f"the loss became {loss} on {first_few(batch)}; {self._advice()}"
+
+    def _advice(self) -> str:
+        config = self.config
+        advice = f"train again with a lower lr and context_lr (now {config.lr:g} and {config.context_lr:g})"
+        other = " or with precision float32" if config.precision == BF16 else ""
+        return f"the last checkpoint holds epoch {self.info.epoch}; {advice}{other}"
+
+    def _names(self, positions: Tensor) -> list[str]:
+        return [self.data.names[position] for position in positions.tolist()]
+
+    def _selection_map(self) -> float | None:
+        if not len(self.data.selection_labels):
+            return None
+        recognizer = self.trainable.eval().recognizer
+        with torch.no_grad():
+            text = self.trainable.text_side()  # once, not for every batch
+        probabilities = score(lambda features: recognizer(features, text), self.data.selection, Silent(), "")
+        self.trainable.train()
+        value = mean_average_precision(probabilities, self.data.selection_labels)
+        return None if math.isnan(value) else value
+
+    def _set_learning_rate(self, step: int) -> None:
+        factor = schedule(step, self.config.epochs * len(self.data.features), self.config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        present, absent = (self.labels == PRESENT).sum(0), (self.labels == ABSENT).sum(0)
+        prior = (present + 1) / (present + absent + 2)
+        sample = self.data.features.sample(CALIBRATION_IMAGES)
+        if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
+            raise RunError(_spoilt(spoilt))
+        self.trainable.recognizer.calibrate(sample, self.trainable.text_side(), prior)
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Learning-rate factor in [0, 1]: linear from 0 over the first `warmup` share of the steps, then a cosine to 0."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
+    """Contexts at their own rate; matrices decayed; vectors and the calibration neither."""
+    contexts = list(trainable.text_side.contexts().values())
+    rest = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in rest if parameter.ndim == 2]
+    others = [parameter for parameter in rest if parameter.ndim < 2]
+    groups = [
+        {"params": matrices, "lr": config.lr, "peak_lr": config.lr, "weight_decay": config.weight_decay},
+        {"params": others, "lr": config.lr, "peak_lr": config.lr, "weight_decay": 0.0},
+        {"params": contexts, "lr": config.context_lr, "peak_lr": config.context_lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
+    with checkpoints.fitting(last.info):
+        trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
+        trained = last.group(checkpoints.CONTEXTS)
+        for name, context in trainable.text_side.contexts().items():
+            context.data.copy_(trained[name])
+
+
+def _tensors(features: ImageFeatures) -> list[Tensor]:
+    return [getattr(features, field.name) for field in fields(features)]
+
+
+def _sound(features: ImageFeatures) -> Tensor:
+    """(B,) bool: whether all features of an image are finite; a sum is, as long as all its terms are."""
+    return torch.stack([tensor.flatten(1).sum(dim=1).float() for tensor in _tensors(features)]).isfinite().all(dim=0)
+
+
+def _spoilt(names: Sequence[str]) -> str:
+    return (
+        f"the backbone's features of {len(names)} images are no numbers ({first_few(names)}); "
+        "use precision float32, or other weights"
+    )
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]

@@ -1,0 +1,258 @@
+"""`train`: a run folder from a configuration. What is computed is the trainer's; what is kept is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch.utils.tensorboard import SummaryWriter
+
+from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
+from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
+from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.evaluation.evaluate import labels_of
+from mlrpl_cli.core.features.batches import features_of_run
+from mlrpl_cli.core.heads.methods import build_trainable
+from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.io.devices import DTYPES, make_accelerator, make_generator
+from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.io.files import check_writable, make_folder, writing
+from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
+from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
+from mlrpl_cli.core.runs import folder as checkpoints
+from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, RunInfo
+from mlrpl_cli.core.runs.options import check_unused, config_problems, run_folder, settle
+from mlrpl_cli.core.training.loop import EpochRow, LabelledFeatures, Trainer
+
+PREPARED = Path("prepared")
+EVENTS, EPOCH = "tensorboard", ".epoch"
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a finished or interrupted training came to."""
+
+    run: Path
+    method: str
+    epochs_done: int
+    interrupted: bool
+    selection: str
+    last_map: float | None
+    """mAP of the last epoch on the split that selects, in [0, 1]; None when it has no known positive."""
+    best_map: float | None
+    best_epoch: int
+    learned_parameters: int
+
+
+def train(config: TrainConfig, progress: Progress | None = None, resume: bool = False) -> TrainingSummary:
+    """Train a method on a prepared folder and write its run folder.
+
+    With `resume`, config.run is continued from its last epoch and ends as if it had never stopped.
+    Raises ConfigError, DataError, WeightsError or RunError, the first with every option that cannot be.
+    """
+    progress = progress or Silent()
+    raise_together(config_problems(config))
+    accelerator = make_accelerator(config.device)
+    prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
+    config = settle(config, prepared)
+    progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
+    # One process chooses, so that two never choose differently.
+    chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""
+    folder = Path(broadcast_object_list([chosen])[0])
+    with _writing_alone(folder, accelerator):
+        if accelerator.is_main_process and not resume:
+            check_unused(folder)
+        return _train(replace(config, run=str(folder)), prepared, folder, accelerator, progress, resume)
+
+
+@contextmanager
+def _writing_alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold the run folder: two runs never share one."""
+    check_writable(folder)
+    if not accelerator.is_main_process:
+        yield
+        return
+    make_folder(folder)
+    with sole_writer(folder, "choose another --run"):
+        yield
+
+
+def _train(
+    config: TrainConfig, prepared: Prepared, folder: Path, accelerator: Accelerator, progress: Progress, resume: bool
+) -> TrainingSummary:
+    if accelerator.is_main_process:
+        write_yaml(config, folder / checkpoints.CONFIG_FILE)  # before the images are encoded: --resume needs no more
+    trainer = _make_trainer(config, prepared, accelerator, progress)
+    last = _last_checkpoint(folder, trainer.info) if resume else None
+    trainer.start(last)
+    return _run(trainer, RunWriter(folder, trainer, resumed=last is not None), progress)
+
+
+def _run(trainer: Trainer, writer: RunWriter, progress: Progress) -> TrainingSummary:
+    interrupted = False
+    try:
+        with progress.task("training", trainer.remaining_steps, "steps") as task:
+            for row in trainer.epochs(task):
+                writer.write(row)
+                shown = "no known positive" if row["map"] is None else f"mAP {100 * row['map']:.2f}"
+                epoch = f"epoch {row['epoch']}/{trainer.config.epochs}"
+                progress.note(f"{epoch}: loss {row['loss']:.4f}, {row['split']} {shown}")
+                trainer.accelerator.wait_for_everyone()
+    except KeyboardInterrupt:
+        interrupted = True
+    return TrainingSummary(
+        run=writer.folder,
+        method=trainer.config.method,
+        epochs_done=writer.kept.epoch,
+        interrupted=interrupted,
+        selection=trainer.config.selection,
+        last_map=next((row["map"] for row in writer.log if row["epoch"] == writer.kept.epoch), None),
+        best_map=writer.kept.best_map,
+        best_epoch=writer.kept.best_epoch,
+        learned_parameters=sum(parameter.numel() for parameter in trainer.trainable.learned().values()),
+    )
+
+
+class RunWriter:
+    """Keeps a run folder in step with a trainer: configuration, log, checkpoints, TensorBoard events."""
+
+    def __init__(self, folder: Path, trainer: Trainer, resumed: bool) -> None:
+        self.folder, self.trainer = folder, trainer
+        self.kept = trainer.info
+        """What the last checkpoint on the disk says of itself."""
+        log = checkpoints.read_log(folder) if resumed else []
+        self.log: list[EpochRow] = [row for row in log if row["epoch"] <= trainer.info.epoch]
+        if trainer.accelerator.is_main_process:
+            checkpoints.write_log(folder, self.log)
+            _remove_events(folder, trainer.info.epoch + 1)
+            if not resumed:
+                self._save(LAST)
+
+    def write(self, row: EpochRow) -> None:
+        """Keep an epoch. The last checkpoint is written last, since it is where --resume goes on from."""
+        self.log.append(row)
+        if self.trainer.accelerator.is_main_process:
+            if self.trainer.info.best_epoch == row["epoch"]:
+                self._save(BEST)
+            checkpoints.write_log(self.folder, self.log)
+            self._write_events(row)
+            self._save(LAST)
+        self.kept = self.trainer.info
+
+    def _save(self, which: str) -> None:
+        checkpoint = self.trainer.checkpoint(with_optimizer=which == LAST)
+        checkpoints.save_checkpoint(checkpoint, checkpoints.checkpoint_path(self.folder, which))
+
+    def _write_events(self, row: EpochRow) -> None:
+        """TensorBoard reads whatever files there are: one event file an epoch needs no state between epochs."""
+        folder, suffix = self.folder / EVENTS, f"{EPOCH}{row['epoch']:05d}"
+        with writing(folder), SummaryWriter(str(folder), filename_suffix=suffix) as writer:
+            for name in ("loss", "map", "lr", "images_per_second"):
+                if row[name] is not None:
+                    writer.add_scalar(name, row[name], row["epoch"])
+
+
+def _remove_events(folder: Path, first: int) -> None:
+    """Remove those of epochs from `first` on, which were begun by a process that was killed and come again."""
+    for path in (folder / EVENTS).glob(f"*{EPOCH}*"):
+        number = path.name.rpartition(EPOCH)[2]
+        if number.isdecimal() and int(number) >= first:
+            path.unlink(missing_ok=True)
+
+
+def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
+    """An untrained recognizer over the backbone whose state dict is `state`, its parameters drawn from config.seed."""
+    # The provider takes seconds to import, and everything that can be wrong before should be told before.
+    from mlrpl_cli.core.backbones.tokenizer import tokenize
+
+    generator = make_generator(config.seed, "initialisation")
+    text_encoder = build_text_encoder(state)
+    trainable = build_trainable(config, classes, image_architecture(state), text_encoder, tokenize, generator)
+    text_encoder.fold()
+    text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
+    return trainable
+
+
+def new_run_info(config: TrainConfig, prepared: Prepared, backbone_fingerprint: str) -> RunInfo:
+    """What a checkpoint of this run will say of itself, before the first epoch."""
+    assert config.backbone is not None
+    assert config.image_size is not None
+    return RunInfo(
+        method=config.method,
+        classes=prepared.classes,
+        dataset=prepared.dataset,
+        data=str(prepared.folder.resolve()),
+        mask_sha256=prepared.mask_sha256,
+        data_sha256=prepared.sha256,
+        backbone=config.backbone,
+        fingerprint=backbone_fingerprint,
+        image_size=config.image_size,
+        precision=config.precision,
+        epoch=0,
+        best_epoch=0,
+        best_map=None,
+    )
+
+
+def selection_split(config: TrainConfig) -> str:
+    """The split whose labels choose the best epoch."""
+    return TEST if config.selection == "test" else VALIDATION
+
+
+def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelerator, progress: Progress) -> Trainer:
+    assert config.image_size is not None
+    with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
+        state = load_state(config.backbone or TINY, progress)
+    encoder = make_encoder(state, config.image_size, accelerator.device, config.precision)
+    trainable = make_trainable(state, config, prepared.classes).to(accelerator.device)
+    data = _encode(config, prepared, encoder, accelerator, progress)
+    return Trainer(config, trainable, data, new_run_info(config, prepared, encoder.fingerprint), accelerator)
+
+
+def _encode(
+    config: TrainConfig, prepared: Prepared, encoder: FrozenEncoder, accelerator: Accelerator, progress: Progress
+) -> LabelledFeatures:
+    rows, split = _training_rows(prepared), selection_split(config)
+    selecting = prepared.rows(split)
+    paths = (prepared.paths(rows), prepared.paths(selecting))
+    features, selection = features_of_run(encoder, *paths, config, accelerator, progress)
+    return LabelledFeatures(
+        features,
+        prepared.observed_labels[rows],
+        selection,
+        labels_of(prepared, split, selecting),
+        [prepared.images[row] for row in rows],
+    )
+
+
+def _training_rows(prepared: Prepared) -> np.ndarray:
+    rows = prepared.rows(TRAIN)
+    if not len(rows):
+        raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
+    return rows
+
+
+def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
+    """The state to go on from; None for a run that was killed before it wrote one."""
+    if not checkpoints.checkpoint_path(folder, LAST).is_file():
+        return None
+    last = checkpoints.load_checkpoint(folder, LAST)
+    for name, expected, got in (
+        ("backbone weights", last.info.fingerprint, info.fingerprint),
+        ("mask", last.info.mask_sha256, info.mask_sha256),
+        ("data", last.info.data_sha256, info.data_sha256),
+    ):
+        if expected != got:
+            raise RunError(
+                f"cannot resume {folder}: its {name} had SHA-256 {expected[:16]}…, now it is {got[:16]}…; "
+                "put back what it was trained with"
+            )
+    return last

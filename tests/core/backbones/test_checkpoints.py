@@ -1,0 +1,153 @@
+import pickle
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mlrpl_cli.core.backbones import checkpoints as weights
+from mlrpl_cli.core.backbones.openai.architectures import (
+    Architecture,
+    ImageArchitecture,
+    TextArchitecture,
+    random_state,
+)
+from mlrpl_cli.core.backbones.tiny import initial_token_embedding, pack_token_embedding, unpack_token_embedding
+from mlrpl_cli.core.io.errors import WeightsError
+
+SMALL = Architecture(ImageArchitecture((1, 1, 1, 1), 2, 8, 64), TextArchitecture(64, 1, 8))
+
+
+@pytest.fixture
+def state():
+    return random_state(SMALL, seed=0)
+
+
+def same(left, right) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_safetensors_and_plain_state_dicts_are_read(state, tmp_path):
+    save_file(state, tmp_path / "clip.safetensors")
+    torch.save(state, tmp_path / "clip.pt")
+    assert same(weights.load_state(str(tmp_path / "clip.safetensors")), state)
+    assert same(weights.load_state(str(tmp_path / "clip.pt")), state)
+
+
+def test_a_training_checkpoint_is_unwrapped(state, tmp_path):
+    torch.save({"state_dict": {f"module.{name}": t for name, t in state.items()}, "epoch": 3}, tmp_path / "clip.pt")
+    assert same(weights.load_state(str(tmp_path / "clip.pt")), state)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_the_image_encoders_part_is_the_same_however_it_is_read(state, tmp_path, prefix, suffix):
+    path = tmp_path / f"clip.{suffix}"
+    {"safetensors": save_file, "pt": torch.save}[suffix]({prefix + name: t for name, t in state.items()}, path)
+    expected = {name: tensor for name, tensor in state.items() if name.startswith("visual.")}
+    assert same(weights.load_image_state(str(path)), expected)
+
+
+def test_tinys_image_encoder_is_read_without_its_text_encoder():
+    whole, image = weights.load_state("tiny"), weights.load_image_state("tiny")
+    assert same(image, {name: tensor for name, tensor in whole.items() if name.startswith("visual.")})
+    assert weights.fingerprint(image) == weights.fingerprint(whole)
+
+
+@pytest.mark.parametrize("name", ["clip.safetensors", "clip.pt"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.9])
+def test_a_truncated_file_is_refused_by_name(state, tmp_path, name, kept):
+    path = tmp_path / name
+    save_file(state, path) if name.endswith("safetensors") else torch.save(state, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(WeightsError, match=rf"{name} is not a readable checkpoint, or only part of one"):
+        weights.load_state(str(path))
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    marker = tmp_path / "it-ran"
+
+    class Payload:
+        def __reduce__(self):
+            return open, (str(marker), "w")
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Payload()))
+    torch.save({"weight": Payload()}, tmp_path / "evil2.pt")
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(WeightsError, match="not a readable checkpoint"):
+            weights.load_state(str(tmp_path / name))
+    assert not marker.exists()
+
+
+def test_torchscript_that_openai_did_not_publish_stays_closed(tmp_path):
+    with zipfile.ZipFile(tmp_path / "clip.pt", "w") as archive:
+        archive.writestr("clip/constants.pkl", b"")
+        archive.writestr("clip/code/__torch__.py", b"")
+    with pytest.raises(WeightsError, match=r"TorchScript archive with SHA-256 .*, none that OpenAI published"):
+        weights.load_state(str(tmp_path / "clip.pt"))
+
+
+def test_published_torchscript_is_opened(state, tmp_path, monkeypatch):
+    """A scripted module with OpenAI's tensor names, its own hash taken for a published one."""
+
+    class Holder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logit_scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.logit_scale
+
+    path = tmp_path / "clip.pt"
+    torch.jit.script(Holder()).save(str(path))
+    monkeypatch.setitem(weights.PUBLISHED_SHA256, "RN50", weights.sha256_of_file(path))
+    assert weights.load_state(str(path)).keys() == {"logit_scale"}
+
+
+def test_an_unknown_name_is_answered_with_the_closest():
+    with pytest.raises(
+        WeightsError, match=r"backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'\?"
+    ):
+        weights.load_state("RN5O")
+
+
+def test_a_name_longer_than_any_files_is_an_unknown_one():
+    assert "x" * 300 in weights.backbone_problem("x" * 300)
+
+
+def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path, monkeypatch):
+    asked = {}
+
+    def fetch(url, destination, *, sha256, progress):
+        asked.update(url=url, sha256=sha256)
+        save_file(state, destination.with_suffix(".safetensors"))
+        return destination.with_suffix(".safetensors")
+
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    monkeypatch.setattr(weights, "fetch", fetch)
+    assert same(weights.load_state("ViT-L/14@336px"), state)
+    assert asked["sha256"] in asked["url"]
+    assert asked["url"].endswith("ViT-L-14-336px.pt")
+
+
+def test_the_fingerprint_is_of_the_image_side_alone(state):
+    before = weights.fingerprint(state)
+    assert weights.fingerprint({**state, "text_projection": state["text_projection"] + 1}) == before
+    assert weights.fingerprint({**state, "visual.conv1.weight": state["visual.conv1.weight"] + 1}) != before
+    assert weights.fingerprint(dict(reversed(state.items()))) == before
+
+
+def test_packing_keeps_changed_rows_and_draws_the_others_again(state):
+    table = initial_token_embedding(64, seed=7)
+    table[[5, 40_000]] = 1.5
+    packed = pack_token_embedding({**state, "token_embedding.weight": table}, [40_000, 5], seed=7)
+    assert sum(tensor.numel() for name, tensor in packed.items() if "embedding." in name) < 200
+    assert torch.equal(unpack_token_embedding(packed)["token_embedding.weight"], table)
+
+
+def test_a_file_in_the_cache_that_openai_did_not_publish_is_refused(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    torch.save(state, tmp_path / "RN101.pt")
+    with pytest.raises(WeightsError, match="is not what OpenAI published as RN101: expected SHA-256 8fa8567bab74"):
+        weights.load_state("RN101")

@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+import torch
+
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, random_state
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.heads.methods import METHODS, build_trainable
+from mlrpl_cli.core.heads.semantics import centred, glove_features
+from mlrpl_cli.core.io.errors import ConfigError
+from tests import reference, small
+from tests.core.heads.test_prompts import by_letter
+
+CLASSES = ("dog", "traffic light")
+
+
+def random_features(images: int = 4) -> ImageFeatures:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((images, 4, 64), (images, 4, 8), (images, 8), (images, 4))
+    return ImageFeatures(*(torch.randn(shape, generator=generator) for shape in shapes))
+
+
+def build(method: str):
+    text_encoder = build_text_encoder(random_state(small.ARCHITECTURE, seed=0))
+    config = TrainConfig(method=method, attention_width=5, context_tokens=2)
+    generator = torch.Generator().manual_seed(1)
+    return build_trainable(config, CLASSES, small.ARCHITECTURE.image, text_encoder, by_letter, generator)
+
+
+@torch.no_grad()
+def test_sarl_scores_are_the_cosine_of_the_attended_joint_feature():
+    """α cos(Σ_p a_cp g_p, t_c) + β_c, written out in numpy."""
+    trainable, features = build("sarl"), random_features()
+    side = trainable.recognizer.image_side
+    weights = (side.decoupling.image_projection, side.decoupling.semantic_projection)
+    attention = reference.semantic_attention(
+        features.grid.numpy(),
+        side.semantics.numpy(),
+        *(linear.weight.numpy() for linear in weights),
+        side.decoupling.score.numpy(),
+    )
+    text, output = trainable.text_side().numpy(), trainable(features)
+    for b in range(4):
+        for c in range(2):
+            pooled = sum(attention[b, c, p] * features.joint[b, p].numpy() for p in range(4))
+            cosine = pooled @ text[c] / np.linalg.norm(pooled) / np.linalg.norm(text[c])
+            assert float(output.logits[b, c]) == pytest.approx(20 * cosine, abs=1e-4)
+            np.testing.assert_allclose(output.class_features[b, c], pooled, atol=1e-5)
+    np.testing.assert_allclose(output.attention, attention, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_baseline_scores_clips_own_vector():
+    trainable, features = build("baseline"), random_features()
+    output = trainable(features)
+    expected = 20 * torch.nn.functional.cosine_similarity(features.pooled[:, None], trainable.text_side()[None], dim=-1)
+    torch.testing.assert_close(output.logits, expected)
+    torch.testing.assert_close(output.attention[:, 1], features.attention)
+
+
+@torch.no_grad()
+def test_semantic_attention_weighs_regions_by_their_cosine_with_the_frozen_text():
+    trainable, features = build("sa"), random_features()
+    output = trainable(features)
+    semantics = trainable.recognizer.image_side.semantics
+    torch.testing.assert_close(semantics, build("zero-shot").text_side())
+    attention = reference.fused_attention(features.joint.numpy(), semantics.numpy(), 0.05)
+    np.testing.assert_allclose(output.attention, attention, atol=1e-5)
+    np.testing.assert_allclose(output.class_features, attention @ features.joint.numpy(), atol=1e-5)
+
+
+@torch.no_grad()
+def test_dualcoop_is_the_published_pair_of_region_votes():
+    trainable, features = build("dualcoop"), random_features()
+    positive, negative = trainable.text_side().chunk(2)
+    assert not torch.allclose(positive, negative)
+    expected = reference.dualcoop_logits(features.joint.numpy(), positive.numpy(), negative.numpy())
+    np.testing.assert_allclose(trainable(features).logits, expected, atol=1e-3)
+
+
+@torch.no_grad()
+def test_linear_pools_its_region_scores():
+    trainable, features = build("linear"), random_features()
+    head = trainable.recognizer
+    head.region_weight.normal_(generator=torch.Generator().manual_seed(2))
+    head.bias.copy_(torch.tensor([0.3, -0.7]))
+    expected = reference.linear_logits(features.joint.numpy(), head.region_weight.numpy(), 20, head.bias.numpy())
+    np.testing.assert_allclose(trainable(features).logits, expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_sarl_plus_takes_the_mean_of_the_decoupled_vote_and_the_regions_vote():
+    trainable, features = build("sarl+"), random_features()
+    decoupled, regions = trainable.recognizer.members
+    regions.region_weight.normal_(generator=torch.Generator().manual_seed(2))
+    text = trainable.text_side()
+    one, other = decoupled(features, text), regions(features, text)
+    output = trainable(features)
+    torch.testing.assert_close(output.logits, (one.logits + other.logits) / 2)
+    torch.testing.assert_close(output.attention, one.attention)
+    assert [vote.shape for vote in output.votes] == [output.logits.shape] * 2
+
+
+def test_a_loss_of_one_vote_moves_that_voter_alone():
+    trainable = build("sarl+")
+    trainable(random_features()).votes[1].sum().backward()
+    moved = {name for name, parameter in trainable.learned().items() if parameter.grad is not None}
+    assert moved == {name for name in trainable.learned() if "members.1." in name}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "dualcoop"])
+def test_calibration_starts_each_class_at_its_prior(method):
+    trainable, features = build(method), random_features(8)
+    prior = torch.tensor([0.1, 0.6])
+    trainable.recognizer.calibrate(features, trainable.text_side(), prior)
+    torch.testing.assert_close(trainable(features).logits.mean(0), torch.logit(prior))
+
+
+@pytest.mark.parametrize(
+    ("method", "learned"),
+    [
+        ("zero-shot", 0),
+        ("baseline", 2 * 64),
+        ("cspo", 2 * 2 * 64),
+        ("sd", 2 * 64 + 5 * (64 + 8 + 1)),
+        ("sarl", 2 * 2 * 64 + 5 * (64 + 8 + 1)),
+        ("sa", 2 * 2 * 64),
+        ("dualcoop", 2 * 2 * 2 * 64 - 3),
+        ("linear", 2 * 8),
+        ("sarl+", 2 * 2 * 64 + 5 * (64 + 8 + 1) + 2 * 8 + 1 + 2),
+    ],
+)
+def test_each_method_learns_its_parts_and_the_calibration(method, learned):
+    """M·W a context, K(D + S + 1) for attention, C·E for regions, 1 + C for α and β of each vote (but DualCoOp)."""
+    assert sum(parameter.numel() for parameter in build(method).learned().values()) == learned + 1 + 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_batch_gives_empty_logits_and_gradients_that_are_zero(method):
+    trainable = build(method)
+    logits = trainable(random_features(0)).logits
+    logits.sum().backward()
+    assert logits.shape == (0, 2)
+    assert all((p.grad is None) or (p.grad == 0).all() for p in trainable.learned().values())
+
+
+def test_centred_vectors_are_what_sets_each_class_apart():
+    """Three unit vectors around one direction: centred they are the corners of a triangle, -1/2 between any two."""
+    corners = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
+    vectors = torch.cat([0.1 * corners, torch.ones(3, 1)], dim=1)
+    apart = centred(torch.nn.functional.normalize(vectors, dim=1))
+    torch.testing.assert_close(apart @ apart.T, 1.5 * torch.eye(3) - 0.5)
+
+
+@pytest.mark.parametrize("vectors", [[[0.6, 0.8]], [[0.6, 0.8], [0.8, 0.6]]])
+def test_one_or_two_classes_keep_their_vectors(vectors):
+    torch.testing.assert_close(centred(torch.tensor(vectors)), torch.tensor(vectors))
+
+
+def test_glove_vectors_are_averaged_over_words_and_unit_length(tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("dog 3 4\ntraffic 1 0\nlight 0 1\nunused 9 9\n")
+    expected = [[0.6, 0.8], [0.5**0.5, 0.5**0.5]]
+    np.testing.assert_allclose(glove_features(CLASSES, file), expected, rtol=1e-6)
+
+
+def test_a_name_that_glove_has_as_one_word_is_taken_so_and_lines_that_are_no_vectors_are_skipped(tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("pottedplant 3 4\npotted name@host.com 1 2\nplant 0 1\n")
+    np.testing.assert_allclose(glove_features(["pottedplant"], file), [[0.6, 0.8]], rtol=1e-6)
+
+
+def test_words_that_glove_lacks_are_named(tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("dog 3 4\ntraffic 1 0\n")
+    with pytest.raises(ConfigError, match=r"lacks words of these classes: traffic light"):
+        glove_features(CLASSES, file)

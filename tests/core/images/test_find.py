@@ -1,0 +1,151 @@
+"""Which files the command line's arguments mean, and which of a data set's are not there."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlrpl_cli.core.images.find import check_images, find_images
+from mlrpl_cli.core.io.errors import DataError, Problems
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "b/2.png",
+        "b/1.JPG",
+        "b/deep/3.webp",
+        "b/notes.txt",
+        "b/.hidden.jpg",
+        "b/.git/4.jpg",
+        "a.jpg",
+        "x[1].jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def _found(*arguments: str, names: list[str] | None = None) -> list[str]:
+    return [path.as_posix() for path in find_images(arguments, names or [])]
+
+
+def test_folder_means_its_images_sorted_at_any_depth_without_hidden_ones(photos: Path) -> None:
+    assert _found("b") == ["b/1.JPG", "b/2.png", "b/deep/3.webp"]
+
+
+def test_order_is_kept_and_each_file_comes_once(photos: Path) -> None:
+    assert _found("b/2.png", "a.jpg", "b", str(photos / "a.jpg"), "./b/../a.jpg") == [
+        "b/2.png",
+        "a.jpg",
+        "b/1.JPG",
+        "b/deep/3.webp",
+    ]
+
+
+def test_pattern_means_the_images_that_match(photos: Path) -> None:
+    assert _found("b/*.[pJ]*") == ["b/1.JPG", "b/2.png"]
+    assert _found("b/*") == ["b/1.JPG", "b/2.png", "b/deep/3.webp"]
+
+
+def test_file_named_itself_may_look_like_a_pattern_or_have_any_suffix(photos: Path) -> None:
+    assert _found("x[1].jpg", "b/notes.txt") == ["x[1].jpg", "b/notes.txt"]
+
+
+def test_dash_means_the_given_lines_and_keeps_names_that_are_not_there(photos: Path) -> None:
+    lines = ["a.jpg\n", "\n", "gone.jpg\r\n", "b/deep\n"]
+    assert _found("-", names=lines) == ["a.jpg", "gone.jpg", "b/deep/3.webp"]
+
+
+def test_dash_reads_standard_input_by_default(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a.jpg\n"))
+    assert find_images(["-"]) == [Path("a.jpg")]
+
+
+def test_linked_folder_is_followed_and_a_loop_ends(photos: Path) -> None:
+    os.symlink(photos / "b", photos / "b" / "deep" / "loop")
+    (photos / "linked").mkdir()
+    os.symlink(photos / "b" / "deep", photos / "linked" / "there")
+    assert _found("b") == ["b/1.JPG", "b/2.png", "b/deep/3.webp"]
+    assert _found("linked")[0] == "linked/there/3.webp"
+
+
+def test_arguments_that_name_nothing_are_reported_together(photos: Path) -> None:
+    (photos / "empty").mkdir()
+    with pytest.raises(DataError, match=r"3 arguments name no image \(empty, no\*\.jpg, gone\.jpg\)"):
+        find_images(["a.jpg", "empty", "no*.jpg", "gone.jpg"])
+    with pytest.raises(DataError, match="1 arguments name no image"):
+        find_images(["-"], [])
+    with pytest.raises(DataError, match="no image was given"):
+        find_images([])
+
+
+def test_check_images_names_what_is_missing_and_what_leads_outside(photos: Path) -> None:
+    problems = Problems()
+    names = ["b/2.png", "b/gone.png", "nowhere/1.jpg", "../a.jpg", "/etc/passwd", "b/deep", "a.jpg"]
+    check_images(photos, names, problems)
+    assert problems.summary() == (
+        "2 image names lead outside the image folder (../a.jpg, /etc/passwd); "
+        "3 images are missing (b/gone.png, nowhere/1.jpg, b/deep)"
+    )
+
+
+def test_link_that_leads_nowhere_or_in_a_circle_stays_in_the_list(photos: Path) -> None:
+    for name, target in (("self.jpg", "self.jpg"), ("to.jpg", "fro.jpg"), ("fro.jpg", "to.jpg"), ("gone.jpg", "no")):
+        (photos / "b" / name).symlink_to(target)
+    (photos / "b" / "loop").symlink_to("loop")
+    assert set(_found("b")) - {"b/1.JPG", "b/2.png", "b/deep/3.webp"} == {
+        "b/self.jpg",
+        "b/to.jpg",
+        "b/fro.jpg",
+        "b/gone.jpg",
+    }
+    assert _found("b/gone.jpg") == ["b/gone.jpg"]
+
+
+def test_folder_inside_that_cannot_be_listed_stands_for_itself(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may list everything, so the refusal is made here. The folder that was given itself is an error."""
+    scandir = os.scandir
+
+    def refusing(folder: Path) -> object:
+        if Path(folder).name == "deep":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert _found("b") == ["b/1.JPG", "b/2.png", "b/deep"]
+    with pytest.raises(DataError, match="cannot list b/deep: Permission denied"):
+        find_images(["b/deep"])
+
+
+def test_name_that_is_too_long_stays_in_the_lines_and_names_nothing_as_an_argument(photos: Path) -> None:
+    name = "n" * 300 + ".jpg"
+    assert _found("-", names=[name]) == [name]
+    with pytest.raises(DataError, match="1 arguments name no image"):
+        find_images([name])
+
+
+def test_folders_may_be_nested_deeper_than_functions(photos: Path) -> None:
+    parts = ["d"] * 1100
+    for _ in parts:
+        os.mkdir("d")
+        os.chdir("d")
+    Path("a.jpg").touch()
+    os.chdir(photos)
+    found = _found("d")
+    # pytest, which removes old folders function by function, could not.
+    subprocess.run(["rm", "-r", "d"], check=True)
+    assert found == ["/".join([*parts, "a.jpg"])]
+
+
+def test_check_images_takes_pipes_and_circles_for_missing(photos: Path) -> None:
+    (photos / "b" / "self.jpg").symlink_to("self.jpg")
+    os.mkfifo(photos / "b" / "pipe.jpg")
+    problems = Problems()
+    check_images(photos, ["b/2.png", "b/self.jpg", "b/pipe.jpg", "n" * 300 + "/1.jpg"], problems)
+    assert problems.summary().startswith("3 images are missing (b/self.jpg, b/pipe.jpg, nnn")

@@ -1,0 +1,76 @@
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from mlrpl_cli.core.images.loading import Waiting, batches_of, in_order
+from mlrpl_cli.core.io.errors import DataError
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def passes(self, seconds):
+        self.now += seconds
+
+
+def test_the_share_of_waiting_is_the_time_until_an_item_came(monkeypatch):
+    clock = Clock(monkeypatch)
+
+    def slow():
+        for item in range(4):
+            clock.passes(1)
+            yield item
+
+    waiting, seen = Waiting(), []
+    for item in waiting.through(slow()):
+        seen.append(item)
+        clock.passes(3)
+    assert seen == [0, 1, 2, 3]
+    assert waiting.share == 0.25
+
+
+def test_waiting_for_nothing_is_no_share():
+    assert list(Waiting().through([])) == []
+    assert Waiting().share == 0
+
+
+class Killed(Dataset):
+    """Its images end the process that decodes them, as a system without memory does."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, position):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_decoding_process_that_is_killed_is_told_in_one_line():
+    with pytest.raises(DataError, match=r"^a process that decodes images was killed, as happens without .*--workers"):
+        list(batches_of(in_order(Killed(), 2, workers=2)))
+
+
+class Signals(Dataset):
+    """Which signals reach the process that decodes: SIGINT, SIGTERM."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, position):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return torch.tensor([signal.SIGINT not in blocked, signal.SIGTERM not in blocked])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="there are no such masks here")
+def test_decoding_processes_do_not_hear_ctrl_c_and_end_upon_sigterm():
+    """PyTorch ends by SIGTERM what does not end by itself."""
+    (heard,) = batches_of(in_order(Signals(), 1, workers=1))
+    assert heard.tolist() == [[False, True]]
+    assert signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, None)

@@ -1,0 +1,221 @@
+"""Archives, some of them made to break out of their folder."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mlrpl_cli.core.io import archives
+from mlrpl_cli.core.io.archives import extract, leads_outside, unfinished
+from mlrpl_cli.core.io.errors import DataError
+
+
+def _tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def _zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+MAKERS = [(_tar, "a.tar"), (_tar, "a.tar.gz"), (_zip, "a.zip")]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_archive_is_added_to_what_is_there(make, name: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / name, {"kit/a/1.txt": b"one", "kit/b.txt": b"new"})
+    folder = tmp_path / "out"
+    (folder / "kit" / "a").mkdir(parents=True)
+    (folder / "kit" / "a" / "0.txt").write_bytes(b"zero")
+    (folder / "kit" / "b.txt").write_bytes(b"old")
+    extract(archive, folder)
+    assert _contents(folder) == {"kit/a/0.txt": b"zero", "kit/a/1.txt": b"one", "kit/b.txt": b"new"}
+    assert not unfinished(archive, folder).exists()
+
+
+@pytest.mark.parametrize("bad", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_name_that_leads_outside_is_refused_and_nothing_is_unpacked(make, name, bad: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / name, {"good.txt": b"good", bad: b"evil"})
+    with pytest.raises(DataError, match="1 names lead outside the folder"):
+        extract(archive, tmp_path / "out")
+    assert _contents(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    with pytest.raises(DataError, match=r"1 members are links or devices \(link\)"):
+        extract(path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(DataError, match="links or devices"):
+        extract(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_truncated_archive_leaves_nothing(make, name: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / name, {f"{i}.bin": hashlib.sha256(bytes([i])).digest() * 500 for i in range(20)})
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    with pytest.raises(DataError, match="damaged"):
+        extract(archive, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_zip_with_a_flipped_byte_leaves_nothing(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", {"1.txt": b"one", "2.txt": b"a line of two"})
+    archive.write_bytes(archive.read_bytes().replace(b"a line", b"A line"))
+    with pytest.raises(DataError, match="damaged"):
+        extract(archive, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_archive_larger_than_the_free_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = _zip(tmp_path / "a.zip", {"1.txt": b"x" * 60, "2.txt": b"x" * 50})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=109))
+    with pytest.raises(DataError, match=r"needs 110 bytes unpacked, .* has 109 bytes free"):
+        extract(archive, tmp_path / "out")
+
+
+def test_text_file_named_tar_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("<html>not found</html>")
+    with pytest.raises(DataError, match="is damaged or no tar or zip") as caught:
+        extract(tmp_path / "a.tar", tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_tar_that_ends_with_a_zip_is_read_as_a_tar(tmp_path: Path) -> None:
+    inner = _zip(tmp_path / "inner.zip", {"x": b"x"}).read_bytes()
+    extract(_tar(tmp_path / "a.tar", {"inner.zip": inner}), tmp_path / "out")
+    assert _contents(tmp_path / "out") == {"inner.zip": inner}
+
+
+@pytest.mark.parametrize(
+    ("name", "outside"),
+    [
+        ("a/b.jpg", False),
+        ("./a", False),
+        ("a..b", False),
+        ("a/../b", True),
+        ("/a", True),
+        ("\\a", True),
+        ("c:a", True),
+    ],
+)
+def test_leads_outside(name: str, outside: bool) -> None:
+    assert leads_outside(name) is outside
+
+
+def _refused(archive: Path, folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        extract(archive, folder)
+    assert list(folder.iterdir()) == []
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    make, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 1 << 16)
+    monkeypatch.setattr(archives, "MOST_EXPANSION", 1 if name == "a.tar" else 100)
+    archive = make(tmp_path / name, {"zeros": bytes(1 << 24)})
+    if name == "a.zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+            opened.writestr("zeros", bytes(1 << 24))
+    if name == "a.tar":
+        archive.write_bytes(archive.read_bytes()[:10_240])
+    assert "fetch it from a source that you trust" in _refused(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_more_members_than_allowed_are_refused(
+    make, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make(tmp_path / name, {str(number): b"" for number in range(11)})
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 11)
+    extract(archive, tmp_path / "out")
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 10)
+    assert "or 10 members" in _refused(archive, tmp_path / "other")
+
+
+def test_a_tar_header_of_many_bytes_is_not_read_whole(tmp_path: Path) -> None:
+    """A compressed gigabyte is a megabyte, and tarfile would hold all of the gigabyte."""
+    info = tarfile.TarInfo("long")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 30
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 22))
+    assert "unpacks to more than 104857600 bytes" in _refused(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+def test_a_size_below_nothing_and_a_missing_end_are_refused(tmp_path: Path) -> None:
+    whole = _tar(tmp_path / "a.tar", {"a": b"abc"}).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[:1024] + b"x" * 512)
+    assert "no header and no end at byte 1024" in _refused(tmp_path / "a.tar", tmp_path / "out")
+    info = tarfile.TarInfo("a")
+    info.size = -512
+    (tmp_path / "b.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + whole[1024:])
+    assert "lies about them" in _refused(tmp_path / "b.tar", tmp_path / "out")
+
+
+def test_a_zip_member_larger_than_it_says_is_refused(tmp_path: Path) -> None:
+    """Its size is the 4 bytes at 24 of its entry in the index and at 22 of its own header."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(1 << 20))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for place in (data.index(b"PK\x01\x02") + 24, 22):
+        data[place : place + 4] = (10).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    assert "is damaged" in _refused(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_expanded_in_one_piece_is_refused(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("zeros", bytes(1 << 20))
+    message = _refused(tmp_path / "a.zip", tmp_path / "out")
+    assert "1 members are neither stored nor deflated (zeros)" in message
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_names_of_many_folders_or_none_are_refused(make, name: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / name, {"a/" * 100 + "b": b"deep"})
+    assert "1 names are more than 100 folders deep" in _refused(archive, tmp_path / "out")
+    assert "cannot unpack" in _refused(make(tmp_path / name, {".": b"nothing"}), tmp_path / "out")
+
+
+def test_a_pipe_is_no_archive(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a folder, a pipe or a device" in _refused(tmp_path / "pipe", tmp_path / "out")

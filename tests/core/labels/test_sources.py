@@ -1,0 +1,114 @@
+"""Downloading a data set from a stand-in for the publisher: fetched once, unpacked once, gone on with after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mlrpl_cli.core.io.archives import unfinished
+from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.labels.sources import ARCHIVES, SOURCES, Archive, download
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return memory.getvalue()
+
+
+FILES = {"labels.zip": _zip({"kit/labels/1.txt": b"1"}), "images.zip": _zip({"kit/images/1.jpg": b"jpg"})}
+
+
+@pytest.fixture
+def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, tuple[Archive, ...]], list[str]]]:
+    """The sources of a data set named "small" on this machine, and the names that were asked for."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.lstrip("/")
+            asked.append(name)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(FILES[name])))
+            self.end_headers()
+            self.wfile.write(FILES[name])
+
+        def log_message(self, format: str, *args: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    md5 = {name: hashlib.md5(data).hexdigest() for name, data in FILES.items()}
+    yield (
+        {
+            "small": (
+                Archive(f"{base}/labels.zip", md5["labels.zip"], ("kit/labels",)),
+                Archive(f"{base}/images.zip", md5["images.zip"], ("kit/images",)),
+            )
+        },
+        asked,
+    )
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_archives_are_fetched_and_merged_below_the_root(publisher, tmp_path: Path) -> None:
+    sources, asked = publisher
+    assert download("small", tmp_path, sources=sources) == tmp_path
+    assert (tmp_path / "kit" / "labels" / "1.txt").read_bytes() == b"1"
+    assert (tmp_path / "kit" / "images" / "1.jpg").read_bytes() == b"jpg"
+    assert asked == ["labels.zip", "images.zip"]
+
+
+def test_unpacked_data_set_is_not_fetched_again_even_without_its_archives(publisher, tmp_path: Path) -> None:
+    sources, asked = publisher
+    download("small", tmp_path, sources=sources)
+    for name in FILES:
+        (tmp_path / ARCHIVES / name).unlink()
+    asked.clear()
+    download("small", tmp_path, sources=sources)
+    assert asked == []
+
+
+def test_unpacking_that_was_killed_half_way_is_done_again(publisher, tmp_path: Path) -> None:
+    sources, asked = publisher
+    download("small", tmp_path, sources=sources)
+    (tmp_path / "kit" / "images" / "1.jpg").unlink()
+    unfinished(tmp_path / ARCHIVES / "images.zip", tmp_path).mkdir()
+    asked.clear()
+    download("small", tmp_path, sources=sources)
+    assert (tmp_path / "kit" / "images" / "1.jpg").read_bytes() == b"jpg"
+    assert asked == []
+
+
+def test_wrong_hash_stops_before_anything_is_unpacked(publisher, tmp_path: Path) -> None:
+    sources, _ = publisher
+    wrong = {"small": tuple(Archive(a.url, "0" * 32, a.holds) for a in sources["small"])}
+    with pytest.raises(DataError, match="its md5 is"):
+        download("small", tmp_path, sources=wrong)
+    assert not (tmp_path / "kit").exists()
+
+
+def test_data_set_that_cannot_be_downloaded_lists_those_that_can(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'coko' cannot be downloaded; did you mean 'coco'"):
+        download("coko", tmp_path)
+
+
+def test_published_sources_have_one_hash_and_one_name_each() -> None:
+    archives = [archive for group in SOURCES.values() for archive in group]
+    hashes = [archive.md5 for archive in archives]
+    assert all(md5 is not None and len(md5) == 32 and int(md5, 16) for md5 in hashes)
+    assert len(set(hashes)) == len({archive.name for archive in archives}) == len(archives)

@@ -1,0 +1,42 @@
+import numpy as np
+
+from mlrpl_cli.core.reports.figures import draw_attention, draw_average_precision, draw_curves, overlay
+
+GREY = np.full((40, 60, 3), 128, dtype=np.uint8)
+
+
+def test_the_overlay_is_warm_where_attention_is_and_cold_elsewhere():
+    attention = np.zeros((4, 6))
+    attention[1, 2] = 1.0
+    tinted = overlay(GREY, attention).astype(int)
+    warmth = tinted[..., 0] - tinted[..., 2]  # red minus blue
+    assert np.unravel_index(warmth.argmax(), warmth.shape)[0] in range(10, 20)
+    assert np.unravel_index(warmth.argmax(), warmth.shape)[1] in range(20, 30)
+    assert warmth[35, 55] < 0
+
+
+def test_uniform_attention_tints_evenly():
+    tinted = overlay(GREY, np.full((4, 6), 1 / 24))
+    assert (tinted == tinted[0, 0]).all()
+    assert tinted.shape == GREY.shape
+    assert tinted.dtype == np.uint8
+
+
+def test_a_figure_has_a_row_an_image():
+    maps = [np.random.default_rng(0).random((3, 2, 2))] * 2
+    titles = [["a $b", "c", "d"]] * 2
+    one, two = draw_attention([GREY], maps[:1], titles[:1]), draw_attention([GREY, GREY], maps, titles)
+    assert two.width == one.width
+    assert two.height == 2 * one.height
+
+
+def test_curves_and_bars_are_drawn_without_any_figure_to_show():
+    rows = [{"epoch": n, "loss": 1 / n, "map": None, "split": "validation"} for n in (1, 2)]
+    assert draw_curves(rows).mode == "RGB"
+    assert draw_average_precision(["a", "b"], np.array([np.nan, np.nan])).mode == "RGB"
+
+
+def test_more_classes_make_taller_bars():
+    few = draw_average_precision(["a"] * 2, np.array([0.2, 0.9]))
+    many = draw_average_precision(["a"] * 40, np.linspace(0, 1, 40))
+    assert many.height > few.height

@@ -1,0 +1,308 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlrpl_cli.core.config import TrainConfig, make_config
+from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.text import PromptedText
+from mlrpl_cli.core.io.errors import ConfigError, RunError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
+from mlrpl_cli.core.runs.folder import load_checkpoint, read_log, save_checkpoint
+from mlrpl_cli.core.runs.options import resume_config
+from mlrpl_cli.core.training.loop import schedule
+from mlrpl_cli.core.training.train import train
+from tests import small
+
+KILLED = """
+import os, signal, sys
+from contextlib import contextmanager
+from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.training.train import train
+
+class Killer:
+    def __init__(self, steps):
+        self.left = steps
+    @contextmanager
+    def task(self, description, total, unit="images"):
+        self.counting = description == "training"
+        yield self
+    def advance(self, steps=1, **figures):
+        self.left -= self.counting
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def note(self, message):
+        pass
+
+train(make_config(flags=eval(sys.argv[1])), Killer(int(sys.argv[2])))
+"""
+
+
+@pytest.fixture
+def flags(tmp_path) -> dict:
+    """Three epochs of three steps on 24 training images."""
+    return {
+        "data": str(small.write_prepared(tmp_path / "prepared")),
+        "backbone": str(small.write_backbone(tmp_path / "clip.safetensors")),
+        "run": str(tmp_path / "run"),
+        **small.OPTIONS,
+        "epochs": 3,
+    }
+
+
+def tensors(run: str, which: str = "last") -> dict[str, torch.Tensor]:
+    return load_checkpoint(Path(run), which).tensors
+
+
+def assert_same_bits(left: dict, right: dict) -> None:
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def without_times(run: str) -> list[dict]:
+    return [{k: v for k, v in row.items() if "second" not in k} for row in read_log(Path(run))]
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "zero-shot"])
+def test_training_lowers_the_loss_and_the_run_rebuilds_its_model(flags, method):
+    summary = train(make_config(flags={**flags, "method": method, "lr": 0.02, "epochs": 6}))
+    log = read_log(summary.run)
+    assert summary.epochs_done == 6
+    assert log[-1]["loss"] < log[0]["loss"]
+    result = evaluate(EvaluationOptions(run=summary.run, checkpoint="last", split="validation", workers=0))
+    assert result.metrics.mean_average_precision == pytest.approx(summary.last_map)
+
+
+def test_zero_shot_learns_the_calibration_alone(flags):
+    """α and one β a class: four numbers, which change no class's ranking."""
+    assert train(make_config(flags={**flags, "method": "zero-shot"})).learned_parameters == 1 + len(small.CLASSES)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(flags, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(make_config(flags={**flags, "seed": seed, "run": str(tmp_path / name)}))
+    assert_same_bits(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    context = "contexts.prompts.context"
+    assert not torch.equal(tensors(tmp_path / "a")[context], tensors(tmp_path / "c")[context])
+
+
+@pytest.mark.parametrize(
+    ("views", "step", "method"), [(0, 2, "sarl"), (2, 5, "sarl"), (2, 5, "sarl+"), (2, 5, "dualcoop")]
+)
+def test_resuming_after_kill_9_ends_in_the_same_bits(flags, tmp_path, views, step, method):
+    flags = {**flags, "views": views, "method": method}
+    whole = {**flags, "run": str(tmp_path / "whole")}
+    train(make_config(flags=whole))
+    killed = subprocess.run([sys.executable, "-c", KILLED, repr(flags), str(step)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    assert_same_bits(tensors(flags["run"]), tensors(whole["run"]))
+    assert_same_bits(tensors(flags["run"], "best"), tensors(whole["run"], "best"))
+    assert without_times(flags["run"]) == without_times(whole["run"])
+
+
+def test_ctrl_c_keeps_the_last_finished_epoch_and_resuming_goes_on(flags, tmp_path):
+    summary = train(make_config(flags=flags), small.StopAt(5))
+    assert (summary.interrupted, summary.epochs_done) == (True, 1)
+    assert load_checkpoint(summary.run, "last").info.epoch == 1
+    train(resume_config(summary.run, None, {}), resume=True)
+    train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
+
+
+def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path):
+    """torchrun with two gloo processes at the same global batch, to 1e-5: in float32, since bf16 rounds to 1e-2."""
+    flags = {**flags, "precision": "float32"}
+    runs = {1: tmp_path / "one", 2: tmp_path / "two"}
+    for processes, run in runs.items():
+        options = [f"--set={key}={value}" for key, value in flags.items()]
+        launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0"]
+        launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+        command = [sys.executable, *launch, "-m", "--", "mlrpl_cli", "train", "--run", run, *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+    one, two = (read_log(run) for run in runs.values())
+    for left, right in zip(one, two, strict=True):
+        assert right["loss"] == pytest.approx(left["loss"], abs=1e-5)
+        assert right["map"] == pytest.approx(left["map"], abs=1e-5)
+    left, right = (tensors(run) for run in runs.values())
+    for name, tensor in left.items():
+        if not name.startswith("optimizer"):
+            torch.testing.assert_close(right[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_hidden_labels_and_test_labels_change_no_weight(flags, tmp_path):
+    train(make_config(flags=flags))
+    prepared = read_prepared(Path(flags["data"]))
+    learning = np.array([split != "test" for split in prepared.splits])
+    labels = prepared.full_labels.copy()
+    hidden = (prepared.observed_labels == 0) | ~learning[:, None]
+    labels[hidden] = -labels[hidden]
+    prepared.full_labels[:] = labels
+    prepared.observed_labels[~learning] = labels[~learning]
+    write_manifest(prepared.folder, prepared)
+    train(make_config(flags={**flags, "run": str(tmp_path / "other")}))
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "other"))
+
+
+def test_every_wrong_option_is_told_at_once():
+    config = TrainConfig(method="sarll", epochs=0, device="tpu", backbone="RN5O", glove="no.txt")
+    with pytest.raises(ConfigError) as error:
+        train(config)
+    message = str(error.value)
+    assert "method: expected one of zero-shot, baseline, sd, cspo, " in message
+    assert "got 'sarll'; did you mean 'sarl'?" in message
+    assert "epochs: expected a number from 1 to 100000, got 0" in message
+    assert "device: expected one of auto, cpu, cuda, got 'tpu'" in message
+    assert "glove: expected a file of word vectors, got 'no.txt', which is none" in message
+    assert "backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'?" in message
+
+
+def test_another_run_is_not_written_over(flags):
+    train(make_config(flags=flags))
+    with pytest.raises(RunError, match=r"already holds a run; continue it with --resume or choose another --run"):
+        train(make_config(flags=flags))
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(flags, tmp_path):
+    """Encoding the images comes first and takes long."""
+
+    class StopWhileEncoding(Silent):
+        def task(self, description, total, unit="images"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(flags=flags), StopWhileEncoding())
+    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
+
+
+def test_resuming_on_other_labels_is_refused(flags):
+    """The mask is the same one: what it lets through is not."""
+    train(make_config(flags=flags), small.StopAt(5))
+    prepared = read_prepared(Path(flags["data"]))
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[:] = -labels
+    write_manifest(prepared.folder, prepared)
+    with pytest.raises(RunError, match=r"cannot resume .* its data had SHA-256"):
+        train(resume_config(Path(flags["run"]), None, {}), resume=True)
+
+
+def test_evaluating_on_data_prepared_anew_says_so(flags):
+    class Notes(Silent):
+        def note(self, message):
+            said.append(message)
+
+    said: list[str] = []
+    train(make_config(flags=flags))
+    evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu"), Notes())
+    assert said == []
+    prepared = read_prepared(Path(flags["data"]))
+    prepared.full_labels[:] = prepared.observed_labels
+    write_manifest(prepared.folder, prepared)
+    evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu"), Notes())
+    assert len(said) == 1
+    assert "was prepared anew since this run was trained" in said[0]
+
+
+def test_validation_computes_the_text_features_once_an_epoch(flags, monkeypatch):
+    """Three epochs of three steps and one validation, the calibration, and what three epochs' checkpoints hold."""
+    calls = []
+    encode = PromptedText.forward
+    monkeypatch.setattr(PromptedText, "forward", lambda self: calls.append(1) or encode(self))
+    config = make_config(flags={**flags, "batch_size": 2, "epochs": 1})
+    train(config)
+    steps, validations, calibration, checkpoints = 12, 1, 1, 3
+    assert len(calls) == steps + validations + calibration + checkpoints
+
+
+def test_a_run_is_evaluated_in_the_precision_it_was_trained_in_unless_another_is_asked_for(flags):
+    train(make_config(flags={**flags, "precision": "bf16"}))
+    scores = {
+        precision: evaluate(
+            EvaluationOptions(Path(flags["run"]), workers=0, device="cpu", precision=precision)
+        ).probabilities
+        for precision in ("auto", "bf16", "float32")
+    }
+    np.testing.assert_array_equal(scores["auto"], scores["bf16"])
+    assert not np.array_equal(scores["auto"], scores["float32"])
+    np.testing.assert_allclose(scores["bf16"], scores["float32"], atol=0.02)
+
+
+def test_a_run_of_8_bit_features_is_close_to_one_of_16(flags, tmp_path):
+    runs = {
+        dtype: train(make_config(flags={**flags, "run": str(tmp_path / dtype), "bank_dtype": dtype})).run
+        for dtype in ("float16", "uint8")
+    }
+    fine, coarse = ([row["loss"] for row in read_log(run)] for run in runs.values())
+    assert fine != coarse
+    assert coarse == pytest.approx(fine, rel=0.02)
+
+
+def test_resuming_takes_auto_as_what_was_settled_and_keeps_the_views(flags):
+    train(make_config(flags={**flags, "precision": "float32"}), small.StopAt(5))
+    assert resume_config(Path(flags["run"]), None, {"precision": "auto"}).precision == "float32"
+    with pytest.raises(ConfigError, match="--resume keeps bank_gib 64"):
+        resume_config(Path(flags["run"]), None, {"bank_gib": 0})
+
+
+def test_resuming_with_another_option_is_refused(flags):
+    train(make_config(flags=flags))
+    with pytest.raises(ConfigError, match=r"--resume keeps epochs 3, got 5; start a new run for that"):
+        resume_config(Path(flags["run"]), None, {"epochs": 5})
+
+
+def test_an_image_size_off_the_stride_is_told_before_weights_load():
+    with pytest.raises(ConfigError, match="multiple of this backbone's stride 14, got 100; take 98 or 112"):
+        train(TrainConfig(backbone="ViT-L/14", image_size=100))
+
+
+def test_a_run_is_resumed_from_another_folder(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = {**flags, "data": "prepared", "backbone": "clip.safetensors"}
+    train(make_config(flags=relative), small.StopAt(5))
+    assert resume_config(Path("run"), None, {"backbone": "clip.safetensors", "epochs": None}).epochs == 3
+    monkeypatch.chdir("/")
+    assert train(resume_config(Path(flags["run"]), None, {}), resume=True).epochs_done == 3
+
+
+def test_scores_that_are_no_numbers_are_told(flags):
+    run = train(make_config(flags=flags)).run
+    checkpoint = load_checkpoint(run)
+    checkpoint.tensors["recognizer.members.0.bias"][0] = torch.nan
+    save_checkpoint(checkpoint, run / "best.safetensors")
+    with pytest.raises(RunError, match="6 of 6 images got scores that are no numbers"):
+        evaluate(EvaluationOptions(run=run, workers=0))
+
+
+def test_resuming_with_another_mask_is_refused(flags, tmp_path):
+    train(make_config(flags=flags), small.StopAt(5))
+    other = small.write_prepared(tmp_path / "other", seed=1)
+    stored = resume_config(Path(flags["run"]), None, {})
+    with pytest.raises(RunError, match="its mask had SHA-256"):
+        train(make_config(flags={**vars(stored), "data": str(other)}), resume=True)
+
+
+def test_the_log_is_json_lines_with_a_row_an_epoch(flags):
+    run = train(make_config(flags=flags)).run
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert {"loss", "map", "lr", "seconds", "images_per_second"} <= rows[0].keys()
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_schedule_rises_linearly_and_falls_as_a_cosine():
+    factors = [schedule(step, 100, 0.1) for step in range(100)]
+    np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 11)
+    assert factors[10] == 1
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[99] == pytest.approx(0, abs=1e-3)
