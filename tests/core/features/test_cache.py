@@ -11,8 +11,8 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
+from mlrpl_cli.core.features import views as feature_sources
 from mlrpl_cli.core.features.batches import EncodedTraining, StoredTraining, features_of_run
-from mlrpl_cli.core.features.batches import views as feature_sources
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureBank, bytes_per_view, encoder_key
 from mlrpl_cli.core.features.views import bank_problem, fill_bank
 from mlrpl_cli.core.io.devices import make_accelerator

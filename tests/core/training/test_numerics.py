@@ -18,8 +18,8 @@ from mlrpl_cli.core.heads.methods import METHODS, build_trainable
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
+from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
-from mlrpl_cli.core.training.train import loop as trainer
 from tests import small
 from tests.core.heads.test_prompts import by_letter
 from tests.core.heads.test_recognizers import random_features

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlrpl_cli.core.labels.states.formats import coco
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.formats import coco
 from mlrpl_cli.core.labels.formats.coco import read
 from mlrpl_cli.core.labels.records import ReadOptions
 

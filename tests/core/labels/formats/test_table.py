@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlrpl_cli.core.labels.states.formats import table
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.formats import table
 from mlrpl_cli.core.labels.formats.table import ASK_FOR_CODING, read
 from mlrpl_cli.core.labels.records import ReadOptions, Records
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlrpl_cli.core.labels.states.formats import voc
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.formats import voc
 from mlrpl_cli.core.labels.formats.voc import CLASSES, read
 from mlrpl_cli.core.labels.records import ReadOptions
 
