@@ -40,10 +40,10 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
-from mlrpl_cli.core.features.cache import FeatureBank, StoredRows, view_key
+from mlrpl_cli.core.features.cache import FeatureCache, StoredRows, view_key
 from mlrpl_cli.core.heads.attention import bilinear_scores, pool
 
-EPOCH_BATCH, BANK_IMAGES = 32, 128
+EPOCH_BATCH, CACHE_IMAGES = 32, 128
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,12 @@ def step(device: torch.device) -> Part:
 
 
 def epoch(device: torch.device) -> Part:
-    """One batch of an epoch: ours reads features from a bank on disk, DualCoOp encodes the images again."""
+    """One batch of an epoch: ours reads features from a cache on disk, DualCoOp encodes the images again."""
     state, architecture = backbone()
     encoder, trainable = make_frozen_encoder(state, device), make_default_method(state, device)
     optimizer = torch.optim.AdamW(trainable.learned().values())
     pixels, labels = make_pixels(EPOCH_BATCH), make_labels(EPOCH_BATCH, device)
-    stored, order = _bank(encoder), torch.Generator().manual_seed(0)
+    stored, order = _cache(encoder), torch.Generator().manual_seed(0)
 
     def ours() -> None:
         positions = torch.randperm(len(stored), generator=order)[:EPOCH_BATCH]
@@ -217,10 +217,10 @@ NETWORKS: dict[str, Network] = {
         decoupling_compiled, "torch.compile of v·tanh(u⊙s)", Promise(), note="scores alone, after compilation"
     ),
     "step": Network(
-        step, "DualCoOp's step", Promise(ratio=6, memory=2), memory=True, note="RN101, 448 px, C=80, B=8, no bank"
+        step, "DualCoOp's step", Promise(ratio=6, memory=2), memory=True, note="RN101, 448 px, C=80, B=8, no cache"
     ),
     "epoch": Network(
-        epoch, "DualCoOp's epoch", Promise(ratio=20), memory=True, note="a batch of 32 from the bank, C=80"
+        epoch, "DualCoOp's epoch", Promise(ratio=20), memory=True, note="a batch of 32 from the cache, C=80"
     ),
 }
 
@@ -266,13 +266,13 @@ def _dualcoop_step(
     return work
 
 
-def _bank(encoder: FrozenEncoder) -> StoredRows:
-    """Features of BANK_IMAGES different images in a bank of files; on a CPU they lie in the page cache."""
+def _cache(encoder: FrozenEncoder) -> StoredRows:
+    """Features of CACHE_IMAGES different images in a cache of files; on a CPU they lie in the page cache."""
     folder = Path(tempfile.mkdtemp(prefix="mlrpl-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     features = encoder(make_pixels(EPOCH_BATCH))
-    keys = [view_key(f"{n:064x}", 0) for n in range(BANK_IMAGES)]
-    bank = FeatureBank(folder, FLOAT16)
-    for start in range(0, BANK_IMAGES, EPOCH_BATCH):
-        bank.write(keys[start : start + EPOCH_BATCH], features.map(lambda tensor: tensor * torch.rand(1)))
-    return FeatureBank(folder, FLOAT16).rows(keys)
+    keys = [view_key(f"{n:064x}", 0) for n in range(CACHE_IMAGES)]
+    cache = FeatureCache(folder, FLOAT16)
+    for start in range(0, CACHE_IMAGES, EPOCH_BATCH):
+        cache.write(keys[start : start + EPOCH_BATCH], features.map(lambda tensor: tensor * torch.rand(1)))
+    return FeatureCache(folder, FLOAT16).rows(keys)

@@ -50,7 +50,11 @@ def parts_of(folder: Path) -> dict[str, networks.Network]:
             note="B=8, C=80, P=196, D=2048, K=1024",
         ),
         "DualCoOp": networks.Network(
-            dualcoop_step, "DualCoOp's own model", Promise(ratio=6), memory=True, note="one training step, no bank, B=8"
+            dualcoop_step,
+            "DualCoOp's own model",
+            Promise(ratio=6),
+            memory=True,
+            note="one training step, B=8",
         ),
     }
     return {f"peer-{name}": network for name, network in found.items() if (folder / name).is_dir()}

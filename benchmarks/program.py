@@ -80,7 +80,7 @@ def _checkpoint(state: StateDict, device: torch.device) -> Checkpoint:
     trainable = make_default_method(state, device)
     tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
     with torch.no_grad():
-        tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
+        tensors[checkpoints.TEXT_FEATURES] = trainable.text_head()
     info = RunInfo(
         method=METHOD,
         classes=tuple(CLASSES),

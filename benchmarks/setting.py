@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import textbook
 from mlrpl_cli.core.backbones.checkpoints import load_state
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder, settled_precision
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder, resolved_precision
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, Architecture, StateDict, build_text_encoder
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.backbones.tokenizer import tokenize
@@ -50,7 +50,7 @@ def backbone() -> tuple[StateDict, Architecture]:
 
 def make_frozen_encoder(state: StateDict, device: torch.device) -> FrozenEncoder:
     """Ours, in the precision that it would choose."""
-    return make_encoder(state, SIZE, device, settled_precision("auto", BACKBONE, device))
+    return make_encoder(state, SIZE, device, resolved_precision("auto", BACKBONE, device))
 
 
 def make_pixels(images: int) -> Tensor:
@@ -67,7 +67,7 @@ def make_labels(images: int, device: torch.device) -> Tensor:
 def make_default_method(state: StateDict, device: torch.device) -> TrainableRecognizer:
     """The default method, untrained."""
     config = TrainConfig(backbone=BACKBONE, attention_width=WIDTH, context_tokens=CONTEXT_TOKENS)
-    precision = settled_precision("auto", BACKBONE, device)
+    precision = resolved_precision("auto", BACKBONE, device)
     return make_trainable(state, replace(config, precision=precision), CLASSES).to(device)
 
 

@@ -74,9 +74,9 @@ def comparisons(backbone: str, folder: Path) -> Iterator[tuple[str, Outcome, Out
 
 
 def run(config: TrainConfig, folder: Path, threads: int) -> Outcome:
-    """Train with a feature bank of its own, so that the encoder computes in the same setting, and test."""
+    """Train with a feature cache of its own, so that the encoder computes in the same setting, and test."""
     torch.set_num_threads(threads)
-    train(replace(config, run=str(folder), bank=str(folder / "features")))
+    train(replace(config, run=str(folder), cache=str(folder / "features")))
     checkpoint = load_checkpoint(folder, LAST)
     weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(OPTIMIZER)}
     return Outcome(weights, *tested(folder, EVALUATED_IN, config.device))

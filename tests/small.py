@@ -31,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "context_tokens": 2,
     "workers": 0,
     "device": "cpu",
+    "precision": "float32",
 }
 """Of a training on these: an epoch of 24 images is three steps."""
 

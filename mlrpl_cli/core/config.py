@@ -24,7 +24,7 @@ DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16")
 FLOAT16, UINT8 = "float16", "uint8"
-BANK_DTYPES = (FLOAT16, UINT8)
+CACHE_DTYPES = (FLOAT16, UINT8)
 SEMANTICS = ("clip", "glove")
 SELECTIONS = ("validation", "test")
 
@@ -49,7 +49,7 @@ class TrainConfig:
     backbone: str | None = None
     """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
     method: str = "sarl+"
-    """Which image side and text side are put together; see the registry of methods."""
+    """Which visual head and text head are put together; see the registry of methods."""
     image_size: int | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
     epochs: int = 20
@@ -83,13 +83,13 @@ class TrainConfig:
     attention_width: int | None = None
     """K, width of the bilinear attention; None is 64 for tiny and else 1024."""
     views: int = 2
-    """Encoded views of each training image in the feature bank, the first one plain, the others cropped and flipped;
+    """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
     0 keeps none and encodes a new random view of each image every epoch."""
-    bank: str | None = None
-    """Folder of the feature bank, which runs share; None is features beside the prepared folder."""
-    bank_dtype: str = FLOAT16
-    """Number format of the feature bank: "float16", or "uint8" with a scale per channel, which halves it."""
-    bank_gib: float = 64.0
+    cache: str | None = None
+    """Folder of the feature cache, which runs share; None is features beside the prepared folder."""
+    cache_dtype: str = FLOAT16
+    """Number format of the feature cache: "float16", or "uint8" with a scale per channel, which halves it."""
+    cache_gib: float = 64.0
     """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
     workers: int | None = None
     """Processes that decode images, for each training process; 0 decodes in the training process, None takes one for
@@ -116,7 +116,7 @@ class TrainConfig:
 CHOICES: dict[str, Sequence[str]] = {
     "device": DEVICES,
     "precision": PRECISIONS,
-    "bank_dtype": BANK_DTYPES,
+    "cache_dtype": CACHE_DTYPES,
     "semantics": SEMANTICS,
     "selection": SELECTIONS,
 }
@@ -134,7 +134,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "context_tokens": (1, 74),
     "attention_width": (1, 65_536),
     "views": (0, 1000),
-    "bank_gib": (0, math.inf),
+    "cache_gib": (0, math.inf),
     "workers": (0, 256),
     "seed": (0, 2**32 - 1),
 }

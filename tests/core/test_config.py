@@ -119,5 +119,5 @@ def test_a_pipe_is_no_configuration(tmp_path):
 
 
 def test_an_assignment_that_is_no_plain_yaml_is_text():
-    texts = {"glove": "*a", "bank": "!!int ''", "run": "[" * 30, "data": "[x"}
+    texts = {"glove": "*a", "cache": "!!int ''", "run": "[" * 30, "data": "[x"}
     assert parse_assignments([f"{key}={value}" for key, value in texts.items()]) == texts

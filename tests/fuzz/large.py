@@ -123,7 +123,7 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         ),
     ),
     "checkpoint of lists": ("checkpoint", lambda: _safetensors(_json("__metadata__", b"[]", {}))),
-    "checkpoint about lists": ("checkpoint_about", lambda: _json("classes", b"[]", {})),
+    "checkpoint about lists": ("checkpoint_metadata", lambda: _json("classes", b"[]", {})),
     "run log of nothing": ("run_log", lambda: _filled(b"", b"{}\n")),
     "sweep results of nothing": ("sweep_results", lambda: _filled(b"", b"{}\n")),
     "sweep results of lists": ("sweep_results", lambda: _json("key", b"[]", {}) + b"\n"),

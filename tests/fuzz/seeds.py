@@ -47,7 +47,7 @@ _TABLES = (
 _CONFIGS = (
     b"epochs: 5\nlr: 1e-3\nmethod: baseline\nglove: null\n",
     b"seed: 0x10\ncontext_template: 'a photo of a'\nsemantics: glove\nglove: \"a\\tb\"\nviews: 0\n",
-    b"{lr: .5, warmup: 0.1, bank_gib: .inf, run: 2001-01-01}\n",
+    b"{lr: .5, warmup: 0.1, cache_gib: .inf, run: 2001-01-01}\n",
     b"a: &a [1]\nb: *a\n<<: *a\nc: !!int 3\n",
 )
 _ASSIGNMENTS = (b"epochs=5", b"lr=1e-3", b"context_template=a photo of a", b"glove=[a, {b: c}]", b"seed=1:30:00")
@@ -71,10 +71,10 @@ SHAPES: dict[str, dict[str, list[int]]] = {
     "sarl+": {
         "recognizer.members.0.log_scale": [],
         "recognizer.members.0.bias": [2],
-        "recognizer.members.0.image_side.semantics": [2, 4],
-        "recognizer.members.0.image_side.decoupling.score": [5],
-        "recognizer.members.0.image_side.decoupling.image_projection.weight": [5, 3],
-        "recognizer.members.0.image_side.decoupling.semantic_projection.weight": [5, 4],
+        "recognizer.members.0.visual_head.semantics": [2, 4],
+        "recognizer.members.0.visual_head.decoupling.score": [5],
+        "recognizer.members.0.visual_head.decoupling.image_projection.weight": [5, 3],
+        "recognizer.members.0.visual_head.decoupling.semantic_projection.weight": [5, 4],
         "recognizer.members.1.log_scale": [],
         "recognizer.members.1.bias": [2],
         "recognizer.members.1.region_weight": [2, 4],
@@ -108,7 +108,7 @@ def seeds(target: str) -> tuple[bytes, ...]:
     return tuple(_SEEDS[target]())
 
 
-def checkpoint_about() -> dict[str, Any]:
+def checkpoint_metadata() -> dict[str, Any]:
     """What the checkpoint of the seeds says of itself."""
     from dataclasses import asdict
 
@@ -123,7 +123,7 @@ def checkpoint_key() -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "best.safetensors"
         path.write_bytes(seeds("checkpoint")[0])
-        (key,) = open_tensors(path).about
+        (key,) = open_tensors(path).metadata
         return key
 
 
@@ -251,7 +251,7 @@ _SEEDS = {
     "archive": _archives,
     "glove": lambda: (b"cat 1 2 3\nstop 0.5 0 0\nsign 0 -1e-1 2\n", b"cat 1\nstop 2\nsign nan\n, x 1\n"),
     "checkpoint": lambda: (_checkpoint_file(),),
-    "checkpoint_about": lambda: (json.dumps(checkpoint_about()).encode(),),
+    "checkpoint_metadata": lambda: (json.dumps(checkpoint_metadata()).encode(),),
     "checkpoint_shapes": _shapes,
     "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
     "sweep_results": lambda: (_RESULT,),

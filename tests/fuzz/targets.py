@@ -154,12 +154,12 @@ def checkpoint(data: bytes) -> None:
     _rebuild(run)
 
 
-def checkpoint_about(data: bytes) -> None:
+def checkpoint_metadata(data: bytes) -> None:
     """What a checkpoint says of itself, its tensors good and its checksum right."""
     from mlrpl_cli.core.io.tensorfiles import write_tensors
     from tests.fuzz.seeds import checkpoint_key, checkpoint_tensors
 
-    run = _folder("checkpoint_about")
+    run = _folder("checkpoint_metadata")
     write_tensors(run / "best.safetensors", checkpoint_tensors(), {checkpoint_key(): data.decode(errors="replace")})
     _rebuild(run)
 
@@ -169,8 +169,8 @@ def checkpoint_shapes(data: bytes) -> None:
     import torch
 
     from mlrpl_cli.core.io.tensorfiles import write_tensors
-    from tests.fuzz.seeds import checkpoint_about as about
     from tests.fuzz.seeds import checkpoint_key
+    from tests.fuzz.seeds import checkpoint_metadata as about
 
     try:
         content = json.loads(data)
@@ -226,7 +226,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "archive": archive,
     "glove": glove,
     "checkpoint": checkpoint,
-    "checkpoint_about": checkpoint_about,
+    "checkpoint_metadata": checkpoint_metadata,
     "checkpoint_shapes": checkpoint_shapes,
     "run_log": run_log,
     "sweep_results": sweep_results,

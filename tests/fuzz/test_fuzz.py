@@ -33,7 +33,7 @@ JSON_TARGETS = (
     "coco",
     "manifest",
     "manifest_fields",
-    "checkpoint_about",
+    "checkpoint_metadata",
     "checkpoint_shapes",
     "run_log",
     "sweep_results",

@@ -272,8 +272,8 @@ def scenarios(place: Path) -> list[Scenario]:
     settings = {**small.OPTIONS, "backbone": backbone}
     return [
         _prepare(place),
-        _train("train with a bank", data, {**settings, "epochs": 4, "views": 2}),
-        _train("train without a bank", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
+        _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
+        _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _sweep(data, {**settings, "epochs": 2}),
     ]
 
@@ -315,7 +315,7 @@ def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
         run = folder / "run"
         if (run / "config.yaml").exists():
             return ["train", "--resume", "--run", str(run)]
-        return ["train", "--data", str(data), "--run", str(run), *_set({**settings, "bank": folder / "bank"})]
+        return ["train", "--data", str(data), "--run", str(run), *_set({**settings, "cache": folder / "cache"})]
 
     def finished(folder: Path) -> State:
         run = folder / "run"
@@ -339,8 +339,8 @@ def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
 def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
     def command(folder: Path) -> list[str]:
         asked = ["--methods", "linear,sarl", "--keep", "0.7", "--seeds", "0,1", "--no-tune", "--jobs", "2"]
-        bank = {**settings, "bank": folder / "bank"}
-        return ["sweep", "--data", str(data), "--out", str(folder / "out"), *asked, *_set(bank)]
+        cache = {**settings, "cache": folder / "cache"}
+        return ["sweep", "--data", str(data), "--out", str(folder / "out"), *asked, *_set(cache)]
 
     def finished(folder: Path) -> State:
         out = folder / "out"
@@ -360,8 +360,8 @@ def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
 
 
 def _shards(folder: Path) -> State:
-    """Every shard of the bank."""
-    paths = (path for path in (folder / "bank").rglob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX))
+    """Every shard of the cache."""
+    paths = (path for path in (folder / "cache").rglob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX))
     return {str(path.relative_to(folder)): _digest(path.read_bytes()) for path in paths}
 
 
@@ -387,7 +387,7 @@ def _timeless(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _names(folder: Path) -> list[str]:
     """What there is, shards aside: which views share one depends on where a run was stopped."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in files if path.parts[0] != "bank" and "events.out" not in path.name)
+    return sorted(str(path) for path in files if path.parts[0] != "cache" and "events.out" not in path.name)
 
 
 def _tree(folder: Path) -> str:

@@ -49,12 +49,12 @@ def config(base) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def fit(base, config) -> Callable[..., Path]:
-    """`fit(name, workers=…, views=…)` trains the run `name`, once, with a feature bank of its own; the folder."""
+    """`fit(name, workers=…, views=…)` trains the run `name`, once, with a feature cache of its own; the folder."""
 
     def run(name: str, **options: object) -> Path:
         folder = base / name
         if not folder.exists():
-            train(replace(config, run=str(folder), bank=str(base / f"features-{name}"), **options))
+            train(replace(config, run=str(folder), cache=str(base / f"features-{name}"), **options))
         return folder
 
     return run
@@ -84,7 +84,7 @@ def assert_same(run: Path, other: Path) -> None:
 @pytest.mark.parametrize("views", [0, 2])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_no_bit(fit, views, workers):
-    """With features encoded anew every epoch, and with those of a bank that each run fills for itself."""
+    """With features encoded anew every epoch, and with those of a cache that each run fills for itself."""
     plain = fit(f"plain-{views}", views=views)
     assert_same(fit(f"workers-{views}-{workers}", views=views, workers=workers), plain)
 
@@ -93,7 +93,7 @@ def test_the_number_of_workers_changes_no_bit(fit, views, workers):
 def test_a_run_in_two_sittings_with_other_workers_is_the_run_in_one(fit, base, config, views):
     """Stopped in the second of three epochs, by Ctrl-C; resumed with two workers."""
     folder = base / f"resumed-{views}"
-    train(replace(config, run=str(folder), views=views, bank=str(base / "features-resumed")), small.StopAt(5))
+    train(replace(config, run=str(folder), views=views, cache=str(base / "features-resumed")), small.StopAt(5))
     assert load_checkpoint(folder, LAST).info.epoch == 1
     train(resume_config(folder, None, {"workers": 2}), resume=True)
     assert_same(folder, fit(f"plain-{views}", views=views))
@@ -136,7 +136,7 @@ def test_the_batch_size_changes_a_prediction_by_rounding_alone(fit, paths):
 def test_the_number_of_jobs_changes_no_bit_of_a_sweep_but_through_the_number_of_threads(base, config, monkeypatch):
     """Jobs divide the processor's threads among them, and sums over two threads round otherwise than over one."""
     monkeypatch.setattr(runner.os, "cpu_count", lambda: 1)
-    own = replace(config, data=None, bank=str(base / "features-sweep"))
+    own = replace(config, data=None, cache=str(base / "features-sweep"))
     found, scores = [], []
     for jobs in (1, 2):
         asked = SweepOptions(base / "prepared", base / f"jobs-{jobs}", ("sarl", "linear"), (0.7,), (0, 1), jobs=jobs)

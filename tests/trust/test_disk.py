@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.config import FLOAT16, make_config
-from mlrpl_cli.core.features.cache import FeatureBank
-from mlrpl_cli.core.features.views import BANK
+from mlrpl_cli.core.features.cache import FeatureCache
+from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import open_tensors
@@ -56,11 +56,11 @@ def commands(to: str) -> dict[str, list[str]]:
     return {
         "prepare": ["prepare", *table, f"--out={to}/prepared"],
         "prepare scenes": ["prepare", "--train-images=4", "--test-images=2", f"--out={to}/scenes"],
-        "train": ["train", *SMALL, f"--run={to}/run", f"--set=bank={to}/b"],
-        "train without a bank": ["train", *SMALL, f"--run={to}/run", "--set=views=0"],
+        "train": ["train", *SMALL, f"--run={to}/run", f"--set=cache={to}/b"],
+        "train without a cache": ["train", *SMALL, f"--run={to}/run", "--set=views=0"],
         "eval": ["eval", "--run=trained", "--workers=0", f"--csv={to}/figures.csv"],
         "visualize": ["visualize", "--run=trained", "--workers=0", f"--out={to}/figures"],
-        "sweep": ["sweep", *SMALL_SWEEP, f"--out={to}/sweep", f"--set=bank={to}/b"],
+        "sweep": ["sweep", *SMALL_SWEEP, f"--out={to}/sweep", f"--set=cache={to}/b"],
     }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def left_over(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [*((name, size) for name in NAMES for size in (0, 100)), ("train", 3000), ("train without a bank", 3000)],
+    [*((name, size) for name in NAMES for size in (0, 100)), ("train", 3000), ("train without a cache", 3000)],
 )
 def test_a_file_that_cannot_grow_is_told_in_one_line_and_leaves_nothing_half_written(name, size, ready, mlrpl):
     command = commands("out")[name]
@@ -160,7 +160,7 @@ def test_an_output_that_takes_nothing_is_told_in_one_line(form, ready):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train", "train without a bank", "sweep", "prepare scenes", "visualize"])
+@pytest.mark.parametrize("name", ["train", "train without a cache", "sweep", "prepare scenes", "visualize"])
 @pytest.mark.parametrize("pages", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])
 def test_a_disk_that_fills_up_on_the_way_loses_nothing_and_the_command_goes_on_with_more_room(
     name, pages, ready, mlrpl
@@ -216,7 +216,7 @@ def test_an_image_that_vanishes_while_it_is_needed_is_named_and_the_run_goes_on_
     views, task, step, workers, place, one_thread
 ):
     flags = {"data": "data", "backbone": "clip.safetensors", **small.OPTIONS, "epochs": 3, "views": views}
-    config = make_config(flags={**flags, "run": "run", "bank": "bank", "workers": workers})
+    config = make_config(flags={**flags, "run": "run", "cache": "cache", "workers": workers})
     image = place / "data/images/003.png"
     with pytest.raises(DataError, match=r"^cannot read .*003\.png: (there is no|No) such file") as caught:
         train(config, Vanishing(image, task, step))
@@ -224,7 +224,7 @@ def test_an_image_that_vanishes_while_it_is_needed_is_named_and_the_run_goes_on_
     assert checkpoint_path(place / "run", LAST).exists() == (task == "training")
     image.with_name("elsewhere.png").rename(image)
     train(resume_config(place / "run", None, {}), resume=True)
-    train(replace(config, run="whole", bank="other-bank"))
+    train(replace(config, run="whole", cache="other-cache"))
     left, right = (load_checkpoint(place / run, LAST) for run in ("run", "whole"))
     assert left.info.epoch == right.info.epoch == 3
     assert all(left.tensors[name].equal(right.tensors[name]) for name in right.tensors)
@@ -248,7 +248,7 @@ def test_a_root_that_is_gone_is_told_in_one_line(place, mlrpl):
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "missing bytes", "nothing left", "added bytes"])
 def test_a_damaged_shard_is_named_and_rebuilt(damage, ready, mlrpl):
-    shard = sorted((ready / BANK).rglob("*.safetensors"))[0]
+    shard = sorted((ready / CACHE).rglob("*.safetensors"))[0]
     before = shard.read_bytes()
     flipped = bytearray(before)
     flipped[-100] ^= 4
@@ -279,17 +279,17 @@ def test_a_checkpoint_with_any_bit_flipped_or_any_byte_missing_is_refused(ready)
 
 
 def test_a_shard_with_any_bit_flipped_or_any_byte_missing_counts_as_not_there(ready):
-    shard, chance = sorted((ready / BANK).rglob("*.safetensors"))[0], random.Random(0)
-    before, keys = shard.read_bytes(), json.loads(open_tensors(shard).about["keys"])
+    shard, chance = sorted((ready / CACHE).rglob("*.safetensors"))[0], random.Random(0)
+    before, keys = shard.read_bytes(), json.loads(open_tensors(shard).metadata["keys"])
     assert len(keys) == 24
     for number in range(300):
         content = bytearray(before)
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         shard.write_bytes(content if chance.random() < 0.8 else before[: chance.randrange(len(before))])
         os.utime(shard, ns=(0, number))  # a process looks again at a file of another time
-        bank = FeatureBank(shard.parent, FLOAT16)
-        assert bank.missing(keys) == keys
-        assert bank.damaged == [shard]
+        cache = FeatureCache(shard.parent, FLOAT16)
+        assert cache.missing(keys) == keys
+        assert cache.damaged == [shard]
 
 
 def test_a_sweep_repeats_the_run_whose_scores_are_damaged(ready, mlrpl):

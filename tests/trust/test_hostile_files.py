@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mlrpl_cli.core.features.views import BANK
+from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.prepared.folder import FULL, MANIFEST
 from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES
@@ -91,9 +91,9 @@ def test_a_backbone_that_would_run_code_is_refused(kind, suffix, place, marker, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_a_bank_and_scores_that_would_run_code_are_refused_or_made_again(kind, place, marker, mlrpl) -> None:
+def test_a_run_a_cache_and_scores_that_would_run_code_are_refused_or_made_again(kind, place, marker, mlrpl) -> None:
     evil = pickles(marker)[kind]
-    for shard in (place / BANK).rglob("*.safetensors"):
+    for shard in (place / CACHE).rglob("*.safetensors"):
         shard.write_bytes(evil)
     outcome = mlrpl(*TRAIN, "--run=again")
     assert outcome.code == 0

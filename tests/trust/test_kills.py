@@ -17,8 +17,8 @@ from tests.trust.kills import State, Strike, run, scenarios, torment
 
 HANDFUL = {
     "prepare": [Strike(signal.SIGKILL, 0.5), Strike(signal.SIGTERM, 0.9)],
-    "train with a bank": [Strike(signal.SIGTERM, 0.85), Strike(signal.SIGKILL, 0.3)],
-    "train without a bank": [Strike(signal.SIGINT, 0.7)],
+    "train with a cache": [Strike(signal.SIGTERM, 0.85), Strike(signal.SIGKILL, 0.3)],
+    "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
 }
 """By scenario, for a single run."""

@@ -48,7 +48,7 @@ def base(tmp_path_factory) -> Path:
 def config(base) -> TrainConfig:
     return TrainConfig(
         backbone=str(base / "clip.safetensors"),
-        bank=str(base / "features"),
+        cache=str(base / "features"),
         **small.OPTIONS,
         epochs=3,
         lr=0.02,

@@ -1,4 +1,4 @@
-"""Commands that run at the same time on the same data and the same feature bank."""
+"""Commands that run at the same time on the same data and the same feature cache."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def timeless(place: Path, out: str) -> list[dict]:
     return [{k: v for k, v in row.items() if "second" not in k and k != "config"} for row in rows]
 
 
-def test_two_trains_and_a_sweep_on_one_bank_come_to_what_each_comes_to_alone(place: Path) -> None:
-    """The bank is empty when they start, so that all three fill it."""
+def test_two_trains_and_a_sweep_on_one_cache_come_to_what_each_comes_to_alone(place: Path) -> None:
+    """The cache is empty when they start, so that all three fill it."""
     together = [start(place, "train", "--run=a"), start(place, "train", "--run=b", "--seed=1"), sweep(place, "out")]
     assert [code for code, _ in ended(*together)] == [0, 0, 0]
-    bank = {path.name for path in (place / "features").rglob("*")}
-    assert not [name for name in bank if name.startswith(".")]
+    cache = {path.name for path in (place / "features").rglob("*")}
+    assert not [name for name in cache if name.startswith(".")]
     (place / "features").rename(place / "other")
     for arguments in (("--run=alone-a",), ("--run=alone-b", "--seed=1")):
         assert ended(start(place, "train", *arguments))[0][0] == 0

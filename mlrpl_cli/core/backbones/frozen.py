@@ -57,7 +57,7 @@ def default_attention_width(backbone: str) -> int:
     return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
 
 
-def settled_precision(precision: str, backbone: str, device: torch.device) -> str:
+def resolved_precision(precision: str, backbone: str, device: torch.device) -> str:
     """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
     if precision != AUTO:
         return precision

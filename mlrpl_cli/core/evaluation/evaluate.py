@@ -160,7 +160,7 @@ def score(
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):
         raise RunError(
-            f"{len(broken)} of {len(probabilities)} images got scores that are no numbers, first image {broken[0]}; "
+            f"{len(broken)} of {len(probabilities)} images got NaN or infinite scores, first image {broken[0]}; "
             "use --precision float32, or train again with a lower lr"
         )
     return probabilities

@@ -75,7 +75,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-po
     Raises DataError for a score that is not a number.
     """
     if np.isnan(scores).any():
-        raise DataError(f"{np.isnan(scores).sum()} of {scores.size} scores are no numbers; they cannot be ranked")
+        raise DataError(f"{np.isnan(scores).sum()} of {scores.size} scores are NaN; they cannot be ranked")
     columns = zip(np.ascontiguousarray(scores.T), np.ascontiguousarray(labels.T), strict=True)
     return np.array([_average_precision(of_class, known, ap) for of_class, known in columns], dtype=float)
 

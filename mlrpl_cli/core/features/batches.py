@@ -1,4 +1,4 @@
-"""Frozen features of many images, for training and evaluation: from the feature bank, or encoded as they come.
+"""Frozen features of many images, for training and evaluation: from the feature cache, or encoded as they come.
 
 Axes: N images, B of them in a batch, P grid positions, D channels, E joint embedding.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.features.views import StoredViews, bank_problem, divided, fill_bank
+from mlrpl_cli.core.features.views import StoredViews, cache_problem, divided, fill_cache
 from mlrpl_cli.core.images.loading import EpochOrder, ImageViews, Positions, batches_of, in_order, shuffled, whole_batch
 from mlrpl_cli.core.io.devices import decoding_workers, make_generator
 from mlrpl_cli.core.io.errors import RunError
@@ -141,16 +141,16 @@ def features_of_run(
 ) -> tuple[TrainingFeatures, FeatureBatches]:
     """Features of the training images, and plain ones of those that select the best epoch, as `config` asks.
 
-    Both come from the feature bank where they fit in it, else they are encoded as they come.
+    Both come from the feature cache where they fit in it, else they are encoded as they come.
     """
-    problem = bank_problem(encoder, len(training) * config.views + len(selecting), config)
+    problem = cache_problem(encoder, len(training) * config.views + len(selecting), config)
     if problem and config.views:
         progress.note(f"{problem}: encoding anew every epoch")
     if problem or not config.views:
         workers = decoding_workers(config.workers)
         selection = OrderedFeatures(encoder, selecting, accelerator, config.batch_size, workers)
         return EncodedTraining(encoder, training, config, accelerator), selection
-    plain = fill_bank(encoder, selecting, 1, config, accelerator, progress, "validation images")
-    views = fill_bank(encoder, training, config.views, config, accelerator, progress)
+    plain = fill_cache(encoder, selecting, 1, config, accelerator, progress, "validation images")
+    views = fill_cache(encoder, training, config.views, config, accelerator, progress)
     order = StoredOrder(plain.open(encoder.device), accelerator, config.batch_size)
     return StoredTraining(views.open(encoder.device), config, accelerator), order

@@ -1,4 +1,4 @@
-"""The feature bank: frozen features on disk, encoded once, mapped into memory by every run that needs them.
+"""The feature cache: frozen features on disk, encoded once, mapped into memory by every run that needs them.
 
     FOLDER/KEY/NAME.safetensors    a shard: the features of at most 64 views, their keys, and a checksum of all of it
 
@@ -42,7 +42,7 @@ _LOW, _STEP = ".low", ".step"
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a bank."""
+    """One file of a cache."""
 
     file: TensorFile
     keys: tuple[ViewKey, ...]
@@ -67,11 +67,11 @@ class StoredRows:
         return ImageFeatures(**{name: _read(name, chosen, device).to(dtype) for name in _FIELDS})
 
 
-class FeatureBank:
+class FeatureCache:
     """The shards of one encoder in one number format."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        """See what is there. `dtype` is one of config.BANK_DTYPES."""
+        """See what is there. `dtype` is one of config.CACHE_DTYPES."""
         self.folder, self.dtype = folder, dtype
         self.damaged: list[Path] = []
         """Shards that cannot be read or do not match their checksum: they count as not there."""
@@ -111,7 +111,7 @@ class FeatureBank:
         """The features of `keys`, in order. Raises RunError when some are not stored whole."""
         lost = self.missing(keys)
         if lost:
-            raise RunError(f"the feature bank {self.folder} lost {len(lost)} views while it was used; run this again")
+            raise RunError(f"the feature cache {self.folder} lost {len(lost)} views while it was used; run this again")
         return StoredRows([self._where[key] for key in keys])
 
     def _add(self, path: Path) -> None:
@@ -124,7 +124,7 @@ class FeatureBank:
 
 
 def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -> str:
-    """The name of an encoder's folder in a bank: 32 hexadecimal digits of all that decides a feature but the image."""
+    """The name of an encoder's folder in a cache: 32 hexadecimal digits of all that decides a feature but the image."""
     told = json.dumps([_VERSION, fingerprint, image_size, precision, dtype])
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
@@ -198,7 +198,7 @@ def _open(path: Path) -> Shard | None:
     """None for a file that is no shard, or that says another number of views than it has."""
     try:
         file = open_tensors(path)
-        shard = Shard(file, tuple(json.loads(file.about[_KEYS])))
+        shard = Shard(file, tuple(json.loads(file.metadata[_KEYS])))
         rows = {len(file.tensors[name]) for name in _FIELDS}
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -1,4 +1,4 @@
-"""Views of images in the feature bank: encoded where they are missing, selected by position.
+"""Views of images in the feature cache: encoded where they are missing, selected by position.
 
 Axes: N images, B of them in a batch, P grid positions, D channels, E joint embedding.
 """
@@ -20,7 +20,7 @@ from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.features.cache import (
     SHARD_VIEWS,
-    FeatureBank,
+    FeatureCache,
     StoredRows,
     ViewKey,
     bytes_per_view,
@@ -34,15 +34,15 @@ from mlrpl_cli.core.io.errors import DataError, first_few, in_words
 from mlrpl_cli.core.io.files import free_bytes
 from mlrpl_cli.core.io.progress import Progress, Task
 
-BANK = "features"
-"""Name of the feature bank, beside the prepared folder."""
+CACHE = "features"
+"""Name of the feature cache, beside the prepared folder."""
 ENCODED_TOGETHER = 32
 """Images that each process encodes at once, always: how many there are decides the last bits of a feature, and what
-lies in the bank must not depend on who put it there, or on where somebody was stopped."""
+lies in the cache must not depend on who put it there, or on where somebody was stopped."""
 
 
 class StoredViews:
-    """All views of some images from a feature bank; view v of stored image n is row v·stored + n."""
+    """All views of some images from a feature cache; view v of stored image n is row v·stored + n."""
 
     def __init__(
         self, rows: StoredRows, views: int, device: torch.device, dtype: torch.dtype, chosen: Tensor | None = None
@@ -67,8 +67,8 @@ class StoredViews:
 
 
 @dataclass(frozen=True)
-class BankedViews:
-    """Which views of some images lie in which bank; small, so that it can go to other processes."""
+class CachedViews:
+    """Which views of some images lie in which cache; small, so that it can go to other processes."""
 
     folder: Path
     dtype: str
@@ -79,11 +79,11 @@ class BankedViews:
     """The encoder's, which features come back in, so that heads see what the encoder itself would give them."""
 
     def open(self, device: torch.device) -> StoredViews:
-        """Map the features into memory. Raises RunError when the bank has lost some of them."""
-        return StoredViews(FeatureBank(self.folder, self.dtype).rows(self.keys), self.views, device, self.computed_in)
+        """Map the features into memory. Raises RunError when the cache has lost some of them."""
+        return StoredViews(FeatureCache(self.folder, self.dtype).rows(self.keys), self.views, device, self.computed_in)
 
 
-def fill_bank(
+def fill_cache(
     encoder: FrozenEncoder,
     paths: Sequence[Path],
     views: int,
@@ -91,25 +91,25 @@ def fill_bank(
     accelerator: Accelerator,
     progress: Progress,
     what: str = "training images",
-) -> BankedViews:
-    """Encode those of the `views` views of each image that the feature bank of `config` lacks.
+) -> CachedViews:
+    """Encode those of the `views` views of each image that the feature cache of `config` lacks.
 
     A call that is stopped has stored all but the last few, and the next one goes on from there.
     Raises DataError when the disk has no room for them.
     """
     workers = decoding_workers(config.workers)
     digests = image_digests(paths, workers)
-    bank = FeatureBank(_bank_folder(encoder, config), config.bank_dtype)
+    cache = FeatureCache(_cache_folder(encoder, config), config.cache_dtype)
     keys = tuple(view_key(digest, view) for view in range(views) for digest in digests)
     # One process says what is missing: another may look when some of it has been written.
-    missing = broadcast_object_list([frozenset(bank.missing(keys))])[0]
+    missing = broadcast_object_list([frozenset(cache.missing(keys))])[0]
     if missing:
-        _check_room(bank, len(missing) * _bytes_per_view(encoder, config))
-        if bank.damaged:
-            damaged = first_few(path.name for path in bank.damaged)
-            progress.note(f"{bank.folder}: {len(bank.damaged)} damaged ({damaged}): encoding their images again")
+        _check_room(cache, len(missing) * _bytes_per_view(encoder, config))
+        if cache.damaged:
+            damaged = first_few(path.name for path in cache.damaged)
+            progress.note(f"{cache.folder}: {len(cache.damaged)} damaged ({damaged}): encoding their images again")
         if accelerator.is_main_process:
-            bank.tidy()
+            cache.tidy()
         waiting = Waiting()
         with progress.task(f"encoding {what}", len(missing)) as task:
             for view in range(views):
@@ -119,10 +119,10 @@ def fill_bank(
                     continue
                 dataset = ImageViews(list(lacking.values()), encoder.image_size, view=view, names=list(lacking))
                 loader = divided(dataset, ENCODED_TOGETHER * accelerator.num_processes, workers, accelerator)
-                _encode_into(bank, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
+                _encode_into(cache, encoder, dataset.names, waiting.through(batches_of(loader)), accelerator, task)
         progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
     accelerator.wait_for_everyone()
-    return BankedViews(bank.folder, bank.dtype, keys, views, encoder.dtype)
+    return CachedViews(cache.folder, cache.dtype, keys, views, encoder.dtype)
 
 
 def divided(dataset: Dataset, batch_size: int, workers: int, accelerator: Accelerator) -> DataLoader:
@@ -130,34 +130,34 @@ def divided(dataset: Dataset, batch_size: int, workers: int, accelerator: Accele
     return accelerator.prepare(in_order(dataset, whole_batch(batch_size, accelerator.num_processes), workers))
 
 
-def bank_problem(encoder: FrozenEncoder, views: int, config: TrainConfig) -> str | None:
-    """Why so many views may not be kept in the bank of `config`, or None.
+def cache_problem(encoder: FrozenEncoder, views: int, config: TrainConfig) -> str | None:
+    """Why so many views may not be kept in the cache of `config`, or None.
 
     The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
     """
     needed = views * _bytes_per_view(encoder, config)
-    if needed <= config.bank_gib * 2**30:
+    if needed <= config.cache_gib * 2**30:
         return None
-    return f"the features need {needed / 2**30:.3g} GiB, more than bank_gib {config.bank_gib:g}"
+    return f"the features need {needed / 2**30:.3g} GiB, more than cache_gib {config.cache_gib:g}"
 
 
-def _check_room(bank: FeatureBank, needed: float) -> None:
-    free = free_bytes(bank.folder)
+def _check_room(cache: FeatureCache, needed: float) -> None:
+    free = free_bytes(cache.folder)
     if needed > free:
         raise DataError(
-            f"the feature bank {bank.folder.parent} needs {in_words(needed)} more and its disk has "
-            f"{in_words(free)}; free some, or --set bank=DIR on another disk, bank_dtype=uint8 or views=0"
+            f"the feature cache {cache.folder.parent} needs {in_words(needed)} more and its disk has "
+            f"{in_words(free)}; free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
         )
 
 
 def _bytes_per_view(encoder: FrozenEncoder, config: TrainConfig) -> int:
     module = encoder.module
-    return bytes_per_view(encoder.positions, module.channels, module.embed_dim, config.bank_dtype)
+    return bytes_per_view(encoder.positions, module.channels, module.embed_dim, config.cache_dtype)
 
 
-def _bank_folder(encoder: FrozenEncoder, config: TrainConfig) -> Path:
-    key = encoder_key(encoder.fingerprint, encoder.image_size, str(encoder.dtype), config.bank_dtype)
-    return Path(config.bank or BANK) / key
+def _cache_folder(encoder: FrozenEncoder, config: TrainConfig) -> Path:
+    key = encoder_key(encoder.fingerprint, encoder.image_size, str(encoder.dtype), config.cache_dtype)
+    return Path(config.cache or CACHE) / key
 
 
 def _filled_up(pixels: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def _filled_up(pixels: Tensor) -> Tensor:
 
 
 def _encode_into(
-    bank: FeatureBank,
+    cache: FeatureCache,
     encoder: FrozenEncoder,
     keys: Sequence[ViewKey],
     batches: Iterator[tuple[Tensor, Tensor]],
@@ -185,6 +185,6 @@ def _encode_into(
         while done - first >= SHARD_VIEWS or first < done == len(keys):
             joined, following = ImageFeatures.concatenate(pending), min(first + SHARD_VIEWS, done)
             if accelerator.is_main_process:
-                bank.write(keys[first:following], joined.images(slice(following - first)))
+                cache.write(keys[first:following], joined.images(slice(following - first)))
             task.advance(following - first)
             pending, first = [joined.images(slice(following - first, None))], following

@@ -1,6 +1,6 @@
 """The registry of methods, and the one place that knows sizes and puts the parts together.
 
-A method is a composition: an image side and a text side over the same frozen features.
+A method is a composition: a visual head and a text head over the same frozen features.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from mlrpl_cli.core.heads.recognizers import (
     VotingRecognizer,
 )
 from mlrpl_cli.core.heads.semantics import centred, glove_features, template_features
-from mlrpl_cli.core.heads.text import FixedText, PairedText, PromptedText, TextSide
-from mlrpl_cli.core.heads.visual import DecoupledSide, ImageSide, PooledSide, SemanticSide
+from mlrpl_cli.core.heads.text import FixedText, PairedText, PromptedText, TextHead
+from mlrpl_cli.core.heads.visual import DecoupledHead, PooledHead, SemanticHead, VisualHead
 
 # How the names of the tensors end that say a recognizer's sizes.
-SEMANTICS = "image_side.semantics"
-IMAGE_PROJECTION = "image_side.decoupling.image_projection.weight"
+SEMANTICS = "visual_head.semantics"
+IMAGE_PROJECTION = "visual_head.decoupling.image_projection.weight"
 REGION_WEIGHT = "region_weight"
 
-# Image sides
+# Visual heads
 POOLED, DECOUPLED, SEMANTIC, PAIRED, REGIONS = "pooled", "decoupled", "semantic attention", "paired regions", "regions"
-# Text sides
+# Text heads
 TEMPLATE, SHARED, PER_CLASS, PAIRS, NONE = "template", "shared context", "context per class", "two per class", "none"
 
 
@@ -44,10 +44,10 @@ TEMPLATE, SHARED, PER_CLASS, PAIRS, NONE = "template", "shared context", "contex
 class Method:
     """Which parts a method is made of."""
 
-    image_side: str
+    visual_head: str
     """POOLED (CLIP's own vector), DECOUPLED (semantic decoupling), SEMANTIC (attention by the frozen text features),
     PAIRED (DualCoOp's regions) or REGIONS (a linear classifier on them)."""
-    text_side: str
+    text_head: str
     """TEMPLATE (frozen "a photo of a NAME"), SHARED, PER_CLASS or PAIRS (learnable contexts), or NONE."""
     summary: str
     """One line for help and tables."""
@@ -88,7 +88,7 @@ def build_trainable(
     for module in recognizer.modules():
         if isinstance(module, SemanticDecoupling):
             module.initialize(generator)
-    return TrainableRecognizer(recognizer, _text_side(config, method, classes, text_encoder, tokenize, generator))
+    return TrainableRecognizer(recognizer, _text_head(config, method, classes, text_encoder, tokenize, generator))
 
 
 def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -> Recognizer:
@@ -105,17 +105,17 @@ def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -
 def _recognizer(
     method: Method, classes: int, channels: int, embed_dim: int, width: int, semantics: Tensor | None
 ) -> Recognizer:
-    if method.image_side == PAIRED:
+    if method.visual_head == PAIRED:
         return PairedRecognizer()
-    if method.image_side == REGIONS:
+    if method.visual_head == REGIONS:
         return RegionRecognizer(classes, embed_dim)
-    side: ImageSide = PooledSide()
+    side: VisualHead = PooledHead()
     if semantics is not None:
-        decoupled = method.image_side == DECOUPLED
+        decoupled = method.visual_head == DECOUPLED
         side = (
-            DecoupledSide(SemanticDecoupling(channels, semantics.shape[1], width), semantics)
+            DecoupledHead(SemanticDecoupling(channels, semantics.shape[1], width), semantics)
             if decoupled
-            else SemanticSide(semantics)
+            else SemanticHead(semantics)
         )
     recognizer = CosineRecognizer(side, classes)
     return VotingRecognizer([recognizer, RegionRecognizer(classes, embed_dim)]) if method.regions_vote else recognizer
@@ -128,28 +128,28 @@ def _ending(state: Mapping[str, Tensor], name: str) -> Tensor | None:
 def _semantics(
     config: TrainConfig, method: Method, classes: Sequence[str], text_encoder: TextEncoder, tokenize: Tokenize
 ) -> Tensor | None:
-    """What guides the attention (C, S); None for image sides without guidance."""
-    if method.image_side not in (DECOUPLED, SEMANTIC):
+    """What guides the attention (C, S); None for visual heads without guidance."""
+    if method.visual_head not in (DECOUPLED, SEMANTIC):
         return None
     # Semantic attention compares with the grid itself, so its vectors have to live in the joint space.
-    if method.image_side == SEMANTIC:
+    if method.visual_head == SEMANTIC:
         return template_features(classes, text_encoder, tokenize)
     if config.semantics == "glove":
         return centred(glove_features(classes, Path(config.glove or "")))
     return centred(template_features(classes, text_encoder, tokenize))
 
 
-def _text_side(
+def _text_head(
     config: TrainConfig,
     method: Method,
     classes: Sequence[str],
     text_encoder: TextEncoder,
     tokenize: Tokenize,
     generator: torch.Generator,
-) -> TextSide:
-    if method.text_side == NONE:
+) -> TextHead:
+    if method.text_head == NONE:
         return FixedText(torch.empty(len(classes), 0))
-    if method.text_side == TEMPLATE:
+    if method.text_head == TEMPLATE:
         return FixedText(template_features(classes, text_encoder, tokenize))
 
     def prompts() -> PromptLearner:
@@ -157,7 +157,7 @@ def _text_side(
             classes,
             text_encoder,
             tokenize,
-            per_class=method.text_side != SHARED,
+            per_class=method.text_head != SHARED,
             context_tokens=config.context_tokens,
             template=config.context_template,
             generator=generator,
@@ -165,6 +165,6 @@ def _text_side(
 
     return (
         PairedText(prompts(), prompts(), text_encoder)
-        if method.text_side == PAIRS
+        if method.text_head == PAIRS
         else PromptedText(prompts(), text_encoder)
     )

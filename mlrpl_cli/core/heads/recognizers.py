@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import pool
-from mlrpl_cli.core.heads.text import TextSide
-from mlrpl_cli.core.heads.visual import ImageSide, region_cosines
+from mlrpl_cli.core.heads.text import TextHead
+from mlrpl_cli.core.heads.visual import VisualHead, region_cosines
 
 INITIAL_SCALE = 20.0
 # DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
@@ -62,15 +62,15 @@ class CalibratedRecognizer(Recognizer):
 
 
 class CosineRecognizer(CalibratedRecognizer):
-    """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of an image side."""
+    """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of a visual head."""
 
-    def __init__(self, image_side: ImageSide, classes: int) -> None:
+    def __init__(self, visual_head: VisualHead, classes: int) -> None:
         super().__init__(classes)
-        self.image_side = image_side
+        self.visual_head = visual_head
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (C, E)."""
-        class_features, attention = self.image_side(features, len(text))
+        class_features, attention = self.visual_head(features, len(text))
         similarity = torch.einsum(
             "bce,ce->bc", F.normalize(class_features.float(), dim=-1), F.normalize(text.float(), dim=-1)
         )
@@ -78,7 +78,7 @@ class CosineRecognizer(CalibratedRecognizer):
 
     @torch.no_grad()
     def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        self.image_side.calibrate(features)
+        self.visual_head.calibrate(features)
         super().calibrate(features, text, prior)
 
 
@@ -136,15 +136,15 @@ class VotingRecognizer(Recognizer):
 
 
 class TrainableRecognizer(nn.Module):
-    """Text side and recognizer together: one module, so that data-parallel training wraps one thing."""
+    """Text head and recognizer together: one module, so that data-parallel training wraps one thing."""
 
-    def __init__(self, recognizer: Recognizer, text_side: TextSide) -> None:
+    def __init__(self, recognizer: Recognizer, text_head: TextHead) -> None:
         super().__init__()
         self.recognizer = recognizer
-        self.text_side = text_side
+        self.text_head = text_head
 
     def forward(self, features: ImageFeatures) -> Recognition:
-        return self.recognizer(features, self.text_side())
+        return self.recognizer(features, self.text_head())
 
     def learned(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name: a few megabytes, and all that a checkpoint must hold."""

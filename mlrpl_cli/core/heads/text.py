@@ -1,4 +1,4 @@
-"""The text sides of a recognizer: where the text features that an image is compared with come from.
+"""The text heads of a recognizer: where the text features that an image is compared with come from.
 
 Axes: C classes, E joint embedding.
 """
@@ -12,18 +12,18 @@ from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.heads.prompts import PromptLearner
 
 
-class TextSide(nn.Module):
+class TextHead(nn.Module):
     """Gives the text features (C, E), or (2C, E) for a pair a class."""
 
     def forward(self) -> Tensor:
         raise NotImplementedError
 
     def contexts(self) -> dict[str, nn.Parameter]:
-        """What is learned of the text side, by name."""
+        """What is learned of the text head, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
 
-class PromptedText(TextSide):
+class PromptedText(TextHead):
     """Text features (C, E) of learnable prompts through the frozen text encoder."""
 
     def __init__(self, prompts: PromptLearner, text_encoder: TextEncoder) -> None:
@@ -35,7 +35,7 @@ class PromptedText(TextSide):
         return self.text_encoder(self.prompts(), self.prompts.end)
 
 
-class PairedText(TextSide):
+class PairedText(TextHead):
     """Text features (2C, E) of a positive and a negative prompt a class, the positive ones first."""
 
     def __init__(self, positive: PromptLearner, negative: PromptLearner, text_encoder: TextEncoder) -> None:
@@ -48,7 +48,7 @@ class PairedText(TextSide):
         return self.text_encoder(prompts, torch.cat([self.positive.end, self.negative.end]))
 
 
-class FixedText(TextSide):
+class FixedText(TextHead):
     """Text features (C, E) that nothing changes; (C, 0) for a method without text."""
 
     features: Tensor

@@ -1,4 +1,4 @@
-"""The image sides of a recognizer: how each class gets its own visual feature out of the frozen features.
+"""The visual heads of a recognizer: how each class gets its own visual feature out of the frozen features.
 
 Axes: B images, C classes, P grid positions, E joint embedding.
 """
@@ -15,7 +15,7 @@ from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
 SEMANTIC_TEMPERATURE = 0.05
 
 
-class ImageSide(nn.Module):
+class VisualHead(nn.Module):
     """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
 
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,7 @@ class ImageSide(nn.Module):
         """Fit scales to a sample of training features, before training starts."""
 
 
-class PooledSide(ImageSide):
+class PooledHead(VisualHead):
     """CLIP's own pooled vector for every class, with CLIP's own attention."""
 
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ class PooledSide(ImageSide):
         return shared, features.attention[:, None].expand(batch, classes, -1)
 
 
-class DecoupledSide(ImageSide):
+class DecoupledHead(VisualHead):
     """Semantic decoupling: each class pools the joint-space grid with its own attention."""
 
     semantics: Tensor
@@ -52,7 +52,7 @@ class DecoupledSide(ImageSide):
         self.decoupling.calibrate(features.grid)
 
 
-class SemanticSide(ImageSide):
+class SemanticHead(VisualHead):
     """Semantic attention fusion: a_bcp = softmax_p( cos(g_bp, x_c) / τ ), nothing learned in it (method.md, `sa`)."""
 
     semantics: Tensor

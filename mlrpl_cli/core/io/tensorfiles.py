@@ -17,7 +17,7 @@ from mlrpl_cli.core.io.errors import one_line
 from mlrpl_cli.core.io.files import atomic_file
 
 SUFFIX = ".safetensors"
-_ABOUT, _CHECKSUM = "mlrpl", "sha256"
+_METADATA, _CHECKSUM = "mlrpl", "sha256"
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class TensorFile:
     """One file, mapped into memory."""
 
     path: Path
-    about: dict[str, str]
+    metadata: dict[str, str]
     """What the file says of itself."""
     tensors: dict[str, Tensor]
     sha256: str
-    """What the checksum of `about` and `tensors` should be."""
+    """What the checksum of `metadata` and `tensors` should be."""
 
     def is_whole(self) -> bool:
         """Whether everything is as it was written; reads all of it."""
-        return _checksum(self.about, self.tensors) == self.sha256
+        return _checksum(self.metadata, self.tensors) == self.sha256
 
     def check(self) -> None:
         """Raise ValueError unless it is whole."""
@@ -41,27 +41,27 @@ class TensorFile:
             raise ValueError("its content does not match its checksum")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` and what there is to say of them, atomically. Raises DataError when that is not possible."""
-    told = dict(about or {})
+    told = dict(metadata or {})
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry, because safetensors writes several in no order: the same content gives the same bytes.
     entry = json.dumps({**told, _CHECKSUM: _checksum(told, own)}, sort_keys=True)
     with atomic_file(path) as temporary:
-        temporary.write_bytes(save(own, metadata={_ABOUT: entry}))
+        temporary.write_bytes(save(own, metadata={_METADATA: entry}))
 
 
 def open_tensors(path: Path) -> TensorFile:
     """A file of tensors, its checksum not looked at yet. Raises ValueError, which says why, when it is none."""
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
+            metadata = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, AttributeError, RuntimeError, TypeError) as error:
         raise ValueError(one_line(error)) from error
-    if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("it does not say what it is")
-    return TensorFile(path, about, tensors, about.pop(_CHECKSUM, ""))
+    return TensorFile(path, metadata, tensors, metadata.pop(_CHECKSUM, ""))
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -71,8 +71,8 @@ def read_tensors(path: Path) -> TensorFile:
     return file
 
 
-def _checksum(about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)

@@ -25,7 +25,7 @@ from mlrpl_cli.core.io.errors import RunError, one_line
 from mlrpl_cli.core.io.files import make_folder, write_text
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 
-FORMAT = 5
+FORMAT = 6
 LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
@@ -34,7 +34,7 @@ LOGGED = frozenset({"epoch", "loss", "map", "split"})
 """What every row of the log has."""
 
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
-_ABOUT = "run"
+_METADATA = "run"
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -91,7 +91,7 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically. Raises DataError when that is not possible."""
-    write_tensors(path, checkpoint.tensors, {_ABOUT: json.dumps(asdict(checkpoint.info))})
+    write_tensors(path, checkpoint.tensors, {_METADATA: json.dumps(asdict(checkpoint.info))})
 
 
 def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
@@ -104,7 +104,7 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
         raise RunError(f"{run} has no {path.name}: expected a run folder that `mlrpl train` wrote; check --run")
     try:
         file = open_tensors(path)
-        info = _run_info(json.loads(file.about[_ABOUT]), path)
+        info = _run_info(json.loads(file.metadata[_METADATA]), path)
         file.check()
         _check_tensors(info, file.tensors)
     except KeyError as error:
@@ -228,7 +228,7 @@ def _run_info(values: Any, path: Path) -> RunInfo:
 
 
 def _check_tensors(info: RunInfo, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError for text features of other classes, and for learned tensors that are no numbers."""
+    """Raises ValueError for text features of other classes, and for learned tensors that are no floats."""
     text = tensors[TEXT_FEATURES]
     if text.ndim != 2 or len(text) not in (len(info.classes), 2 * len(info.classes)):
         raise ValueError(f"text features {tuple(text.shape)} for {len(info.classes)} classes")

@@ -1,4 +1,4 @@
-"""What a training run is asked for, settled and checked before any weights load.
+"""What a training run is asked for, resolved and checked before any weights load.
 
 Precedence is defaults < file < flags, and on --resume the stored configuration stands below all of them.
 """
@@ -16,10 +16,10 @@ from mlrpl_cli.core.backbones.frozen import (
     default_attention_width,
     default_image_size,
     image_size_problem,
-    settled_precision,
+    resolved_precision,
 )
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
-from mlrpl_cli.core.features.views import BANK
+from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.prompts import check_class_names
@@ -28,7 +28,7 @@ from mlrpl_cli.core.io.errors import RunError, did_you_mean
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 
-FREE_ON_RESUME = ("device", "workers", "bank")
+FREE_ON_RESUME = ("device", "workers", "cache")
 
 
 def config_problems(config: TrainConfig) -> list[str]:
@@ -50,24 +50,26 @@ def config_problems(config: TrainConfig) -> list[str]:
     return [problem for problem in problems if problem]
 
 
-def settle(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """Fill in what depends on the data, and make paths independent of the current folder.
 
     Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take.
     """
     check_class_names(prepared.classes)
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
-    settled = replace(
+    resolved = replace(
         config,
         data=str(prepared.folder),
-        bank=config.bank or str(prepared.folder.resolve().parent / BANK),
+        cache=config.cache or str(prepared.folder.resolve().parent / CACHE),
         backbone=backbone,
         image_size=config.image_size or default_image_size(backbone),
         attention_width=config.attention_width or default_attention_width(backbone),
     )
-    raise_together(config_problems(settled))
-    settled = replace(settled, precision=settled_precision(settled.precision, backbone, choose_device(settled.device)))
-    return _with_absolute_paths(settled)
+    raise_together(config_problems(resolved))
+    resolved = replace(
+        resolved, precision=resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
+    )
+    return _with_absolute_paths(resolved)
 
 
 def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
@@ -79,7 +81,7 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     asked = {**(read_yaml(file) if file else {}), **given}
     wanted = {key: value for key, value in asked.items() if value is not None and key != "run"}
     if wanted.get("precision") == AUTO:
-        del wanted["precision"]  # it was settled when the run began
+        del wanted["precision"]  # it was resolved when the run began
     made = _with_absolute_paths(make_config(flags=wanted, problems=config_problems))
     changed = [key for key in wanted if getattr(made, key) != getattr(stored, key)]
     raise_together(
@@ -111,7 +113,7 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
         config,
         data=_absolute(config.data),
         glove=_absolute(config.glove),
-        bank=_absolute(config.bank),
+        cache=_absolute(config.cache),
         backbone=_absolute(backbone) if backbone and is_file(backbone) else backbone,
     )
 

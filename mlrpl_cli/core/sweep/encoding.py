@@ -1,4 +1,4 @@
-"""Every image of a sweep encoded once, into the feature bank; its runs, in whatever process, read it from there."""
+"""Every image of a sweep encoded once, into the feature cache; its runs, in whatever process, read it from there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
-from mlrpl_cli.core.features.views import BankedViews, bank_problem, fill_bank
+from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress
@@ -40,25 +40,25 @@ class Objects:
 class Encoded:
     """Where a process finds what it needs; small, since it goes to each of them."""
 
-    learning: BankedViews
+    learning: CachedViews
     """Training and validation images."""
-    test: BankedViews
+    test: CachedViews
     objects: Path | None
     """File of the test images' objects; None for data that do not know them."""
 
 
 def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Progress) -> Encoded:
-    """Encode what the feature bank lacks. Raises ConfigError when there is no room for it."""
+    """Encode what the feature cache lacks. Raises ConfigError when there is no room for it."""
     config = plan.config
     accelerator = make_accelerator(config.device)
     encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
     learning, test = prepared.paths(learning_rows(prepared)), prepared.paths(prepared.rows(TEST))
     views = max(config.views, 1)
-    if problem := bank_problem(encoder, len(learning) * views + len(test), config):
-        raise ConfigError(f"{problem}; a sweep trains from the feature bank: see bank, bank_gib and bank_dtype")
+    if problem := cache_problem(encoder, len(learning) * views + len(test), config):
+        raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
     return Encoded(
-        fill_bank(encoder, learning, views, config, accelerator, progress),
-        fill_bank(encoder, test, 1, config, accelerator, progress, "test images"),
+        fill_cache(encoder, learning, views, config, accelerator, progress),
+        fill_cache(encoder, test, 1, config, accelerator, progress, "test images"),
         _write_objects(plan, prepared),
     )
 

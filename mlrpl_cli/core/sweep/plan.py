@@ -14,7 +14,7 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.options import config_problems, settle
+from mlrpl_cli.core.runs.options import config_problems, resolve_config
 
 Setting = tuple[float, int, str]
 """Learning rate, epochs and loss."""
@@ -26,7 +26,7 @@ GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), 
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
 
 # Options that do not change what a run comes to.
-_WITHOUT_EFFECT = ("device", "workers", "run", "bank", "bank_gib", "data")
+_WITHOUT_EFFECT = ("device", "workers", "run", "cache", "cache_gib", "data")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's options with everything settled that depends on the data and the backbone."""
+    """A sweep's options with everything resolved that depends on the data and the backbone."""
 
     options: SweepOptions
     config: TrainConfig
@@ -92,8 +92,8 @@ class Plan:
 
 
 def make_plan(options: SweepOptions, prepared: Prepared, fingerprint: str) -> Plan:
-    """Settle `options` for the data and for the backbone with this fingerprint."""
-    config = settle(replace(options.config, data=str(options.data)), prepared)
+    """Resolve `options` for the data and for the backbone with this fingerprint."""
+    config = resolve_config(replace(options.config, data=str(options.data)), prepared)
     return Plan(options, config, data_sha256(prepared), fingerprint)
 
 

@@ -22,7 +22,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.options import settle
+from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
@@ -60,7 +60,7 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     data without test images, and RunError for a results file that is damaged.
     """
     progress = progress or Silent()
-    plan, prepared, state = _settle(options, progress)
+    plan, prepared, state = _resolve(options, progress)
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
@@ -89,7 +89,7 @@ def pending(options: SweepOptions) -> SweepSize:
 
     While the tuning is not complete, none of the other runs counts as done: their settings are not known yet.
     """
-    plan, _, _ = _settle(options, Silent())
+    plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
     done = {row["key"] for row in rows}
     tuning = tuning_cells(options) if options.tune else []
@@ -105,12 +105,12 @@ def size_of(options: SweepOptions) -> SweepSize:
     return SweepSize(tuning, 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
 
 
-def _settle(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
+def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
     raise_together(sweep_problems(options))
     prepared = read_prepared(options.data)
     if not (prepared.full_labels[prepared.rows(TEST)] == PRESENT).any():
         raise DataError(f"{options.data} has no test image with a class to compare methods on; prepare it with some")
-    backbone = settle(options.config, prepared).backbone
+    backbone = resolve_config(options.config, prepared).backbone
     state = load_state(backbone or TINY, progress)
     return make_plan(options, prepared, fingerprint(state)), prepared, state
 

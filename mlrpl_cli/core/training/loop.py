@@ -69,7 +69,7 @@ class Trainer:
     def start(self, last: Checkpoint | None = None) -> None:
         """Calibrate a new recognizer, or go on from the checkpoint `last`.
 
-        Raises RunError when the features of the images that calibrate it are no numbers.
+        Raises RunError when the features of the images that it is initialised on are NaN or infinite.
         """
         if last is None:
             self._calibrate()
@@ -100,17 +100,17 @@ class Trainer:
     def checkpoint(self, with_optimizer: bool = False) -> Checkpoint:
         """A copy of everything learned, and of the optimizer's state so that training can go on from it.
 
-        Raises RunError rather than hold a value that is no number.
+        Raises RunError rather than hold a value that is NaN or infinite.
         """
         trainable = self.trainable
         tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
-        tensors[checkpoints.TEXT_FEATURES] = trainable.text_side()
-        tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_side.contexts().items()}
+        tensors[checkpoints.TEXT_FEATURES] = trainable.text_head()
+        tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_head.contexts().items()}
         if with_optimizer:
             tensors |= checkpoints.optimizer_tensors(self.optimizer)
         if broken := _not_finite(tensors):
             raise RunError(
-                f"no checkpoint of epoch {self.info.epoch}: {first_few(broken)} hold values that are no numbers; "
+                f"no checkpoint of epoch {self.info.epoch}: {first_few(broken)} hold NaN or infinite values; "
                 "train again with a lower lr and context_lr, or with other weights"
             )
         return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()})
@@ -129,7 +129,7 @@ class Trainer:
             total += loss
             task.advance(epoch=epoch, loss=shown)
         if broken := _not_finite({**self.trainable.learned(), **checkpoints.optimizer_tensors(self.optimizer)}):
-            what = f"{first_few(broken)} became infinite or no numbers"
+            what = f"{first_few(broken)} became NaN or infinite"
             raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
         return float(total) / steps
 
@@ -143,7 +143,7 @@ class Trainer:
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.optimizer.step()
-        # Features that are no numbers spoil the weights even where no label is known and the loss is 0.
+        # NaN or infinite features spoil the weights even where no label is known and the loss is 0.
         return loss.detach() + 0 * sum(tensor.sum() for tensor in _tensors(features))
 
     def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
@@ -184,7 +184,7 @@ class Trainer:
             return None
         recognizer = self.trainable.eval().recognizer
         with torch.no_grad():
-            text = self.trainable.text_side()  # once, not for every batch
+            text = self.trainable.text_head()  # once, not for every batch
         probabilities = score(lambda features: recognizer(features, text), self.data.selection, Silent(), "")
         self.trainable.train()
         value = mean_average_precision(probabilities, self.data.selection_labels)
@@ -202,7 +202,7 @@ class Trainer:
         sample = self.data.features.sample(CALIBRATION_IMAGES)
         if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
             raise RunError(_spoilt(spoilt))
-        self.trainable.recognizer.calibrate(sample, self.trainable.text_side(), prior)
+        self.trainable.recognizer.calibrate(sample, self.trainable.text_head(), prior)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -215,7 +215,7 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
     """Contexts at their own rate; matrices decayed; vectors and the calibration neither."""
-    contexts = list(trainable.text_side.contexts().values())
+    contexts = list(trainable.text_head.contexts().values())
     rest = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in rest if parameter.ndim == 2]
     others = [parameter for parameter in rest if parameter.ndim < 2]
@@ -231,7 +231,7 @@ def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
     with checkpoints.fitting(last.info):
         trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
         trained = last.group(checkpoints.CONTEXTS)
-        for name, context in trainable.text_side.contexts().items():
+        for name, context in trainable.text_head.contexts().items():
             context.data.copy_(trained[name])
 
 
@@ -246,7 +246,7 @@ def _sound(features: ImageFeatures) -> Tensor:
 
 def _spoilt(names: Sequence[str]) -> str:
     return (
-        f"the backbone's features of {len(names)} images are no numbers ({first_few(names)}); "
+        f"the backbone's features of {len(names)} images are NaN or infinite ({first_few(names)}); "
         "use precision float32, or other weights"
     )
 

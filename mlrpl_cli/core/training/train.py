@@ -29,7 +29,7 @@ from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, RunInfo
-from mlrpl_cli.core.runs.options import check_unused, config_problems, run_folder, settle
+from mlrpl_cli.core.runs.options import check_unused, config_problems, resolve_config, run_folder
 from mlrpl_cli.core.training.loop import EpochRow, LabelledFeatures, Trainer
 
 PREPARED = Path("prepared")
@@ -62,7 +62,7 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     raise_together(config_problems(config))
     accelerator = make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
-    config = settle(config, prepared)
+    config = resolve_config(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     # One process chooses, so that two never choose differently.
     chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""

@@ -131,7 +131,7 @@ def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path,
     assert asked["url"].endswith("ViT-L-14-336px.pt")
 
 
-def test_the_fingerprint_is_of_the_image_side_alone(state):
+def test_the_fingerprint_is_of_the_visual_head_alone(state):
     before = weights.fingerprint(state)
     assert weights.fingerprint({**state, "text_projection": state["text_projection"] + 1}) == before
     assert weights.fingerprint({**state, "visual.conv1.weight": state["visual.conv1.weight"] + 1}) != before

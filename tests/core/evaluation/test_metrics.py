@@ -143,5 +143,5 @@ def test_constant_scores_have_the_share_of_positives(kind):
 def test_scores_that_are_no_numbers_are_refused():
     scores = SCORES.copy()
     scores[3, 1] = np.nan
-    with pytest.raises(DataError, match=r"^1 of 300 scores are no numbers; they cannot be ranked$"):
+    with pytest.raises(DataError, match=r"^1 of 300 scores are NaN; they cannot be ranked$"):
         compute_metrics(scores, LABELS)

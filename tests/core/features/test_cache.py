@@ -13,8 +13,8 @@ from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
 from mlrpl_cli.core.features import views as feature_sources
 from mlrpl_cli.core.features.batches import EncodedTraining, StoredTraining, features_of_run
-from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureBank, bytes_per_view, encoder_key
-from mlrpl_cli.core.features.views import bank_problem, fill_bank
+from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, encoder_key
+from mlrpl_cli.core.features.views import cache_problem, fill_cache
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
@@ -35,7 +35,7 @@ def some_features(images: int = 5) -> ImageFeatures:
 
 
 def opened(folder, dtype=FLOAT16, keys=KEYS) -> ImageFeatures:
-    return FeatureBank(folder, dtype).rows(keys).read(torch.arange(len(keys)), CPU)
+    return FeatureCache(folder, dtype).rows(keys).read(torch.arange(len(keys)), CPU)
 
 
 class CountingEncoder:
@@ -62,7 +62,7 @@ def _small_batches(monkeypatch):
 
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
-    return TrainConfig(bank=str(tmp_path / "bank"), views=2, batch_size=4, workers=0)
+    return TrainConfig(cache=str(tmp_path / "cache"), views=2, batch_size=4, workers=0)
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ def paths(tmp_path):
 
 
 def fill(encoder, paths, config):
-    return fill_bank(encoder, paths, config.views, config, make_accelerator("cpu"), Silent())
+    return fill_cache(encoder, paths, config.views, config, make_accelerator("cpu"), Silent())
 
 
 def test_float16_keeps_each_value_to_its_nearest_half(tmp_path):
     features = some_features()
-    FeatureBank(tmp_path, FLOAT16).write(KEYS, features)
+    FeatureCache(tmp_path, FLOAT16).write(KEYS, features)
     for name, expected in vars(features).items():
         torch.testing.assert_close(vars(opened(tmp_path))[name], expected.half().float(), rtol=0, atol=0)
 
@@ -87,7 +87,7 @@ def test_what_was_encoded_before_changes_no_bit_of_a_view(config, paths, tmp_pat
     """Seven images first and the rest later lie in other files, and in other batches, than all at once."""
     read = []
     for earlier in (0, 7):
-        own = replace(config, bank=str(tmp_path / f"bank-{earlier}"), bank_dtype=dtype)
+        own = replace(config, cache=str(tmp_path / f"cache-{earlier}"), cache_dtype=dtype)
         fill(CountingEncoder(), paths[:earlier], own)
         read.append(fill(CountingEncoder(), paths, own).open(CPU).rows.read(torch.arange(2 * len(paths)), CPU))
     for together, apart in zip(*(vars(features).values() for features in read), strict=True):
@@ -96,7 +96,7 @@ def test_what_was_encoded_before_changes_no_bit_of_a_view(config, paths, tmp_pat
 
 def test_uint8_is_at_most_half_a_step_of_its_channel_off(tmp_path):
     features = some_features()
-    FeatureBank(tmp_path, UINT8).write(KEYS, features)
+    FeatureCache(tmp_path, UINT8).write(KEYS, features)
     stored = opened(tmp_path, UINT8)
     for name in ("grid", "joint"):
         values = getattr(features, name)
@@ -106,7 +106,7 @@ def test_uint8_is_at_most_half_a_step_of_its_channel_off(tmp_path):
 
 def test_a_constant_channel_survives_uint8(tmp_path):
     features = some_features().map(lambda tensor: torch.full_like(tensor, 3.0))
-    FeatureBank(tmp_path, UINT8).write(KEYS, features)
+    FeatureCache(tmp_path, UINT8).write(KEYS, features)
     torch.testing.assert_close(opened(tmp_path, UINT8).grid, features.grid)
 
 
@@ -116,30 +116,30 @@ def test_a_shard_takes_what_was_announced_and_a_header(tmp_path, dtype):
         torch.randn(SHARD_VIEWS, 49, 256), torch.randn(SHARD_VIEWS, 49, 64), torch.randn(SHARD_VIEWS, 64),
         torch.rand(SHARD_VIEWS, 49),
     )  # fmt: skip
-    FeatureBank(tmp_path, dtype).write([f"{n:064x}-0" for n in range(SHARD_VIEWS)], features)
+    FeatureCache(tmp_path, dtype).write([f"{n:064x}-0" for n in range(SHARD_VIEWS)], features)
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert size == pytest.approx(SHARD_VIEWS * bytes_per_view(49, 256, 64, dtype), rel=0.02)
 
 
 def test_views_come_back_in_the_order_asked_for_across_shards(tmp_path):
     features = some_features()
-    bank = FeatureBank(tmp_path, FLOAT16)
-    bank.write(KEYS[:2], features.map(lambda tensor: tensor[:2]))
-    bank.write(KEYS[2:], features.map(lambda tensor: tensor[2:]))
-    read = FeatureBank(tmp_path, FLOAT16).rows([KEYS[4], KEYS[0], KEYS[4]]).read(torch.tensor([2, 1]), CPU)
+    cache = FeatureCache(tmp_path, FLOAT16)
+    cache.write(KEYS[:2], features.map(lambda tensor: tensor[:2]))
+    cache.write(KEYS[2:], features.map(lambda tensor: tensor[2:]))
+    read = FeatureCache(tmp_path, FLOAT16).rows([KEYS[4], KEYS[0], KEYS[4]]).read(torch.tensor([2, 1]), CPU)
     torch.testing.assert_close(read.grid, features.grid[[4, 0]].half().float())
 
 
 @pytest.mark.parametrize("damage", ["one bit", "half", "empty", "text"])
 def test_a_damaged_shard_counts_as_not_there(tmp_path, damage):
-    bank = FeatureBank(tmp_path, FLOAT16)
-    bank.write(KEYS, some_features())
+    cache = FeatureCache(tmp_path, FLOAT16)
+    cache.write(KEYS, some_features())
     (shard,) = tmp_path.iterdir()
     content = bytearray(shard.read_bytes())
     content[-7] ^= 1
     wrong = {"one bit": content, "half": content[: len(content) // 2], "empty": b"", "text": b"no shard at all"}
     shard.write_bytes(wrong[damage])
-    again = FeatureBank(tmp_path, FLOAT16)
+    again = FeatureCache(tmp_path, FLOAT16)
     assert again.missing(KEYS) == KEYS
     assert again.damaged == [shard]
     with pytest.raises(RunError, match="lost 5 views"):
@@ -197,32 +197,32 @@ def test_a_call_that_was_stopped_goes_on_where_it_was(paths, config, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         fill(CountingEncoder(limit=12), paths, config)
     encoder = CountingEncoder()
-    banked = fill(encoder, paths, config)
+    cached = fill(encoder, paths, config)
     assert encoder.images == config.views * len(paths) - 12
-    assert banked.open(CPU).images == len(paths)
+    assert cached.open(CPU).images == len(paths)
 
 
 def test_a_damaged_file_is_encoded_again_and_told(paths, config):
-    banked = fill(CountingEncoder(), paths, config)
-    shard = next(banked.folder.iterdir())
+    cached = fill(CountingEncoder(), paths, config)
+    shard = next(cached.folder.iterdir())
     shard.write_bytes(shard.read_bytes()[:-1])
     told: list[str] = []
     progress = Silent()
     progress.note = told.append  # type: ignore[method-assign]
     encoder = CountingEncoder()
-    fill_bank(encoder, paths, config.views, config, make_accelerator("cpu"), progress).open(CPU)
+    fill_cache(encoder, paths, config.views, config, make_accelerator("cpu"), progress).open(CPU)
     assert encoder.images == len(paths)
-    assert told[0] == f"{banked.folder}: 1 damaged ({shard.name}): encoding their images again"
+    assert told[0] == f"{cached.folder}: 1 damaged ({shard.name}): encoding their images again"
     assert told[1].startswith(f"encoded {len(paths)} views, ")
 
 
 def test_a_damaged_file_is_told_of_once(paths, config):
     """Another order gives the new shards other names, so the damaged ones must go."""
-    banked = fill(CountingEncoder(), paths, config)
-    shard = next(banked.folder.iterdir())
+    cached = fill(CountingEncoder(), paths, config)
+    shard = next(cached.folder.iterdir())
     shard.write_bytes(shard.read_bytes()[:-1])
     fill(CountingEncoder(), paths[::-1], config)
-    assert FeatureBank(banked.folder, FLOAT16).damaged == []
+    assert FeatureCache(cached.folder, FLOAT16).damaged == []
 
 
 def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_was_stopped(paths, config, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_wa
     encoder = make_encoder(load_state("tiny"), 128, CPU)
     whole = fill(encoder, paths, config).open(CPU)
     for order in (paths[:1], paths[5:8], paths[::-1], paths):
-        other = TrainConfig(**{**vars(config), "bank": f"{config.bank}-other", "batch_size": len(order)})
+        other = TrainConfig(**{**vars(config), "cache": f"{config.cache}-other", "batch_size": len(order)})
         parts = fill(encoder, order, other)
     positions, views = torch.arange(len(paths)), torch.arange(len(paths)) % 2
     left, right = (one.select(positions, views) for one in (whole, parts.open(CPU)))
@@ -241,8 +241,8 @@ def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_wa
 
 def test_shards_hold_no_more_views_than_promised(paths, config, monkeypatch):
     monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 5)
-    banked = fill(CountingEncoder(), paths, config)
-    rows = FeatureBank(banked.folder, FLOAT16).rows(banked.keys).rows
+    cached = fill(CountingEncoder(), paths, config)
+    rows = FeatureCache(cached.folder, FLOAT16).rows(cached.keys).rows
     assert sorted(Counter(shard.path for shard, _ in rows).values()) == [4, 4, *[5] * 8]
 
 
@@ -253,11 +253,11 @@ def test_more_views_are_added_to_those_that_are_there(paths, config):
     assert encoder.images == len(paths)
 
 
-def test_two_runs_may_fill_one_bank_at_the_same_time(paths, config):
+def test_two_runs_may_fill_one_cache_at_the_same_time(paths, config):
     encoder = CountingEncoder()
     with ThreadPoolExecutor(2) as pool:
-        banked = list(pool.map(lambda order: fill(encoder, order, config), (paths, paths[::-1])))
-    views, back = (one.open(CPU).select(torch.arange(24), torch.zeros(24, dtype=torch.long)) for one in banked)
+        cached = list(pool.map(lambda order: fill(encoder, order, config), (paths, paths[::-1])))
+    views, back = (one.open(CPU).select(torch.arange(24), torch.zeros(24, dtype=torch.long)) for one in cached)
     torch.testing.assert_close(views.grid, back.grid.flip(0), rtol=1e-3, atol=1e-3)
 
 
@@ -273,28 +273,28 @@ def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypat
 def test_what_the_format_cannot_hold_is_refused(tmp_path, dtype):
     features = some_features().map(lambda tensor: tensor * 1e39)
     with pytest.raises(RunError, match=r"more than .* can hold"):
-        FeatureBank(tmp_path, dtype).write(KEYS, features)
+        FeatureCache(tmp_path, dtype).write(KEYS, features)
 
 
 def test_a_shard_of_another_shape_or_number_of_views_counts_as_not_there(tmp_path):
-    """Each has the right checksum, as whoever can write to the bank can give it."""
-    bank = FeatureBank(tmp_path, FLOAT16)
-    bank.write(KEYS[:2], some_features(2))
+    """Each has the right checksum, as whoever can write to the cache can give it."""
+    cache = FeatureCache(tmp_path, FLOAT16)
+    cache.write(KEYS[:2], some_features(2))
     (honest,) = tmp_path.iterdir()
-    bank.write(KEYS[2:], some_features(2))
+    cache.write(KEYS[2:], some_features(2))
     narrow = some_features(1)
     narrow = ImageFeatures(narrow.grid[..., :3], narrow.joint, narrow.pooled, narrow.attention)
-    bank.write([f"{9:064x}-0"], narrow)
+    cache.write([f"{9:064x}-0"], narrow)
     (tmp_path / f"zz{honest.name}").write_bytes(honest.read_bytes())
-    again = FeatureBank(tmp_path, FLOAT16)
+    again = FeatureCache(tmp_path, FLOAT16)
     assert again.missing(KEYS) == KEYS[2:]
     assert len(again.damaged) == 2
 
 
-def test_more_than_bank_gib_is_encoded_anew_every_epoch(paths, config):
-    tight = TrainConfig(**{**vars(config), "bank_gib": 1e-6})
+def test_more_than_cache_gib_is_encoded_anew_every_epoch(paths, config):
+    tight = TrainConfig(**{**vars(config), "cache_gib": 1e-6})
     encoder = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
-    assert "more than bank_gib 1e-06" in (bank_problem(encoder, 24, tight) or "")
+    assert "more than cache_gib 1e-06" in (cache_problem(encoder, 24, tight) or "")
     accelerator = make_accelerator("cpu")
     assert isinstance(features_of_run(encoder, paths, paths[:2], tight, accelerator, Silent())[0], EncodedTraining)
     assert isinstance(features_of_run(encoder, paths, paths[:2], config, accelerator, Silent())[0], StoredTraining)

@@ -31,7 +31,7 @@ def build(method: str):
 def test_sarl_scores_are_the_cosine_of_the_attended_joint_feature():
     """α cos(Σ_p a_cp g_p, t_c) + β_c, written out in numpy."""
     trainable, features = build("sarl"), random_features()
-    side = trainable.recognizer.image_side
+    side = trainable.recognizer.visual_head
     weights = (side.decoupling.image_projection, side.decoupling.semantic_projection)
     attention = reference.semantic_attention(
         features.grid.numpy(),
@@ -39,7 +39,7 @@ def test_sarl_scores_are_the_cosine_of_the_attended_joint_feature():
         *(linear.weight.numpy() for linear in weights),
         side.decoupling.score.numpy(),
     )
-    text, output = trainable.text_side().numpy(), trainable(features)
+    text, output = trainable.text_head().numpy(), trainable(features)
     for b in range(4):
         for c in range(2):
             pooled = sum(attention[b, c, p] * features.joint[b, p].numpy() for p in range(4))
@@ -53,7 +53,7 @@ def test_sarl_scores_are_the_cosine_of_the_attended_joint_feature():
 def test_the_baseline_scores_clips_own_vector():
     trainable, features = build("baseline"), random_features()
     output = trainable(features)
-    expected = 20 * torch.nn.functional.cosine_similarity(features.pooled[:, None], trainable.text_side()[None], dim=-1)
+    expected = 20 * torch.nn.functional.cosine_similarity(features.pooled[:, None], trainable.text_head()[None], dim=-1)
     torch.testing.assert_close(output.logits, expected)
     torch.testing.assert_close(output.attention[:, 1], features.attention)
 
@@ -62,8 +62,8 @@ def test_the_baseline_scores_clips_own_vector():
 def test_semantic_attention_weighs_regions_by_their_cosine_with_the_frozen_text():
     trainable, features = build("sa"), random_features()
     output = trainable(features)
-    semantics = trainable.recognizer.image_side.semantics
-    torch.testing.assert_close(semantics, build("zero-shot").text_side())
+    semantics = trainable.recognizer.visual_head.semantics
+    torch.testing.assert_close(semantics, build("zero-shot").text_head())
     attention = reference.fused_attention(features.joint.numpy(), semantics.numpy(), 0.05)
     np.testing.assert_allclose(output.attention, attention, atol=1e-5)
     np.testing.assert_allclose(output.class_features, attention @ features.joint.numpy(), atol=1e-5)
@@ -72,7 +72,7 @@ def test_semantic_attention_weighs_regions_by_their_cosine_with_the_frozen_text(
 @torch.no_grad()
 def test_dualcoop_is_the_published_pair_of_region_votes():
     trainable, features = build("dualcoop"), random_features()
-    positive, negative = trainable.text_side().chunk(2)
+    positive, negative = trainable.text_head().chunk(2)
     assert not torch.allclose(positive, negative)
     expected = reference.dualcoop_logits(features.joint.numpy(), positive.numpy(), negative.numpy())
     np.testing.assert_allclose(trainable(features).logits, expected, atol=1e-3)
@@ -93,7 +93,7 @@ def test_sarl_plus_takes_the_mean_of_the_decoupled_vote_and_the_regions_vote():
     trainable, features = build("sarl+"), random_features()
     decoupled, regions = trainable.recognizer.members
     regions.region_weight.normal_(generator=torch.Generator().manual_seed(2))
-    text = trainable.text_side()
+    text = trainable.text_head()
     one, other = decoupled(features, text), regions(features, text)
     output = trainable(features)
     torch.testing.assert_close(output.logits, (one.logits + other.logits) / 2)
@@ -113,7 +113,7 @@ def test_a_loss_of_one_vote_moves_that_voter_alone():
 def test_calibration_starts_each_class_at_its_prior(method):
     trainable, features = build(method), random_features(8)
     prior = torch.tensor([0.1, 0.6])
-    trainable.recognizer.calibrate(features, trainable.text_side(), prior)
+    trainable.recognizer.calibrate(features, trainable.text_head(), prior)
     torch.testing.assert_close(trainable(features).logits.mean(0), torch.logit(prior))
 
 

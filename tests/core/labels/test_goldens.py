@@ -141,7 +141,7 @@ class Sheet:
 
 
 def test_random_crops_and_flips_are_the_same_everywhere(monkeypatch):
-    """Of view 1 and 2 of two images by position, and of a named one, as the feature bank names them."""
+    """Of view 1 and 2 of two images by position, and of a named one, as the feature cache names them."""
     sheet = Sheet()
     monkeypatch.setattr(loading, "open_image", lambda path, target: sheet)
     drawn = [ImageViews([Path("a"), Path("b")], 8, seed=3, view=view)[n] for view in (1, 2) for n in (0, 1)]

@@ -44,7 +44,10 @@ def summary(options):
 
 
 def test_a_run_of_a_sweep_is_the_run_that_train_and_eval_make(options, summary, tmp_path):
-    """The same labels, seed and options: the same validation and test figures, whichever command computes them."""
+    """The same labels, seed and options: the same validation and test figures, whichever command computes them.
+
+    Scores differ by the rounding to 16 bits of the cached features that the sweep tests on.
+    """
     row = next(row for row in summary.rows if row["method"] == "sarl" and row["seed"] == SEED)
     config = replace(options.config, data=str(options.data), method="sarl", seed=SEED, run=str(tmp_path / "run"))
     trained = train(replace(config, context_lr=config.lr))
@@ -56,7 +59,7 @@ def test_a_run_of_a_sweep_is_the_run_that_train_and_eval_make(options, summary, 
     assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
     assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
     assert row["selected_map"] == pytest.approx(selected.metrics.mean_average_precision, abs=1e-6)
-    np.testing.assert_allclose(read_scores(options.out, row["key"]), last.probabilities, atol=1e-5)
+    np.testing.assert_allclose(read_scores(options.out, row["key"]), last.probabilities, atol=1e-3)
 
 
 def test_every_run_has_a_row_that_its_kept_scores_explain(options, summary):
@@ -119,7 +122,7 @@ def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
 def test_a_setting_that_failed_at_one_proportion_is_not_chosen(options):
     """The first setting is ahead where it ran, the second ran everywhere."""
     config = replace(options.config, epochs=TrainConfig().epochs)
-    plan = runner._settle(replace(options, methods=("linear",), tune=True, config=config), Silent())[0]
+    plan = runner._resolve(replace(options, methods=("linear",), tune=True, config=config), Silent())[0]
     cells = tuning_cells(plan.options)
     maps = {cells[0]: 0.9, **{cell: 0.5 for cell in cells if cell.setting == cells[1].setting}}
     rows = [{"key": plan.key(cell), "validation_map": value} for cell, value in maps.items()]

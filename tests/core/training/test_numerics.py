@@ -68,7 +68,7 @@ def fit(base, tmp_path):
         options = {
             "data": str(folder),
             "backbone": str(base / "clip.safetensors"),
-            "bank": str(base / "features"),
+            "cache": str(base / "features"),
             "run": str(tmp_path / "run"),
             "method": method,
             **small.OPTIONS,
@@ -156,7 +156,7 @@ def test_training_stops_at_the_first_step_whose_loss_is_no_number(fit, monkeypat
 def test_weights_that_are_no_numbers_are_seen_before_the_epoch_is_scored_or_saved(fit, monkeypatch, tmp_path):
     """√0 is 0 and its slope infinite: the loss of the epoch's last step is finite and its gradient is not."""
     monkeypatch.setitem(trainer.LOSSES, "asl", broken_at(6, lambda logits: (0 * logits).sum().sqrt()))
-    with pytest.raises(RunError, match=r"^step 3 of epoch 2: .* became infinite or no numbers; the last checkpoint"):
+    with pytest.raises(RunError, match=r"^step 3 of epoch 2: .* became NaN or infinite; the last checkpoint"):
         fit()
     assert load_checkpoint(tmp_path / "run", LAST).info.epoch == 1
 
@@ -183,7 +183,7 @@ def test_features_that_are_no_numbers_name_their_images(fit, monkeypatch, batch)
     monkeypatch.setattr(frozen.FrozenEncoder, "__call__", spoil)
     where = "" if batch == 0 else "step 1 of epoch 1: "
     with pytest.raises(
-        RunError, match=rf"^{where}the backbone's features of 1 images are no numbers \(images/\d+.png\)"
+        RunError, match=rf"^{where}the backbone's features of 1 images are NaN or infinite \(images/\d+.png\)"
     ):
         fit(views=0, edit=hide_all)
 
@@ -191,9 +191,9 @@ def test_features_that_are_no_numbers_name_their_images(fit, monkeypatch, batch)
 def test_no_checkpoint_holds_what_is_no_number(fit, monkeypatch):
     """Text features are computed for the checkpoint itself; here they break between the last step and it."""
     monkeypatch.setattr(
-        trainer.Trainer, "_selection_map", lambda self: self.trainable.text_side.features.fill_(torch.inf)
+        trainer.Trainer, "_selection_map", lambda self: self.trainable.text_head.features.fill_(torch.inf)
     )
-    with pytest.raises(RunError, match=r"^no checkpoint of epoch 1: text_features hold values that are no numbers"):
+    with pytest.raises(RunError, match=r"^no checkpoint of epoch 1: text_features hold NaN or infinite values"):
         fit("zero-shot")
 
 

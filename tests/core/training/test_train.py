@@ -240,7 +240,7 @@ def test_a_run_is_evaluated_in_the_precision_it_was_trained_in_unless_another_is
 
 def test_a_run_of_8_bit_features_is_close_to_one_of_16(flags, tmp_path):
     runs = {
-        dtype: train(make_config(flags={**flags, "run": str(tmp_path / dtype), "bank_dtype": dtype})).run
+        dtype: train(make_config(flags={**flags, "run": str(tmp_path / dtype), "cache_dtype": dtype})).run
         for dtype in ("float16", "uint8")
     }
     fine, coarse = ([row["loss"] for row in read_log(run)] for run in runs.values())
@@ -248,11 +248,11 @@ def test_a_run_of_8_bit_features_is_close_to_one_of_16(flags, tmp_path):
     assert coarse == pytest.approx(fine, rel=0.02)
 
 
-def test_resuming_takes_auto_as_what_was_settled_and_keeps_the_views(flags):
+def test_resuming_takes_auto_as_what_was_resolved_and_keeps_the_views(flags):
     train(make_config(flags={**flags, "precision": "float32"}), small.StopAt(5))
     assert resume_config(Path(flags["run"]), None, {"precision": "auto"}).precision == "float32"
-    with pytest.raises(ConfigError, match="--resume keeps bank_gib 64"):
-        resume_config(Path(flags["run"]), None, {"bank_gib": 0})
+    with pytest.raises(ConfigError, match="--resume keeps cache_gib 64"):
+        resume_config(Path(flags["run"]), None, {"cache_gib": 0})
 
 
 def test_resuming_with_another_option_is_refused(flags):
@@ -280,7 +280,7 @@ def test_scores_that_are_no_numbers_are_told(flags):
     checkpoint = load_checkpoint(run)
     checkpoint.tensors["recognizer.members.0.bias"][0] = torch.nan
     save_checkpoint(checkpoint, run / "best.safetensors")
-    with pytest.raises(RunError, match="6 of 6 images got scores that are no numbers"):
+    with pytest.raises(RunError, match="6 of 6 images got NaN or infinite scores"):
         evaluate(EvaluationOptions(run=run, workers=0))
 
 

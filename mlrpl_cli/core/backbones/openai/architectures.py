@@ -101,7 +101,7 @@ class CLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
     def openai_state_dict(self) -> dict[str, Tensor]:
-        """The state dict under OpenAI's names: `visual.…` for the image side, no prefix for the text side."""
+        """The state dict under OpenAI's names: `visual.…` for the image tower, no prefix for the text tower."""
         state = {VISUAL + name: tensor for name, tensor in self.visual.state_dict().items()}
         return {**state, **self.text.state_dict(), "logit_scale": self.logit_scale.detach()}
 
