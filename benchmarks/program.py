@@ -28,6 +28,7 @@ from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
+from mlrpl_cli.core.runs.head import TrainedHead
 
 IMAGES, PHOTO = 64, (640, 480)
 CPU = torch.device("cpu")
@@ -43,7 +44,7 @@ def predict_rows(device: torch.device) -> Iterator[Row]:
     """Files to probabilities and maps, beside the encoder alone on pixels that are decoded already."""
     state, _ = backbone()
     encoder = make_frozen_encoder(state, device)
-    predictor = Predictor(_checkpoint(state, device), encoder)
+    predictor = Predictor(TrainedHead(_checkpoint(state, device)), encoder)
     pixels = make_pixels(32)
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder))
