@@ -49,7 +49,7 @@ class DecoupledHead(VisualHead):
         return pool(attention, features.joint), attention
 
     def calibrate(self, features: ImageFeatures) -> None:
-        self.decoupling.calibrate(features.grid)
+        self.decoupling.fit_scale(features.grid)
 
 
 class SemanticHead(VisualHead):
