@@ -61,7 +61,7 @@ PLANS = [Plan(function, regions, classes) for function in (SIGMOID, TANH) for re
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_plan_gives_the_equation_and_its_gradient(plan):
-    """Seven regions and five classes, in tiles that divide them and that do not, against numpy and finite differences."""
+    """Seven regions, five classes, tiles that divide them and that do not; against numpy and finite differences."""
     image, semantics, score = (t.requires_grad_() for t in (random(1, 7, 4), random(5, 4, seed=1), random(4, seed=2)))
     expected = reference.bilinear_scores(image.detach().numpy(), semantics.detach().numpy(), score.detach().numpy())
     np.testing.assert_allclose(bilinear_scores(image, semantics, score, plan).detach(), expected, atol=1e-12)
