@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
 from mlrpl_cli.core.features.cache import FeatureCache, StoredRows, view_key
-from mlrpl_cli.core.heads.attention import bilinear_scores, pool
+from mlrpl_cli.core.heads.attention import SIGMOID, TANH, bilinear_scores, plan_for, pool
 
 EPOCH_BATCH, CACHE_IMAGES = 32, 128
 
@@ -146,11 +147,23 @@ def decoupling(device: torch.device) -> Part:
 
 def decoupling_compiled(device: torch.device) -> Part:
     """Ours beside what torch.compile makes of v · tanh(u ⊙ s), projections left out of both."""
+    compiled = torch.compile(lambda u, s, v: torch.tanh(u[:, :, None] * s) @ v)
+    return _scores(device, bilinear_scores, compiled)
+
+
+def decoupling_squashing(device: torch.device) -> Part:
+    """Ours by the function chosen for this processor, sigmoid or tanh, beside ours by the other one."""
+    plan = plan_for(torch.empty(BATCH, POSITIONS, WIDTH, device=device))
+    unchosen = plan._replace(squashing=TANH if plan.squashing is SIGMOID else SIGMOID)
+    return _scores(device, bilinear_scores, partial(bilinear_scores, plan=unchosen))
+
+
+def _scores(device: torch.device, one: Callable[..., Tensor], another: Callable[..., Tensor]) -> Part:
+    """Forward and backward of two forms of v · tanh(u ⊙ s)."""
     image = torch.randn(BATCH, POSITIONS, WIDTH, device=device, requires_grad=True)
     words = torch.randn(len(CLASSES), WIDTH, device=device, requires_grad=True)
     score = torch.randn(WIDTH, device=device, requires_grad=True)
     upstream = torch.randn(BATCH, POSITIONS, len(CLASSES), device=device)
-    compiled = torch.compile(lambda u, s, v: torch.tanh(u[:, :, None] * s) @ v)
 
     def backward(function: Callable[..., Tensor]) -> list[Tensor]:
         for tensor in (image, words, score):
@@ -159,10 +172,10 @@ def decoupling_compiled(device: torch.device) -> Part:
         return [image.grad.clone(), words.grad.clone(), score.grad.clone()]  # type: ignore[union-attr]
 
     def ours() -> list[Tensor]:
-        return backward(bilinear_scores)
+        return backward(one)
 
     def other() -> list[Tensor]:
-        return backward(compiled)
+        return backward(another)
 
     return Part(ours, other, lambda: largest_error(ours(), other()))
 
@@ -175,7 +188,7 @@ def step(device: torch.device) -> Part:
     pixels, labels = make_pixels(BATCH), make_labels(BATCH, device)
 
     def ours() -> None:
-        learn(trainable(encoder(pixels)).votes, labels, optimizer)
+        learn(trainable(encoder(pixels)).member_logits, labels, optimizer)
 
     return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device))
 
@@ -190,7 +203,7 @@ def epoch(device: torch.device) -> Part:
 
     def ours() -> None:
         positions = torch.randperm(len(stored), generator=order)[:EPOCH_BATCH]
-        learn(trainable(stored.read(positions, device, encoder.dtype)).votes, labels, optimizer)
+        learn(trainable(stored.read(positions, device, encoder.dtype)).member_logits, labels, optimizer)
 
     return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device), rounds=2, repeats=4)
 
@@ -215,6 +228,12 @@ NETWORKS: dict[str, Network] = {
     ),
     "decoupling-compiled": Network(
         decoupling_compiled, "torch.compile of v·tanh(u⊙s)", Promise(), note="scores alone, after compilation"
+    ),
+    "decoupling-squashing": Network(
+        decoupling_squashing,
+        "the function not chosen",
+        Promise(ratio=1, error=1e-5),
+        note="scores alone, sigmoid or tanh by the processor",
     ),
     "step": Network(
         step, "DualCoOp's step", Promise(ratio=6, memory=2), memory=True, note="RN101, 448 px, C=80, B=8, no cache"

@@ -57,11 +57,11 @@ class TrainConfig:
     batch_size: int = 32
     """Images a step, over all processes together."""
     lr: float = 2e-3
-    """Peak learning rate of AdamW for the attention and the calibration."""
+    """Peak learning rate of AdamW for the attention, scales and biases."""
     context_lr: float = 2e-3
     """Peak learning rate of AdamW for the prompt contexts."""
     weight_decay: float = 1e-2
-    """AdamW's decoupled weight decay of the attention's matrices; contexts and calibration are not decayed."""
+    """AdamW's decoupled weight decay of the attention's matrices; contexts, scales and biases are not decayed."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises linearly; a cosine takes it to zero after that."""
     loss: str = "asl"

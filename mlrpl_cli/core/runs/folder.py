@@ -57,7 +57,7 @@ class RunInfo:
     precision: str
     """What its frozen encoders computed in."""
     epoch: int
-    """Epochs done; 0 for the calibrated start."""
+    """Epochs done; 0 for the start at the class priors."""
     best_epoch: int
     best_map: float | None
     """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or without positives."""

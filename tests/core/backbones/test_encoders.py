@@ -201,6 +201,18 @@ def test_prompts_of_several_lengths_have_the_gradients_of_padded_ones():
     torch.testing.assert_close(short.grad[0, 0], padded.grad[:, 0].sum(0), rtol=1e-3, atol=1e-4)
 
 
+def test_prompts_first_seen_in_inference_mode_can_be_trained_through_later():
+    """How they are packed is remembered."""
+    text = build_text_encoder(random_state(small(ARCHITECTURES["RN50"]), seed=0))
+    embeddings, end = torch.randn(3, 9, text.width, requires_grad=True), torch.tensor([8, 5, 8])
+    with torch.inference_mode():
+        expected = text(embeddings, end).clone()
+    got = text(embeddings, end)
+    got.sum().backward()
+    assert torch.equal(got, expected)
+    assert (embeddings.grad[1, 6:] == 0).all()
+
+
 @torch.no_grad()
 def test_folding_the_text_encoder_changes_no_feature_and_no_given_weight():
     state = state_of(small(ARCHITECTURES["RN50"]))

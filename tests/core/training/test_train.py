@@ -81,7 +81,7 @@ def test_training_lowers_the_loss_and_the_run_rebuilds_its_model(flags, method):
     assert result.metrics.mean_average_precision == pytest.approx(summary.last_map)
 
 
-def test_zero_shot_learns_the_calibration_alone(flags):
+def test_zero_shot_learns_scale_and_bias_alone(flags):
     """α and one β a class: four numbers, which change no class's ranking."""
     assert train(make_config(flags={**flags, "method": "zero-shot"})).learned_parameters == 1 + len(small.CLASSES)
 
@@ -215,14 +215,14 @@ def test_evaluating_on_data_prepared_anew_says_so(flags):
 
 
 def test_validation_computes_the_text_features_once_an_epoch(flags, monkeypatch):
-    """Three epochs of three steps and one validation, the calibration, and what three epochs' checkpoints hold."""
+    """Three epochs of three steps and one validation, the start, and what three epochs' checkpoints hold."""
     calls = []
     encode = PromptedText.forward
     monkeypatch.setattr(PromptedText, "forward", lambda self: calls.append(1) or encode(self))
     config = make_config(flags={**flags, "batch_size": 2, "epochs": 1})
     train(config)
-    steps, validations, calibration, checkpoints = 12, 1, 1, 3
-    assert len(calls) == steps + validations + calibration + checkpoints
+    steps, validations, start, checkpoints = 12, 1, 1, 3
+    assert len(calls) == steps + validations + start + checkpoints
 
 
 def test_a_run_is_evaluated_in_the_precision_it_was_trained_in_unless_another_is_asked_for(flags):
