@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from mlrpl_cli.core.io.errors import DataError, in_words, one_line
 from mlrpl_cli.core.io.files import free_bytes, make_folder
-from mlrpl_cli.core.io.locks import locked
+from mlrpl_cli.core.io.locks import held
 from mlrpl_cli.core.io.progress import Progress, Silent
 
 BLOCK = 1 << 20
@@ -50,7 +50,8 @@ def fetch(
     make_folder(destination.parent)
     part = destination.with_name(destination.name + ".part")
     progress = progress or Silent()
-    with locked(part.parent, lambda: progress.note(f"waiting for another process that downloads to {part.parent}")):
+    lock = destination.with_name(destination.name + ".lock")
+    with held(lock, lambda: progress.note(f"waiting for another process that downloads {destination}")):
         if not destination.is_file():
             _fetch(url, destination, part, hashes, progress)
     return destination
