@@ -1,7 +1,7 @@
 """Writing so that a killed process leaves either the old file or the new one, never half of either.
 
-What is being written lies in a folder of its own, beside its place, that the writing process holds the lock of. When that
-process ends, however it ends, the lock is free: the folder is nobody's, and the next writer removes it.
+What is being written lies in a folder of its own beside its place, and the process that writes it holds its lock. When
+that process ends, however it ends, the lock is free: the folder is nobody's, and the next writer removes it.
 """
 
 from __future__ import annotations
