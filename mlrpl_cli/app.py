@@ -32,6 +32,7 @@ from typer.main import get_command
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
 from mlrpl_cli.core.io.errors import MlrplError, one_line
+from mlrpl_cli.core.io.own_process import own_process
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
@@ -135,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted by Ctrl-C or SIGTERM.
     """
+    own_process()
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot say must not stop the work.
         if hasattr(stream, "reconfigure"):

@@ -100,8 +100,13 @@ def free_bytes(path: Path) -> int:
 
 def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
+    return hash_of_file(path, "sha256")
+
+
+def hash_of_file(path: Path, algorithm: str) -> str:
+    """Hexadecimal digest of a file's bytes by one of hashlib's algorithms."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
-        digest = hashlib.sha256()
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
