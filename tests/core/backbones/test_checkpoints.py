@@ -89,7 +89,7 @@ def test_torchscript_that_openai_did_not_publish_stays_closed(tmp_path):
 
 
 def test_published_torchscript_is_hashed_once_and_opened(state, tmp_path, monkeypatch):
-    """A scripted module with OpenAI's tensor names, its own hash taken for a published one, by its name and its path."""
+    """A scripted module with OpenAI's tensor names, its own hash taken for a published one; by name and by path."""
 
     class Holder(torch.nn.Module):
         def __init__(self):
