@@ -31,7 +31,8 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
-from mlrpl_cli.core.io.errors import MlrplError, one_line
+from mlrpl_cli.core.io.errors import MlrplError, memory_for
+from mlrpl_cli.core.io.own_process import own_process
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
@@ -45,6 +46,7 @@ COMMANDS = {
 FAILED = 1
 INTERRUPTED = 130
 TRACEBACK_VARIABLE = "MLRPL_TRACEBACK"
+LESS_MEMORY = "lower the batch size (--batch-size or --set batch_size) or free some memory"
 
 
 class LazyGroup(TyperGroup):
@@ -76,7 +78,7 @@ def load_command(name: str) -> Any:
 def error_boundary() -> Iterator[None]:
     """Turn whatever a command raises into one line on stderr and an exit code; Typer's own errors pass."""
     try:
-        with _signals_interrupt():
+        with _signals_interrupt(), memory_for(LESS_MEMORY):
             try:
                 yield
             except typer.Exit:
@@ -100,10 +102,7 @@ def error_boundary() -> Iterator[None]:
         _discard_output_that_cannot_be_written()
         raise typer.Exit(FAILED) from error
     except Exception as error:
-        if _is_out_of_memory(error):
-            console.print_error(f"mlrpl: error: out of memory: {one_line(error)}; lower --batch-size or --image-size")
-        else:
-            _report_bug(error)
+        _report_bug(error)
         raise typer.Exit(FAILED) from error
 
 
@@ -135,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted by Ctrl-C or SIGTERM.
     """
+    own_process()
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot say must not stop the work.
         if hasattr(stream, "reconfigure"):
@@ -145,15 +145,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return reason if error.filename is None else f"{error.filename}: {reason}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """By name and text: PyTorch is not imported here, and on a CPU it raises a plain RuntimeError."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _report_bug(error: Exception) -> None:

@@ -351,8 +351,7 @@ def _check_records(records: Records) -> None:
     """What `Records` promises, and that nothing leads outside."""
     import numpy as np
 
-    from mlrpl_cli.core.io.archives import leads_outside
-    from mlrpl_cli.core.io.reading import is_name
+    from mlrpl_cli.core.io.reading import is_name, leads_outside
 
     count = len(records.images)
     assert records.labels.shape == (count, len(records.classes))
@@ -369,7 +368,7 @@ def _check_prepared(prepared: Prepared) -> None:
     """What `Prepared` promises, and that nothing leads outside."""
     import numpy as np
 
-    from mlrpl_cli.core.io.archives import leads_outside
+    from mlrpl_cli.core.io.reading import leads_outside
 
     shape = (len(prepared.images), len(prepared.classes))
     for labels in (prepared.full_labels, prepared.observed_labels):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,7 +79,7 @@ def load_state(backbone: str, progress: Progress | None = None, prefix: str = ""
     if backbone == TINY:
         return unpack_token_embedding(read_state(TINY_PATH, prefix))
     if backbone in ARCHITECTURES:
-        return read_state(fetch_published(backbone, progress or Silent()), prefix)
+        return read_state(fetch_published(backbone, progress or Silent()), prefix, published=True)
     return unpack_token_embedding(read_state(Path(backbone), prefix))
 
 
@@ -110,10 +109,11 @@ def published_file_name(name: str) -> str:
     return name.replace("/", "-").replace("@", "-") + ".pt"
 
 
-def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
+def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[str, Tensor]:
     """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
 
-    Only those whose names start with `prefix`; of a safetensors file, nothing else is read.
+    Only those whose names start with `prefix`; of a safetensors file, nothing else is read. `published` says that the
+    file's hash is known to be one that OpenAI published; else a TorchScript archive is hashed before it is opened.
     """
     state: object
     try:
@@ -122,9 +122,9 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
                 names = [name for name in file.keys() if name.removeprefix(PARALLEL).startswith(prefix)]  # noqa: SIM118
                 state = {name: file.get_tensor(name) for name in names}
         elif _is_torchscript(path):
-            state = _read_torchscript(path)
+            state = _read_torchscript(path, published)
         else:
-            state = _read_pickled(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except FileNotFoundError as error:
@@ -153,13 +153,6 @@ def _is_name(backbone: str) -> bool:
     return backbone == TINY or backbone.removeprefix(RANDOM) in ARCHITECTURES
 
 
-def _read_pickled(path: Path) -> object:
-    with warnings.catch_warnings():
-        # PyTorch remarks on unusual pickles before it refuses them; the refusal says enough.
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
@@ -167,10 +160,9 @@ def _is_torchscript(path: Path) -> bool:
         return any(Path(name).name == "constants.pkl" for name in archive.namelist())
 
 
-def _read_torchscript(path: Path) -> Mapping[str, Tensor]:
+def _read_torchscript(path: Path, published: bool) -> Mapping[str, Tensor]:
     """TorchScript holds code, so only the very files that OpenAI published are opened."""
-    digest = sha256_of_file(path)
-    if digest not in PUBLISHED_SHA256.values():
+    if not published and (digest := sha256_of_file(path)) not in PUBLISHED_SHA256.values():
         raise WeightsError(
             f"{path} is a TorchScript archive with SHA-256 {digest[:16]}…, none that OpenAI published; "
             "it could run code, so it stays closed: save its state dict as safetensors and give that"

@@ -30,7 +30,7 @@ from mlrpl_cli.core.features.cache import (
 )
 from mlrpl_cli.core.images.loading import ImageViews, Waiting, batches_of, in_order, whole_batch
 from mlrpl_cli.core.io.devices import decoding_workers
-from mlrpl_cli.core.io.errors import DataError, first_few, in_words
+from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
 from mlrpl_cli.core.io.files import free_bytes
 from mlrpl_cli.core.io.progress import Progress, Task
 
@@ -39,6 +39,11 @@ CACHE = "features"
 ENCODED_TOGETHER = 32
 """Images that each process encodes at once, always: how many there are decides the last bits of a feature, and what
 lies in the cache must not depend on who put it there, or on where somebody was stopped."""
+
+ENCODING_LESS = (
+    f"{ENCODED_TOGETHER} images are encoded at once, whatever the batch size: "
+    "lower --image-size, or try --precision bf16 or another --device"
+)
 
 
 class StoredViews:
@@ -177,7 +182,8 @@ def _encode_into(
     pending: list[ImageFeatures] = []
     first = done = 0  # the pending ones are first … done-1 of the keys
     for pixels, _ in batches:
-        encoded = encoder(_filled_up(pixels)).images(slice(len(pixels)))
+        with memory_for(ENCODING_LESS):
+            encoded = encoder(_filled_up(pixels)).images(slice(len(pixels)))
         features = encoded.map(lambda tensor: accelerator.gather(tensor.float()).cpu())
         fresh = features.images(slice(len(keys) - done))  # the last batch is filled up with images from the start
         pending.append(fresh)

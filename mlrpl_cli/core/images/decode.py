@@ -1,15 +1,14 @@
 """Image files of every common kind to RGB pixels, whole or as random views.
 
 Whatever is read: pixels under decoding take at most PEAK_BYTES of memory in a process at one time, however many threads
-decode, and metadata at most HEADER_BYTES in each of them.
+decode, and metadata at most HEADER_BYTES in each of them. To give it back at once, Pillow needs the block size that
+`io/own_process.py` sets for the command line; what Pillow warns of is left to whoever runs the process.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -50,17 +49,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-
-# Pillow remarks on damaged metadata of files whose pixels are whole, and on sizes that are within our limit. Not
-# catch_warnings: images are decoded in threads, and it is not safe there.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Without a handler Python prints what Pillow logs of a damaged file, beside the reason that it raises.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-# Above 32 MiB the C library gives a block back to the system when it is freed. Of Pillow's usual 16 MiB every thread
-# would keep as many as its largest image had.
-Image.core.set_block_size(64 << 20)
 
 T = TypeVar("T")
 Random = np.random.Generator | np.random.RandomState

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,10 +19,6 @@ from mlrpl_cli.core.images.decode import load_pixels, open_image, random_view
 from mlrpl_cli.core.io.devices import derive_seed, make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.processes import QUIET_PROCESSES
-
-# PyTorch would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon
-# a SIGTERM to all processes. Without that it sees within seconds that a worker is gone.
-signal_handling._SIGCHLD_handler_set = True
 
 Item = tuple[Tensor, int]
 T = TypeVar("T")
@@ -108,7 +106,10 @@ def whole_batch(size: int, processes: int) -> int:
 def batches_of(loader: DataLoader) -> Iterator[Any]:
     """The loader's batches. What a worker process found wrong with an image, or met its end by, is told in one line."""
     try:
-        yield from loader
+        with _no_handler():
+            batches = iter(loader)
+            first = list(islice(batches, 1))
+        yield from chain(first, batches)
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
         last = str(error).rstrip().splitlines()[-1]
@@ -120,6 +121,21 @@ def batches_of(loader: DataLoader) -> Iterator[Any]:
             "a process that decodes images was killed, as happens without enough memory or shared memory; "
             "lower --workers (0 decodes in the training process)"
         ) from error
+
+
+@contextmanager
+def _no_handler() -> Iterator[None]:
+    """PyTorch installs no handler of SIGCHLD meanwhile.
+
+    It would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon a
+    SIGTERM to all processes. Without it PyTorch sees within seconds that a worker is gone.
+    """
+    before = signal_handling._SIGCHLD_handler_set
+    signal_handling._SIGCHLD_handler_set = True
+    try:
+        yield
+    finally:
+        signal_handling._SIGCHLD_handler_set = before
 
 
 class Waiting:

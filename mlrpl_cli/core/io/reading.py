@@ -10,7 +10,7 @@ import json
 import os
 import reprlib
 import stat
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, BinaryIO, TypeGuard
 
 from mlrpl_cli.core.io.errors import DataError
@@ -81,6 +81,12 @@ def is_file_name(value: object) -> TypeGuard[str]:
     except UnicodeEncodeError:
         return False
     return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a relative path taken from a file would leave the folder that it is meant for, on any system."""
+    windows = PureWindowsPath(name)
+    return bool(windows.drive or windows.root) or ".." in windows.parts
 
 
 def short(text: str) -> str:

@@ -24,10 +24,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mlrpl_cli.core.images.find import check_images
-from mlrpl_cli.core.io.archives import leads_outside
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, open_file, read_json, shown
+from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 

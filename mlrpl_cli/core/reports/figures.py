@@ -5,7 +5,6 @@ Drawing writes no file; whoever calls saves the returned PIL image.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -26,9 +25,6 @@ STRONGEST_TINT = 0.6
 INK, ACCENT, MUTED = "#22303c", "#d1495b", "#8d99a6"
 PANEL = 3.0
 DPI = 110
-
-# A character that the font lacks is drawn as a box, which says as much.
-warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
 
 
 def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:

@@ -123,12 +123,15 @@ def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None
     np.testing.assert_array_equal(seen, UPRIGHT[orientation](COLOUR))
 
 
+OWN_PROCESS = "import sys; from mlrpl_cli.core.io.own_process import own_process; own_process(); "
+
+
 def test_damaged_exif_neither_hides_whole_pixels_nor_warns(tmp_path: Path) -> None:
-    """In a process of its own, because pytest puts its own warning filters in front of the module's."""
+    """As the command line sets its process up, because pytest puts its own warning filters in front."""
     path = tmp_path / "photo.png"
     Image.fromarray(COLOUR).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
-    code = "import sys; from mlrpl_cli.core.images.decode import *; print(np.array(open_image(sys.argv[1])).tolist())"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    code = "from mlrpl_cli.core.images.decode import *; print(np.array(open_image(sys.argv[1])).tolist())"
+    done = subprocess.run([sys.executable, "-c", OWN_PROCESS + code, path], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == COLOUR.tolist()
     assert done.stderr == ""
 
@@ -192,7 +195,7 @@ def test_lower_limit_of_another_library_is_left_and_named(monkeypatch: pytest.Mo
 
 
 def test_size_that_pillow_warns_of_is_read_without_a_word() -> None:
-    """In a process of its own, where even a warning that the user turned into an error must not stop it."""
+    """As the command line sets its process up: even a warning that the user turned into an error must not stop it."""
     code = """
 import io
 from PIL import Image
@@ -202,7 +205,9 @@ Image.new("RGB", (10, 10)).save(memory, "PNG")
 Image.MAX_IMAGE_PIXELS = 60
 print(open_image(memory).size, Image.MAX_IMAGE_PIXELS)
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OWN_PROCESS + code], capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("(10, 10) 60\n", "")
 
 
