@@ -18,7 +18,6 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.measure import GIB, Part, Promise, Row, in_fresh_process, interleaved, measure
 from mlrpl_cli.core.evaluation.metrics import average_precisions, compute_metrics
-from mlrpl_cli.core.labels.records import ReadOptions
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
 
 # COCO 2014, instances: images and annotations of each part.
@@ -81,7 +80,7 @@ def prepare_part(factor: int, device: torch.device) -> Part:
     out = root / "prepared"
 
     def ours() -> None:
-        prepare(PrepareOptions(dataset="coco", out=out, reading=ReadOptions(root=root)))
+        prepare(PrepareOptions(dataset="coco", out=out, reading={"root": root}))
 
     def other() -> None:
         for name in PARTS:

@@ -6,6 +6,7 @@ Each raises MlrplError, whose text is one line that says what to change, and is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,33 @@ from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.evaluation.evaluate import Evaluation, EvaluationOptions
 from mlrpl_cli.core.evaluation.evaluate import evaluate as evaluate_run
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
-from mlrpl_cli.core.prepared.build import prepare as prepare_data
-from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import newest_run
 from mlrpl_cli.core.runs.options import config_problems, resume_config
 from mlrpl_cli.core.training.train import TrainingSummary
 from mlrpl_cli.core.training.train import train as train_method
+
+
+def prepare(
+    dataset: str = SCENES,
+    *,
+    keep: float | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    validation_fraction: float = PrepareOptions.validation_fraction,
+    classes: Sequence[str] | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> Prepared:
+    """Read a data set, hide labels, write the prepared folder and return it.
+
+    `reading` holds the options of the data set's format by name, such as `root="labels.csv"`; the others are those of
+    `mlrpl_cli.core.labels.records.PrepareOptions`.
+    """
+    chosen = None if classes is None else tuple(classes)
+    place = None if out is None else Path(out)
+    options = PrepareOptions(dataset, keep, seed, place, validation_fraction, chosen, download, reading)
+    return prepare_data(options, progress)
 
 
 def train(
@@ -27,9 +48,9 @@ def train(
 ) -> TrainingSummary:
     """Train a method on a prepared folder and write a run folder.
 
-    `options` are those of docs/options.md by name, above those of the YAML file `config`: `data` is the prepared folder
-    (default: the newest below ./prepared), `run` the folder to write. With `resume`, `run` (default: the newest) goes on
-    from its last epoch.
+    `options` are those of docs/options.md by name, above those of the YAML file `config`: `data` is the prepared
+    folder (default: the newest below ./prepared), `run` the folder to write. With `resume`, `run` (default: the
+    newest) goes on from its last epoch.
     """
     file = None if config is None else Path(config)
     if resume:

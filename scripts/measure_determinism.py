@@ -19,7 +19,7 @@ import torch
 from mlrpl_cli.core.backbones.checkpoints import TINY
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
-from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
+from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.runs.folder import LAST, OPTIMIZER, load_checkpoint
 from mlrpl_cli.core.training.train import train
@@ -54,7 +54,7 @@ def processor() -> str:
 
 def comparisons(backbone: str, folder: Path) -> Iterator[tuple[str, Outcome, Outcome]]:
     """What was changed, the run it gave, and the run to compare it with."""
-    reading = ReadOptions(train_images=TRAIN_IMAGES, test_images=TEST_IMAGES)
+    reading = {"train_images": TRAIN_IMAGES, "test_images": TEST_IMAGES}
     data = prepare(PrepareOptions("scenes", out=folder / "data", reading=reading)).folder
     config = TrainConfig(
         data=str(data), backbone=backbone, epochs=EPOCHS, batch_size=BATCH, precision="float32", device="cpu", workers=0

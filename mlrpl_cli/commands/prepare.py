@@ -2,32 +2,88 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.labels.formats.registry import DATASETS, DEFAULT_DATASET
-from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
+from mlrpl_cli.core.labels.formats.registry import DATASETS, DEFAULT_DATASET, flag, format_of
+from mlrpl_cli.core.labels.records import PrepareOptions
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from mlrpl_cli.core.prepared.build import PreparedSummary
     from mlrpl_cli.core.prepared.folder import Prepared
 
-VOC, COCO, TABLE, SCENES = "VOC", "COCO", "Table", "Scenes"
+METAVARS: Mapping[type, str | None] = {int: "N", float: "SHARE", Path: "PATH", str: "NAME", bool: None}
 
 
+def with_format_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with a flag for each option of each label format; what is given reaches its `**reading`.
+
+    A flag of one format is listed under it; a flag that several formats share stands among the general ones.
+    """
+    owners: dict[str, dict[str, FieldInfo]] = {}
+    for dataset in DATASETS:
+        for name, field in format_of(dataset).model_fields.items():
+            owners.setdefault(name, {})[dataset] = field
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    flags = [_parameter(name, fields) for name, fields in owners.items()]
+    command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    return command
+
+
+def _parameter(name: str, fields: Mapping[str, FieldInfo]) -> inspect.Parameter:
+    """A flag whose default is None, "not given", so that the format itself fills its default in."""
+    field = next(iter(fields.values()))
+    kind, _ = _kind_and_choices(field.annotation)
+    option = typer.Option(
+        flag(name),
+        metavar=METAVARS[kind],
+        help=_help(fields),
+        min=next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None),
+        show_default=str(field.default) if type(field.default) in (str, int, float) else False,
+        rich_help_panel=None if len(fields) > 1 else f"Options of --dataset {next(iter(fields))}",
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _help(fields: Mapping[str, FieldInfo]) -> str:
+    """The description and the choices; where formats share the flag, of each."""
+    texts = {}
+    for dataset, field in fields.items():
+        _, choices = _kind_and_choices(field.annotation)
+        texts[dataset] = f"{field.description}{': ' if choices else ''}{' or '.join(choices)}"
+    if len(texts) > 1:
+        return "; ".join(f"{dataset}: {text}" for dataset, text in texts.items()) + "."
+    (text,) = texts.values()
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _kind_and_choices(annotation: Any) -> tuple[type, tuple[str, ...]]:
+    """`Literal["a", "b"] | None` → str, ("a", "b"); `int` → int, ()."""
+    if get_origin(annotation) is Literal:
+        return str, get_args(annotation)
+    inner = [part for part in get_args(annotation) if part is not NoneType]
+    return _kind_and_choices(inner[0]) if inner else (annotation, ())
+
+
+@with_format_options
 def prepare(
     dataset: Annotated[
         str,
         typer.Option(metavar="NAME", help=f"One of {', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS)),
     ] = DEFAULT_DATASET,
-    root: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="The data set's folder, or the table's file.")
-    ] = None,
     keep: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Share of the labels that stay known.", show_default="0.3; 1 for a table"),
@@ -46,50 +102,8 @@ def prepare(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.")
     ] = False,
-    year: Annotated[
-        str | None,
-        typer.Option(
-            metavar="YEAR", help="Release: 2007 or 2012 (VOC), 2014 or 2017 (COCO).", rich_help_panel="VOC, COCO"
-        ),
-    ] = None,
-    difficult: Annotated[
-        str,
-        typer.Option(metavar="STATE", help="What a difficult object means: absent or unknown.", rich_help_panel=VOC),
-    ] = ReadOptions.difficult,
-    annotated_only: Annotated[
-        bool, typer.Option("--annotated-only", help="Leave out images without annotation.", rich_help_panel=COCO)
-    ] = False,
-    coding: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="What cells of -1 and 0 mean: minus-one-absent (0 unknown) or minus-one-unknown (0 absent).",
-            rich_help_panel=TABLE,
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Where the images are.", show_default="the table's folder", rich_help_panel=TABLE
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float,
-        typer.Option(metavar="SHARE", help="Share of the test images, without a split column.", rich_help_panel=TABLE),
-    ] = ReadOptions.test_fraction,
-    train_images: Annotated[
-        int, typer.Option(metavar="N", min=2, help="Training images to render.", rich_help_panel=SCENES)
-    ] = ReadOptions.train_images,
-    test_images: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Test images to render.", rich_help_panel=SCENES)
-    ] = ReadOptions.test_images,
-    scenes_seed: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, help="Seed of the images (of a table: of its test split).", rich_help_panel=SCENES
-        ),
-    ] = ReadOptions.seed,
     as_json: options.Json = False,
+    **reading: Any,
 ) -> None:
     """Read a data set, hide part of its labels, and write the prepared folder.
 
@@ -107,18 +121,7 @@ def prepare(
             validation_fraction=validation_fraction,
             classes=None if classes is None else tuple(options.names(classes)),
             download=download,
-            reading=ReadOptions(
-                root=root,
-                year=year,
-                difficult=difficult,
-                annotated_only=annotated_only,
-                coding=coding,
-                image_folder=images,
-                test_fraction=test_fraction,
-                seed=scenes_seed,
-                train_images=train_images,
-                test_images=test_images,
-            ),
+            reading={name: value for name, value in reading.items() if value is not None},
         ),
         console.progress(),
     )

@@ -11,7 +11,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.config import given_options, make_config
 from mlrpl_cli.core.io.errors import ConfigError
-from mlrpl_cli.core.labels.records import PrepareOptions, ReadOptions
+from mlrpl_cli.core.labels.records import PrepareOptions
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.sweep.plan import SweepOptions
@@ -83,8 +83,8 @@ def sweep(
     given = given_options(assignments, flags)
     training = make_config(config, given, config_problems)
     folder = _data_folder(data, dataset, out)
-    if dataset is not None and not dry_run:
-        _prepare_once(dataset, root, folder)
+    if dataset is not None:
+        _prepare_once(dataset, root, folder, dry_run)
     chosen = SweepOptions(
         data=folder,
         out=out or PARENT / (dataset or folder.resolve().name),
@@ -129,13 +129,12 @@ def _data_folder(data: Path | None, dataset: str | None, out: Path | None) -> Pa
     return (out or PARENT / dataset) / "data"
 
 
-def _prepare_once(dataset: str, root: Path | None, folder: Path) -> None:
+def _prepare_once(dataset: str, root: Path | None, folder: Path, dry_run: bool) -> None:
     """Prepare with every label known: each run draws the mask of its own proportion and seed."""
-    from mlrpl_cli.core.prepared.build import prepare
-    from mlrpl_cli.core.prepared.folder import is_prepared
+    from mlrpl_cli.core.prepared.build import prepare_once
 
-    if not is_prepared(folder):
-        prepare(PrepareOptions(dataset, keep=1.0, out=folder, reading=ReadOptions(root=root)), console.progress())
+    reading = {} if root is None else {"root": root}
+    prepare_once(PrepareOptions(dataset, keep=1.0, out=folder, reading=reading), console.progress(), dry_run)
 
 
 def _numbers(option: str, text: str, kind: type) -> list:

@@ -10,6 +10,7 @@ import pytest
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
+NO_ROOT = "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; --download fetches it"
 SMALL = ("--train-images", 20, "--test-images", 5)
 
 
@@ -77,6 +78,23 @@ def test_options_reach_the_reader(mlrpl: Callable) -> None:
     assert prepared.options["keep"] == 0.5
 
 
+def test_a_tables_test_images_are_drawn_by_a_seed_of_their_own(mlrpl: Callable, tmp_path: Path) -> None:
+    """RandomState(seed).permutation(20): its first fifth; the seed of the mask changes nothing."""
+    names = [f"{row}.jpg" for row in range(20)]
+    for name in names:
+        (tmp_path / name).touch()
+    Path("labels.csv").write_text("image,cat\n" + "".join(f"{name},1\n" for name in names))
+    for given, seed in (([], 0), (["--seed", 5], 0), (["--split-seed", 5], 5)):
+        assert mlrpl("prepare", "--dataset", "table", "--root", "labels.csv", *given, "--out", "data").code == 0
+        expected = sorted(np.random.RandomState(seed).permutation(20)[:4])
+        assert read_prepared(Path("data")).rows("test").tolist() == expected
+
+
+def test_an_option_that_formats_share_reaches_the_chosen_one(mlrpl: Callable, tmp_path: Path) -> None:
+    outcome = mlrpl("prepare", "--dataset", "coco", "--root", tmp_path, "--year", 2017)
+    assert "holds no annotations/instances_train2017.json" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -84,6 +102,8 @@ def test_options_reach_the_reader(mlrpl: Callable) -> None:
         (["--dataset", "cocoa"], "no data set is called 'cocoa'; did you mean 'coco'?"),
         ([*SMALL, "--classes", "hous"], "no class is called 'hous'; did you mean 'house'?"),
         ([*SMALL, "--classes", " ,"], "--classes names no class; give some, separated by commas"),
+        (["--difficult", "unknown"], "--difficult is an option of voc, not of scenes; leave it out"),
+        (["--dataset", "voc"], NO_ROOT),
         (["--download"], "'scenes' cannot be downloaded; known: voc, coco"),
     ],
 )

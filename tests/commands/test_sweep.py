@@ -65,6 +65,21 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     assert not (place / "planned").exists()
 
 
+def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
+    for name, cells in (("a", "1,0"), ("b", "0,1")):
+        (tmp_path / f"{name}.csv").write_text("image,cat,dog\n" + "".join(f"{row}.jpg,{cells}\n" for row in range(6)))
+    for row in range(6):
+        (tmp_path / f"{row}.jpg").touch()
+    out = tmp_path / "sweep"
+    table = ["--dataset=table", f"--root={tmp_path / 'a.csv'}"]
+    assert mlrpl("prepare", *table, "--keep=1", f"--out={out / 'data'}").code == 0
+    sweep = ["sweep", *OPTIONS, f"--out={out}", "--dry-run"]
+    assert mlrpl(*sweep, *table).code == 0
+    done = mlrpl(*sweep, "--dataset=table", f"--root={tmp_path / 'b.csv'}")
+    assert (done.code, done.out) == (1, "")
+    assert f"prepared with other options: root was {tmp_path / 'a.csv'}, not {tmp_path / 'b.csv'}; name" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

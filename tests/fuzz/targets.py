@@ -61,24 +61,22 @@ def voc_image_set(data: bytes) -> None:
 def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
     from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.coco import read
-    from mlrpl_cli.core.labels.records import ReadOptions
+    from mlrpl_cli.core.labels.formats.coco import Coco
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
-    _check_records(read(ReadOptions(root=root), Silent()))
+    _check_records(Coco(root=root).read(root, Silent()))
 
 
 def table(data: bytes) -> None:
     """A CSV beside three images."""
     from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.table import read
-    from mlrpl_cli.core.labels.records import ReadOptions
+    from mlrpl_cli.core.labels.formats.table import Table
 
     root = _folder("table")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
     (root / "labels.csv").write_bytes(data)
-    _check_records(read(ReadOptions(root=root / "labels.csv"), Silent()))
+    _check_records(Table(root=root / "labels.csv").read(root, Silent()))
 
 
 def config(data: bytes) -> None:
@@ -284,10 +282,9 @@ def _voc_release() -> Path:
 
 def _read_voc(root: Path) -> None:
     from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.voc import read
-    from mlrpl_cli.core.labels.records import ReadOptions
+    from mlrpl_cli.core.labels.formats.voc import Voc
 
-    _check_records(read(ReadOptions(root=root, difficult="unknown"), Silent()))
+    _check_records(Voc(root=root, difficult="unknown").read(root, Silent()))
 
 
 @cache

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 from typing import Any
 
 
-@cache
 def load(reference: str) -> Any:
     """The function or class that "module:name" names. Raises ImportError or AttributeError where there is none."""
     module, _, name = reference.partition(":")

@@ -1,10 +1,15 @@
-"""What `prepare` and its readers are asked for, and what every reader returns. Help reads it, so it imports little."""
+"""What a label format is, what every reader returns, and what `prepare` may be asked for. Help reads it: no numpy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mlrpl_cli.core.io.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,31 +42,24 @@ class Records:
     """N split names, "train" or "test" (validation is taken from train later)."""
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """What a reader may be asked for; a reader ignores what has no meaning for its format."""
+class Format(BaseModel):
+    """A label format: its fields are its options, each of them the flag of `mlrpl prepare` of the same name.
 
-    root: Path | None = None
-    """The data set's folder, or the table file; None only for data that is rendered."""
-    year: str | None = None
-    """Which release, where a folder can hold several: "2007" or "2012" for VOC, "2014" or "2017" for COCO."""
-    difficult: str = "absent"
-    """VOC: what an object marked difficult makes of its class: "absent" (skipped, as is usual) or "unknown"."""
-    annotated_only: bool = False
-    """COCO: leave out the images without any annotation, as DualCoOp does."""
-    coding: str | None = None
-    """Table: what -1 and 0 mean: "minus-one-absent" (-1 absent, 0 unknown) or "minus-one-unknown" (-1 unknown,
-    0 absent); None refuses -1."""
-    image_folder: Path | None = None
-    """Table: the folder that image names are relative to; None means the table's own folder."""
-    test_fraction: float = 0.2
-    """Table without a split column: the share of images that become the test split, in (0, 1)."""
-    seed: int = 0
-    """Seed of everything a reader draws: the table's test split, the rendered scenes."""
-    train_images: int = 2000
-    """Scenes: how many training images to render."""
-    test_images: int = 1000
-    """Scenes: how many test images to render."""
+    A field's description is the flag's help; formats that name an option alike share the flag. A format that reads
+    files has a field `root`, their folder or file. Options that cannot be raise pydantic's ValidationError.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    default_keep: ClassVar[float] = 0.3
+    """Proportion of label cells that stay known when none is asked for."""
+
+    def read(self, workspace: Path, progress: Progress) -> Records:
+        """All images and labels. `workspace` is the folder being prepared, empty; most readers leave it alone.
+
+        Raises DataError, naming everything found at once, for wrong data.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,6 @@ class PrepareOptions:
     classes: tuple[str, ...] | None = None
     """Keep only these classes, in the data set's order; None keeps all."""
     download: bool = False
-    """Fetch the data set first, into `reading.root`; when that is None, into datasets/DATASET."""
-    reading: ReadOptions = field(default_factory=ReadOptions)
-    """What the reader is asked for."""
+    """Fetch the data set first, into its format's `root`; when that is not given, into datasets/DATASET."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the data set's format, by name, such as {"root": "VOCdevkit", "difficult": "unknown"}."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class LabelState(IntEnum):
@@ -43,3 +46,18 @@ def count_states(labels: np.ndarray) -> StateCounts:
         absent=int((labels == ABSENT).sum()),
         unknown=int((labels == UNKNOWN).sum()),
     )
+
+
+def make_labels(shape: tuple[int, int], otherwise: int, *layers: tuple[int, Sequence[tuple[int, int]]]) -> np.ndarray:
+    """(N, C) int8 of `shape`: the state of each layer in its (row, column) cells, `otherwise` in all others.
+
+    A cell of several layers has the state of the last one.
+    """
+    import numpy as np  # here, so that the formats' options can be listed without it
+
+    labels = np.full(shape, otherwise, dtype=np.int8)
+    for state, cells in layers:
+        if cells:
+            rows, columns = np.array(cells).T
+            labels[rows, columns] = state
+    return labels

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,17 +15,16 @@ from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.io.reading import shown
-from mlrpl_cli.core.labels.formats.registry import DATASETS, TABLE
+from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
+from mlrpl_cli.core.labels.formats.registry import make_format
 from mlrpl_cli.core.labels.masks import known_mask, mask_problem, mask_sha256, observe
-from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, PrepareOptions, Records
-from mlrpl_cli.core.labels.sources import download
+from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
+from mlrpl_cli.core.labels.sources import SOURCES, download
 from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
 PARENT, DOWNLOADS = Path("prepared"), Path("datasets")
-KEEP, KEEP_OF_TABLE = 0.3, 1.0
 RAREST = 5
 OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
 
@@ -58,20 +57,36 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     Raises ConfigError for options that cannot be, all at once, and DataError for what is wrong with the data.
     """
     progress = progress or Silent()
-    options = replace(options, keep=_keep(options))
-    raise_together(list(_problems(options)))
-    folder = _target(options)
-    if options.download:
-        options = _download(options, progress)
+    job = _check(options)
+    folder = _target(job)
+    root = _root(job.source)
+    if options.download and root is not None:
+        download(options.dataset, root, progress)
     with atomic_folder(folder) as workspace:
-        records = DATASETS[options.dataset](options.reading, workspace, progress)
-        prepared = _hide(records, options, folder, workspace)
+        prepared = _hide(job.source.read(workspace, progress), job, folder, workspace)
         write_manifest(workspace, prepared)
         if is_prepared(folder) and options_of(folder) != prepared.options:
             progress.note(f"{folder} was prepared with other options and is replaced; --out keeps both")
     if not prepared.rows(TEST).size:
         progress.note("there are no test images: mlrpl eval will have nothing to measure")
     return prepared
+
+
+def prepare_once(options: PrepareOptions, progress: Progress | None = None, dry_run: bool = False) -> None:
+    """Prepare, unless the folder is there already, made with the same options. With `dry_run` nothing is written.
+
+    Raises ConfigError, which names what differs, for a folder made with others, and what `prepare` raises.
+    """
+    job = _check(options)
+    if is_prepared(job.out):
+        differing = list(_differences(options_of(job.out), job.record))
+        if differing:
+            raise ConfigError(
+                f"{job.out} was prepared with other options: {'; '.join(differing)}; "
+                "name another folder with --out, or remove this one to prepare it again"
+            )
+    elif not dry_run:
+        prepare(options, progress)
 
 
 def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
@@ -101,31 +116,76 @@ def summarize(prepared: Prepared) -> PreparedSummary:
     )
 
 
-def _keep(options: PrepareOptions) -> float:
-    if options.keep is not None:
-        return options.keep
-    return KEEP_OF_TABLE if options.dataset == TABLE else KEEP
+class _Job(NamedTuple):
+    """Options that can be, their defaults filled in."""
+
+    options: PrepareOptions
+    source: Format
+    keep: float
+    out: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The options that decide the content, as JSON holds them; where it is written does not."""
+        options = self.options
+        record = {
+            "dataset": options.dataset,
+            "keep": self.keep,
+            "seed": options.seed,
+            "validation_fraction": options.validation_fraction,
+            "classes": options.classes,
+            "reading": self.source.model_dump(),
+        }
+        return json.loads(json.dumps(record, default=lambda path: str(path.absolute())))
 
 
-def _problems(options: PrepareOptions) -> Iterator[str]:
-    if options.dataset not in DATASETS:
-        yield f"no data set is called '{options.dataset}'; {did_you_mean(options.dataset, DATASETS)}"
-    if problem := mask_problem(_keep(options), options.seed):
-        yield problem
-    for name, value in (
-        ("validation fraction", options.validation_fraction),
-        ("test fraction", options.reading.test_fraction),
-    ):
-        if not 0 < value < 1:
-            yield f"the {name} must be between 0 and 1, both excluded, not {value:g}"
+def _check(options: PrepareOptions) -> _Job:
+    """Raises ConfigError for everything that cannot be, at once."""
+    problems, source = [], None
+    given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
+    try:
+        if options.download and options.dataset not in SOURCES:
+            raise ConfigError(f"'{options.dataset}' cannot be downloaded; {did_you_mean(options.dataset, SOURCES)}")
+        source = make_format(options.dataset, given)
+    except ConfigError as error:
+        problems.append(str(error))
+    keep = options.keep if options.keep is not None else source.default_keep if source else Format.default_keep
+    if problem := mask_problem(keep, options.seed):
+        problems.append(problem)
+    if not 0 < options.validation_fraction < 1:
+        problems.append(
+            f"the validation fraction must be between 0 and 1, both excluded, not {options.validation_fraction:g}"
+        )
+    raise_together(problems)
+    assert source is not None  # else there was a problem
+    name = f"{options.dataset}-keep{100 * keep:.6g}-seed{options.seed}"
+    return _Job(options, source, keep, options.out or PARENT / name)
 
 
-def _target(options: PrepareOptions) -> Path:
+def _root(source: Format) -> Path | None:
+    """Where a format reads; None for one that reads no files."""
+    return getattr(source, "root", None)
+
+
+def _differences(old: object, new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """A phrase for each option of `new` that `old`, of a manifest, says otherwise."""
+    found = old if isinstance(old, dict) else {}
+    for name, value in new.items():
+        if isinstance(value, dict):
+            yield from _differences(found.get(name), value)
+        elif found.get(name) != value:
+            yield f"{name} was {_told(found.get(name))}, not {_told(value)}"
+
+
+def _told(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= LONGEST_PATH else shown(value)
+
+
+def _target(job: _Job) -> Path:
     """Where to write. Raises DataError rather than replace anything that `prepare` did not make."""
-    folder = options.out or PARENT / f"{options.dataset}-keep{100 * _keep(options):.6g}-seed{options.seed}"
     # The folder a link points to is replaced, not the link.
-    folder = _real(folder) if os.path.islink(folder) else folder
-    root = options.reading.root
+    folder = _real(job.out) if os.path.islink(job.out) else job.out
+    root = _root(job.source)
     if root is not None and _real(root).is_relative_to(_real(folder)):
         raise DataError(f"{folder} holds the data set {root} itself; name another folder with --out")
     if os.path.isdir(folder):
@@ -157,16 +217,12 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _download(options: PrepareOptions, progress: Progress) -> PrepareOptions:
-    root = download(options.dataset, options.reading.root or DOWNLOADS / options.dataset, progress)
-    return replace(options, reading=replace(options.reading, root=root))
-
-
-def _hide(records: Records, options: PrepareOptions, folder: Path, workspace: Path) -> Prepared:
+def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepared:
     """Choose classes, draw the mask, and set validation images aside."""
+    options = job.options
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    observed, checksum = _observe(records.labels, records.splits, _keep(options), options.seed)
+    observed, checksum = _observe(records.labels, records.splits, job.keep, options.seed)
     return Prepared(
         folder=folder,
         dataset=options.dataset,
@@ -176,7 +232,7 @@ def _hide(records: Records, options: PrepareOptions, folder: Path, workspace: Pa
         splits=_set_validation_aside(records.splits, options),
         full_labels=records.labels,
         observed_labels=observed,
-        options=_as_json(options),
+        options=job.record,
         mask_sha256=checksum,
     )
 
@@ -213,10 +269,3 @@ def _set_validation_aside(splits: Sequence[str], options: PrepareOptions) -> tup
     order = np.random.RandomState([options.seed, 1]).permutation(len(training))
     aside = {training[position] for position in order[:count]}
     return tuple(VALIDATION if row in aside else split for row, split in enumerate(splits))
-
-
-def _as_json(options: PrepareOptions) -> dict[str, Any]:
-    """The options that decide the content; where it is written and how the data got here do not."""
-    values = asdict(options)
-    del values["out"], values["download"]
-    return json.loads(json.dumps(values, default=lambda path: str(path.absolute())))

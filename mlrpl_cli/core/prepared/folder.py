@@ -19,14 +19,16 @@ import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
 from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
+from mlrpl_cli.core.io.schema import fitting, problems
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -37,17 +39,6 @@ IMAGES_HEADER = ("split", "image")
 AGAIN = "run mlrpl prepare again"
 MOST_OF_A_MANIFEST, MOST_OF_IMAGES, MOST_OF_LABELS = 64 * MIB, GIB, 64 * GIB
 """Bytes: a manifest lists the classes only; images.csv takes some 30 an image, labels a byte a cell."""
-FIELDS: dict[str, type] = {
-    "dataset": str,
-    "options": dict,
-    "image_root": str,
-    "counts": dict,
-    "mask_sha256": str,
-    "sha256": dict,
-    "classes": list,
-}
-"""What a manifest holds besides its kind and version."""
-_IN_WORDS: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
 NPY_VERSION = (1, 0)
 """What numpy writes for a header as short as ours."""
 
@@ -105,35 +96,54 @@ class Prepared:
         return [self.path(row) for row in rows]
 
 
+class Manifest(BaseModel):
+    """What manifest.json holds."""
+
+    # Lists and mappings are checked as a whole, since a damaged file may have millions of wrong items; and a path is
+    # Any, since it need not be valid UTF-8, which `str` demands.
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    kind: str = KIND
+    version: int = VERSION
+    dataset: Annotated[str, fitting(str.isidentifier, "a name")]
+    options: dict[str, Any]
+    image_root: Annotated[Any, fitting(is_file_name, "a folder")]
+    """Relative to the manifest's folder when it lies inside."""
+    counts: dict[str, Any]
+    """Images of each split."""
+    mask_sha256: str
+    sha256: dict[str, Any]
+    """Checksums of the files beside the manifest, by name."""
+    classes: Annotated[list[Any], fitting(lambda names: all(map(is_name, names)), "a list of names")]
+
+
 def write_manifest(folder: Path, prepared: Prepared) -> None:
     """Write the four files of `prepared` to `folder`, which stands in for `prepared.folder` until it is complete."""
     _write_images(folder / IMAGES, prepared)
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
     inside = prepared.image_root.is_relative_to(prepared.folder)
-    content = {
-        "kind": KIND,
-        "version": VERSION,
-        "dataset": prepared.dataset,
-        "options": prepared.options,
-        "image_root": _relative(prepared) if inside else str(prepared.image_root.absolute()),
-        "counts": _counts(prepared),
-        "mask_sha256": prepared.mask_sha256,
-        "sha256": {name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
-        "classes": list(prepared.classes),
-    }
-    write_text(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
+    content = Manifest(
+        dataset=prepared.dataset,
+        options=prepared.options,
+        image_root=_relative(prepared) if inside else str(prepared.image_root.absolute()),
+        counts=_counts(prepared),
+        mask_sha256=prepared.mask_sha256,
+        sha256={name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
+        classes=list(prepared.classes),
+    )
+    write_text(folder / MANIFEST, json.dumps(content.model_dump(), indent=2) + "\n")
 
 
 def read_prepared(folder: Path) -> Prepared:
     """The prepared folder at `folder`, verified. Raises DataError when it is missing, damaged or of another version."""
     content = _read_manifest(folder)
     try:
-        _verify_files(folder, content["sha256"])
+        _verify_files(folder, content.sha256)
         prepared = _assemble(folder, content)
     except OSError as error:
         raise _damaged(folder, f"it cannot be read ({error.strerror})") from error
-    _verify_content(prepared, content["counts"])
+    _verify_content(prepared, content.counts)
     return prepared
 
 
@@ -197,7 +207,7 @@ def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Manifest:
     # os.path: unlike Path.is_file it has an answer for a name that is too long, too.
     if not os.path.isfile(folder / MANIFEST):
         raise DataError(f"{folder} is not a prepared folder (it has no {MANIFEST}); run mlrpl prepare")
@@ -207,22 +217,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if content.get("version") != VERSION:
         found = shown(content.get("version"))
         raise DataError(f"{folder} has format version {found}, this mlrpl reads version {VERSION}; {AGAIN}")
-    if problem := _problem(content):
-        raise _damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({problem})")
-    return content
-
-
-def _problem(content: Mapping[str, Any]) -> str | None:
-    """What in a manifest is of another type than `prepare` writes, or None."""
-    for key, kind in FIELDS.items():
-        if not isinstance(content.get(key), kind):
-            return f"{key}: expected {_IN_WORDS[kind]}, got {shown(content.get(key))}"
-    if not is_file_name(content["image_root"]):
-        return f"image_root: expected a folder, got {shown(content['image_root'])}"
-    if not content["dataset"].isidentifier():
-        return f"dataset: expected a name, got {shown(content['dataset'])}"
-    wrong = [name for name in content["classes"] if not is_name(name)]
-    return f"classes: expected names, got {shown(wrong[0])}" if wrong else None
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{field}: {sentence}" for _, field, sentence in problems(error))
+        raise _damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({wrong})") from error
 
 
 def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
@@ -234,20 +233,20 @@ def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
             raise _damaged(folder, f"{name} has changed since it was written")
 
 
-def _assemble(folder: Path, content: Mapping[str, Any]) -> Prepared:
+def _assemble(folder: Path, content: Manifest) -> Prepared:
     splits, images = _read_images(folder / IMAGES)
-    shape = (len(images), len(content["classes"]))
+    shape = (len(images), len(content.classes))
     return Prepared(
         folder=folder,
-        dataset=content["dataset"],
-        classes=tuple(content["classes"]),
-        image_root=folder / content["image_root"],
+        dataset=content.dataset,
+        classes=tuple(content.classes),
+        image_root=folder / content.image_root,
         images=images,
         splits=splits,
         full_labels=_read_labels(folder / FULL, shape),
         observed_labels=_read_labels(folder / OBSERVED, shape),
-        options=content["options"],
-        mask_sha256=content["mask_sha256"],
+        options=content.options,
+        mask_sha256=content.mask_sha256,
     )
 
 

@@ -89,7 +89,8 @@ def _write_objects(plan: Plan, prepared: Prepared) -> Path | None:
 
 def _scenes_seed(prepared: Prepared) -> int:
     reading = prepared.options.get("reading")
-    seed = reading.get("seed") if isinstance(reading, dict) else None
+    # "seed" is what manifests called it while all formats shared their options.
+    seed = reading.get("scenes_seed", reading.get("seed")) if isinstance(reading, dict) else None
     if type(seed) is not int:
         raise DataError(f"{prepared.folder} does not say which seed drew its scenes; run mlrpl prepare again")
     return seed

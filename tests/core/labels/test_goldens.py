@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from mlrpl_cli.core.evaluation.comparison import resample_weights
 from mlrpl_cli.core.images import loading
 from mlrpl_cli.core.images.loading import EpochOrder, ImageViews
 from mlrpl_cli.core.io.devices import derive_seed, make_generator
+from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.formats.registry import DATASETS
 from mlrpl_cli.core.labels.masks import known_mask, mask_sha256
-from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, ReadOptions, Records
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, Format, Records
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
 from mlrpl_cli.core.prepared.folder import IMAGES, read_prepared
 
@@ -58,6 +60,15 @@ CROPS = [
 DRAWS = "332bf7af60610b2a639587496feac5e550ef5be442309a210cd32c85e1a27b73"
 
 
+class Toy(Format):
+    """Made-up records."""
+
+    records: ClassVar[Records]
+
+    def read(self, workspace: Path, progress: Progress) -> Records:
+        return self.records
+
+
 def sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
@@ -78,7 +89,8 @@ def test_validation_images_are_the_same_everywhere(tmp_path, monkeypatch, seed, 
     """A tenth of 40 training images behind 3 test images, by row."""
     splits = (TEST,) * 3 + (TRAIN,) * 40
     records = Records(("cat",), tmp_path, tuple(f"{row}.jpg" for row in range(43)), np.ones((43, 1), np.int8), splits)
-    monkeypatch.setitem(DATASETS, "toy", lambda options, workspace, progress: records)
+    monkeypatch.setattr(Toy, "records", records, raising=False)
+    monkeypatch.setitem(DATASETS, "toy", f"{__name__}:Toy")
     prepared = prepare(PrepareOptions("toy", seed=seed, out=tmp_path / "prepared"))
     assert prepared.rows(VALIDATION).tolist() == rows
 
@@ -90,14 +102,14 @@ def test_a_tables_test_images_are_the_same_everywhere(tmp_path, seed, rows):
     (tmp_path / "table.csv").write_text("\n".join(["image,cat", *lines]) + "\n")
     for row in range(25):
         (tmp_path / f"{row}.jpg").write_bytes(b"image")
-    reading = ReadOptions(root=tmp_path / "table.csv", seed=seed)
+    reading = {"root": tmp_path / "table.csv", "split_seed": seed}
     prepared = prepare(PrepareOptions("table", out=tmp_path / "prepared", reading=reading))
     assert prepared.rows(TEST).tolist() == rows
 
 
 def test_prepared_scenes_are_the_same_everywhere(tmp_path):
     """The table of images as bytes; labels as bytes of their arrays, since the header of a .npy file is numpy's."""
-    reading = ReadOptions(train_images=8, test_images=3, seed=5)
+    reading = {"train_images": 8, "test_images": 3, "scenes_seed": 5}
     folder = prepare(PrepareOptions("scenes", seed=2, out=tmp_path / "prepared", reading=reading)).folder
     prepared = read_prepared(folder)
     assert {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,48 +10,60 @@ import pytest
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.formats.registry import DATASETS
-from mlrpl_cli.core.labels.records import ReadOptions, Records
-from mlrpl_cli.core.prepared import build as preparation
-from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, summarize
+from mlrpl_cli.core.labels.formats.table import Table
+from mlrpl_cli.core.labels.records import Format, Records
+from mlrpl_cli.core.labels.sources import SOURCES
+from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, prepare_once, summarize
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 
 CLASSES = ("cat", "cow", "dog", "horse", "pig", "sheep")
 
 
-class Toy:
-    """A reader of made-up records, with labels that are all known."""
+class Toy(Format):
+    """Made-up records, with labels that are all known."""
 
-    def __init__(self, images: Path) -> None:
-        self.images, self.seen = images, ReadOptions()
-        self.use(("train",) * 40 + ("test",) * 10)
+    root: Path | None = None
+    difficult: str = "absent"
 
-    def use(self, splits: tuple[str, ...]) -> None:
-        self.splits = splits
-        self.labels = np.random.default_rng(0).choice([-1, 1], (len(splits), len(CLASSES))).astype(np.int8)
+    images: ClassVar[Path]
+    splits: ClassVar[tuple[str, ...]]
+    labels: ClassVar[np.ndarray]
+    seen: ClassVar[Toy]
 
-    def __call__(self, options: ReadOptions, workspace: Path, progress: Progress) -> Records:
-        self.seen = options
+    @classmethod
+    def use(cls, splits: tuple[str, ...]) -> None:
+        cls.splits = splits
+        cls.labels = np.random.default_rng(0).choice([-1, 1], (len(splits), len(CLASSES))).astype(np.int8)
+
+    def read(self, workspace: Path, progress: Progress) -> Records:
+        Toy.seen = self
         names = tuple(f"{row}.jpg" for row in range(len(self.splits)))
         return Records(CLASSES, self.images, names, self.labels, self.splits)
 
 
+class Certain(Toy):
+    """One whose labels are all kept by default."""
+
+    default_keep: ClassVar[float] = 1.0
+
+
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
     """The registry with the data set `toy`, in an empty current folder."""
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    Toy.images = tmp_path / "photos"
+    Toy.images.mkdir()
+    Toy.use(("train",) * 40 + ("test",) * 10)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    reader = Toy(photos)
-    monkeypatch.setitem(DATASETS, "toy", reader)
-    return reader
+    monkeypatch.setitem(DATASETS, "toy", f"{__name__}:Toy")
+    return Toy
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_training_labels_are_masked_and_test_labels_whole(toy: Toy) -> None:
+def test_training_labels_are_masked_and_test_labels_whole(toy: type[Toy]) -> None:
     """Reference: the protocol's own expression, over the training rows in the publisher's order."""
     prepared = prepare(PrepareOptions("toy", keep=0.4, seed=2))
     mask = np.random.RandomState(2).random_sample((40, 6)) < 0.4
@@ -58,7 +72,7 @@ def test_training_labels_are_masked_and_test_labels_whole(toy: Toy) -> None:
     assert (prepared.observed_labels[40:] == toy.labels[40:]).all()
 
 
-def test_the_mask_ignores_where_test_images_stand(toy: Toy) -> None:
+def test_the_mask_ignores_where_test_images_stand(toy: type[Toy]) -> None:
     plain = prepare(PrepareOptions("toy", keep=0.4))
     toy.use(("test",) * 10 + ("train",) * 40)
     moved = prepare(PrepareOptions("toy", keep=0.4))
@@ -66,7 +80,7 @@ def test_the_mask_ignores_where_test_images_stand(toy: Toy) -> None:
     assert ((moved.observed_labels[10:] == 0) == (plain.observed_labels[:40] == 0)).all()
 
 
-def test_validation_is_a_seeded_tenth_of_the_training_images(toy: Toy) -> None:
+def test_validation_is_a_seeded_tenth_of_the_training_images(toy: type[Toy]) -> None:
     splits = [prepare(PrepareOptions("toy", seed=seed)).splits for seed in (0, 0, 1)]
     assert [splits[0].count(name) for name in ("train", "validation", "test")] == [36, 4, 10]
     assert splits[0] == splits[1] != splits[2]
@@ -74,30 +88,30 @@ def test_validation_is_a_seeded_tenth_of_the_training_images(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize(("fraction", "counts"), [(0.001, (1, 1)), (0.999, (1, 1))])
-def test_training_and_validation_each_have_an_image(toy: Toy, fraction: float, counts: tuple[int, int]) -> None:
+def test_training_and_validation_each_have_an_image(toy: type[Toy], fraction: float, counts: tuple[int, int]) -> None:
     toy.use(("train",) * 2)
     splits = prepare(PrepareOptions("toy", validation_fraction=fraction)).splits
     assert (splits.count("train"), splits.count("validation")) == counts
 
 
-def test_validation_images_of_the_data_set_stay(toy: Toy) -> None:
+def test_validation_images_of_the_data_set_stay(toy: type[Toy]) -> None:
     toy.use(("train", "validation") * 20 + ("test",) * 10)
     assert prepare(PrepareOptions("toy")).splits == toy.splits
 
 
-def test_too_few_training_images_are_told(toy: Toy) -> None:
+def test_too_few_training_images_are_told(toy: type[Toy]) -> None:
     toy.use(("train",))
     with pytest.raises(DataError, match=r"^toy: 1 training images, at least 2 are needed$"):
         prepare(PrepareOptions("toy"))
 
 
-def test_chosen_classes_keep_the_order_of_the_data_set(toy: Toy) -> None:
+def test_chosen_classes_keep_the_order_of_the_data_set(toy: type[Toy]) -> None:
     prepared = prepare(PrepareOptions("toy", keep=1, classes=("pig", "cat")))
     assert prepared.classes == ("cat", "pig")
     assert (prepared.observed_labels == toy.labels[:, [0, 4]]).all()
 
 
-def test_every_unknown_class_is_told(toy: Toy) -> None:
+def test_every_unknown_class_is_told(toy: type[Toy]) -> None:
     with pytest.raises(ConfigError) as error:
         prepare(PrepareOptions("toy", classes=("hors", "cat", "zebra")))
     known = "cat, cow, dog, horse, pig, sheep"
@@ -105,8 +119,8 @@ def test_every_unknown_class_is_told(toy: Toy) -> None:
     assert str(error.value) == f"{first}; {second}"
 
 
-def test_bad_options_are_told_together(toy: Toy) -> None:
-    wrong = PrepareOptions("toi", keep=1.2, validation_fraction=1, reading=ReadOptions(test_fraction=0))
+def test_bad_options_are_told_together(toy: type[Toy]) -> None:
+    wrong = PrepareOptions("toi", keep=1.2, validation_fraction=1)
     with pytest.raises(ConfigError) as error:
         prepare(wrong)
     assert str(error.value).split("; ") == [
@@ -115,24 +129,24 @@ def test_bad_options_are_told_together(toy: Toy) -> None:
         "the keep proportion must be above 0 and at most 1, not 1.2",
         "for 30% type --keep 0.3",
         "the validation fraction must be between 0 and 1, both excluded, not 1",
-        "the test fraction must be between 0 and 1, both excluded, not 0",
     ]
 
 
 @pytest.mark.parametrize(("keep", "name"), [(None, "30"), (0.3, "30"), (0.125, "12.5"), (1, "100"), (0.07, "7")])
-def test_default_folder_says_what_is_in_it(toy: Toy, keep: float | None, name: str) -> None:
+def test_default_folder_says_what_is_in_it(toy: type[Toy], keep: float | None, name: str) -> None:
     assert prepare(PrepareOptions("toy", keep=keep, seed=4)).folder == Path(f"prepared/toy-keep{name}-seed4")
 
 
-def test_a_table_keeps_all_by_default(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS, "table", toy)
-    prepared = prepare(PrepareOptions("table"))
-    assert prepared.folder.name == "table-keep100-seed0"
+def test_the_format_says_what_is_kept_by_default(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "certain", f"{__name__}:Certain")
+    prepared = prepare(PrepareOptions("certain"))
+    assert prepared.folder.name == "certain-keep100-seed0"
     assert (prepared.observed_labels == toy.labels).all()
+    assert Table.default_keep == 1
 
 
-def test_what_is_returned_is_what_is_read_back(toy: Toy) -> None:
-    prepared = prepare(PrepareOptions("toy", classes=("cat", "dog"), reading=ReadOptions(root=Path("data"))))
+def test_what_is_returned_is_what_is_read_back(toy: type[Toy]) -> None:
+    prepared = prepare(PrepareOptions("toy", classes=("cat", "dog"), reading={"root": Path("data")}))
     read = read_prepared(prepared.folder)
     for name in ("dataset", "classes", "image_root", "images", "splits", "options", "mask_sha256"):
         assert getattr(read, name) == getattr(prepared, name)
@@ -140,12 +154,12 @@ def test_what_is_returned_is_what_is_read_back(toy: Toy) -> None:
     assert prepared.options["reading"]["root"] == str(Path("data").absolute())
 
 
-def test_the_same_options_give_the_same_bytes(toy: Toy) -> None:
+def test_the_same_options_give_the_same_bytes(toy: type[Toy]) -> None:
     first, second = (prepare(PrepareOptions("toy", out=Path(name))) for name in ("first", "second"))
     assert bytes_of(first.folder) == bytes_of(second.folder)
 
 
-def test_preparing_again_replaces_the_folder(toy: Toy) -> None:
+def test_preparing_again_replaces_the_folder(toy: type[Toy]) -> None:
     prepare(PrepareOptions("toy", keep=0.2, out=Path("data")))
     said: list[str] = []
 
@@ -158,7 +172,7 @@ def test_preparing_again_replaces_the_folder(toy: Toy) -> None:
     assert said == ["data was prepared with other options and is replaced; --out keeps both"]
 
 
-def test_a_failure_leaves_the_old_folder_and_nothing_else(toy: Toy) -> None:
+def test_a_failure_leaves_the_old_folder_and_nothing_else(toy: type[Toy]) -> None:
     folder = prepare(PrepareOptions("toy", out=Path("data"))).folder
     before = bytes_of(folder)
     with pytest.raises(ConfigError):
@@ -167,20 +181,46 @@ def test_a_failure_leaves_the_old_folder_and_nothing_else(toy: Toy) -> None:
     assert [path.name for path in Path().iterdir()] == ["data"]
 
 
+def test_a_folder_of_the_same_options_is_prepared_once(toy: type[Toy]) -> None:
+    options = PrepareOptions("toy", keep=1, out=Path("data"), reading={"root": Path("one")})
+    prepare_once(options, dry_run=True)
+    assert not Path("data").exists()
+    prepare_once(options)
+    before = bytes_of(Path("data"))
+    toy.use(("train",) * 3)  # would give other bytes
+    prepare_once(options)
+    prepare_once(options, dry_run=True)
+    assert bytes_of(Path("data")) == before
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_folder_of_other_options_is_not_taken_over(toy: type[Toy], dry_run: bool) -> None:
+    """Rows of one root must not go for rows of another."""
+    options = PrepareOptions("toy", keep=1, out=Path("data"), reading={"root": Path("one")})
+    prepare_once(options)
+    before = bytes_of(Path("data"))
+    with pytest.raises(ConfigError) as error:
+        prepare_once(replace(options, seed=3, reading={"root": Path("two")}), dry_run=dry_run)
+    differing = f"seed was 0, not 3; root was {Path('one').absolute()}, not {Path('two').absolute()}"
+    advice = "name another folder with --out, or remove this one to prepare it again"
+    assert str(error.value) == f"data was prepared with other options: {differing}; {advice}"
+    assert bytes_of(Path("data")) == before
+
+
 def refuse(options: PrepareOptions) -> str:
     with pytest.raises(DataError) as error:
         prepare(options)
     return str(error.value)
 
 
-def test_a_folder_that_is_not_ours_is_refused(toy: Toy) -> None:
+def test_a_folder_that_is_not_ours_is_refused(toy: type[Toy]) -> None:
     Path("thesis").mkdir()
     Path("thesis/manifest.json").write_text("{}")
     message = refuse(PrepareOptions("toy", out=Path("thesis")))
     assert message == "thesis is not empty and not a prepared folder; name another one with --out"
 
 
-def test_a_prepared_folder_with_something_of_the_user_is_refused(toy: Toy) -> None:
+def test_a_prepared_folder_with_something_of_the_user_is_refused(toy: type[Toy]) -> None:
     prepare(PrepareOptions("toy", out=Path("data")))
     Path("data/run-1").mkdir()
     message = refuse(PrepareOptions("toy", out=Path("data")))
@@ -188,18 +228,18 @@ def test_a_prepared_folder_with_something_of_the_user_is_refused(toy: Toy) -> No
     assert message == expected
 
 
-def test_a_file_is_refused(toy: Toy) -> None:
+def test_a_file_is_refused(toy: type[Toy]) -> None:
     Path("notes").write_text("mine")
     assert refuse(PrepareOptions("toy", out=Path("notes"))) == "notes is a file; name a folder with --out"
 
 
-def test_a_folder_that_holds_the_data_set_is_refused(toy: Toy) -> None:
+def test_a_folder_that_holds_the_data_set_is_refused(toy: type[Toy]) -> None:
     prepare(PrepareOptions("toy", out=Path("data")))
-    message = refuse(PrepareOptions("toy", out=Path("data"), reading=ReadOptions(root=Path("data/images"))))
+    message = refuse(PrepareOptions("toy", out=Path("data"), reading={"root": Path("data/images")}))
     assert message == "data holds the data set data/images itself; name another folder with --out"
 
 
-def test_an_empty_folder_is_filled_and_a_link_is_followed(toy: Toy) -> None:
+def test_an_empty_folder_is_filled_and_a_link_is_followed(toy: type[Toy]) -> None:
     Path("real").mkdir()
     Path("link").symlink_to("real")
     prepare(PrepareOptions("toy", out=Path("link")))
@@ -207,26 +247,26 @@ def test_an_empty_folder_is_filled_and_a_link_is_followed(toy: Toy) -> None:
     assert read_prepared(Path("real")).dataset == "toy"
 
 
-def test_an_existing_folder_is_checked_before_anything_is_read(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
+def test_an_existing_folder_is_checked_before_anything_is_read(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(source: Toy, workspace: Path, progress: Progress) -> Records:
         raise AssertionError("read although the target cannot be written")
 
-    monkeypatch.setitem(DATASETS, "toy", never)
+    monkeypatch.setattr(Toy, "read", never)
     Path("file").write_text("")
     refuse(PrepareOptions("toy", out=Path("file")))
 
 
 @pytest.mark.parametrize(("root", "expected"), [(None, Path("datasets/toy")), (Path("mine"), Path("mine"))])
 def test_the_reader_gets_what_was_downloaded(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch, root: Path | None, expected: Path
+    toy: type[Toy], monkeypatch: pytest.MonkeyPatch, root: Path | None, expected: Path
 ) -> None:
-    monkeypatch.setattr(preparation, "download", lambda dataset, root, progress: root)
-    prepare(PrepareOptions("toy", download=True, reading=ReadOptions(root=root)))
+    monkeypatch.setitem(SOURCES, "toy", ())
+    prepare(PrepareOptions("toy", download=True, reading={} if root is None else {"root": root}))
     assert toy.seen.root == expected
 
 
 def test_masks_of_different_seeds_share_the_rendered_scenes(tmp_path: Path) -> None:
-    small = ReadOptions(train_images=4, test_images=2)
+    small = {"train_images": 4, "test_images": 2}
     folders = [tmp_path / "zero", tmp_path / "one"]
     prepared = [
         prepare(PrepareOptions("scenes", seed=seed, out=out, reading=small)) for seed, out in enumerate(folders)
@@ -241,7 +281,7 @@ def count_by_hand(prepared: Prepared, split: str, state: int) -> int:
     return sum(int(label) == state for row in rows for label in prepared.observed_labels[row])
 
 
-def test_summary_counts_observed_labels_of_each_split(toy: Toy) -> None:
+def test_summary_counts_observed_labels_of_each_split(toy: type[Toy]) -> None:
     """Reference: cells counted one by one."""
     prepared = prepare(PrepareOptions("toy", keep=0.5))
     summary = summarize(prepared)
@@ -252,7 +292,7 @@ def test_summary_counts_observed_labels_of_each_split(toy: Toy) -> None:
     assert summary.mask_sha256 == prepared.mask_sha256
 
 
-def test_summary_names_the_five_rarest_classes(toy: Toy) -> None:
+def test_summary_names_the_five_rarest_classes(toy: type[Toy]) -> None:
     toy.use(("train",) * 39 + ("validation",) + ("test",) * 10)
     toy.labels[:] = -1
     for positives, column in enumerate((3, 1, 0, 5, 2, 4)):
@@ -261,7 +301,7 @@ def test_summary_names_the_five_rarest_classes(toy: Toy) -> None:
     assert rarest == (("horse", 0), ("cow", 1), ("cat", 2), ("sheep", 3), ("dog", 4))
 
 
-def test_missing_test_images_are_noted(toy: Toy) -> None:
+def test_missing_test_images_are_noted(toy: type[Toy]) -> None:
     said: list[str] = []
 
     class Listener:
@@ -273,17 +313,15 @@ def test_missing_test_images_are_noted(toy: Toy) -> None:
     assert said == ["there are no test images: mlrpl eval will have nothing to measure"]
 
 
-def test_a_root_of_links_in_a_circle_is_left_to_the_reader(toy: Toy) -> None:
+def test_a_root_of_links_in_a_circle_is_left_to_the_reader(toy: type[Toy]) -> None:
     Path("one").symlink_to("two")
     Path("two").symlink_to("one")
-    assert prepare(PrepareOptions("toy", reading=ReadOptions(root=Path("one")))).dataset == "toy"
+    assert prepare(PrepareOptions("toy", reading={"root": Path("one")})).dataset == "toy"
 
 
-def test_a_folder_that_cannot_be_made_or_listed_is_told(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_or_listed_is_told(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "File name too long" in refuse(PrepareOptions("toy", out=Path("a" * 300)))
-    assert "cannot be the name of a file" in refuse(
-        PrepareOptions("toy", out=Path("a\0b"), reading=ReadOptions(Path()))
-    )
+    assert "cannot be the name of a file" in refuse(PrepareOptions("toy", out=Path("a\0b"), reading={"root": Path()}))
 
     def deny(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))

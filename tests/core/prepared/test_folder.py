@@ -202,8 +202,8 @@ def test_no_prepared_folder_is_told(tmp_path: Path) -> None:
     ("values", "problem"),
     [
         ({"classes": "ab"}, "classes: expected a list, got 'ab'"),
-        ({"classes": [1, "b"]}, "classes: expected names, got 1"),
-        ({"classes": ["a", "\ud800"]}, "classes: expected names, got '\\ud800'"),
+        ({"classes": [1, "b"]}, "classes: expected a list of names, got [1, 'b']"),
+        ({"classes": ["a", "\ud800"]}, "classes: expected a list of names, got ['a', '\\ud800']"),
         ({"options": []}, "options: expected a mapping, got []"),
         ({"dataset": None}, "dataset: expected text, got None"),
         ({"mask_sha256": 5}, "mask_sha256: expected text, got 5"),

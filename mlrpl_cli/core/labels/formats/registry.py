@@ -1,54 +1,60 @@
-"""The data sets that `prepare` reads. To add one: a reader in a file of its own, and here its function and line.
+"""The data sets that `prepare` reads, and a format made from what it is asked for.
 
-A reader is imported when it is used: pycocotools alone takes longer to import than `mlrpl prepare --help` to run.
+To add one: a file with its `labels.records.Format`, and its line here.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any
 
-from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.labels.records import SCENES, ReadOptions, Records
+from pydantic import ValidationError
 
-TABLE = "table"
+from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
+from mlrpl_cli.core.io.registry import load
+from mlrpl_cli.core.io.schema import problems
+from mlrpl_cli.core.labels.records import SCENES, Format
+
 DEFAULT_DATASET = SCENES
-
-
-class Reader(Protocol):
-    """Reads a data set where its publisher put it, or makes its images in `workspace`."""
-
-    def __call__(self, options: ReadOptions, workspace: Path, progress: Progress) -> Records:
-        """All images and labels. `workspace` is the folder being prepared, empty; most readers leave it alone."""
-
-
-def _scenes(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
-    from mlrpl_cli.core.labels.formats.scenes import write_scenes
-
-    return write_scenes(workspace, options, progress)
-
-
-def _voc(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
-    from mlrpl_cli.core.labels.formats.voc import read
-
-    return read(options, progress)
-
-
-def _coco(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
-    from mlrpl_cli.core.labels.formats.coco import read
-
-    return read(options, progress)
-
-
-def _table(options: ReadOptions, workspace: Path, progress: Progress) -> Records:
-    from mlrpl_cli.core.labels.formats.table import read
-
-    return read(options, progress)
-
-
-DATASETS: dict[str, Reader] = {
-    SCENES: _scenes,
-    "voc": _voc,
-    "coco": _coco,
-    TABLE: _table,
+DATASETS = {
+    SCENES: "mlrpl_cli.core.labels.formats.scenes:Scenes",
+    "voc": "mlrpl_cli.core.labels.formats.voc:Voc",
+    "coco": "mlrpl_cli.core.labels.formats.coco:Coco",
+    "table": "mlrpl_cli.core.labels.formats.table:Table",
 }
+
+
+def format_of(dataset: str) -> type[Format]:
+    """The class of a data set's format. Raises ConfigError for an unknown one."""
+    if dataset not in DATASETS:
+        raise ConfigError(f"no data set is called '{dataset}'; {did_you_mean(dataset, DATASETS)}")
+    return load(DATASETS[dataset])
+
+
+def make_format(dataset: str, given: Mapping[str, Any]) -> Format:
+    """The format of `dataset` with the options `given`. Raises ConfigError for everything wrong with them at once."""
+    try:
+        return format_of(dataset)(**given)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(dataset, *problem) for problem in problems(error))) from error
+
+
+def flag(name: str) -> str:
+    """ "train_images" → "--train-images"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _sentence(dataset: str, kind: str, name: str, what: str) -> str:
+    """Of one problem that pydantic found: its kind, the option and the sentence about its value."""
+    fields = format_of(dataset).model_fields
+    if kind == "missing":
+        from mlrpl_cli.core.labels.sources import SOURCES  # what it imports is slow, and help imports this module
+
+        fetched = "; --download fetches it" if dataset in SOURCES else ""
+        return f"{dataset} needs {flag(name)}, {fields[name].description}{fetched}"
+    if kind != "extra_forbidden":
+        return f"{flag(name)}: {what}"
+    owners = [other for other in DATASETS if name in format_of(other).model_fields]
+    if owners:
+        return f"{flag(name)} is an option of {', '.join(owners)}, not of {dataset}; leave it out"
+    return f"{dataset} has no option '{name}'; {did_you_mean(name, fields)}"

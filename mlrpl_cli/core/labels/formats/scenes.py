@@ -1,4 +1,7 @@
-"""Scenes as a data set: rendered into the folder that is being prepared, each named by its place in a split."""
+"""Scenes as a data set: rendered into the folder that is being prepared, each named by its place in a split.
+
+What draws and writes is imported where it is used: help lists the options of every format.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,22 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from PIL import Image
+from pydantic import Field
 
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.files import atomic_folder
-from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.io.reading import shown
-from mlrpl_cli.core.labels.records import TEST, TRAIN, ReadOptions, Records
+from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
-from mlrpl_cli.core.scenes.rendering import DEFAULTS, SCENE_CLASSES, render_scene
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -37,40 +39,50 @@ _SCENE_NAME = re.compile(rf"(.+/)?({TRAIN}|{TEST})/[0-9]{{5,9}}\.png")
 _FEW_IMAGES = 64  # fewer than this are rendered without starting worker processes
 
 
-def write_scenes(folder: Path, options: ReadOptions, progress: Progress) -> Records:
-    """Render `options.train_images` + `options.test_images` scenes as PNG files under folder/images.
+class Scenes(Format):
+    """Rendered scenes: a data set that needs no download."""
 
-    The files are the same whatever the number of processors. Raises DataError when the folder cannot be written to.
-    """
-    indices = {
-        TRAIN: range(options.train_images),
-        TEST: range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + options.test_images),
-    }
-    jobs = [(index, f"{split}/{number:05d}.png") for split in indices for number, index in enumerate(indices[split])]
-    labels = np.empty((len(jobs), len(SCENE_CLASSES)), dtype=np.int8)
-    with atomic_folder(folder / "images") as images:
-        for split in indices:
-            (images / split).mkdir()
-        with progress.task("Rendering scenes", len(jobs)) as task, _workers(len(jobs)) as run:
-            for row, found in enumerate(run(partial(_write_scene, images, options.seed), jobs)):
-                labels[row] = found
-                task.advance()
-    return Records(
-        classes=SCENE_CLASSES,
-        image_root=folder,
-        images=tuple(f"images/{name}" for _, name in jobs),
-        labels=labels,
-        splits=tuple(name.split("/")[0] for _, name in jobs),
-    )
+    train_images: int = Field(2000, ge=2, description="training images to render")
+    test_images: int = Field(1000, ge=0, description="test images to render")
+    scenes_seed: int = Field(0, ge=0, description="seed of the images")
+
+    def read(self, workspace: Path, progress: Progress) -> Records:
+        """Render the scenes as PNG files under workspace/images.
+
+        The files are the same whatever the number of processors. Raises DataError when they cannot be written.
+        """
+        import numpy as np
+
+        from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
+
+        indices = {
+            TRAIN: range(self.train_images),
+            TEST: range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + self.test_images),
+        }
+        jobs = [(index, f"{split}/{place:05d}.png") for split in indices for place, index in enumerate(indices[split])]
+        labels = np.empty((len(jobs), len(SCENE_CLASSES)), dtype=np.int8)
+        with atomic_folder(workspace / "images") as images:
+            for split in indices:
+                (images / split).mkdir()
+            with progress.task("Rendering scenes", len(jobs)) as task, _workers(len(jobs)) as run:
+                for row, found in enumerate(run(partial(_write_scene, images, self.scenes_seed), jobs)):
+                    labels[row] = found
+                    task.advance()
+        splits = tuple(name.split("/")[0] for _, name in jobs)
+        return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for _, name in jobs), labels, splits)
 
 
 def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The visible pixels of every object class in rendered scenes, rendered again from their file names.
 
-    `names` are paths as `write_scenes` gave them. Returns rows (M,) into `names`, columns (M,) into `classes` and masks
+    `names` are paths as `Scenes.read` gave them. Returns rows (M,) into `names`, columns (M,) into `classes` and masks
     (M, MASK_SIDE, MASK_SIDE) bool, one for each class present in each image, sampled at every fourth pixel.
     Raises DataError for names and classes that scenes do not have.
     """
+    import numpy as np
+
+    from mlrpl_cli.core.scenes.rendering import DEFAULTS, SCENE_CLASSES, render_scene
+
     if unknown := [name for name in names if not _SCENE_NAME.fullmatch(name)]:
         raise DataError(f"expected scenes, as {TEST}/00000.png, got {shown(unknown[0])}; run mlrpl prepare again")
     if unknown := [label for label in classes if label not in SCENE_CLASSES]:
@@ -91,6 +103,11 @@ def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tup
 
 
 def _write_scene(images: Path, seed: int, job: tuple[int, str]) -> np.ndarray:
+    import numpy as np
+    from PIL import Image
+
+    from mlrpl_cli.core.scenes.rendering import render_scene
+
     index, name = job
     scene = render_scene(seed, index)
     Image.fromarray(scene.pixels).save(images / name, compress_level=1)
@@ -100,6 +117,8 @@ def _write_scene(images: Path, seed: int, job: tuple[int, str]) -> np.ndarray:
 @contextmanager
 def _workers(count: int) -> Iterator[partial]:
     """A `map` that keeps the order: over every processor when `count` is worth it, else in this process."""
+    from mlrpl_cli.core.io.processes import process_pool
+
     processes = os.cpu_count() or 1
     if count < _FEW_IMAGES or processes == 1:
         yield partial(map)
@@ -109,6 +128,10 @@ def _workers(count: int) -> Iterator[partial]:
 
 
 def _mapped(pool: ProcessPoolExecutor, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from mlrpl_cli.core.io.processes import without_interrupts
+
     try:
         with without_interrupts():
             results = pool.map(function, items, chunksize=8)

@@ -7,18 +7,20 @@ import io
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TextIO
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TextIO
 
-import numpy as np
+from pydantic import Field
 
 from mlrpl_cli.core.images.find import check_images
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, first_few
+from mlrpl_cli.core.io.errors import DataError, Problems, first_few
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, open_file, short
-from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, ReadOptions, Records
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IMAGE_COLUMNS = ("image", "image_path", "filename", "file_name", "file", "filepath", "file_path", "path", "img")
 """Names of the image column, upper or lower case; without any of them the first column is it."""
@@ -51,8 +53,49 @@ ASK_FOR_CODING = (
 )
 
 
-@dataclass(frozen=True)
-class _Table:
+class Table(Format):
+    """The user's own labels: every column but image and split is a class."""
+
+    root: Path = Field(description="the CSV or TSV file, or a folder with just one")
+    coding: Literal["minus-one-absent", "minus-one-unknown"] | None = Field(
+        None, description="what cells of -1 mean, cells of 0 then being the other of absent and unknown"
+    )
+    images: Path | None = Field(None, description="folder that image names are relative to, else the table's own")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the test images, without a split column")
+    split_seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of which images test, without a split column")
+
+    default_keep: ClassVar[float] = 1.0
+    """A table's own cells say what is known."""
+
+    def read(self, workspace: Path, progress: Progress) -> Records:
+        """Images and labels in the order of the table's rows.
+
+        Cells, in any case: 1, yes, y, true, present; 0, no, n, false, absent; empty, ?, unknown, nan, na, none, null.
+        A −1 is refused unless `coding` says what it and 0 mean. A `split` column says train, validation or test;
+        without one, `test_fraction` of the images, drawn by RandomState(`split_seed`), become test.
+        Raises DataError, naming everything found at once, for wrong data.
+        """
+        path = _table_file(self.root)
+        root = self.images or path.parent
+        problems = Problems()
+        table = _read_table(path, problems)
+        image_column, split_column, class_columns = _find_columns(path, table.header, problems)
+        images = _images(table, image_column, root, problems)
+        labels = _labels(table, class_columns, _States(self.coding), problems, progress)
+        if split_column is None:
+            splits = _draw_test(len(table.rows), self.test_fraction, self.split_seed)
+        else:
+            splits = _splits(table, split_column, problems)
+        problems.raise_if_any(
+            f"{path} (images in column '{short(table.header[image_column])}', below {root})",
+            ASK_FOR_CODING
+            if (labels == _MINUS_ONE).any()
+            else "correct the table, or name the images' folder with --images",
+        )
+        return Records(tuple(table.header[column] for column in class_columns), root, images, labels, splits)
+
+
+class _Table(NamedTuple):
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     """As many cells each as the header, as text."""
@@ -76,46 +119,8 @@ class _States(dict[str, int]):
         return self[cell]
 
 
-def read(options: ReadOptions, progress: Progress) -> Records:
-    """Images and labels of a table in the order of its rows; every column but image and split is a class.
-
-    Cells, in any case: 1, yes, y, true, present; 0, no, n, false, absent; empty, ?, unknown, nan, na, none, null. A −1
-    is refused unless `options.coding` says what it and 0 mean. Image names are relative to `options.image_folder`,
-    by default the table's own folder. A `split` column says train, validation or test; without one,
-    `options.test_fraction` of the images, drawn by RandomState(`options.seed`), become test.
-    Raises ConfigError for options that cannot be and DataError, naming everything found at once, for wrong data.
-    """
-    _check_options(options)
-    path = _table_file(options)
-    root = options.image_folder or path.parent
-    problems = Problems()
-    table = _read_table(path, problems)
-    image_column, split_column, class_columns = _find_columns(path, table.header, problems)
-    images = _images(table, image_column, root, problems)
-    labels = _labels(table, class_columns, _States(options.coding), problems, progress)
-    splits = _splits(table, split_column, options, problems)
-    problems.raise_if_any(
-        f"{path} (images in column '{short(table.header[image_column])}', below {root})",
-        ASK_FOR_CODING
-        if (labels == _MINUS_ONE).any()
-        else "correct the table, or name the images' folder with --images",
-    )
-    classes = tuple(table.header[column] for column in class_columns)
-    return Records(classes=classes, image_root=root, images=images, labels=labels, splits=splits)
-
-
-def _check_options(options: ReadOptions) -> None:
-    if options.coding is not None and options.coding not in CODINGS:
-        raise ConfigError(f"--coding: expected {' or '.join(CODINGS)}, got '{options.coding}'; {ASK_FOR_CODING}")
-    if not 0 < options.test_fraction < 1:
-        raise ConfigError(f"--test-fraction: expected a share between 0 and 1, got {options.test_fraction:g}")
-
-
-def _table_file(options: ReadOptions) -> Path:
-    """The table that `options.root` names, or the only one in the folder that it names."""
-    root = options.root
-    if root is None:
-        raise ConfigError("a table needs --root, its CSV or TSV file")
+def _table_file(root: Path) -> Path:
+    """`root` itself, or the only table in it when it is a folder."""
     if not os.path.isdir(root):  # unlike Path.is_dir it has an answer for a name that is too long, too
         return root
     try:
@@ -207,6 +212,8 @@ def _labels(
     table: _Table, columns: Sequence[int], states: _States, problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, C) int8 label states. Cells that have none hold _MINUS_ONE or _BAD and are problems."""
+    import numpy as np
+
     labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
     for row, cells in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
         labels[row] = [states[cells[column]] for column in columns]
@@ -221,9 +228,7 @@ def _labels(
     return labels
 
 
-def _splits(table: _Table, column: int | None, options: ReadOptions, problems: Problems) -> tuple[str, ...]:
-    if column is None:
-        return _draw_test(len(table.rows), options)
+def _splits(table: _Table, column: int, problems: Problems) -> tuple[str, ...]:
     cells = table.column(column)
     for number, cell in zip(table.numbers, cells, strict=True):
         if cell.casefold() not in SPLIT_NAMES:
@@ -231,8 +236,10 @@ def _splits(table: _Table, column: int | None, options: ReadOptions, problems: P
     return tuple(SPLIT_NAMES.get(cell.casefold(), TRAIN) for cell in cells)
 
 
-def _draw_test(count: int, options: ReadOptions) -> tuple[str, ...]:
+def _draw_test(count: int, fraction: float, seed: int) -> tuple[str, ...]:
     """At least one image for each split, as far as there are two."""
-    share = min(max(1, round(options.test_fraction * count)), max(count - 1, 0))
-    drawn = set(np.random.RandomState(options.seed).permutation(count)[:share].tolist())
+    import numpy as np
+
+    share = min(max(1, round(fraction * count)), max(count - 1, 0))
+    drawn = set(np.random.RandomState(seed).permutation(count)[:share].tolist())
     return tuple(TEST if row in drawn else TRAIN for row in range(count))

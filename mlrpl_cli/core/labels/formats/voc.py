@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
-import numpy as np
 from defusedxml import DTDForbidden
 from defusedxml.ElementTree import fromstring
+from pydantic import Field
 
 from mlrpl_cli.core.images.find import check_images
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, one_line
+from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.reading import MIB, is_file_name, read_bytes, read_text, short, shown
-from mlrpl_cli.core.labels.records import TEST, TRAIN, ReadOptions, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, make_labels
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLASSES = (
     "aeroplane",
@@ -51,50 +54,44 @@ MOST_OF_AN_ANNOTATION, MOST_OF_AN_IMAGE_SET = 4 * MIB, 16 * MIB
 """Bytes: some 20,000 objects in an image, and some 1,000,000 images; the published ones have 50 and 10,000."""
 
 
-@dataclass(frozen=True)
-class _Release:
+class Voc(Format):
+    """VOC 2007 (trainval → train, test → test) or VOC 2012 (train → train, val → test)."""
+
+    root: Path = Field(description="VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself")
+    year: Literal["2007", "2012"] | None = Field(None, description="release")
+    difficult: Literal["absent", "unknown"] = Field("absent", description="what a difficult object means")
+
+    def read(self, workspace: Path, progress: Progress) -> Records:
+        """Rows are in the order of the image-set files, train before test.
+
+        An object marked difficult is skipped, as is usual, or makes a class that no other object shows unknown.
+        Raises DataError, naming everything found at once, for wrong data.
+        """
+        release = _find_release(self.root, self.year)
+        problems = Problems()
+        ids_of = {split: _read_image_set(release, name, problems) for split, name in IMAGE_SETS[release.year].items()}
+        ids = [identifier for listed in ids_of.values() for identifier in listed]
+        images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
+        problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
+        check_images(release.folder, images, problems)
+        labels = _read_labels(release, ids, DIFFICULT_STATES[self.difficult], problems, progress)
+        where, advice = f"VOC {release.year} in {release.folder}", "restore these files from the published archives"
+        problems.raise_if_any(where, advice)
+        splits = tuple(split for split, listed in ids_of.items() for _ in listed)
+        return Records(CLASSES, release.folder, images, labels, splits)
+
+
+class _Release(NamedTuple):
     folder: Path
     year: str
 
 
-def read(options: ReadOptions, progress: Progress) -> Records:
-    """Images and labels of VOC 2007 (trainval → train, test → test) or VOC 2012 (train → train, val → test).
-
-    `options.root` is the VOCdevkit, a folder that holds it, or the release's own folder. With both releases there
-    and no `options.year`, 2007 is read. Rows are in the order of the image-set files, train before test. An object
-    marked difficult is skipped, or makes a class that no other object shows unknown (`options.difficult`).
-    Raises ConfigError for options that cannot be and DataError, naming everything found at once, for wrong data.
-    """
-    if options.difficult not in DIFFICULT_STATES:
-        raise ConfigError(f"--difficult: expected {' or '.join(DIFFICULT_STATES)}, got '{options.difficult}'")
-    release = _find_release(options)
-    problems = Problems()
-    ids_of = {split: _read_image_set(release, name, problems) for split, name in IMAGE_SETS[release.year].items()}
-    ids = [identifier for listed in ids_of.values() for identifier in listed]
-    images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
-    problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
-    check_images(release.folder, images, problems)
-    labels = _read_labels(release, ids, DIFFICULT_STATES[options.difficult], problems, progress)
-    problems.raise_if_any(f"VOC {release.year} in {release.folder}", "restore these files from the published archives")
-    return Records(
-        classes=CLASSES,
-        image_root=release.folder,
-        images=images,
-        labels=labels,
-        splits=tuple(split for split, listed in ids_of.items() for _ in listed),
-    )
-
-
-def _find_release(options: ReadOptions) -> _Release:
-    root, years = options.root, [options.year] if options.year else list(IMAGE_SETS)
-    if root is None:
-        raise ConfigError("VOC needs --root, the folder that holds VOCdevkit; --download fetches VOC 2007 into it")
-    if years[0] not in IMAGE_SETS:
-        raise ConfigError(f"--year: expected {' or '.join(IMAGE_SETS)} for VOC, got '{options.year}'")
+def _find_release(root: Path, asked: str | None) -> _Release:
+    years = [asked] if asked else list(IMAGE_SETS)
     if _is_release(root):
         named = next((year for year in IMAGE_SETS if root.resolve().name == f"VOC{year}"), years[0])
         if named not in years:
-            raise DataError(f"{root} is VOC {named}, not {options.year}; leave --year out or name another folder")
+            raise DataError(f"{root} is VOC {named}, not {asked}; leave --year out or name another folder")
         return _Release(root, named)
     for year in years:
         for folder in (root / f"VOC{year}", root / "VOCdevkit" / f"VOC{year}"):
@@ -139,18 +136,16 @@ def _read_labels(
     release: _Release, ids: Sequence[str], difficult_state: int, problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, 20) int8 label states, one row for each id."""
-    labels = np.full((len(ids), len(CLASSES)), ABSENT, dtype=np.int8)
+    plain: list[tuple[int, int]] = []
+    hard: list[tuple[int, int]] = []
     for row, identifier in enumerate(track(progress, ids, "reading annotations", len(ids))):
         file = f"{identifier}.xml"
         for name, difficult in _read_objects(release.folder / "Annotations" / file, problems):
-            column = COLUMNS.get(name)
-            if column is None:
+            if name in COLUMNS:
+                (hard if difficult else plain).append((row, COLUMNS[name]))
+            else:
                 problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
-            elif not difficult:
-                labels[row, column] = PRESENT
-            elif labels[row, column] != PRESENT:
-                labels[row, column] = difficult_state
-    return labels
+    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult_state, hard), (PRESENT, plain))
 
 
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:

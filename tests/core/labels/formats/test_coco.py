@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import coco
-from mlrpl_cli.core.labels.formats.coco import read
-from mlrpl_cli.core.labels.records import ReadOptions
+from mlrpl_cli.core.labels.formats.coco import Coco
 
 # Ids with gaps and out of order, as COCO's are.
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
@@ -53,7 +52,7 @@ LABELS = [[1, -1, -1], [-1, -1, -1], [1, -1, 1], [-1, -1, -1], [-1, 1, -1]]
 
 
 def _read(root: Path, **options):
-    return read(ReadOptions(root=root, **options), Silent())
+    return Coco(root=root, **options).read(root, Silent())
 
 
 def _problem(root: Path, **options) -> str:
@@ -162,13 +161,6 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     message = _problem(tmp_path)
     assert "1 annotation files are missing (instances_val2017.json)" in message
     assert "3 images are missing (train2017/b.jpg, train2017/a.jpg, train2017/c.jpg)" in message
-
-
-def test_options_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--year: expected 2014 or 2017 for COCO, got '2007'"):
-        _read(tmp_path, year="2007")
-    with pytest.raises(ConfigError, match="COCO needs --root"):
-        read(ReadOptions(), Silent())
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import table
-from mlrpl_cli.core.labels.formats.table import ASK_FOR_CODING, read
-from mlrpl_cli.core.labels.records import ReadOptions, Records
+from mlrpl_cli.core.labels.formats.table import ASK_FOR_CODING, Table
+from mlrpl_cli.core.labels.records import Records
 
 
 def _write(folder: Path, text: str, name: str = "labels.csv", images: str = "a.jpg b.jpg c.jpg") -> Path:
@@ -24,7 +24,7 @@ def _write(folder: Path, text: str, name: str = "labels.csv", images: str = "a.j
 
 
 def _read(path: Path, **options) -> Records:
-    return read(ReadOptions(root=path, **options), Silent())
+    return Table(root=path, **options).read(path, Silent())
 
 
 def _problem(path: Path, **options) -> str:
@@ -118,7 +118,7 @@ def test_drawn_test_split_is_the_head_of_the_seeded_permutation(
     """RandomState(seed).permutation(10): its first round(10·fraction) rows, at least 1 and at most 9."""
     names = [f"{i}.jpg" for i in range(10)]
     path = _write(tmp_path, "image,dog\n" + "".join(f"{name},1\n" for name in names), images=" ".join(names))
-    splits = _read(path, test_fraction=fraction, seed=seed).splits
+    splits = _read(path, test_fraction=fraction, split_seed=seed).splits
     expected = np.random.RandomState(seed).permutation(10)[:count]
     assert [i for i, split in enumerate(splits) if split == "test"] == sorted(expected)
 
@@ -129,7 +129,7 @@ def test_image_folder_absolute_names_and_backslashes(tmp_path: Path) -> None:
     text = f"image,dog\nx/a.jpg,1\nx\\b.jpg,0\n{photos}/c.jpg,1\n./d.jpg,0\n"
     path = _write(tmp_path / "tables", text, images="")
     _write(photos, "", "unused.csv", images="x/a.jpg x/b.jpg c.jpg d.jpg")
-    records = _read(path, image_folder=photos)
+    records = _read(path, images=photos)
     assert records.images == ("x/a.jpg", "x/b.jpg", "c.jpg", "d.jpg")
     assert records.image_root == photos
 
@@ -189,16 +189,6 @@ def test_folder_means_its_only_table(tmp_path: Path) -> None:
     assert _read(tmp_path).images == ("a.jpg",)
     _write(tmp_path, "image\tdog\na.jpg\t1\n", "more.tsv")
     assert "is a folder with 2 tables (labels.csv, more.tsv)" in _problem(tmp_path)
-
-
-def test_options_that_cannot_be(tmp_path: Path) -> None:
-    path = _write(tmp_path, "image,dog\na.jpg,1\n")
-    with pytest.raises(ConfigError, match="--coding: expected minus-one-absent or minus-one-unknown, got 'hcp'"):
-        _read(path, coding="hcp")
-    with pytest.raises(ConfigError, match="--test-fraction: expected a share between 0 and 1, got 1"):
-        _read(path, test_fraction=1.0)
-    with pytest.raises(ConfigError, match="a table needs --root"):
-        read(ReadOptions(), Silent())
 
 
 def test_a_pipe_a_large_file_and_a_long_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

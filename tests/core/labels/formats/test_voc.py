@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import voc
-from mlrpl_cli.core.labels.formats.voc import CLASSES, read
-from mlrpl_cli.core.labels.records import ReadOptions
+from mlrpl_cli.core.labels.formats.voc import CLASSES, Voc
 
 Object = tuple[str, int]
 
@@ -50,7 +49,7 @@ def devkit(tmp_path: Path) -> Path:
 
 
 def _read(root: Path, **options):
-    return read(ReadOptions(root=root, **options), Silent())
+    return Voc(root=root, **options).read(root, Silent())
 
 
 def _problem(root: Path, **options) -> str:
@@ -155,15 +154,6 @@ def test_folder_without_a_release_names_what_was_looked_for(devkit: Path, tmp_pa
     assert "is no folder" in _problem(tmp_path / "absent")
     assert "holds no VOC2012" in _problem(devkit, year="2012")
     assert "is VOC 2007, not 2012" in _problem(devkit / "VOC2007", year="2012")
-
-
-def test_options_that_cannot_be(devkit: Path) -> None:
-    with pytest.raises(ConfigError, match="--year: expected 2007 or 2012 for VOC, got '2010'"):
-        _read(devkit, year="2010")
-    with pytest.raises(ConfigError, match="--difficult: expected absent or unknown, got 'present'"):
-        _read(devkit, difficult="present")
-    with pytest.raises(ConfigError, match="VOC needs --root"):
-        read(ReadOptions(), Silent())
 
 
 def test_attributes_that_a_document_type_adds_are_refused(devkit: Path) -> None:

@@ -1,0 +1,65 @@
+"""What every format promises of its options, and the sentences for options that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of, make_format
+from mlrpl_cli.core.labels.formats.voc import Voc
+from mlrpl_cli.core.labels.records import Format
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_format_says_what_its_options_mean(dataset: str) -> None:
+    kind = format_of(dataset)
+    assert issubclass(kind, Format)
+    assert all(field.description for field in kind.model_fields.values())
+
+
+def test_a_format_is_made_of_what_is_given() -> None:
+    made = make_format("voc", {"root": "kit", "difficult": "unknown"})
+    assert made == Voc(root=Path("kit"), year=None, difficult="unknown")
+    with pytest.raises(ValidationError, match="frozen"):
+        made.year = "2012"  # type: ignore[attr-defined]
+
+
+def test_a_root_of_bytes_that_are_no_text_is_taken() -> None:
+    """Linux names are bytes; Python writes those that are no UTF-8 as lone surrogates."""
+    assert make_format("table", {"root": Path("bilder-\udcfc")}) == format_of("table")(root=Path("bilder-\udcfc"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "given", "sentence"),
+    [
+        ("voc", {}, "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; --download "),
+        ("voc", {"root": ".", "year": "2010"}, "--year: expected 2007 or 2012, got '2010'"),
+        ("voc", {"root": ".", "difficult": "present"}, "--difficult: expected absent or unknown, got 'present'"),
+        ("coco", {}, "coco needs --root, the folder that holds annotations/"),
+        ("coco", {"root": ".", "year": "2007"}, "--year: expected 2014 or 2017, got '2007'"),
+        ("table", {}, "table needs --root, the CSV or TSV file, or a folder with just one"),
+        ("table", {"root": ".", "coding": "x"}, "--coding: expected minus-one-absent or minus-one-unknown, got 'x'"),
+        ("table", {"root": ".", "test_fraction": 1.0}, "--test-fraction: expected less than 1.0, got 1.0"),
+        ("table", {"root": 5}, "--root: expected a path, got 5"),
+        ("scenes", {"train_images": 1}, "--train-images: expected at least 2, got 1"),
+        ("scenes", {"test_images": "many"}, "--test-images: expected a whole number, got 'many'"),
+        ("scenes", {"year": "2007"}, "--year is an option of voc, coco, not of scenes; leave it out"),
+        ("scenes", {"train_image": 5}, "scenes has no option 'train_image'; did you mean 'train_images'?"),
+        ("cocoa", {}, "no data set is called 'cocoa'; did you mean 'coco'?"),
+    ],
+)
+def test_options_that_cannot_be(dataset: str, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_format(dataset, given)
+    assert str(error.value).startswith(sentence)
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        make_format("voc", {"year": "2010", "difficult": "no", "coding": "x"})
+    for part in ("voc needs --root", "--year: ", "--difficult: ", "--coding is an option of table, not of voc"):
+        assert part in str(error.value)
