@@ -164,6 +164,25 @@ def new_run_folder(name: str, parent: Path = RUNS) -> Path:
     raise AssertionError("numbers do not end")
 
 
+def is_run_or_empty(folder: Path) -> bool:
+    """Whether a run may write to `folder`: it is not there, has a run's configuration, or has nothing but dot files."""
+    if not folder.is_dir() or (folder / CONFIG_FILE).exists():
+        return True
+    return all(path.name.startswith(".") for path in folder.iterdir())
+
+
+@contextmanager
+def cleared_on_error(run: Path) -> Iterator[None]:
+    """After an error before the first checkpoint, take out what was written before it; an interruption is no error."""
+    try:
+        yield
+    except Exception:
+        if not checkpoint_path(run, LAST).exists():
+            for name in (CONFIG_FILE, LOG_FILE):
+                (run / name).unlink(missing_ok=True)
+        raise
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as named tensors: optimizer.<parameter index>.<quantity>."""
     states: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]

@@ -25,7 +25,7 @@ from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.prompts import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import RunError, did_you_mean
-from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 
 FREE_ON_RESUME = ("device", "workers", "cache")
@@ -101,9 +101,13 @@ def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
 
 
 def check_unused(folder: Path) -> None:
-    """Raise RunError rather than write over another run."""
+    """Raise RunError rather than write into a folder that holds another run, prepared data, or anything else."""
     if checkpoints.checkpoint_path(folder, checkpoints.LAST).exists():
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
+    if is_prepared(folder):
+        raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
+    if not checkpoints.is_run_or_empty(folder):
+        raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
