@@ -55,7 +55,7 @@ class TrainConfig:
     backbone: Text | None = None
     """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
     method: Text = "sarl+"
-    """Which visual head and text head are put together; see the registry of methods."""
+    """Which visual head and text head are put together; docs/method.md has their equations."""
     image_size: ImageSize | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
