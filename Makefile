@@ -87,6 +87,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py
+	$(BIN)/python scripts/make_options_docs.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ def make_labels(images: int, device: torch.device) -> Tensor:
 def make_default_method(state: StateDict, device: torch.device) -> TrainableRecognizer:
     """The default method, untrained."""
     config = TrainConfig(backbone=BACKBONE, attention_width=WIDTH, context_tokens=CONTEXT_TOKENS)
-    precision = resolved_precision("auto", BACKBONE, device)
+    precision: Any = resolved_precision("auto", BACKBONE, device)
     return make_trainable(state, replace(config, precision=precision), CLASSES).to(device)
 
 

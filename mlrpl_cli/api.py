@@ -14,6 +14,9 @@ from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.evaluation.evaluate import Evaluation, EvaluationOptions
 from mlrpl_cli.core.evaluation.evaluate import evaluate as evaluate_run
 from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
+from mlrpl_cli.core.prepared.build import prepare as prepare_data
+from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import newest_run
 from mlrpl_cli.core.runs.options import config_problems, resume_config
 from mlrpl_cli.core.training.train import TrainingSummary

@@ -86,7 +86,6 @@ def config(data: bytes) -> None:
     path = _folder("config") / "config.yaml"
     path.write_bytes(data)
     made = make_config(path)
-    assert not made.problems()
     write_yaml(made, path)
     assert make_config(path) == made, "what was written reads back"
 
@@ -95,7 +94,7 @@ def assignment(data: bytes) -> None:
     """What follows --set."""
     from mlrpl_cli.core.config import make_config, parse_assignments
 
-    assert not make_config(flags=parse_assignments([data.decode(errors="surrogateescape")])).problems()
+    make_config(flags=parse_assignments([data.decode(errors="surrogateescape")]))
 
 
 def manifest(data: bytes) -> None:

@@ -221,9 +221,10 @@ def test_an_image_that_vanishes_while_it_is_needed_is_named_and_the_run_goes_on_
     with pytest.raises(DataError, match=r"^cannot read .*003\.png: (there is no|No) such file") as caught:
         train(config, Vanishing(image, task, step))
     assert "\n" not in str(caught.value)
-    assert checkpoint_path(place / "run", LAST).exists() == (task == "training")
+    assert (place / "run").exists() == checkpoint_path(place / "run", LAST).exists() == (task == "training")
     image.with_name("elsewhere.png").rename(image)
-    train(resume_config(place / "run", None, {}), resume=True)
+    begun = task == "training"
+    train(resume_config(place / "run", None, {}) if begun else config, resume=begun)
     train(replace(config, run="whole", cache="other-cache"))
     left, right = (load_checkpoint(place / run, LAST) for run in ("run", "whole"))
     assert left.info.epoch == right.info.epoch == 3

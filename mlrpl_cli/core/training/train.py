@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +55,8 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     """
     progress = progress or Silent()
     raise_together(config_problems(config))
+    if config.run is not None and not resume:
+        check_unused(Path(config.run))
     accelerator = make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
     config = resolve_config(config, prepared)
@@ -62,22 +64,30 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     # One process chooses, so that two never choose differently.
     chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""
     folder = Path(broadcast_object_list([chosen])[0])
-    with _writing_alone(folder, accelerator):
+    with _writing_alone(folder, accelerator, new=config.run is None or not folder.exists()):
         if accelerator.is_main_process and not resume:
             check_unused(folder)
         return _train(replace(config, run=str(folder)), prepared, folder, accelerator, progress, resume)
 
 
 @contextmanager
-def _writing_alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the run folder: two runs never share one."""
+def _writing_alone(folder: Path, accelerator: Accelerator, new: bool) -> Iterator[None]:
+    """Hold the run folder: two runs never share one. A `new` one goes again when there is nothing in it to resume."""
     check_writable(folder)
     if not accelerator.is_main_process:
         yield
         return
     make_folder(folder)
-    with sole_writer(folder, "choose another --run"):
-        yield
+    try:
+        with (
+            sole_writer(folder, "choose another --run"),
+            checkpoints.cleared_on_error(folder) if new else nullcontext(),
+        ):
+            yield
+    finally:
+        if new:
+            with suppress(OSError):  # as it should be, there is something in it
+                folder.rmdir()
 
 
 def _train(
@@ -178,6 +188,11 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
     if not checkpoints.checkpoint_path(folder, LAST).is_file():
         return None
     last = checkpoints.load_checkpoint(folder, LAST)
+    if last.info.best_epoch and not checkpoints.checkpoint_path(folder, BEST).is_file():
+        raise RunError(
+            f"cannot resume {folder}: its best checkpoint, of epoch {last.info.best_epoch}, is gone; "
+            "put it back, evaluate with --checkpoint last, or train again"
+        )
     for name, expected, got in (
         ("backbone weights", last.info.fingerprint, info.fingerprint),
         ("mask", last.info.mask_sha256, info.mask_sha256),

@@ -17,7 +17,7 @@ from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import load_checkpoint, read_log, save_checkpoint
-from mlrpl_cli.core.runs.options import resume_config
+from mlrpl_cli.core.runs.options import config_problems, resume_config
 from mlrpl_cli.core.training.loop import schedule
 from mlrpl_cli.core.training.train import train
 from tests import small
@@ -154,13 +154,13 @@ def test_hidden_labels_and_test_labels_change_no_weight(flags, tmp_path):
 
 
 def test_every_wrong_option_is_told_at_once():
-    config = TrainConfig(method="sarll", epochs=0, device="tpu", backbone="RN5O", glove="no.txt")
+    wrong = {"method": "sarll", "epochs": 0, "device": "tpu", "backbone": "RN5O", "glove": "no.txt"}
     with pytest.raises(ConfigError) as error:
-        train(config)
+        make_config(flags=wrong, problems=config_problems)
     message = str(error.value)
     assert "method: expected one of zero-shot, baseline, sd, cspo, " in message
     assert "got 'sarll'; did you mean 'sarl'?" in message
-    assert "epochs: expected a number from 1 to 100000, got 0" in message
+    assert "epochs: expected a whole number from 1 to 100000, got 0" in message
     assert "device: expected one of auto, cpu, cuda, got 'tpu'" in message
     assert "glove: expected a file of word vectors, got 'no.txt', which is none" in message
     assert "backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'?" in message
