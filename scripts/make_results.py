@@ -45,8 +45,8 @@ def main() -> None:
     report = make_report(sweep, prepared, rows, Silent())
     write_figures(report, out / FIGURES)
     values = {**page_values(report, f"{FIGURES}/"), **setting(report, prepared, rows)}
-    told = {"edges": edges(report), "claims": claims(report)}
-    write_text(out / PAGE, render_page(TEMPLATE, Path(__file__).parent, **values, **told))
+    values |= {"edges": edges(report), "claims": claims(report)}
+    write_text(out / PAGE, render_page(TEMPLATE, values, Path(__file__).parent))
 
 
 def setting(report: SweepReport, prepared: Prepared, rows: Sequence[Row]) -> dict[str, object]:

@@ -100,7 +100,7 @@ def test_the_page_holds_what_was_found():
     found = report()
     values = {"runs": 8, "minutes": 3, "versions": "mlrpl 1", "data": "d", "fingerprint": "f", "prior": 0.2}
     told = {"averages": {"sarl+": 0.84}, "best": "sarl+", "edges": [("highest", 0.032, ["sa", "sd"])]}
-    text = render_page(TEMPLATE, FOLDER, **page_values(found), **values, **told, claims=claims(found))
+    text = render_page(TEMPLATE, {**page_values(found), **values, **told, "claims": claims(found)}, FOLDER)
     assert "8 runs (4 methods, 2 proportions, seeds 0), 3 minutes" in text
     assert (
         "\n\n`sa`, `sd` chose the highest learning rate of the grid, 0.032: a better one may lie beyond it.\n\n##"

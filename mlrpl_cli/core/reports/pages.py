@@ -6,6 +6,7 @@ Markdown lets HTML through, so its pages are escaped too; a name that someone el
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -21,8 +22,8 @@ _STEERS = re.compile(r"[^\w\s.,+-]|_|(?<=www)\.", re.IGNORECASE)
 """What may mean something in Markdown: any sign but a few, and the point that makes a link of `www.`."""
 
 
-def render_page(template: str, folder: Path | None = None, **values: object) -> str:
-    """A template of `folder`, or of those that ship with the package, filled in."""
+def render_page(template: str, values: Mapping[str, object], folder: Path | None = None) -> str:
+    """A template of `folder`, or of those that ship with the package, filled in with `values`."""
     shipped = jinja2.PackageLoader("mlrpl_cli", "assets")
     loader = jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), shipped]) if folder else shipped
     page = jinja2.Environment(

@@ -50,7 +50,7 @@ def report_sweep(out: Path, data: Path, rows: Sequence[Row], progress: Progress)
 def write_report(report: SweepReport, folder: Path) -> list[Path]:
     """Write page, table and figures (PNG and SVG) to `folder`; returns what was written."""
     make_folder(folder)
-    write_text(folder / PAGE, render_page(TEMPLATE, **page_values(report)))
+    write_text(folder / PAGE, render_page(TEMPLATE, page_values(report)))
     return [folder / PAGE, *write_figures(report, folder)]
 
 
