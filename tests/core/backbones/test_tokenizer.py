@@ -54,7 +54,5 @@ def test_openais_clip_comes_first_and_another_clip_is_passed_over(tmp_path, monk
 @pytest.mark.usefixtures("_fresh")
 def test_without_either_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        ConfigError, match=r"got neither; run pip install open-clip-torch$"
-    ):
+    with pytest.raises(ConfigError, match=r"got neither; run pip install open-clip-torch$"):
         tokenize(["dog"])
