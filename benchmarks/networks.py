@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ EPOCH_BATCH, CACHE_IMAGES = 32, 128
 
 @dataclass(frozen=True)
 class Network:
-    """A part, what it is measured against, and what the project promises of it."""
+    """A part, what it is measured against, and what the project promises of it on a CPU."""
 
     build: Callable[[torch.device], Part]
     against: str
@@ -58,17 +58,16 @@ class Network:
     note: str = ""
 
 
-def rows(networks: dict[str, Network], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
-    """Measure one part after another."""
-    for name, network in networks.items():
-        memory = [peak_memory(network.build, which, device) if network.memory else None for which in ("ours", "other")]
-        part = network.build(device)
-        seconds, other = measure(part, device)
-        row = Row(name, network.against, network.promise, seconds, other, note=network.note)
-        needs = part.needs() if part.needs else None
-        limit = needs.seconds(ceilings) if needs else None
-        error = part.error() if part.error else None
-        yield replace(row, memory=memory[0], other_memory=memory[1], error=error, needs=needs, limit=limit)
+def measure_network(name: str, network: Network, device: torch.device, ceilings: Ceilings) -> Row:
+    """One part, judged by what is promised on `device`."""
+    memory = [peak_memory(network.build, which, device) if network.memory else None for which in ("ours", "other")]
+    part = network.build(device)
+    seconds, other = measure(part, device)
+    row = Row(name, network.against, network.promise.on(device), seconds, other, note=network.note)
+    needs = part.needs() if part.needs else None
+    limit = needs.seconds(ceilings) if needs else None
+    error = part.error() if part.error else None
+    return replace(row, memory=memory[0], other_memory=memory[1], error=error, needs=needs, limit=limit)
 
 
 def encode(device: torch.device) -> Part:
@@ -293,5 +292,10 @@ def _cache(encoder: FrozenEncoder) -> StoredRows:
     keys = [view_key(f"{n:064x}", 0) for n in range(CACHE_IMAGES)]
     cache = FeatureCache(folder, FLOAT16)
     for start in range(0, CACHE_IMAGES, EPOCH_BATCH):
-        cache.write(keys[start : start + EPOCH_BATCH], features.map(lambda tensor: tensor * torch.rand(1)))
+        cache.write(keys[start : start + EPOCH_BATCH], scaled(features))
     return FeatureCache(folder, FLOAT16).rows(keys)
+
+
+def scaled(features: ImageFeatures) -> ImageFeatures:
+    """Other features of the same size, on the device where `features` are."""
+    return features.map(lambda tensor: tensor * float(torch.rand(1)))

@@ -34,12 +34,6 @@ IMAGES, PHOTO = 64, (640, 480)
 CPU = torch.device("cpu")
 
 
-def rows(names: list[str], device: torch.device) -> Iterator[Row]:
-    """Measure the parts of PROGRAM that `names` asks for."""
-    for name in names:
-        yield from PROGRAM[name](device)
-
-
 def predict_rows(device: torch.device) -> Iterator[Row]:
     """Files to probabilities and maps, beside the encoder alone on pixels that are decoded already."""
     state, _ = backbone()
@@ -56,7 +50,7 @@ def predict_rows(device: torch.device) -> Iterator[Row]:
         works = [lambda: list(predictor.predict_files(paths)), encode_alone]
         seconds, other = interleaved(works, 3, device)
     note = f"{IMAGES} JPEGs of {PHOTO[0]}x{PHOTO[1]}, RN101, 448 px, the default method"
-    yield Row("predict", "encode alone", Promise(ratio=1 / 1.1), seconds, other, note=note)
+    yield Row("predict", "encode alone", Promise(ratio=1 / 1.1).on(device), seconds, other, note=note)
 
 
 def startup_rows(device: torch.device) -> Iterator[Row]:

@@ -26,12 +26,6 @@ CATEGORIES = 80
 CPU = torch.device("cpu")
 
 
-def rows(names: list[str]) -> Iterator[Row]:
-    """Measure the parts of SCALE that `names` asks for."""
-    for name in names:
-        yield from SCALE[name]()
-
-
 def prepare_rows() -> Iterator[Row]:
     """`prepare` beside pycocotools' own load of the same two files, at 1, 2 and 4 times COCO's size."""
     for factor in (1, 2, 4):

@@ -10,20 +10,21 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlrpl_cli.app import main
 from mlrpl_cli.core.config import FLOAT16, make_config
 from mlrpl_cli.core.features.cache import FeatureCache
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import open_tensors
-from mlrpl_cli.core.runs.folder import LAST, checkpoint_path, load_checkpoint
+from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
 from mlrpl_cli.core.training.train import train
@@ -50,6 +51,26 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data, a backbone, a table and a trained run, which know each other by relative paths."""
+    folder = tmp_path_factory.mktemp("original")
+    small.write_prepared(folder / "data")
+    small.write_backbone(folder / "clip.safetensors")
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["image", "a"], *([f"images/{n:03d}.png", n % 2] for n in range(36))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as ended:
+            main(["train", *SMALL, "--run=trained"])
+        assert not ended.value.code
+    for which in (BEST, LAST):
+        path = checkpoint_path(folder / "trained", which)
+        checkpoint = load_checkpoint(folder / "trained", which)
+        save_checkpoint(replace(checkpoint, info=replace(checkpoint.info, data="data")), path)
+    return folder
+
+
 def commands(to: str) -> dict[str, list[str]]:
     """Every command that writes, into the folder `to`."""
     table = ["--dataset=table", "--root=labels.csv", "--images=data"]
@@ -68,12 +89,11 @@ NAMES = list(commands(""))
 
 
 @pytest.fixture
-def ready(place: Path, mlrpl: Callable) -> Path:
-    """A table and a trained run, for the commands that need them."""
-    with (place / "labels.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["image", "a"], *([f"images/{n:03d}.png", n % 2] for n in range(36))])
-    assert mlrpl("train", *SMALL, "--run=trained").code == 0
-    return place
+def ready(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a copy of the original."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @contextmanager

@@ -25,6 +25,7 @@ RANDOM = "random:"
 PARALLEL = "module."
 """What data-parallel training puts in front of each name."""
 
+PUBLISHED_AT = "https://openaipublic.azureedge.net/clip/models"
 # SHA-256 of the checkpoints that OpenAI published, from the addresses in its `clip` package.
 PUBLISHED_SHA256: dict[str, str] = {
     "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
@@ -85,12 +86,9 @@ def load_state(backbone: str, progress: Progress | None = None, prefix: str = ""
 
 def fetch_published(name: str, progress: Progress) -> Path:
     """The checkpoint that OpenAI published under `name`, downloaded once into the cache folder and verified."""
-    # Imported here because the provider takes seconds, and a checkpoint that is at hand needs no address.
     cached = cache_folder() / published_file_name(name)
     if not cached.is_file():
-        from mlrpl_cli.core.backbones.tokenizer import checkpoint_url
-
-        return fetch(checkpoint_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
+        return fetch(published_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
     if (found := sha256_of_file(cached)) != PUBLISHED_SHA256[name]:
         raise WeightsError(
             f"{cached} is not what OpenAI published as {name}: expected SHA-256 {PUBLISHED_SHA256[name][:16]}…, "
@@ -102,6 +100,11 @@ def fetch_published(name: str, progress: Progress) -> Path:
 def cache_folder() -> Path:
     """$MLRPL_CACHE, else ~/.cache/clip, which OpenAI's package uses too."""
     return Path(os.environ.get("MLRPL_CACHE") or Path.home() / ".cache" / "clip")
+
+
+def published_url(name: str) -> str:
+    """The address that OpenAI's `clip` package has for `name`: the folder before the file is its SHA-256."""
+    return f"{PUBLISHED_AT}/{PUBLISHED_SHA256[name]}/{published_file_name(name)}"
 
 
 def published_file_name(name: str) -> str:

@@ -49,7 +49,6 @@ def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
     return np.rint((1 - weight) * pixels + weight * tint).astype(np.uint8)
 
 
-@_any_letters()
 def draw_attention(
     images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titles: Sequence[Sequence[str]]
 ) -> Image.Image:
@@ -67,7 +66,6 @@ def draw_attention(
     return render(figure)
 
 
-@_any_letters()
 def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
     """Loss and mAP against the epoch, from the rows of a run's log."""
     figure = Figure(figsize=(9, 3.4), dpi=DPI)
@@ -85,7 +83,6 @@ def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
     return render(figure)
 
 
-@_any_letters()
 def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray) -> Image.Image:
     """A bar a class (C,), highest first; classes without a positive (NaN) are listed without a bar.
 
@@ -107,7 +104,6 @@ def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray
     return render(figure)
 
 
-@_any_letters()
 def draw_map_against_keep(keeps: Sequence[float], maps: Mapping[str, np.ndarray], emphasis: str) -> Figure:
     """mAP (%) against the proportion of known labels (%), a line a method: means of (K, S), bands of one std."""
     figure = Figure(figsize=(7, 4.6), dpi=DPI)
@@ -132,7 +128,6 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(squares / np.maximum(known - 1, 1)))
 
 
-@_any_letters()
 def draw_paired_bars(classes: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> Figure:
     """Horizontal bars (%) of two methods for each of C classes, in the order of the first's minus the second's.
 
@@ -173,7 +168,6 @@ def _bars(names: Sequence[str], values: Mapping[str, np.ndarray], title: str) ->
     return figure, axis
 
 
-@_any_letters()
 def save_figure(figure: Figure, path: Path, kind: str) -> None:
     """Write a figure as "png" or "svg", the same bytes each time."""
     metadata = {"Date": None} if kind == "svg" else None
@@ -181,7 +175,6 @@ def save_figure(figure: Figure, path: Path, kind: str) -> None:
         figure.savefig(path, format=kind, metadata=metadata)
 
 
-@_any_letters()
 def render(figure: Figure) -> Image.Image:
     """A figure as an RGB image."""
     canvas = FigureCanvasAgg(figure)

@@ -5,8 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones import checkpoints as weights
 from mlrpl_cli.core.backbones.openai.architectures import (
+    ARCHITECTURES,
     Architecture,
     ImageArchitecture,
     TextArchitecture,
@@ -118,6 +120,13 @@ def test_an_unknown_name_is_answered_with_the_closest():
 
 def test_a_name_longer_than_any_files_is_an_unknown_one():
     assert "x" * 300 in weights.backbone_problem("x" * 300)
+
+
+def test_the_addresses_are_those_that_open_clip_knows():
+    known = import_open_clip().get_pretrained_url
+    for name in ARCHITECTURES:
+        other = {"ViT-L/14@336px": "ViT-L-14-336"}.get(name, name.replace("/", "-"))
+        assert weights.published_url(name) == known(other, "openai")
 
 
 def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import (
@@ -19,7 +20,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
 )
 from mlrpl_cli.core.backbones.openai.resnet import fold
 from mlrpl_cli.core.backbones.openai.text import pad_tokens
-from mlrpl_cli.core.backbones.tokenizer import import_open_clip, tokenize
+from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import WeightsError
 from tests import reference
 

@@ -198,7 +198,7 @@ def test_no_checkpoint_holds_what_is_no_number(fit, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["sarl+", "sa", "dualcoop"])
-def test_ten_thousand_classes_take_a_step_and_are_measured(method):
+def test_ten_thousand_classes_take_a_step(method):
     """Two images over 2×2 positions and a text encoder of one layer."""
     classes = 10_000
     config = TrainConfig(method=method, attention_width=4, context_tokens=1)
@@ -213,6 +213,11 @@ def test_ten_thousand_classes_take_a_step_and_are_measured(method):
     optimizer.step()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(parameter).all() for parameter in model.learned().values())
-    metrics = compute_metrics(torch.sigmoid(logits.detach()).numpy(), labels.numpy())
+
+
+def test_ten_thousand_classes_are_measured():
+    classes = 10_000
+    labels = np.array([[1, -1, 0, 1], [-1, 1, 1, 0]], np.int8).repeat(classes // 4, axis=1)
+    metrics = compute_metrics(np.random.RandomState(0).random_sample(labels.shape), labels)
     assert metrics.average_precision.shape == (classes,)
     assert 0 < metrics.mean_average_precision <= 1

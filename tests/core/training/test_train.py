@@ -120,20 +120,18 @@ def test_ctrl_c_keeps_the_last_finished_epoch_and_resuming_goes_on(flags, tmp_pa
 
 def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path):
     """torchrun with two gloo processes at the same global batch, to 1e-5: in float32, since bf16 rounds to 1e-2."""
-    flags = {**flags, "precision": "float32"}
-    runs = {1: tmp_path / "one", 2: tmp_path / "two"}
-    for processes, run in runs.items():
-        options = [f"--set={key}={value}" for key, value in flags.items()]
-        launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0"]
-        launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-        command = [sys.executable, *launch, "-m", "--", "mlrpl_cli", "train", "--run", run, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, env=environment, capture_output=True)
-    one, two = (read_log(run) for run in runs.values())
+    runs = tmp_path / "one", tmp_path / "two"
+    train(make_config(flags={**flags, "run": str(runs[0])}))
+    options = [f"--set={key}={value}" for key, value in flags.items()]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    command = [sys.executable, *launch, "-m", "--", "mlrpl_cli", "train", "--run", runs[1], *options]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    one, two = (read_log(run) for run in runs)
     for left, right in zip(one, two, strict=True):
         assert right["loss"] == pytest.approx(left["loss"], abs=1e-5)
         assert right["map"] == pytest.approx(left["map"], abs=1e-5)
-    left, right = (tensors(run) for run in runs.values())
+    left, right = (tensors(run) for run in runs)
     for name, tensor in left.items():
         if not name.startswith("optimizer"):
             torch.testing.assert_close(right[name], tensor, rtol=1e-3, atol=1e-4)
