@@ -28,7 +28,7 @@ LAYERS = (
     ("training",),
     ("sweep",),
     ("reports",),
-    ("commands",),
+    ("commands", "api"),
     ("app",),
     ("__main__",),
 )
