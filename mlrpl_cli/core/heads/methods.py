@@ -98,7 +98,8 @@ def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -
     """The trained recognizer whose state dict is `state`, which says its sizes, in evaluation mode."""
 
     def ending(name: str) -> Tensor:
-        return next((tensor for key, tensor in state.items() if key.endswith(name)), torch.empty(0, 0))
+        # Where a needed one is missing, loading says so; PyTorch warns of layers without numbers, hence not (0, 0).
+        return next((tensor for key, tensor in state.items() if key.endswith(name)), torch.zeros(1, 1))
 
     (width, channels), (_, embed_dim) = ending(IMAGE_PROJECTION).shape, ending(REGION_WEIGHT).shape
     blueprint = Blueprint(classes, channels, embed_dim, width, ending(SEMANTICS))

@@ -156,6 +156,13 @@ def test_a_recognizer_is_rebuilt_from_its_tensors_alone(method):
     assert torch.equal(rebuilt(features, text).logits, trained.recognizer(features, text).logits)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("zero-shot", "baseline", "cspo")])
+def test_tensors_of_another_method_are_refused_without_a_warning(method):
+    with pytest.raises(RuntimeError, match="Error"):
+        rebuild_recognizer(method, len(CLASSES), build("cspo").recognizer.state_dict())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_empty_batch_gives_empty_logits_and_gradients_that_are_zero(method):
     trainable = build(method)
