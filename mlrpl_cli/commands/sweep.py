@@ -99,8 +99,8 @@ def sweep(
         size = pending(chosen) if is_prepared(folder) or dataset is None else size_of(chosen)
         _print_size(size, chosen, as_json)
         return
-    progress = console.board()
-    summary = run_sweep(chosen, progress, lambda rows: progress.show(*_table(rows, chosen)))
+    progress = console.progress()
+    summary = run_sweep(chosen, progress, lambda rows: console.show_above(progress, *_table(rows, chosen)))
     if summary.rows:
         report = make_report(chosen.out, read_prepared(folder), summary.rows, progress)
         write_report(report, chosen.out / "report")
