@@ -102,14 +102,18 @@ def progress() -> Progress:
 def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Replace the table of results above the bars of `progress`; without a terminal nothing is shown."""
     if isinstance(progress, BarProgress):
-        progress.show(_table(title, columns, rows))
+        progress.table = _table(title, columns, rows)
+        progress.refresh()
 
 
-class BarProgress:
+class BarProgress(Bars):
     """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
 
+    table: Table | None = None
+    """What stands above the bars."""
+
     def __init__(self) -> None:
-        self._bars = _BarsBelow(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _Amount(),
@@ -117,25 +121,26 @@ class BarProgress:
             TextColumn("{task.fields[figures]}", markup=False),
             console=_console(sys.stderr),
         )
-        self.note = self._bars.print_line
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        inside = bool(self._bars.task_ids)
-        self._bars.start()
+        inside = bool(self.task_ids)
+        self.start()
         # A total of 0 means unknown: Rich then shows a moving bar instead of a finished one.
-        bar = self._bars.add_task(printable(description), total=total or None, unit=unit, figures="")
+        bar = self.add_task(printable(description), total=total or None, unit=unit, figures="")
         try:
-            yield _BarTask(self._bars, bar)
+            yield _BarTask(self, bar)
         finally:
             if not inside:
-                self._bars.table = None  # what is left on the screen is the caller's to print
-                self._bars.stop()
-            self._bars.remove_task(bar)
+                self.table = None  # what is left on the screen is the caller's to print
+                self.stop()
+            self.remove_task(bar)
 
-    def show(self, table: Table) -> None:
-        self._bars.table = table
-        self._bars.refresh()
+    def note(self, message: str) -> None:
+        self.console.print(Text(printable(message)), soft_wrap=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        return [*([self.table] if self.table else []), *super().get_renderables()]
 
 
 class LineProgress:
@@ -157,20 +162,6 @@ class LineProgress:
         finally:
             self._open -= 1
         task.finish()
-
-
-class _BarsBelow(Bars):
-    """Bars below a table, when there is one."""
-
-    table: Table | None = None
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        if self.table is not None:
-            yield self.table
-        yield from super().get_renderables()
-
-    def print_line(self, text: object) -> None:
-        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 class _BarTask:
