@@ -375,7 +375,7 @@ def _write_odd_entries(folder: Path) -> Expected:
         (folder / name).symlink_to(target)
     os.mkfifo(folder / "pipe.jpg")
     _write_socket(folder / "socket.jpg")
-    special = "not a regular file"
+    special = "a folder, a pipe or a device"
     return {
         inside: None,
         folder / "link.png": None,
