@@ -246,19 +246,12 @@ def _upright_turn(image: Image.Image) -> Image.Transpose | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is not an image of a known format"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"it has more pixels than the limit of {_smaller_limit()}"
     if isinstance(error, MemoryError):
         return "there is not enough memory for its pixels"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return one_line(reason)
-
-
-def _smaller_limit() -> int:
-    """Pillow refuses first where another library has lowered its limit."""
-    return min(PIXEL_LIMIT, 2 * (Image.MAX_IMAGE_PIXELS or PIXEL_LIMIT))
 
 
 # Random views

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import shutil
 import stat
 import tarfile
@@ -50,8 +49,7 @@ def extract(archive: Path, folder: Path, progress: Progress | None = None) -> No
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        shutil.copytree(aside, folder, copy_function=os.replace, dirs_exist_ok=True)
-        shutil.rmtree(aside)
+        _move_into(folder, aside)
 
 
 def unfinished(archive: Path, folder: Path) -> Path:
@@ -107,6 +105,17 @@ def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
     if need > free:
         needed, room = in_words(need), in_words(free)
         raise DataError(f"{archive} needs {needed} unpacked, {folder.parent} has {room} free; choose another place")
+
+
+def _move_into(target: Path, source: Path) -> None:
+    """Move the folder `source` into `target`; folders that are in both are merged, files replaced."""
+    for item in sorted(source.iterdir()):
+        place = target / item.name
+        if item.is_dir() and place.is_dir():
+            _move_into(place, item)
+        else:
+            item.replace(place)
+    source.rmdir()
 
 
 @contextmanager
