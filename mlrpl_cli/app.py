@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
@@ -187,13 +187,8 @@ def _global_options(
     """
 
 
-def _listed_as(name: str) -> Callable[[], None]:
-    """What stands for a command in `--help`; resolve_command replaces it before anything calls it."""
-
-    def placeholder() -> None:
-        raise AssertionError(f"{name} was not loaded")
-
-    return placeholder
+def _placeholder() -> None:
+    """What stands for every command in `--help`; resolve_command replaces it before anything calls it."""
 
 
 HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
@@ -206,4 +201,4 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for _name, (_, _help) in COMMANDS.items():
-    app.command(_name, help=_help)(_listed_as(_name))
+    app.command(_name, help=_help)(_placeholder)

@@ -98,8 +98,8 @@ def sweep(
         size = pending(chosen) if is_prepared(folder) or dataset is None else size_of(chosen)
         _print_size(size, chosen, as_json)
         return
-    progress = console.board()
-    summary = run_sweep(chosen, progress, lambda rows: progress.show(*_table(rows, chosen)))
+    progress = console.progress()
+    summary = run_sweep(chosen, progress, lambda rows: console.show_above(progress, *_table(rows, chosen)))
     page = report_sweep(chosen.out, folder, summary.rows, progress) if summary.rows else None
     if as_json:
         console.print_json(summary)

@@ -34,11 +34,12 @@ def open_file(path: Path, limit: int | None = None) -> BinaryIO:
     could keep its reader waiting for ever.
     """
     try:
+        _check(path, os.stat(path), limit)  # before, since opening a device can act on it
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
         raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
     try:
-        _check(path, os.fstat(descriptor), limit)
+        _check(path, os.fstat(descriptor), limit)  # and after, since the name may mean another file by then
         return open(descriptor, "rb")
     except BaseException:
         os.close(descriptor)

@@ -49,8 +49,7 @@ def extract(archive: Path, folder: Path, progress: Progress | None = None) -> No
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _move_into(aside, folder)
-        aside.rmdir()
+        _move_into(folder, aside)
 
 
 def unfinished(archive: Path, folder: Path) -> Path:
@@ -108,15 +107,15 @@ def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
         raise DataError(f"{archive} needs {needed} unpacked, {folder.parent} has {room} free; choose another place")
 
 
-def _move_into(source: Path, target: Path) -> None:
-    """Move everything in `source` into `target`; folders that are in both are merged, files replaced."""
+def _move_into(target: Path, source: Path) -> None:
+    """Move the folder `source` into `target`; folders that are in both are merged, files replaced."""
     for item in sorted(source.iterdir()):
         place = target / item.name
         if item.is_dir() and place.is_dir():
-            _move_into(item, place)
-            item.rmdir()
+            _move_into(place, item)
         else:
             item.replace(place)
+    source.rmdir()
 
 
 @contextmanager

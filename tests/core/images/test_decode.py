@@ -189,7 +189,7 @@ def test_png_of_more_bytes_than_memory_is_left_for_is_refused(monkeypatch: pytes
 def test_lower_limit_of_another_library_is_left_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow refuses from twice its limit: 200 pixels are over 2·60."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    with pytest.raises(DataError, match="it has more pixels than the limit of 120"):
+    with pytest.raises(DataError, match=r"Image size \(200 pixels\) exceeds limit of 120 pixels"):
         open_image(_stream(Image.new("RGB", (10, 20))))
     assert Image.MAX_IMAGE_PIXELS == 60
 
@@ -241,21 +241,15 @@ def test_parts_converted_one_by_one_give_what_the_whole_gives(mode: str, monkeyp
     np.testing.assert_array_equal(_read(picture, "TIFF"), whole)
 
 
-def test_pipe_and_device_are_refused_without_being_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    for path in (tmp_path / "pipe.jpg", Path(os.devnull)):
-        with pytest.raises(DataError, match="not a regular file"):
-            open_image(path)
-
-
 def test_pipe_put_in_a_files_place_between_the_two_questions_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     ordinary = os.stat(__file__)
-    monkeypatch.setattr(os, "stat", lambda path: ordinary)
-    with pytest.raises(DataError, match="not a regular file"):
-        open_image(tmp_path / "pipe.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path, **options: ordinary)
+        with pytest.raises(DataError, match="a folder, a pipe or a device"):
+            open_image(tmp_path / "pipe.jpg")
 
 
 def test_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
@@ -297,7 +291,7 @@ def test_file_that_is_no_whole_image_is_one_line_with_its_path(content: bytes, r
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.jpg: there is no such file"):
         open_image(tmp_path / "absent.jpg")
-    with pytest.raises(DataError, match="it is a folder"):
+    with pytest.raises(DataError, match=r"cannot read .*: a folder, a pipe or a device; name a file"):
         open_image(tmp_path)
 
 
