@@ -35,32 +35,24 @@ class Archive:
 SOURCES: dict[str, tuple[Archive, ...]] = {
     "voc": (
         Archive(
-            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
-            md5="c52e279531787c972589f7e41ab4ae64",
-            holds=("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt", "VOCdevkit/VOC2007/JPEGImages"),
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
+            "c52e279531787c972589f7e41ab4ae64",
+            ("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt", "VOCdevkit/VOC2007/JPEGImages"),
         ),
         Archive(
-            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",
-            md5="b6e924de25625d8de591ea690078ad9f",
-            holds=("VOCdevkit/VOC2007/ImageSets/Main/test.txt",),
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",
+            "b6e924de25625d8de591ea690078ad9f",
+            ("VOCdevkit/VOC2007/ImageSets/Main/test.txt",),
         ),
     ),
     "coco": (
         Archive(
-            url="http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
-            md5="0a379cfc70b0e71301e0f377548639bd",
-            holds=("annotations/instances_train2014.json", "annotations/instances_val2014.json"),
+            "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+            "0a379cfc70b0e71301e0f377548639bd",
+            ("annotations/instances_train2014.json", "annotations/instances_val2014.json"),
         ),
-        Archive(
-            url="http://images.cocodataset.org/zips/train2014.zip",
-            md5="0da8c0bd3d6becc4dcb32757491aca88",
-            holds=("train2014",),
-        ),
-        Archive(
-            url="http://images.cocodataset.org/zips/val2014.zip",
-            md5="a3d79f5ed8d289b7a7554ce06a5782b3",
-            holds=("val2014",),
-        ),
+        Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", ("train2014",)),
+        Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", ("val2014",)),
     ),
 }
 

@@ -10,16 +10,13 @@ No file holds a time, so the same options give the same bytes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
-import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,20 +24,25 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
+from mlrpl_cli.core.io.reading import MIB, is_file_name, is_name, open_file, read_json, shown
 from mlrpl_cli.core.io.schema import fitting, problems
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.prepared.files import (
+    AGAIN,
+    MOST_OF_IMAGES,
+    MOST_OF_LABELS,
+    damaged,
+    read_images,
+    read_labels,
+    write_images,
+)
 
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
-IMAGES_HEADER = ("split", "image")
-AGAIN = "run mlrpl prepare again"
-MOST_OF_A_MANIFEST, MOST_OF_IMAGES, MOST_OF_LABELS = 64 * MIB, GIB, 64 * GIB
-"""Bytes: a manifest lists the classes only; images.csv takes some 30 an image, labels a byte a cell."""
-NPY_VERSION = (1, 0)
-"""What numpy writes for a header as short as ours."""
+MOST_OF_A_MANIFEST = 64 * MIB
+"""Bytes: it lists the classes only."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,15 @@ class Manifest(BaseModel):
 
 def write_manifest(folder: Path, prepared: Prepared) -> None:
     """Write the four files of `prepared` to `folder`, which stands in for `prepared.folder` until it is complete."""
-    _write_images(folder / IMAGES, prepared)
+    write_images(folder / IMAGES, prepared.splits, prepared.images)
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
-    inside = prepared.image_root.is_relative_to(prepared.folder)
+    root = prepared.image_root
+    inside = root.is_relative_to(prepared.folder)
     content = Manifest(
         dataset=prepared.dataset,
         options=prepared.options,
-        image_root=_relative(prepared) if inside else str(prepared.image_root.absolute()),
+        image_root=root.relative_to(prepared.folder).as_posix() if inside else str(root.absolute()),
         counts=_counts(prepared),
         mask_sha256=prepared.mask_sha256,
         sha256={name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
@@ -142,7 +145,7 @@ def read_prepared(folder: Path) -> Prepared:
         _verify_files(folder, content.sha256)
         prepared = _assemble(folder, content)
     except OSError as error:
-        raise _damaged(folder, f"it cannot be read ({error.strerror})") from error
+        raise damaged(folder, f"it cannot be read ({error.strerror})") from error
     _verify_content(prepared, content.counts)
     return prepared
 
@@ -175,36 +178,8 @@ def _content(folder: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("kind") == KIND else None
 
 
-def _relative(prepared: Prepared) -> str:
-    return prepared.image_root.relative_to(prepared.folder).as_posix()
-
-
 def _counts(prepared: Prepared) -> dict[str, int]:
     return {split: prepared.splits.count(split) for split in SPLITS}
-
-
-def _write_images(path: Path, prepared: Prepared) -> None:
-    # surrogateescape: a file name need not be valid UTF-8, and has to come back as the same bytes.
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(IMAGES_HEADER)
-        writer.writerows(zip(prepared.splits, prepared.images, strict=True))
-
-
-def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Splits and images. Raises DataError for what `_write_images` cannot have written."""
-    with io.TextIOWrapper(open_file(path, MOST_OF_IMAGES), "utf-8", "surrogateescape", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
-        try:
-            rows = [tuple(row) for row in reader]
-        except csv.Error as error:
-            raise _damaged(path.parent, f"{path.name} is no table ({error})") from error
-    if not rows or rows[0] != IMAGES_HEADER:
-        raise _damaged(path.parent, f"{path.name} does not begin with {','.join(IMAGES_HEADER)}")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != 2 or row[0] not in SPLITS or not is_file_name(row[1]) or leads_outside(row[1]):
-            raise _damaged(path.parent, f"row {number} of {path.name} is no split and image inside: {shown(row)}")
-    return tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -213,7 +188,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise DataError(f"{folder} is not a prepared folder (it has no {MANIFEST}); run mlrpl prepare")
     content = _content(folder)
     if content is None:
-        raise _damaged(folder, f"{MANIFEST} cannot be read")
+        raise damaged(folder, f"{MANIFEST} cannot be read")
     if content.get("version") != VERSION:
         found = shown(content.get("version"))
         raise DataError(f"{folder} has format version {found}, this mlrpl reads version {VERSION}; {AGAIN}")
@@ -221,20 +196,20 @@ def _read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as error:
         wrong = "; ".join(f"{field}: {sentence}" for _, field, sentence in problems(error))
-        raise _damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({wrong})") from error
+        raise damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({wrong})") from error
 
 
 def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
     for name, limit in ((IMAGES, MOST_OF_IMAGES), (FULL, MOST_OF_LABELS), (OBSERVED, MOST_OF_LABELS)):
         if not (folder / name).is_file():
-            raise _damaged(folder, f"{name} is missing")
+            raise damaged(folder, f"{name} is missing")
         open_file(folder / name, limit).close()
         if sha256_of_file(folder / name) != expected.get(name):
-            raise _damaged(folder, f"{name} has changed since it was written")
+            raise damaged(folder, f"{name} has changed since it was written")
 
 
 def _assemble(folder: Path, content: Manifest) -> Prepared:
-    splits, images = _read_images(folder / IMAGES)
+    splits, images = read_images(folder / IMAGES)
     shape = (len(images), len(content.classes))
     return Prepared(
         folder=folder,
@@ -243,55 +218,23 @@ def _assemble(folder: Path, content: Manifest) -> Prepared:
         image_root=folder / content.image_root,
         images=images,
         splits=splits,
-        full_labels=_read_labels(folder / FULL, shape),
-        observed_labels=_read_labels(folder / OBSERVED, shape),
+        full_labels=read_labels(folder / FULL, shape),
+        observed_labels=read_labels(folder / OBSERVED, shape),
         options=content.options,
         mask_sha256=content.mask_sha256,
     )
 
 
-def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """(N, C) int8. Raises DataError for a header that says otherwise, before anything of its size is made."""
-    with open_file(path) as stream:
-        got_shape, by_column, dtype = _read_header(path, stream)
-        if got_shape != shape or dtype != np.int8:
-            got = f"{dtype} {got_shape}"
-            raise _damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
-        cells = path.stat().st_size - stream.tell()
-        if cells != shape[0] * shape[1]:
-            raise _damaged(path.parent, f"{path.name} holds {cells} cells, expected {shape[0]} × {shape[1]}")
-        return np.fromfile(stream, np.int8, cells).reshape(shape, order="F" if by_column else "C")
-
-
-def _read_header(path: Path, stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    try:
-        if np.lib.format.read_magic(stream) != NPY_VERSION:
-            raise ValueError("of another version")
-        return np.lib.format.read_array_header_1_0(stream)
-    # Numpy reads the header as Python, whose parser has errors of its own.
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
-        raise _damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
-
-
 def _verify_content(prepared: Prepared, counts: Mapping[str, int]) -> None:
-    folder = prepared.folder
-    for name, labels in ((FULL, prepared.full_labels), (OBSERVED, prepared.observed_labels)):
+    folder, full, observed = prepared.folder, prepared.full_labels, prepared.observed_labels
+    for name, labels in ((FULL, full), (OBSERVED, observed)):
         if not np.isin(labels, (PRESENT, ABSENT, UNKNOWN)).all():
-            raise _damaged(folder, f"{name} holds values other than {PRESENT}, {ABSENT} and {UNKNOWN}")
+            raise damaged(folder, f"{name} holds values other than {PRESENT}, {ABSENT} and {UNKNOWN}")
     if _counts(prepared) != counts:
-        raise _damaged(folder, f"{IMAGES} has {_counts(prepared)} images, {MANIFEST} says {shown(counts)}")
-    _verify_observed(prepared)
+        raise damaged(folder, f"{IMAGES} has {_counts(prepared)} images, {MANIFEST} says {shown(counts)}")
+    # Observed labels may only hide what the full ones say, and hide nothing of the test images.
+    agrees = observed == full
+    if not (agrees | (observed == UNKNOWN)).all() or not agrees[prepared.rows(TEST)].all():
+        raise damaged(folder, f"{OBSERVED} contradicts {FULL}")
     if not os.path.isdir(prepared.image_root):
         raise DataError(f"the images of {folder} were in {prepared.image_root}, which is not there; {AGAIN}")
-
-
-def _verify_observed(prepared: Prepared) -> None:
-    """Observed labels may only hide what the full ones say, and hide nothing of the test images."""
-    agrees = prepared.observed_labels == prepared.full_labels
-    hidden = prepared.observed_labels == UNKNOWN
-    if not (agrees | hidden).all() or not agrees[prepared.rows(TEST)].all():
-        raise _damaged(prepared.folder, f"{OBSERVED} contradicts {FULL}")
-
-
-def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(f"{folder} is damaged: {what}; {AGAIN}")

@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.files import atomic_folder
-from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.reading import shown
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 
 if TYPE_CHECKING:
     import numpy as np
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 FIRST_TEST_INDEX = 1_000_000
 """Test scenes start at this index, so that they stay the same however many training scenes there are."""
@@ -64,10 +60,10 @@ class Scenes(Format):
         with atomic_folder(workspace / "images") as images:
             for split in indices:
                 (images / split).mkdir()
-            with progress.task("Rendering scenes", len(jobs)) as task, _workers(len(jobs)) as run:
-                for row, found in enumerate(run(partial(_write_scene, images, self.scenes_seed), jobs)):
+            # Closed, so that an interruption ends the processes before their folder is removed.
+            with closing(_rendered(images, self.scenes_seed, jobs)) as rendered:
+                for row, found in enumerate(track(progress, rendered, "Rendering scenes", len(jobs))):
                     labels[row] = found
-                    task.advance()
         splits = tuple(name.split("/")[0] for _, name in jobs)
         return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for _, name in jobs), labels, splits)
 
@@ -114,27 +110,20 @@ def _write_scene(images: Path, seed: int, job: tuple[int, str]) -> np.ndarray:
     return np.where(scene.present, PRESENT, ABSENT).astype(np.int8)
 
 
-@contextmanager
-def _workers(count: int) -> Iterator[partial]:
-    """A `map` that keeps the order: over every processor when `count` is worth it, else in this process."""
-    from mlrpl_cli.core.io.processes import process_pool
-
-    processes = os.cpu_count() or 1
-    if count < _FEW_IMAGES or processes == 1:
-        yield partial(map)
-        return
-    with process_pool(processes) as pool:
-        yield partial(_mapped, pool)
-
-
-def _mapped(pool: ProcessPoolExecutor, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+def _rendered(images: Path, seed: int, jobs: Sequence[tuple[int, str]]) -> Generator[np.ndarray]:
+    """What `_write_scene` returns, in the order of `jobs`, worked on by every processor where it is worth it."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from mlrpl_cli.core.io.processes import without_interrupts
+    from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 
+    write, processes = partial(_write_scene, images, seed), os.cpu_count() or 1
+    if len(jobs) < _FEW_IMAGES or processes == 1:
+        yield from map(write, jobs)
+        return
     try:
-        with without_interrupts():
-            results = pool.map(function, items, chunksize=8)
-        yield from results
+        with process_pool(processes) as pool:
+            with without_interrupts():
+                results = pool.map(write, jobs, chunksize=8)
+            yield from results
     except BrokenProcessPool as error:
         raise DataError("a process that rendered scenes was killed; free memory and run the same again") from error

@@ -6,7 +6,8 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TextIO
 
@@ -81,7 +82,7 @@ class Table(Format):
         table = _read_table(path, problems)
         image_column, split_column, class_columns = _find_columns(path, table.header, problems)
         images = _images(table, image_column, root, problems)
-        labels = _labels(table, class_columns, _States(self.coding), problems, progress)
+        labels = _labels(table, class_columns, _state_of(self.coding), problems, progress)
         if split_column is None:
             splits = _draw_test(len(table.rows), self.test_fraction, self.split_seed)
         else:
@@ -106,17 +107,11 @@ class _Table(NamedTuple):
         return [row[index].strip() for row in self.rows]
 
 
-class _States(dict[str, int]):
+def _state_of(coding: str | None) -> Callable[[str], int]:
     """Cell → state, learning each spelling once: a large table has millions of cells and few spellings."""
-
-    def __init__(self, coding: str | None) -> None:
-        super().__init__()
-        numbers = {} if coding is None else {word: CODINGS[coding][_WORDS[word]] for word in _NUMBERS}
-        self._words = {**_WORDS, **numbers}
-
-    def __missing__(self, cell: str) -> int:
-        self[cell] = self._words.get(cell.strip().lower(), _BAD)
-        return self[cell]
+    numbers = {} if coding is None else {word: CODINGS[coding][_WORDS[word]] for word in _NUMBERS}
+    words = {**_WORDS, **numbers}
+    return cache(lambda cell: words.get(cell.strip().lower(), _BAD))
 
 
 def _table_file(root: Path) -> Path:
@@ -209,14 +204,14 @@ def _relative(name: str, root: Path) -> str:
 
 
 def _labels(
-    table: _Table, columns: Sequence[int], states: _States, problems: Problems, progress: Progress
+    table: _Table, columns: Sequence[int], state_of: Callable[[str], int], problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, C) int8 label states. Cells that have none hold _MINUS_ONE or _BAD and are problems."""
     import numpy as np
 
     labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
     for row, cells in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
-        labels[row] = [states[cells[column]] for column in columns]
+        labels[row] = [state_of(cells[column]) for column in columns]
     for code, what in (
         (_MINUS_ONE, "cells hold -1"),
         (_BAD, "cells are none of 1/yes/present, 0/no/absent, empty/?/unknown"),
