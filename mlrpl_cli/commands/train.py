@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import given_options, make_config
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.training.train import TrainingSummary
@@ -18,6 +17,7 @@ INTERRUPTED = 130
 
 
 def train(
+    context: typer.Context,
     data: options.Data = None,
     method: Annotated[
         str | None,
@@ -72,25 +72,11 @@ def train(
     Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
     and --resume goes on from there to the same weights as an uninterrupted run.
     """
+    from mlrpl_cli.core.config import given_options, make_config, option_names
     from mlrpl_cli.core.runs.options import config_problems, resume_config
     from mlrpl_cli.core.training.train import train as train_method
 
-    flags = {
-        "data": data,
-        "method": method,
-        "backbone": backbone,
-        "image_size": image_size,
-        "epochs": epochs,
-        "lr": lr,
-        "semantics": semantics,
-        "glove": glove,
-        "batch_size": batch_size,
-        "device": device,
-        "precision": precision,
-        "workers": workers,
-        "seed": seed,
-        "run": run,
-    }
+    flags = {name: value for name, value in context.params.items() if name in option_names()}
     given = given_options(assignments, flags)
     chosen = resume_config(run, config, given) if resume else make_config(config, given, config_problems)
     summary = train_method(chosen, console.progress(), resume)
