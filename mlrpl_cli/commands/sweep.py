@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import given_options, make_config
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.records import PrepareOptions
 
@@ -70,6 +69,7 @@ def sweep(
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
+    from mlrpl_cli.core.config import given_options, make_config
     from mlrpl_cli.core.prepared.folder import is_prepared
     from mlrpl_cli.core.reports.sweep_page import report_sweep
     from mlrpl_cli.core.runs.options import config_problems

@@ -111,15 +111,7 @@ def check_unused(folder: Path) -> None:
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    backbone = config.backbone
-    return replace(
-        config,
-        data=_absolute(config.data),
-        glove=_absolute(config.glove),
-        cache=_absolute(config.cache),
-        backbone=_absolute(backbone) if backbone and is_file(backbone) else backbone,
-    )
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).resolve())
+    names = ("data", "glove", "cache", *(("backbone",) if config.backbone and is_file(config.backbone) else ()))
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
+    return replace(config, **resolved)
