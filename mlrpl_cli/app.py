@@ -94,12 +94,10 @@ def error_boundary() -> Iterator[None]:
         if console.is_main_process():
             console.print_error("mlrpl: interrupted")
         raise typer.Exit(INTERRUPTED) from error
-    except BrokenPipeError as error:
-        _discard_output()
-        raise typer.Exit(FAILED) from error
     except OSError as error:
-        console.print_error(f"mlrpl: error: {_describe(error)}")
-        _discard_output_that_cannot_be_written()
+        if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words
+            console.print_error(f"mlrpl: error: {_describe(error)}")
+        _discard_unwritten()
         raise typer.Exit(FAILED) from error
     except Exception as error:
         _report_bug(error)
@@ -156,17 +154,12 @@ def _report_bug(error: Exception) -> None:
     console.print_error(f"mlrpl: this is a bug in mlrpl: {type(error).__name__}: {error}; {advice}")
 
 
-def _discard_output() -> None:
-    """Point stdout at nothing, so that Python's own flush at exit does not complain of the closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _discard_output_that_cannot_be_written() -> None:
-    """What a full disk left in the buffer would be complained of once more when the process ends."""
+def _discard_unwritten() -> None:
+    """Point stdout at nothing if it takes no more, so that Python does not complain of it once more when it ends."""
     try:
         sys.stdout.flush()
     except OSError:
-        _discard_output()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_version(asked: bool) -> None:
