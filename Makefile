@@ -12,7 +12,7 @@ DEVICE := cpu
 WORKERS := 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast bench clean
+.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast bench wheel clean
 
 install: $(READY)
 
@@ -92,5 +92,11 @@ docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py
 	$(BIN)/python scripts/make_options_docs.py
 
+# What pip installs without a clone: dist/mlrpl-VERSION-py3-none-any.whl. No build folder, which would keep old files.
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+
 clean:
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
