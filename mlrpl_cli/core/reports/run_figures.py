@@ -73,26 +73,20 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
         yield _save(bars, out / "average-precision.png")
 
 
-@dataclass(frozen=True)
-class _Panels:
-    """A row of a figure: an image, and the attention of the k classes that are shown."""
-
-    pixels: np.ndarray
-    maps: np.ndarray
-    """(k, h, w)."""
-    titles: list[str]
+_Row = tuple[np.ndarray, np.ndarray, list[str]]
+"""Of a figure: an image (H, W, 3), and the attention (k, h, w) and titles of the classes that are shown."""
 
 
 def _draw_attention(
     results: Iterable[Prediction | Unreadable], predictor: Predictor, columns: Sequence[int], top_k: int, out: Path
 ) -> Iterator[Path | Unreadable]:
     numbers = count(1)
-    rows: list[_Panels] = []
+    rows: list[_Row] = []
     for result in results:
         if isinstance(result, Unreadable):
             yield result
             continue
-        rows.append(_panels(result, predictor, columns, top_k))
+        rows.append(_row(result, predictor, columns, top_k))
         if len(rows) == IMAGES_A_FIGURE:
             yield _save_attention(rows, out / f"attention-{next(numbers)}.png")
             rows = []
@@ -100,14 +94,15 @@ def _draw_attention(
         yield _save_attention(rows, out / f"attention-{next(numbers)}.png")
 
 
-def _panels(result: Prediction, predictor: Predictor, columns: Sequence[int], top_k: int) -> _Panels:
+def _row(result: Prediction, predictor: Predictor, columns: Sequence[int], top_k: int) -> _Row:
     shown = columns or np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
     titles = [f"{predictor.classes[c]} {result.probabilities[c]:.2f}" for c in shown]
-    return _Panels(load_pixels(result.path, predictor.encoder.image_size), result.attention[shown], titles)
+    return load_pixels(result.path, predictor.encoder.image_size), result.attention[shown], titles
 
 
-def _save_attention(rows: Sequence[_Panels], path: Path) -> Path:
-    return _save(draw_attention([r.pixels for r in rows], [r.maps for r in rows], [r.titles for r in rows]), path)
+def _save_attention(rows: Sequence[_Row], path: Path) -> Path:
+    pixels, maps, titles = zip(*rows, strict=True)
+    return _save(draw_attention(pixels, maps, titles), path)
 
 
 def _save(picture: Image.Image, path: Path) -> Path:
