@@ -18,7 +18,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import load_encoder
 from mlrpl_cli.core.config import AUTO, DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.evaluation.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
-from mlrpl_cli.core.features.batches import FeatureBatches, OrderedFeatures
+from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import decoding_workers, make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
@@ -97,7 +97,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
             info.backbone, info.fingerprint, info.image_size, accelerator.device, precision, progress
         )
     workers = decoding_workers(options.workers)
-    features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
+    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
     head = StoredHead(checkpoint).to(accelerator.device)
     probabilities = score(head, features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split, rows)
@@ -154,8 +154,9 @@ def score(
             gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
             if probabilities is None:
                 probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
-            probabilities[rows] = gathered  # rows that fill up the last batch come twice, with the same values
-            task.advance(len(np.unique(rows)))
+            own = rows >= 0  # the others are repeated
+            probabilities[rows[own]] = gathered[own]
+            task.advance(int(own.sum()))
     assert probabilities is not None
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):

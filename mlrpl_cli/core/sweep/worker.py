@@ -14,7 +14,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.evaluation.evaluate import StoredHead, score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.metrics import average_precisions
-from mlrpl_cli.core.features.batches import StoredOrder, StoredTraining
+from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.progress import Silent
@@ -46,9 +46,8 @@ class Worker:
         self.prepared = read_prepared(self.plan.options.data)
         self.accelerator = make_accelerator(config.device)
         self.state = load_state(config.backbone or TINY)
-        device = self.accelerator.device
-        self.learning = shared.encoded.learning.open(device)
-        self.test_order = StoredOrder(shared.encoded.test.open(device), self.accelerator, config.batch_size)
+        self.learning = shared.encoded.learning.found()
+        self.test_order = cached(shared.encoded.test.found(), self.accelerator, config.batch_size)
         self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
         self.objects = load_objects(shared.encoded.objects) if shared.encoded.objects else None
 
@@ -94,12 +93,12 @@ class Worker:
         prepared = hide_again(self.prepared, cell.keep, cell.seed)
         learning = learning_rows(prepared)
         train_rows, selecting = prepared.rows(TRAIN), prepared.rows(VALIDATION)
-        training = self.learning.subset(torch.from_numpy(np.searchsorted(learning, train_rows)))
-        validation = self.learning.subset(torch.from_numpy(np.searchsorted(learning, selecting)))
+        training = self.learning.subset(np.searchsorted(learning, train_rows).tolist())
+        validation = self.learning.subset(np.searchsorted(learning, selecting).tolist())
         data = LabelledFeatures(
-            StoredTraining(training, config, self.accelerator),
+            cached(training, self.accelerator, config.batch_size, config.seed),
             prepared.observed_labels[train_rows],
-            StoredOrder(validation, self.accelerator, config.batch_size),
+            cached(validation, self.accelerator, config.batch_size),
             prepared.observed_labels[selecting],
             [prepared.images[row] for row in train_rows],
         )

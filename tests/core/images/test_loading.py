@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mlrpl_cli.core.images.loading import Waiting, batches_of, in_order
+from mlrpl_cli.core.images.loading import Waiting, load
 from mlrpl_cli.core.io.errors import DataError
 
 
@@ -54,7 +54,7 @@ class Killed(Dataset):
 
 def test_a_decoding_process_that_is_killed_is_told_in_one_line():
     with pytest.raises(DataError, match=r"^a process that decodes images was killed, as happens without .*--workers"):
-        list(batches_of(in_order(Killed(), 2, workers=2)))
+        list(load(Killed(), [[0, 1], [2, 3]], workers=2))
 
 
 class Signals(Dataset):
@@ -71,6 +71,6 @@ class Signals(Dataset):
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="there are no such masks here")
 def test_decoding_processes_do_not_hear_ctrl_c_and_end_upon_sigterm():
     """PyTorch ends by SIGTERM what does not end by itself."""
-    (heard,) = batches_of(in_order(Signals(), 1, workers=1))
+    (heard,) = load(Signals(), [[0]], workers=1)
     assert heard.tolist() == [[False, True]]
     assert signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, None)
