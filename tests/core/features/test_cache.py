@@ -1,5 +1,7 @@
 import json
 import os
+import pickle
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
+from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features import views as feature_sources
 from mlrpl_cli.core.features.batches import features_of_run
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
@@ -316,3 +319,70 @@ def test_more_than_cache_gib_is_encoded_anew_every_epoch(paths, config):
     for options, source in ((tight, ImageViews), (config, CachedViews)):
         training, _ = features_of_run(encoder, paths, paths[:2], options, accelerator, Silent())
         assert isinstance(training.dataset, source)
+
+
+def age(folder: Path) -> None:
+    """Make all files below `folder` ones that have not changed for long."""
+    for number, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        os.utime(path, ns=(0, number + 1))
+
+
+@pytest.fixture
+def settled(paths, config, tmp_path) -> CachedViews:
+    """A cache that one command filled and another looked at later."""
+    fill(CountingEncoder(), paths, config)
+    age(tmp_path)
+    return fill(CountingEncoder(), paths, config)
+
+
+def test_a_later_command_reads_no_image_and_looks_into_no_shard(settled, paths, config, monkeypatch):
+    def fail(path):
+        raise AssertionError(f"{path} is looked into again")
+
+    for function in ("sha256_of_file", "open_tensors", "tensor_places"):
+        monkeypatch.setattr(feature_cache, function, fail)
+    encoder = CountingEncoder()
+    again = fill(encoder, paths, config)
+    assert encoder.images == 0
+    assert torch.equal(select(again, range(24)).grid, select(settled, range(24)).grid)
+
+
+def test_a_flipped_bit_of_a_shard_that_was_found_whole_is_found(settled, paths, config):
+    shard = shards(settled.cache.folder)[0]
+    content = bytearray(shard.read_bytes())
+    content[-7] ^= 1
+    shard.write_bytes(content)
+    encoder = CountingEncoder()
+    fill(encoder, paths, config)
+    assert encoder.images == 4
+
+
+def test_reading_shards_keeps_none_of_them_open_or_mapped(tmp_path):
+    """Three shards for each file that this process may hold open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = len(os.listdir("/proc/self/fd")) + 30
+    keys = [f"{n:064x}-0" for n in range(3 * limit)]
+    cache, features = FeatureCache(tmp_path, FLOAT16), some_features(1)
+    for key in keys:
+        cache.put([key], features)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        read = cache.get(keys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert torch.equal(read["grid"], features.grid.half().expand(len(keys), -1, -1))
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_views_for_another_process_are_small_and_read_there(settled):
+    sent = pickle.dumps(settled)
+    assert len(sent) < 100 * len(settled) + 1000
+    assert torch.equal(select(pickle.loads(sent), [3, 1]).grid, select(settled, [3, 1]).grid)
+
+
+def test_views_that_go_while_they_are_used_are_told(settled):
+    select(settled, [0])
+    for shard in shards(settled.cache.folder):
+        shard.unlink()
+    with pytest.raises(RunError, match=r"lost 1 views while it was used; run this again"):
+        select(settled, [0])
