@@ -41,7 +41,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
-from mlrpl_cli.core.features.cache import FeatureCache, StoredRows, view_key
+from mlrpl_cli.core.features.cache import FeatureCache, ViewKey, decoded, view_key
 from mlrpl_cli.core.heads.attention import SIGMOID, TANH, bilinear_scores, plan_for, pool
 
 EPOCH_BATCH, CACHE_IMAGES = 32, 128
@@ -198,11 +198,12 @@ def epoch(device: torch.device) -> Part:
     encoder, trainable = make_frozen_encoder(state, device), make_default_method(state, device)
     optimizer = torch.optim.AdamW(trainable.learned().values())
     pixels, labels = make_pixels(EPOCH_BATCH), make_labels(EPOCH_BATCH, device)
-    stored, order = _cache(encoder), torch.Generator().manual_seed(0)
+    (cache, keys), order = _cache(encoder), torch.Generator().manual_seed(0)
 
     def ours() -> None:
-        positions = torch.randperm(len(stored), generator=order)[:EPOCH_BATCH]
-        learn(trainable(stored.read(positions, device, encoder.dtype)).member_logits, labels, optimizer)
+        positions = torch.randperm(len(keys), generator=order)[:EPOCH_BATCH]
+        features = decoded(cache.get([keys[position] for position in positions]), device, encoder.dtype)
+        learn(trainable(features).member_logits, labels, optimizer)
 
     return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device), rounds=2, repeats=4)
 
@@ -284,7 +285,7 @@ def _dualcoop_step(
     return work
 
 
-def _cache(encoder: FrozenEncoder) -> StoredRows:
+def _cache(encoder: FrozenEncoder) -> tuple[FeatureCache, list[ViewKey]]:
     """Features of CACHE_IMAGES different images in a cache of files; on a CPU they lie in the page cache."""
     folder = Path(tempfile.mkdtemp(prefix="mlrpl-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -292,8 +293,8 @@ def _cache(encoder: FrozenEncoder) -> StoredRows:
     keys = [view_key(f"{n:064x}", 0) for n in range(CACHE_IMAGES)]
     cache = FeatureCache(folder, FLOAT16)
     for start in range(0, CACHE_IMAGES, EPOCH_BATCH):
-        cache.write(keys[start : start + EPOCH_BATCH], scaled(features))
-    return FeatureCache(folder, FLOAT16).rows(keys)
+        cache.put(keys[start : start + EPOCH_BATCH], scaled(features))
+    return cache, keys
 
 
 def scaled(features: ImageFeatures) -> ImageFeatures:

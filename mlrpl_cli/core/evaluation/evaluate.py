@@ -16,7 +16,7 @@ import torch
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import AUTO, DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.evaluation.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
-from mlrpl_cli.core.features.batches import FeatureBatches, OrderedFeatures
+from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import decoding_workers, make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
@@ -92,7 +92,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
     workers = decoding_workers(options.workers)
-    features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
+    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split, rows)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
@@ -134,8 +134,9 @@ def score(
             gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
             if probabilities is None:
                 probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
-            probabilities[rows] = gathered  # rows that fill up the last batch come twice, with the same values
-            task.advance(len(np.unique(rows)))
+            own = rows >= 0  # the others are repeated
+            probabilities[rows[own]] = gathered[own]
+            task.advance(int(own.sum()))
     assert probabilities is not None
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):

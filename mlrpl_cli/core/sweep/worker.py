@@ -14,7 +14,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.metrics import average_precisions
-from mlrpl_cli.core.features.batches import StoredOrder, StoredTraining
+from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
 from mlrpl_cli.core.io.progress import Silent
@@ -47,9 +47,8 @@ class Worker:
         self.prepared = read_prepared(self.plan.options.data)
         self.accelerator = make_accelerator(config.device)
         self.state = load_state(config.backbone or TINY)
-        device = self.accelerator.device
-        self.learning = shared.encoded.learning.open(device)
-        self.test_order = StoredOrder(shared.encoded.test.open(device), self.accelerator, config.batch_size)
+        self.learning = shared.encoded.learning.found()
+        self.test_order = cached(shared.encoded.test.found(), self.accelerator, config.batch_size)
         self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
         self.objects = load_objects(shared.encoded.objects) if shared.encoded.objects else None
 
@@ -95,12 +94,12 @@ class Worker:
         prepared = hide_again(self.prepared, cell.keep, cell.seed)
         learning = learning_rows(prepared)
         training, validation = (
-            self.learning.subset(torch.from_numpy(np.searchsorted(learning, rows)))
+            self.learning.subset(np.searchsorted(learning, rows).tolist())
             for rows in (training_rows(prepared), selecting_rows(config, prepared))
         )
         features = (
-            StoredTraining(training, config, self.accelerator),
-            StoredOrder(validation, self.accelerator, config.batch_size),
+            cached(training, self.accelerator, config.batch_size, config.seed),
+            cached(validation, self.accelerator, config.batch_size),
         )
         return assemble(config, prepared, self.state, self.plan.fingerprint, features, self.accelerator)
 

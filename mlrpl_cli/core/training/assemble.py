@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import labels_of
-from mlrpl_cli.core.features.batches import FeatureBatches, TrainingFeatures
+from mlrpl_cli.core.features.batches import FeatureBatches
 from mlrpl_cli.core.heads.methods import build_trainable
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import DTYPES, make_generator
@@ -26,7 +26,7 @@ def assemble(
     prepared: Prepared,
     state: StateDict,
     fingerprint: str,
-    features: tuple[TrainingFeatures, FeatureBatches],
+    features: tuple[FeatureBatches, FeatureBatches],
     accelerator: Accelerator,
 ) -> Trainer:
     """A trainer of a resolved `config`, ready to start.

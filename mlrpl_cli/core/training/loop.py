@@ -20,13 +20,13 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.metrics import mean_average_precision
-from mlrpl_cli.core.features.batches import FeatureBatches, TrainingFeatures
+from mlrpl_cli.core.features.batches import FeatureBatches
 from mlrpl_cli.core.heads.losses import count_known, make_loss
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import BF16
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Silent, Task
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
 
@@ -40,7 +40,7 @@ EpochRow = dict[str, Any]
 class LabelledFeatures:
     """Frozen features and the labels that may be seen of them; N images in the same order."""
 
-    features: TrainingFeatures
+    features: FeatureBatches
     labels: np.ndarray
     """(N, C) int8 observed labels of the training images."""
     selection: FeatureBatches
@@ -83,7 +83,7 @@ class Trainer:
 
     @property
     def remaining_steps(self) -> int:
-        return (self.config.epochs - self.info.epoch) * len(self.data.features)
+        return (self.config.epochs - self.info.epoch) * self.data.features.steps_per_epoch
 
     def epochs(self, task: Task) -> Iterator[EpochRow]:
         """Train from the epoch after the last one done to the last one asked for; `info` is up to date at each row.
@@ -117,12 +117,12 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, task: Task) -> float:
         """Mean loss of the epoch's batches, over all processes."""
-        steps = len(self.data.features)
+        steps = self.data.features.steps_per_epoch
         total = torch.zeros((), device=self.accelerator.device)
         for step, (features, positions) in enumerate(self.data.features.epoch(epoch)):
             self._set_learning_rate((epoch - 1) * steps + step)
             # Over all processes, so that all of them stop where one has to.
-            loss = self.accelerator.reduce(self._step(features, self.labels[positions]), "mean")
+            loss = self.accelerator.reduce(self._step(features, self._labels(positions)), "mean")
             shown = float(loss)
             if not math.isfinite(shown):
                 raise RunError(f"step {step + 1} of epoch {epoch}: {self._failure(shown, features, positions)}")
@@ -132,6 +132,10 @@ class Trainer:
             what = f"{first_few(broken)} became NaN or infinite"
             raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
         return float(total) / steps
+
+    def _labels(self, positions: Tensor) -> Tensor:
+        """(B, C) of the images at `positions`, unknown for those that are repeated."""
+        return self.labels[positions].where(positions[:, None] >= 0, UNKNOWN)
 
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
         known = self.accelerator.reduce(count_known(labels), "sum")
@@ -159,7 +163,7 @@ class Trainer:
             "split": self.config.selection,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
-            "images_per_second": len(self.data.features) * self.config.batch_size / seconds,
+            "images_per_second": self.data.features.images_per_epoch / seconds,
         }
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
@@ -191,7 +195,7 @@ class Trainer:
         return None if math.isnan(value) else value
 
     def _set_learning_rate(self, step: int) -> None:
-        factor = schedule(step, self.config.epochs * len(self.data.features), self.config.warmup)
+        factor = schedule(step, self.config.epochs * self.data.features.steps_per_epoch, self.config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
 
