@@ -190,9 +190,11 @@ def test_features_that_are_no_numbers_name_their_images(fit, monkeypatch, batch)
 
 def test_no_checkpoint_holds_what_is_no_number(fit, monkeypatch):
     """Text features are computed for the checkpoint itself; here they break between the last step and it."""
-    monkeypatch.setattr(
-        trainer.Trainer, "_selection_map", lambda self: self.trainable.text_head.features.fill_(torch.inf)
-    )
+
+    def break_text(self: trainer.Trainer) -> None:
+        self.trainable.text_head.features.fill_(torch.inf)
+
+    monkeypatch.setattr(trainer.Trainer, "_selection_map", break_text)
     with pytest.raises(RunError, match=r"^no checkpoint of epoch 1: text_features hold NaN or infinite values"):
         fit("zero-shot")
 
