@@ -354,24 +354,9 @@ def key(pen: Pen, main: Colour, accent: Colour) -> None:
 
 
 OBJECTS: dict[str, Callable[[Pen, Colour, Colour], None]] = {
-    "apple": apple,
-    "butterfly": butterfly,
-    "car": car,
-    "clock": clock,
-    "fish": fish,
-    "flower": flower,
-    "guitar": guitar,
-    "hot air balloon": hot_air_balloon,
-    "house": house,
-    "ice cream cone": ice_cream_cone,
-    "key": key,
-    "kite": kite,
-    "light bulb": light_bulb,
-    "mug": mug,
-    "mushroom": mushroom,
-    "sailboat": sailboat,
-    "teapot": teapot,
-    "tomato": tomato,
-    "traffic light": traffic_light,
-    "umbrella": umbrella,
-}
+    "apple": apple, "butterfly": butterfly, "car": car, "clock": clock, "fish": fish, "flower": flower,
+    "guitar": guitar, "hot air balloon": hot_air_balloon, "house": house, "ice cream cone": ice_cream_cone, "key": key,
+    "kite": kite, "light bulb": light_bulb, "mug": mug, "mushroom": mushroom, "sailboat": sailboat, "teapot": teapot,
+    "tomato": tomato, "traffic light": traffic_light, "umbrella": umbrella,
+}  # fmt: skip
+"""What is drawn, by class, in the order of the classes."""

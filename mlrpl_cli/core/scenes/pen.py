@@ -186,35 +186,30 @@ class Pen:
         right, bottom = (max(values) + 1 for values in zip(*corners, strict=True))
         stencil = Image.new("L", (max(1, right - left), max(1, bottom - top)))
         ImageDraw.Draw(stencil).polygon([(x - left, y - top) for x, y in corners], fill=255)
-        pattern = getattr(self, f"_{self._texture}")(*stencil.size, colour)
+        pattern = Image.new("RGBA", stencil.size, (*colour, 255))
+        getattr(self, f"_{self._texture}")(pattern, colour)
         self.image.paste(pattern, (left, top), stencil)
 
-    def _stripes(self, width: int, height: int, colour: Colour) -> Image.Image:
-        pattern = Image.new("RGBA", (width, height), (*colour, 255))
-        drawing = ImageDraw.Draw(pattern)
-        period, slant = (
-            max(8, round(self.unit * self.random.uniform(0.18, 0.3))),
-            self.random.integer(-height, height),
-        )
+    def _stripes(self, pattern: Image.Image, colour: Colour) -> None:
+        drawing, (width, height) = ImageDraw.Draw(pattern), pattern.size
+        period = max(8, round(self.unit * self.random.uniform(0.18, 0.3)))
+        slant = self.random.integer(-height, height)
         for x in range(-height, width + height, period):
             drawing.line([(x, 0), (x + slant, height)], (*self._second(colour), 255), period * 2 // 5)
-        return pattern
 
-    def _dots(self, width: int, height: int, colour: Colour) -> Image.Image:
-        pattern = Image.new("RGBA", (width, height), (*colour, 255))
-        drawing = ImageDraw.Draw(pattern)
-        period, second = (max(9, round(self.unit * self.random.uniform(0.22, 0.34))), (*self._second(colour), 255))
+    def _dots(self, pattern: Image.Image, colour: Colour) -> None:
+        drawing, (width, height) = ImageDraw.Draw(pattern), pattern.size
+        period, second = max(9, round(self.unit * self.random.uniform(0.22, 0.34))), (*self._second(colour), 255)
         radius = period * 0.26
         for row, y in enumerate(range(0, height + period, period)):
             for x in range(period // 2 * (row % 2), width + period, period):
                 drawing.ellipse([round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second)
-        return pattern
 
-    def _shade(self, width: int, height: int, colour: Colour) -> Image.Image:
+    def _shade(self, pattern: Image.Image, colour: Colour) -> None:
         """Light from above on the left, shadow below on the right."""
         corners = Image.new("RGB", (2, 2))
         corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
-        return corners.resize((width, height), Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)).convert("RGBA")
+        pattern.paste(corners.resize(pattern.size, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)))
 
     def _second(self, colour: Colour) -> Colour:
         return lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)
