@@ -9,8 +9,10 @@ DEMO := demo
 SWEEP := sweeps/scenes
 ONLY :=
 DEVICE := cpu
+WORKERS := 2
+PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast bench clean
+.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast bench wheel clean
 
 install: $(READY)
 
@@ -25,8 +27,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two processes by default: WORKERS says how many, 0 is one after another in this one.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # About an hour: what make test does a little of, with hundreds of kills and, where atheris has wheels, the fuzzer.
 trust: $(READY)
@@ -39,7 +42,7 @@ fuzz: $(READY)
 # The tests once more, with the lowest versions that setup.cfg declares. Not lint: what it finds depends on the types that
 # the libraries declare, which older ones declare otherwise.
 lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/python -m pytest
+	$(LOWEST)/bin/python $(PYTEST)
 
 $(LOWEST)/.ready: setup.cfg pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
@@ -87,6 +90,13 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py
+	$(BIN)/python scripts/make_options_docs.py
+
+# What pip installs without a clone: dist/mlrpl-VERSION-py3-none-any.whl. No build folder, which would keep old files.
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -42,15 +43,37 @@ def main(
     if unknown := [name for name in names if name not in known]:
         _refuse(f"no part is called '{unknown[0]}'; there are {', '.join(known)}")
     ceilings = measure_ceilings(target)
-    measured = list(_told(_rows(names, parts, target, ceilings)))
+    measured, failed = measure_parts(names, lambda name: _rows(name, parts, target, ceilings))
     if as_json:
         rows = [{**asdict(row), "ratio": row.ratio} for row in measured]
-        print(json.dumps({"machine": describe_machine(target), "ceilings": asdict(ceilings), "rows": rows}, indent=1))
+        machine = {"machine": describe_machine(target), "ceilings": asdict(ceilings)}
+        print(json.dumps({**machine, "rows": rows, "failed": failed}, indent=1))
     else:
         _print(measured, ceilings, target)
-    if broken := [sentence for row in measured for sentence in row.broken()]:
-        print("\n".join(broken), file=sys.stderr)
+    if wrong := [*(sentence for row in measured for sentence in row.broken()), *failed]:
+        print("\n".join(wrong), file=sys.stderr)
         raise typer.Exit(1)
+
+
+def measure_parts(names: list[str], rows_of: Callable[[str], Iterator[Row]]) -> tuple[list[Row], list[str]]:
+    """The rows of every part that could be measured, and a sentence for each that could not.
+
+    Each row is told on stderr as it comes, since all of them take minutes. Ctrl-C keeps the rows before it.
+    """
+    measured: list[Row] = []
+    failed: list[str] = []
+    for name in names:
+        try:
+            for row in rows_of(name):
+                print(_line(row), file=sys.stderr)
+                measured.append(row)
+        except KeyboardInterrupt:
+            failed.append(f"{name}: stopped")
+            break
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(f"{name}: not measured: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+    return measured, failed
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -58,19 +81,23 @@ def _refuse(sentence: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _rows(
-    names: list[str], parts: dict[str, networks.Network], device: torch.device, ceilings: Ceilings
-) -> Iterator[Row]:
-    yield from networks.rows({name: parts[name] for name in names if name in parts}, device, ceilings)
-    yield from program.rows([name for name in names if name in program.PROGRAM], device)
-    yield from scale.rows([name for name in names if name in scale.SCALE])
+def _rows(name: str, parts: dict[str, networks.Network], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
+    if name in parts:
+        yield networks.measure_network(name, parts[name], device, ceilings)
+    elif name in program.PROGRAM:
+        yield from program.PROGRAM[name](device)
+    else:
+        yield from scale.SCALE[name]()
 
 
-def _told(rows: Iterator[Row]) -> Iterator[Row]:
-    """Each row told on stderr as it comes: all of them take minutes."""
-    for row in rows:
-        print(f"{row.name}: {row.ratio:.2f}x ({row.seconds:.3f} s, {row.other_seconds:.3f} s)", file=sys.stderr)
-        yield row
+def _line(row: Row) -> str:
+    """One row in one line, without what was not measured."""
+    line = f"{row.name}: {row.ratio:.2f}x ({row.seconds:.3f} s, {row.other_seconds:.3f} s)"
+    if row.memory is not None:
+        line += f", memory {_gib(row.memory)} and {_gib(row.other_memory)}"
+    if row.limit is not None:
+        line += f", limit {row.limit:.3f} s"
+    return line + ("" if row.error is None else f", error {row.error:.1e}")
 
 
 def _print(rows: list[Row], ceilings: Ceilings, device: torch.device) -> None:

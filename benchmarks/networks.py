@@ -8,8 +8,9 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,15 +41,15 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
-from mlrpl_cli.core.features.cache import FeatureCache, StoredRows, view_key
-from mlrpl_cli.core.heads.attention import bilinear_scores, pool
+from mlrpl_cli.core.features.cache import FeatureCache, ViewKey, decoded, view_key
+from mlrpl_cli.core.heads.attention import SIGMOID, TANH, bilinear_scores, plan_for, pool
 
 EPOCH_BATCH, CACHE_IMAGES = 32, 128
 
 
 @dataclass(frozen=True)
 class Network:
-    """A part, what it is measured against, and what the project promises of it."""
+    """A part, what it is measured against, and what the project promises of it on a CPU."""
 
     build: Callable[[torch.device], Part]
     against: str
@@ -57,17 +58,16 @@ class Network:
     note: str = ""
 
 
-def rows(networks: dict[str, Network], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
-    """Measure one part after another."""
-    for name, network in networks.items():
-        memory = [peak_memory(network.build, which, device) if network.memory else None for which in ("ours", "other")]
-        part = network.build(device)
-        seconds, other = measure(part, device)
-        row = Row(name, network.against, network.promise, seconds, other, note=network.note)
-        needs = part.needs() if part.needs else None
-        limit = needs.seconds(ceilings) if needs else None
-        error = part.error() if part.error else None
-        yield replace(row, memory=memory[0], other_memory=memory[1], error=error, needs=needs, limit=limit)
+def measure_network(name: str, network: Network, device: torch.device, ceilings: Ceilings) -> Row:
+    """One part, judged by what is promised on `device`."""
+    memory = [peak_memory(network.build, which, device) if network.memory else None for which in ("ours", "other")]
+    part = network.build(device)
+    seconds, other = measure(part, device)
+    row = Row(name, network.against, network.promise.on(device), seconds, other, note=network.note)
+    needs = part.needs() if part.needs else None
+    limit = needs.seconds(ceilings) if needs else None
+    error = part.error() if part.error else None
+    return replace(row, memory=memory[0], other_memory=memory[1], error=error, needs=needs, limit=limit)
 
 
 def encode(device: torch.device) -> Part:
@@ -146,11 +146,23 @@ def decoupling(device: torch.device) -> Part:
 
 def decoupling_compiled(device: torch.device) -> Part:
     """Ours beside what torch.compile makes of v · tanh(u ⊙ s), projections left out of both."""
+    compiled = torch.compile(lambda u, s, v: torch.tanh(u[:, :, None] * s) @ v)
+    return _scores(device, bilinear_scores, compiled)
+
+
+def decoupling_squashing(device: torch.device) -> Part:
+    """Ours by the function chosen for this processor, sigmoid or tanh, beside ours by the other one."""
+    plan = plan_for(torch.empty(BATCH, POSITIONS, WIDTH, device=device))
+    unchosen = plan._replace(squashing=TANH if plan.squashing is SIGMOID else SIGMOID)
+    return _scores(device, bilinear_scores, partial(bilinear_scores, plan=unchosen))
+
+
+def _scores(device: torch.device, one: Callable[..., Tensor], another: Callable[..., Tensor]) -> Part:
+    """Forward and backward of two forms of v · tanh(u ⊙ s)."""
     image = torch.randn(BATCH, POSITIONS, WIDTH, device=device, requires_grad=True)
     words = torch.randn(len(CLASSES), WIDTH, device=device, requires_grad=True)
     score = torch.randn(WIDTH, device=device, requires_grad=True)
     upstream = torch.randn(BATCH, POSITIONS, len(CLASSES), device=device)
-    compiled = torch.compile(lambda u, s, v: torch.tanh(u[:, :, None] * s) @ v)
 
     def backward(function: Callable[..., Tensor]) -> list[Tensor]:
         for tensor in (image, words, score):
@@ -159,10 +171,10 @@ def decoupling_compiled(device: torch.device) -> Part:
         return [image.grad.clone(), words.grad.clone(), score.grad.clone()]  # type: ignore[union-attr]
 
     def ours() -> list[Tensor]:
-        return backward(bilinear_scores)
+        return backward(one)
 
     def other() -> list[Tensor]:
-        return backward(compiled)
+        return backward(another)
 
     return Part(ours, other, lambda: largest_error(ours(), other()))
 
@@ -175,7 +187,7 @@ def step(device: torch.device) -> Part:
     pixels, labels = make_pixels(BATCH), make_labels(BATCH, device)
 
     def ours() -> None:
-        learn(trainable(encoder(pixels)).votes, labels, optimizer)
+        learn(trainable(encoder(pixels)).member_logits, labels, optimizer)
 
     return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device))
 
@@ -186,11 +198,12 @@ def epoch(device: torch.device) -> Part:
     encoder, trainable = make_frozen_encoder(state, device), make_default_method(state, device)
     optimizer = torch.optim.AdamW(trainable.learned().values())
     pixels, labels = make_pixels(EPOCH_BATCH), make_labels(EPOCH_BATCH, device)
-    stored, order = _cache(encoder), torch.Generator().manual_seed(0)
+    (cache, keys), order = _cache(encoder), torch.Generator().manual_seed(0)
 
     def ours() -> None:
-        positions = torch.randperm(len(stored), generator=order)[:EPOCH_BATCH]
-        learn(trainable(stored.read(positions, device, encoder.dtype)).votes, labels, optimizer)
+        positions = torch.randperm(len(keys), generator=order)[:EPOCH_BATCH]
+        features = decoded(cache.get([keys[position] for position in positions]), device, encoder.dtype)
+        learn(trainable(features).member_logits, labels, optimizer)
 
     return Part(ours, _dualcoop_step(state, architecture, pixels, labels, device), rounds=2, repeats=4)
 
@@ -215,6 +228,12 @@ NETWORKS: dict[str, Network] = {
     ),
     "decoupling-compiled": Network(
         decoupling_compiled, "torch.compile of v·tanh(u⊙s)", Promise(), note="scores alone, after compilation"
+    ),
+    "decoupling-squashing": Network(
+        decoupling_squashing,
+        "the function not chosen",
+        Promise(ratio=1, error=1e-5),
+        note="scores alone, sigmoid or tanh by the processor",
     ),
     "step": Network(
         step, "DualCoOp's step", Promise(ratio=6, memory=2), memory=True, note="RN101, 448 px, C=80, B=8, no cache"
@@ -266,7 +285,7 @@ def _dualcoop_step(
     return work
 
 
-def _cache(encoder: FrozenEncoder) -> StoredRows:
+def _cache(encoder: FrozenEncoder) -> tuple[FeatureCache, list[ViewKey]]:
     """Features of CACHE_IMAGES different images in a cache of files; on a CPU they lie in the page cache."""
     folder = Path(tempfile.mkdtemp(prefix="mlrpl-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -274,5 +293,10 @@ def _cache(encoder: FrozenEncoder) -> StoredRows:
     keys = [view_key(f"{n:064x}", 0) for n in range(CACHE_IMAGES)]
     cache = FeatureCache(folder, FLOAT16)
     for start in range(0, CACHE_IMAGES, EPOCH_BATCH):
-        cache.write(keys[start : start + EPOCH_BATCH], features.map(lambda tensor: tensor * torch.rand(1)))
-    return FeatureCache(folder, FLOAT16).rows(keys)
+        cache.put(keys[start : start + EPOCH_BATCH], scaled(features))
+    return cache, keys
+
+
+def scaled(features: ImageFeatures) -> ImageFeatures:
+    """Other features of the same size, on the device where `features` are."""
+    return features.map(lambda tensor: tensor * float(torch.rand(1)))

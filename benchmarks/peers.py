@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import networks
+from benchmarks import networks, textbook
 from benchmarks.measure import Part, Promise
 from benchmarks.setting import (
     BATCH,
@@ -30,7 +30,6 @@ from benchmarks.setting import (
     make_labels,
     make_pixels,
 )
-from mlrpl_cli.core.backbones import tokenizer as provider
 from mlrpl_cli.core.backbones.frozen import normalize
 from mlrpl_cli.core.heads.attention import pool
 
@@ -114,7 +113,7 @@ def dualcoop_step(device: torch.device) -> Part:
 
 def _dualcoop_modules() -> tuple[Any, Any]:
     """Its `clip` and its model; the path is put back, since measured processes inherit it."""
-    provider.import_open_clip()  # lets torchvision import where its compiled part belongs to another PyTorch
+    textbook.import_open_clip()  # lets torchvision import where its compiled part belongs to another PyTorch
     sys.path.insert(0, str(_folder() / "DualCoOp"))
     try:
         return importlib.import_module("clip.clip"), importlib.import_module("models.dualcoop")

@@ -28,22 +28,17 @@ from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
+from mlrpl_cli.core.runs.head import TrainedHead
 
 IMAGES, PHOTO = 64, (640, 480)
 CPU = torch.device("cpu")
-
-
-def rows(names: list[str], device: torch.device) -> Iterator[Row]:
-    """Measure the parts of PROGRAM that `names` asks for."""
-    for name in names:
-        yield from PROGRAM[name](device)
 
 
 def predict_rows(device: torch.device) -> Iterator[Row]:
     """Files to probabilities and maps, beside the encoder alone on pixels that are decoded already."""
     state, _ = backbone()
     encoder = make_frozen_encoder(state, device)
-    predictor = Predictor(_checkpoint(state, device), encoder)
+    predictor = Predictor(TrainedHead(_checkpoint(state, device)), encoder)
     pixels = make_pixels(32)
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder))
@@ -55,7 +50,7 @@ def predict_rows(device: torch.device) -> Iterator[Row]:
         works = [lambda: list(predictor.predict_files(paths)), encode_alone]
         seconds, other = interleaved(works, 3, device)
     note = f"{IMAGES} JPEGs of {PHOTO[0]}x{PHOTO[1]}, RN101, 448 px, the default method"
-    yield Row("predict", "encode alone", Promise(ratio=1 / 1.1), seconds, other, note=note)
+    yield Row("predict", "encode alone", Promise(ratio=1 / 1.1).on(device), seconds, other, note=note)
 
 
 def startup_rows(device: torch.device) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,9 @@ from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
-from mlrpl_cli.core.heads.prompts import PromptLearner, build_prompts
+from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
-from mlrpl_cli.core.training.train import make_trainable
+from mlrpl_cli.core.training.assemble import make_trainable
 
 BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
 BATCH, POSITIONS = 8, (SIZE // 32) ** 2
@@ -67,23 +68,16 @@ def make_labels(images: int, device: torch.device) -> Tensor:
 def make_default_method(state: StateDict, device: torch.device) -> TrainableRecognizer:
     """The default method, untrained."""
     config = TrainConfig(backbone=BACKBONE, attention_width=WIDTH, context_tokens=CONTEXT_TOKENS)
-    precision = resolved_precision("auto", BACKBONE, device)
+    precision: Any = resolved_precision("auto", BACKBONE, device)
     return make_trainable(state, replace(config, precision=precision), CLASSES).to(device)
 
 
 def class_prompts(state: StateDict) -> tuple[TextEncoder, PromptLearner]:
     """The frozen text encoder in float32, and a prompt of learnable contexts for each class."""
     encoder = build_text_encoder(state)
-    learner = build_prompts(
-        CLASSES,
-        encoder,
-        tokenize,
-        per_class=True,
-        context_tokens=CONTEXT_TOKENS,
-        template=None,
-        generator=torch.Generator().manual_seed(0),
-    )
-    return encoder, learner
+    config = TrainConfig(context_tokens=CONTEXT_TOKENS)
+    inputs = TextInputs(config, CLASSES, encoder, tokenize, torch.Generator().manual_seed(0))
+    return encoder, build_prompts(inputs, per_class=True)
 
 
 def padded(embeddings: Tensor) -> Tensor:
@@ -115,10 +109,10 @@ def make_decouplings(device: torch.device) -> tuple[Decouplings, Tensor, Tensor]
     return (ours.to(device), plain.to(device)), grid.to(device), semantics.to(device)
 
 
-def learn(votes: Sequence[Tensor], labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def learn(member_logits: Sequence[Tensor], labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """One step on the sum of the losses of each of the logits (B, C)."""
     known = count_known(labels)
-    loss = torch.stack([partial_asl(logits, labels, known) for logits in votes]).sum()
+    loss = torch.stack([partial_asl(logits, labels, known) for logits in member_logits]).sum()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

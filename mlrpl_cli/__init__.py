@@ -1,3 +1,32 @@
-"""mlrpl: multi-label recognition when images carry only some of their labels."""
+"""mlrpl: multi-label recognition when images carry only some of their labels.
+
+The public API is what `__all__` names; each is imported when it is first used, so that `import mlrpl_cli` takes no time
+and changes nothing. docs/library.md shows it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlrpl_cli.api import evaluate, prepare, train
+    from mlrpl_cli.core.io.errors import MlrplError
+    from mlrpl_cli.core.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
+__all__ = ["MlrplError", "Predictor", "evaluate", "prepare", "train"]
+
+_API = {
+    "MlrplError": "mlrpl_cli.core.io.errors",
+    "Predictor": "mlrpl_cli.core.prediction.predictor",
+    "evaluate": "mlrpl_cli.api",
+    "prepare": "mlrpl_cli.api",
+    "train": "mlrpl_cli.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_API[name]), name)

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
@@ -31,7 +31,8 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
-from mlrpl_cli.core.io.errors import MlrplError, one_line
+from mlrpl_cli.core.io.errors import MlrplError, memory_for
+from mlrpl_cli.core.io.own_process import own_process
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
@@ -45,6 +46,7 @@ COMMANDS = {
 FAILED = 1
 INTERRUPTED = 130
 TRACEBACK_VARIABLE = "MLRPL_TRACEBACK"
+LESS_MEMORY = "lower the batch size (--batch-size or --set batch_size) or free some memory"
 
 
 class LazyGroup(TyperGroup):
@@ -76,7 +78,7 @@ def load_command(name: str) -> Any:
 def error_boundary() -> Iterator[None]:
     """Turn whatever a command raises into one line on stderr and an exit code; Typer's own errors pass."""
     try:
-        with _signals_interrupt():
+        with _signals_interrupt(), memory_for(LESS_MEMORY):
             try:
                 yield
             except typer.Exit:
@@ -92,18 +94,13 @@ def error_boundary() -> Iterator[None]:
         if console.is_main_process():
             console.print_error("mlrpl: interrupted")
         raise typer.Exit(INTERRUPTED) from error
-    except BrokenPipeError as error:
-        _discard_output()
-        raise typer.Exit(FAILED) from error
     except OSError as error:
-        console.print_error(f"mlrpl: error: {_describe(error)}")
-        _discard_output_that_cannot_be_written()
+        if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words
+            console.print_error(f"mlrpl: error: {_describe(error)}")
+        _discard_unwritten()
         raise typer.Exit(FAILED) from error
     except Exception as error:
-        if _is_out_of_memory(error):
-            console.print_error(f"mlrpl: error: out of memory: {one_line(error)}; lower --batch-size or --image-size")
-        else:
-            _report_bug(error)
+        _report_bug(error)
         raise typer.Exit(FAILED) from error
 
 
@@ -135,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted by Ctrl-C or SIGTERM.
     """
+    own_process()
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot say must not stop the work.
         if hasattr(stream, "reconfigure"):
@@ -147,15 +145,6 @@ def _describe(error: OSError) -> str:
     return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """By name and text: PyTorch is not imported here, and on a CPU it raises a plain RuntimeError."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
-
-
 def _report_bug(error: Exception) -> None:
     if os.environ.get(TRACEBACK_VARIABLE) == "1":
         traceback.print_exc()
@@ -165,17 +154,12 @@ def _report_bug(error: Exception) -> None:
     console.print_error(f"mlrpl: this is a bug in mlrpl: {type(error).__name__}: {error}; {advice}")
 
 
-def _discard_output() -> None:
-    """Point stdout at nothing, so that Python's own flush at exit does not complain of the closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _discard_output_that_cannot_be_written() -> None:
-    """What a full disk left in the buffer would be complained of once more when the process ends."""
+def _discard_unwritten() -> None:
+    """Point stdout at nothing if it takes no more, so that Python does not complain of it once more when it ends."""
     try:
         sys.stdout.flush()
     except OSError:
-        _discard_output()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_version(asked: bool) -> None:
@@ -196,13 +180,8 @@ def _global_options(
     """
 
 
-def _listed_as(name: str) -> Callable[[], None]:
-    """What stands for a command in `--help`; resolve_command replaces it before anything calls it."""
-
-    def placeholder() -> None:
-        raise AssertionError(f"{name} was not loaded")
-
-    return placeholder
+def _placeholder() -> None:
+    """What stands for every command in `--help`; resolve_command replaces it before anything calls it."""
 
 
 HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
@@ -215,4 +194,4 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for _name, (_, _help) in COMMANDS.items():
-    app.command(_name, help=_help)(_listed_as(_name))
+    app.command(_name, help=_help)(_placeholder)

@@ -30,7 +30,8 @@ from mlrpl_cli.core.backbones.openai.text import pad_tokens
 from mlrpl_cli.core.backbones.tiny import EMBEDDING, TINY_PATH, initial_token_embedding, pack_token_embedding
 from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.io.files import atomic_file, write_text
-from mlrpl_cli.core.scenes.rendering import CAPTIONED, KINDS, SCENE_CLASSES, THING, render_captioned
+from mlrpl_cli.core.scenes.captions import CAPTIONED, KINDS, THING, render_captioned
+from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
 DESCRIPTION = "Pre-train tiny, the CLIP that ships with the package, on rendered captioned images."
 EMBED_DIM, TEXT_WIDTH = 256, 128

@@ -25,6 +25,11 @@ def semantic_attention(
     return attention
 
 
+def bilinear_scores(image: np.ndarray, semantics: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """ã_bpc = Σ_k score_k tanh(image_bpk semantics_ck), one product at a time → (B, P, C)."""
+    return np.array([[[score @ np.tanh(region * row) for row in semantics] for region in grid] for grid in image])
+
+
 def published_attention(
     grid: np.ndarray, semantics: np.ndarray, u: np.ndarray, v: np.ndarray, p: np.ndarray, w: np.ndarray, biases: tuple
 ) -> np.ndarray:

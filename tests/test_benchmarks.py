@@ -1,12 +1,17 @@
 """What the benchmarks count and judge. Nothing is timed here."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+import typer
 
+from benchmarks import __main__ as program
 from benchmarks import textbook
 from benchmarks.measure import Ceilings, Needs, Promise, Row, interleaved, needs_of
+from benchmarks.networks import scaled
+from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
 
 KEPT = Row("part", "other", Promise(2, 3, 1.5, 100, 0.1), 1.0, 2.5, memory=50, other_memory=200, error=0.05)
@@ -28,6 +33,49 @@ def test_a_row_within_its_promises_breaks_none():
 )
 def test_each_promise_is_told_when_it_is_broken(change, sentence):
     assert replace(KEPT, **change).broken() == [sentence]
+
+
+def test_a_gpu_is_judged_by_errors_alone():
+    """Ratios of time and memory were promised of a CPU."""
+    assert KEPT.promise.on(torch.device("cpu")) == KEPT.promise
+    assert KEPT.promise.on(torch.device("cuda", 0)) == Promise(error=0.1)
+
+
+def test_a_part_that_fails_leaves_the_rows_of_the_others(monkeypatch, capsys):
+    def rows_of(name, *_):
+        if name == "epoch":
+            raise RuntimeError("CUDA error\nof many lines")
+        yield replace(KEPT, name=name, limit=0.5)
+
+    monkeypatch.setattr(program, "_rows", rows_of)
+    monkeypatch.setattr(program, "measure_ceilings", lambda device: Ceilings())
+    with pytest.raises(typer.Exit) as stopped:
+        program.main(only="encode,epoch,step", as_json=True)
+    assert stopped.value.exit_code == 1
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    assert [row["name"] for row in printed["rows"]] == ["encode", "step"]
+    assert printed["failed"] == ["epoch: not measured: RuntimeError: CUDA error"]
+    assert err.splitlines()[-1] == printed["failed"][0]
+    told = "encode: 2.50x (1.000 s, 2.500 s), memory 0.00 GiB and 0.00 GiB, limit 0.500 s, error 5.0e-02"
+    assert err.splitlines()[0] == told
+
+
+def test_ctrl_c_keeps_what_was_measured():
+    def rows_of(name):
+        yield replace(KEPT, name=name)
+        if name == "epoch":
+            raise KeyboardInterrupt
+
+    rows, failed = program.measure_parts(["encode", "epoch", "step"], rows_of)
+    assert [row.name for row in rows] == ["encode", "epoch"]
+    assert failed == ["epoch: stopped"]
+
+
+def test_features_are_scaled_where_they_are():
+    """The meta device refuses a factor that lies on the CPU, as a GPU does."""
+    features = ImageFeatures(*(torch.empty(2, 3, device="meta") for _ in range(4)))
+    assert scaled(features).grid.device.type == "meta"
 
 
 def test_works_run_in_turn_after_one_run_each():

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.app import COMMANDS
+from mlrpl_cli.core.config import option_names
+from scripts import make_options_docs
 from scripts.make_cli_docs import page
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +52,15 @@ def test_links_between_pages_lead_somewhere():
 def test_the_command_line_page_is_what_the_commands_say():
     """Run `make docs` when this fails."""
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == page()
+
+
+def test_the_page_of_options_is_what_their_fields_say():
+    """Run `make docs` when this fails. No option is without a meaning, and none without what it takes."""
+    text = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    assert text == make_options_docs.page()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert [row[0].strip("| `") for row in rows] == option_names()
+    assert all(row[2] and len(row[4]) > 10 for row in rows)
 
 
 def test_every_command_has_a_section():

@@ -24,10 +24,15 @@ def versions(lines: Iterable[str], operator: str) -> dict[str, str]:
     return found
 
 
-def declared() -> dict[str, str]:
-    """Lower bounds in setup.cfg, of what runs and of what tests."""
+def setup_cfg() -> configparser.ConfigParser:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
+    return setup
+
+
+def declared() -> dict[str, str]:
+    """Lower bounds in setup.cfg, of what runs and of what tests."""
+    setup = setup_cfg()
     text = setup["options"]["install_requires"] + setup["options.extras_require"]["dev"]
     return versions(text.strip().splitlines(), ">=")
 
@@ -65,3 +70,9 @@ def test_the_licences_of_exactly_what_is_pinned_are_listed():
     page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| ([\w.-]+) \| ([\d][\w.]*) \| \S.* \|$", page, re.MULTILINE))
     assert {normalized(name): version for name, version in listed.items()} == pins(PINNED)
+
+
+def test_the_extra_openai_is_openais_own_clip():
+    """It is on no package index, and another package is called so there."""
+    extra = setup_cfg()["options.extras_require"]["openai"]
+    assert extra.strip() == "clip @ git+https://github.com/openai/CLIP.git"

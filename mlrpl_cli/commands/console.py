@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -34,8 +35,9 @@ MISSING = "–"
 """What stands in a table for a number that there is not."""
 FORMULA_STARTS = tuple("=+-@＝＋－＠")
 """What begins a formula in a spreadsheet; the wide forms do under East Asian settings. Tabs are escaped before."""
-LINES_PER_TASK = 10
-"""How many lines a task prints at most where there is no terminal for a bar."""
+SOON, SELDOM = 5.0, 300.0
+"""Seconds between two lines of a task where there is no terminal for a bar: at least, and at most while it goes on."""
+clock = time.monotonic
 
 
 def is_main_process() -> bool:
@@ -97,97 +99,69 @@ def progress() -> Progress:
     return BarProgress() if sys.stderr.isatty() else LineProgress()
 
 
-def board() -> Board:
-    """Progress that can show a table of results above its bars while they grow; without a terminal only at the end."""
-    return Board(progress())
+def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Replace the table of results above the bars of `progress`; without a terminal nothing is shown."""
+    if isinstance(progress, BarProgress):
+        progress.table = _table(title, columns, rows)
+        progress.refresh()
 
 
-class Board:
-    """Progress with a table that is drawn anew at each `show`."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self.task, self.note = progress.task, progress.note
-
-    def show(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Replace the table above the bars."""
-        if isinstance(self._progress, BarProgress):
-            self._progress.show(_table(title, columns, rows))
-
-
-class BarProgress:
+class BarProgress(Bars):
     """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
 
+    table: Table | None = None
+    """What stands above the bars."""
+
     def __init__(self) -> None:
-        self._bars = _BarsBelow(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            _Count(),
-            _Rate(),
+            _Amount(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[figures]}", markup=False),
             console=_console(sys.stderr),
         )
-        self._open = 0
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        if self._open == 0:
-            self._bars.start()
-        self._open += 1
+        inside = bool(self.task_ids)
+        self.start()
         # A total of 0 means unknown: Rich then shows a moving bar instead of a finished one.
-        bar = self._bars.add_task(printable(description), total=total or None, unit=unit, figures="")
+        bar = self.add_task(printable(description), total=total or None, unit=unit, figures="")
         try:
-            yield _BarTask(self._bars, bar)
+            yield _BarTask(self, bar)
         finally:
-            self._open -= 1
-            if self._open:
-                self._bars.remove_task(bar)
-            else:
-                self._close()
+            if not inside:
+                self.table = None  # what is left on the screen is the caller's to print
+                self.stop()
+            self.remove_task(bar)
 
     def note(self, message: str) -> None:
-        self._bars.console.print(Text(printable(message)), soft_wrap=True)
+        self.console.print(Text(printable(message)), soft_wrap=True)
 
-    def show(self, table: Table) -> None:
-        self._bars.table = table
-
-    def _close(self) -> None:
-        self._bars.table = None  # what is left on the screen is the caller's to print
-        self._bars.stop()
-        for bar in self._bars.task_ids:
-            self._bars.remove_task(bar)
+    def get_renderables(self) -> Iterable[RenderableType]:
+        return [*([self.table] if self.table else []), *super().get_renderables()]
 
 
 class LineProgress:
-    """At most LINES_PER_TASK lines for a task, and one, at its end, for a task inside another."""
+    """Lines for a log: one at each tenth of a task, though not within SOON of the last one, and at least each SELDOM.
+
+    The last line says how far a task came. A task inside another has no tenths, and no last line when it was short.
+    """
 
     def __init__(self) -> None:
+        self.note = print_note
         self._open = 0
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        task = _LineTask(description, total, unit, LINES_PER_TASK if self._open == 0 else 1)
+        task = _LineTask(description, total, unit, inside=self._open > 0)
         self._open += 1
         try:
             yield task
         finally:
             self._open -= 1
         task.finish()
-
-    def note(self, message: str) -> None:
-        print_note(message)
-
-
-class _BarsBelow(Bars):
-    """Bars below a table, when there is one."""
-
-    table: Table | None = None
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        if self.table is not None:
-            yield self.table
-        yield from super().get_renderables()
 
 
 class _BarTask:
@@ -201,39 +175,41 @@ class _BarTask:
 
 
 class _LineTask:
-    def __init__(self, description: str, total: int, unit: str, lines: int) -> None:
-        self._description, self._total, self._unit, self._lines = description, total, unit, lines
+    def __init__(self, description: str, total: int, unit: str, inside: bool) -> None:
+        self._description, self._total, self._unit, self._inside = description, total, unit, inside
         self._done = self._said = 0
-        self._figures: Mapping[str, float] = {}
+        self._begun = self._spoke = clock()
+        self._figures = ""
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         self._done += steps
-        self._figures = figures or self._figures
-        if (self._done - self._said) * self._lines >= self._total > 0:
+        self._figures = _figures(figures) or self._figures
+        waited = clock() - self._spoke
+        tenth = not self._inside and 10 * (self._done - self._said) >= self._total > 0
+        if waited >= (SOON if tenth else SELDOM):
             self._say()
 
     def finish(self) -> None:
-        """Say how far it came, unless the last line did."""
-        if self._said < self._done:
+        """Say how far it came, unless the last line did, or it is a small part of something else."""
+        small = self._inside and clock() - self._begun < SOON
+        if self._said < self._done and not small:
             self._say()
 
     def _say(self) -> None:
-        self._said = self._done
+        self._said, self._spoke = self._done, clock()
         amount = _amount(self._done, self._total, self._unit)
-        print_note(f"{self._description}: {amount}  {_figures(self._figures)}".rstrip())
+        print_note(f"{self._description}: {amount}  {self._figures}".rstrip())
 
 
-class _Count(ProgressColumn):
+class _Amount(ProgressColumn):
+    """How much is done, and how much of it a second."""
+
     def render(self, task: Bar) -> Text:
-        return Text(_amount(int(task.completed), int(task.total or 0), task.fields["unit"]))
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Bar) -> Text:
+        done = _amount(int(task.completed), int(task.total or 0), task.fields["unit"])
         speed = task.finished_speed or task.speed
         if speed is None:
-            return Text("")
-        return Text(f"{decimal(int(speed))}/s" if task.fields["unit"] == "bytes" else f"{speed:.3g}/s")
+            return Text(done)
+        return Text(f"{done}  {decimal(int(speed)) if task.fields['unit'] == 'bytes' else format(speed, '.3g')}/s")
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

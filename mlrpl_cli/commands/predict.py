@@ -6,16 +6,13 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mlrpl_cli.core.prediction.predictor import Prediction
 
 Scores = list[tuple[str, float]]
 
@@ -44,14 +41,15 @@ def predict(
     others are predicted, and the exit code is 1.
     """
     from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+    from mlrpl_cli.core.prediction.selection import Selection
     from mlrpl_cli.core.runs.folder import newest_run
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
     paths = find_images(images)
     predictor = Predictor.from_run(run or newest_run(), checkpoint, device or "auto")
-    chosen = [predictor.class_index(name) for name in options.names(classes)] or range(len(predictor.classes))
-    top_k = 3 if top_k is None and threshold is None and classes is None else top_k
+    named = None if classes is None else options.names(classes)
+    selection = Selection.make(predictor, named, top_k, threshold)
     failures = 0
 
     def rows() -> Iterator[tuple[str, Scores]]:
@@ -61,20 +59,11 @@ def predict(
                 failures += 1
                 console.print_error(f"mlrpl: error: {result.reason}")
             else:
-                yield str(result.path), _select(result, predictor.classes, chosen, top_k, threshold)
+                yield str(result.path), selection.of(result.probabilities)
 
     WRITERS[output](rows())
     if failures:
         raise typer.Exit(1)
-
-
-def _select(
-    result: Prediction, classes: tuple[str, ...], chosen: Any, top_k: int | None, threshold: float | None
-) -> Scores:
-    """(class, probability), most probable first."""
-    scores = sorted(((classes[c], float(result.probabilities[c])) for c in chosen), key=lambda pair: -pair[1])
-    passing = [pair for pair in scores if threshold is None or pair[1] > threshold]
-    return passing[:top_k]
 
 
 def _write_table(rows: Iterator[tuple[str, Scores]]) -> None:

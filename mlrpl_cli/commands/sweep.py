@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import given_options, make_config
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.records import PrepareOptions
 
@@ -70,11 +69,11 @@ def sweep(
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
-    from mlrpl_cli.core.prepared.folder import is_prepared, read_prepared
-    from mlrpl_cli.core.reports.sweep_page import PAGE, write_report
+    from mlrpl_cli.core.config import given_options, make_config
+    from mlrpl_cli.core.prepared.folder import is_prepared
+    from mlrpl_cli.core.reports.sweep_page import report_sweep
     from mlrpl_cli.core.runs.options import config_problems
     from mlrpl_cli.core.sweep.plan import KEEPS, SweepOptions
-    from mlrpl_cli.core.sweep.report import make_report
     from mlrpl_cli.core.sweep.results import RESULTS
     from mlrpl_cli.core.sweep.runner import pending, size_of
     from mlrpl_cli.core.sweep.runner import sweep as run_sweep
@@ -99,18 +98,14 @@ def sweep(
         size = pending(chosen) if is_prepared(folder) or dataset is None else size_of(chosen)
         _print_size(size, chosen, as_json)
         return
-    progress = console.board()
-    summary = run_sweep(chosen, progress, lambda rows: progress.show(*_table(rows, chosen)))
-    if summary.rows:
-        report = make_report(chosen.out, read_prepared(folder), summary.rows, progress)
-        write_report(report, chosen.out / "report")
+    progress = console.progress()
+    summary = run_sweep(chosen, progress, lambda rows: console.show_above(progress, *_table(rows, chosen)))
+    page = report_sweep(chosen.out, folder, summary.rows, progress) if summary.rows else None
     if as_json:
         console.print_json(summary)
     else:
         console.print_table(*_table(summary.rows, chosen))
-        console.print_note(
-            f"{len(summary.rows)} runs in {chosen.out / RESULTS}; report: {chosen.out / 'report' / PAGE}"
-        )
+        console.print_note(f"{len(summary.rows)} runs in {chosen.out / RESULTS}; report: {page or 'none'}")
     if summary.failures:
         console.print_error(
             f"mlrpl: error: {len(summary.failures)} runs failed; run the same command to try them again"
@@ -146,10 +141,9 @@ def _numbers(option: str, text: str, kind: type) -> list:
 
 def _table(rows: Sequence[Row], chosen: SweepOptions) -> tuple[str, list[str], list[list[object]]]:
     """Title, columns and cells: test mAP (%) of each method at each proportion, averaged over the seeds done."""
-    maps: dict[tuple[str, float], list[float]] = {}
-    for row in rows:
-        maps.setdefault((row["method"], row["keep"]), []).append(row["map"])
-    means = {cell: sum(values) / len(values) for cell, values in maps.items()}
+    from mlrpl_cli.core.sweep.report import mean_maps
+
+    means = mean_maps(rows)
     cells: list[list[object]] = [
         [method, *(console.percent(means.get((method, share))) for share in chosen.keeps)] for method in chosen.methods
     ]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import given_options, make_config
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.training.train import TrainingSummary
@@ -18,48 +17,36 @@ INTERRUPTED = 130
 
 
 def train(
+    context: typer.Context,
     data: options.Data = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            "--method", metavar="NAME", help="zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear."
-        ),
+        typer.Option(metavar="NAME", help="zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear."),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(
-            "--backbone", metavar="NAME", help="tiny, RN50, RN101, ViT-B/16, …, a checkpoint file, random:RN101."
-        ),
+        typer.Option(metavar="NAME", help="tiny, RN50, RN101, ViT-B/16, …, a checkpoint file, random:RN101."),
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", help="Side of the square input in pixels.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate of the attention.")] = None,
+    image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the square input in pixels.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Peak learning rate of the attention.")] = None,
     semantics: Annotated[
-        str | None, typer.Option("--semantics", metavar="NAME", help="What guides the attention: clip or glove.")
+        str | None, typer.Option(metavar="NAME", help="What guides the attention: clip or glove.")
     ] = None,
-    glove: Annotated[
-        Path | None, typer.Option("--glove", metavar="FILE", help="Word vectors in GloVe's text format.")
-    ] = None,
+    glove: Annotated[Path | None, typer.Option(metavar="FILE", help="Word vectors in GloVe's text format.")] = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
     workers: options.Workers = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Seed of initialisation, order and views.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of initialisation, order and views.")] = None,
     run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="DIR", help="Run folder to write.", show_default="a new one below ./runs"),
+        Path | None, typer.Option(metavar="DIR", help="Run folder to write.", show_default="a new one below ./runs")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue --run (default: the newest) from its last epoch.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="YAML file of options; flags override it.")
+        Path | None, typer.Option(metavar="FILE", help="YAML file of options; flags override it.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -72,25 +59,11 @@ def train(
     Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
     and --resume goes on from there to the same weights as an uninterrupted run.
     """
+    from mlrpl_cli.core.config import given_options, make_config, option_names
     from mlrpl_cli.core.runs.options import config_problems, resume_config
     from mlrpl_cli.core.training.train import train as train_method
 
-    flags = {
-        "data": data,
-        "method": method,
-        "backbone": backbone,
-        "image_size": image_size,
-        "epochs": epochs,
-        "lr": lr,
-        "semantics": semantics,
-        "glove": glove,
-        "batch_size": batch_size,
-        "device": device,
-        "precision": precision,
-        "workers": workers,
-        "seed": seed,
-        "run": run,
-    }
+    flags = {name: value for name, value in context.params.items() if name in option_names()}
     given = given_options(assignments, flags)
     chosen = resume_config(run, config, given) if resume else make_config(config, given, config_problems)
     summary = train_method(chosen, console.progress(), resume)

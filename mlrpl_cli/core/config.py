@@ -1,158 +1,150 @@
 """The options of training: one frozen dataclass, one source of defaults, every error reported at once.
 
-Precedence is defaults < file < flags. "Not given" is None.
+Precedence is defaults < file < flags. "Not given" is None. What each option means, its range and its choices stand at
+its field; docs/options.md is made of them.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, one_line
+from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.reading import KIB, read_text, short, shown
+from mlrpl_cli.core.io.schema import Text, sentences
 
-DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"
-PRECISIONS = (AUTO, "float32", "bf16")
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bf16"]
+ImageSize = Annotated[int, Field(ge=1, le=4096)]
+DEVICES, PRECISIONS = get_args(Device), get_args(Precision)
 FLOAT16, UINT8 = "float16", "uint8"
-CACHE_DTYPES = (FLOAT16, UINT8)
-SEMANTICS = ("clip", "glove")
-SELECTIONS = ("validation", "test")
 
 MOST_BYTES = 64 * KIB
 """Of a configuration file: fifty times one with every option, and read in seconds whatever is in it."""
 DEEPEST, LONGEST = 20, 4096
 """Levels that YAML may nest and characters that one of its values may have."""
-LONGEST_TEXT = 2000
-"""Characters of an option that is text; a path is the longest."""
-UNKNOWN_SHOWN = 10
-"""Unknown options that are named with advice; finding advice takes a while."""
 
 
-@dataclass(frozen=True)
+class OptionsError(ConfigError):
+    """Options that TrainConfig does not take: `problems` has a sentence for each, by name."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class TrainConfig:
-    """All that decides a training run, besides the prepared data."""
+    """All that decides a training run, besides the prepared data.
 
-    data: str | None = None
+    Raises OptionsError, for all of them at once, when an option has no such value or there is none of that name.
+    """
+
+    data: Text | None = None
     """Prepared folder; None takes the newest below ./prepared."""
-    run: str | None = None
+    run: Text | None = None
     """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
-    backbone: str | None = None
+    backbone: Text | None = None
     """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
-    method: str = "sarl+"
-    """Which visual head and text head are put together; see the registry of methods."""
-    image_size: int | None = None
+    method: Text = "sarl+"
+    """Which visual head and text head are put together; docs/method.md has their equations."""
+    image_size: ImageSize | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
-    epochs: int = 20
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Passes over the training images."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     """Images a step, over all processes together."""
-    lr: float = 2e-3
-    """Peak learning rate of AdamW for the attention and the calibration."""
-    context_lr: float = 2e-3
+    lr: Annotated[float, Field(ge=0, le=10)] = 2e-3
+    """Peak learning rate of AdamW for the attention, scales and biases."""
+    context_lr: Annotated[float, Field(ge=0, le=10)] = 2e-3
     """Peak learning rate of AdamW for the prompt contexts."""
-    weight_decay: float = 1e-2
-    """AdamW's decoupled weight decay of the attention's matrices; contexts and calibration are not decayed."""
-    warmup: float = 0.1
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-2
+    """AdamW's decoupled weight decay of the attention's matrices; contexts, scales and biases are not decayed."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps in which the learning rate rises linearly; a cosine takes it to zero after that."""
-    loss: str = "asl"
+    loss: Text = "asl"
     """Loss over known labels: "asl" (asymmetric) or "bce"."""
-    gamma_negative: float = 2.0
+    gamma_negative: Annotated[float, Field(ge=0, le=10)] = 2.0
     """Focusing exponent of "asl" on absent cells."""
-    gamma_positive: float = 1.0
+    gamma_positive: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Focusing exponent of "asl" on present cells."""
-    margin: float = 0.05
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Probability below which "asl" forgives an absent cell."""
-    context_tokens: int = 16
+    context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
-    context_template: str | None = None
+    context_template: Text | None = None
     """Words that the contexts start as, such as "a photo of a"; None draws them from N(0, 0.02)."""
-    semantics: str = "clip"
+    semantics: Literal["clip", "glove"] = "clip"
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
-    glove: str | None = None
+    glove: Text | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
-    attention_width: int | None = None
+    attention_width: Annotated[int | None, Field(ge=1, le=65_536)] = None
     """K, width of the bilinear attention; None is 64 for tiny and else 1024."""
-    views: int = 2
+    views: Annotated[int, Field(ge=0, le=1000)] = 2
     """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
     0 keeps none and encodes a new random view of each image every epoch."""
-    cache: str | None = None
+    cache: Text | None = None
     """Folder of the feature cache, which runs share; None is features beside the prepared folder."""
-    cache_dtype: str = FLOAT16
+    cache_dtype: Literal["float16", "uint8"] = "float16"
     """Number format of the feature cache: "float16", or "uint8" with a scale per channel, which halves it."""
-    cache_gib: float = 64.0
+    cache_gib: Annotated[float, Field(ge=0)] = 64.0
     """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
-    workers: int | None = None
+    workers: Annotated[int | None, Field(ge=0, le=256)] = None
     """Processes that decode images, for each training process; 0 decodes in the training process, None takes one for
     each core, at most 8."""
-    device: str = "auto"
+    device: Device = "auto"
     """"cpu", "cuda", or "auto" for CUDA where there is one."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """What the frozen encoders compute in: "float32", "bf16", or "auto": float32 for tiny, and else bf16 where the
     hardware multiplies it. What is learned is kept in float32, and only U f is multiplied in this precision."""
-    selection: str = "validation"
+    selection: Literal["validation", "test"] = "validation"
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
 
-    def problems(self) -> list[str]:
-        """One sentence for each value that cannot be, empty when all can."""
-        found = [_choice(self, name, known) for name, known in CHOICES.items()]
-        found += [_bound(self, name, low, high) for name, (low, high) in BOUNDS.items()]
-        if self.semantics == "glove" and not self.glove:
-            found.append("semantics glove needs glove, the path of a GloVe text file")
-        return [sentence for sentence in found if sentence]
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        """Python counts true as 1, and YAML reads yes and on as true."""
+        if isinstance(value, bool):
+            raise ValueError
+        return value
 
-
-CHOICES: dict[str, Sequence[str]] = {
-    "device": DEVICES,
-    "precision": PRECISIONS,
-    "cache_dtype": CACHE_DTYPES,
-    "semantics": SEMANTICS,
-    "selection": SELECTIONS,
-}
-BOUNDS: dict[str, tuple[float, float]] = {
-    "image_size": (1, 4096),
-    "epochs": (1, 100_000),
-    "batch_size": (1, 1_000_000),
-    "lr": (0, 10),
-    "context_lr": (0, 10),
-    "weight_decay": (0, 10),
-    "warmup": (0, 1),
-    "gamma_negative": (0, 10),
-    "gamma_positive": (0, 10),
-    "margin": (0, 1),
-    "context_tokens": (1, 74),
-    "attention_width": (1, 65_536),
-    "views": (0, 1000),
-    "cache_gib": (0, math.inf),
-    "workers": (0, 256),
-    "seed": (0, 2**32 - 1),
-}
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told(cls, values: Any, validate: Callable[[Any], TrainConfig]) -> TrainConfig:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise OptionsError(sentences(error, cls)) from None
 
 
 def make_config(
     file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
-    problems: Callable[[TrainConfig], list[str]] = lambda config: config.problems(),
+    problems: Callable[[TrainConfig], Sequence[str]] = lambda config: (),
 ) -> TrainConfig:
     """Defaults, overridden by a YAML `file`, overridden by the `flags` that are not None.
 
-    Raises ConfigError with every problem found: unknown keys, wrong types, and what `problems` says of the values.
+    Raises ConfigError with every problem found: unknown keys, wrong values, and what `problems` says of the others.
     """
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    values, errors = _typed({**(read_yaml(file) if file else {}), **given})
-    config = replace(TrainConfig(), **values)
-    raise_together([*errors, *problems(config)])
+    values = {**(read_yaml(file) if file else {}), **given}
+    errors: Mapping[str, str] = {}
+    try:
+        config = TrainConfig(**values)
+    except OptionsError as error:
+        errors = error.problems
+        config = TrainConfig(**{key: values[key] for key in option_names() if key in values and key not in errors})
+    raise_together([*errors.values(), *problems(config)])
     return config
 
 
@@ -191,52 +183,6 @@ def write_yaml(config: TrainConfig, path: Path) -> None:
     write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
-def _typed(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    hints = typing.get_type_hints(TrainConfig)
-    unknown = [key for key in values if key not in hints]
-    errors = [f"unknown option '{short(key)}'; {did_you_mean(key, hints)}" for key in unknown[:UNKNOWN_SHOWN]]
-    if len(unknown) > UNKNOWN_SHOWN:
-        errors.append(f"{len(unknown) - UNKNOWN_SHOWN} more unknown options")
-    typed = {}
-    for key, value in values.items():
-        try:
-            if key in hints:
-                typed[key] = _coerce(value, hints[key])
-        except (TypeError, ValueError, OverflowError):
-            errors.append(f"{key}: expected {_type_name(hints[key])}, got {shown(value)}")
-    return typed, errors
-
-
-def _coerce(value: Any, hint: Any) -> Any:
-    """`value` as the type of its field; ValueError or TypeError when it is not one."""
-    optional = isinstance(hint, types.UnionType)
-    if value is None and optional:
-        return None
-    kind = typing.get_args(hint)[0] if optional else hint
-    if isinstance(value, bool):
-        raise TypeError
-    if kind is str:
-        return _text(value)
-    if not isinstance(value, str | int | float):
-        raise TypeError
-    if kind is float:
-        return float(value)  # YAML reads 1e-3 as text
-    if int(value) != float(value):
-        raise ValueError
-    return int(value)
-
-
-def _text(value: Any) -> str:
-    """A value that is text or can be meant as text; ValueError or TypeError for what no path, name or file can hold."""
-    if not isinstance(value, str | int | float | Path):
-        raise TypeError
-    text = str(value)
-    if len(text) > LONGEST_TEXT or "\0" in text:
-        raise ValueError
-    os.fsencode(text)  # its UnicodeEncodeError is a ValueError
-    return text
-
-
 def _read_value(text: str) -> Any:
     try:
         return _parse_yaml(text)
@@ -268,23 +214,6 @@ def _check_yaml(text: str) -> None:
             raise ValueError("expected plain values, got a YAML alias or tag; write the value out")
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
             raise ValueError(f"expected values of at most {LONGEST} characters, got {len(event.value)}")
-
-
-def _type_name(hint: Any) -> str:
-    kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
-    return {int: "a whole number", float: "a number", str: "text"}[kind]
-
-
-def _choice(config: TrainConfig, name: str, known: Sequence[str]) -> str | None:
-    value = getattr(config, name)
-    return None if value in known else f"{name}: expected one of {', '.join(known)}, got '{short(value)}'"
-
-
-def _bound(config: TrainConfig, name: str, low: float, high: float) -> str | None:
-    value = getattr(config, name)
-    if value is None or low <= value <= high:
-        return None
-    return f"{name}: expected a number from {low:g} to {high:g}, got {shown(value)}"
 
 
 def option_names() -> list[str]:

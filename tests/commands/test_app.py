@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import typer
 
 from mlrpl_cli import __version__, app
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.io.errors import DataError
+from tests import small
 
 HEAVY = ("torch", "open_clip", "clip", "numpy", "click")
 
@@ -157,8 +160,27 @@ def test_out_of_memory_is_one_line_with_what_to_lower(error: Exception, mlrpl: C
     outcome = mlrpl("train")
     assert outcome.code == 1
     assert outcome.err.startswith("mlrpl: error: out of memory: ")
-    assert "12 GiB; lower --batch-size" in outcome.err
+    assert "12 GiB; lower the batch size (--batch-size or" in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_out_of_memory_while_the_cache_is_filled_names_what_helps_there(
+    mlrpl: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The cache is filled in batches of a fixed size, so that a smaller batch size would not help."""
+
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 GiB")
+
+    monkeypatch.setattr(FrozenEncoder, "__call__", refuse)
+    monkeypatch.chdir(tmp_path)
+    settings = {**small.OPTIONS, "data": small.write_prepared(tmp_path / "data"), "run": "run"}
+    settings["backbone"] = small.write_backbone(tmp_path / "clip.safetensors")
+    outcome = mlrpl("train", *(f"--set={name}={value}" for name, value in settings.items()))
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("mlrpl:")]
+    assert outcome.code == 1
+    assert "you tried 12 GiB; 32 images are encoded at once, whatever the batch size: lower --image-size" in line
+    assert "--batch-size" not in line
 
 
 @pytest.mark.parametrize(

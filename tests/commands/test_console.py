@@ -85,9 +85,25 @@ def test_csv_holds_no_formula_and_no_character_that_steers(name: str, shown: str
     assert console.csv_text(name) == shown
 
 
-def test_plain_progress_takes_at_most_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds, which stands still."""
+    time = [0.0]
+    monkeypatch.setattr(console, "clock", lambda: time[0])
+    return time
+
+
+def test_plain_progress_of_a_short_task_is_its_last_line(now: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress().task("Checking", 105, "files") as task:
+        for _ in range(105):
+            task.advance()
+    assert capsys.readouterr().err == "Checking: 105/105 files\n"
+
+
+def test_plain_progress_of_a_long_task_is_ten_lines(now: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress().task("Reading", 1000) as task:
         for step in range(1000):
+            now[0] += 0.1
             task.advance(loss=1 / (step + 1))
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
@@ -97,16 +113,31 @@ def test_plain_progress_takes_at_most_ten_lines(capsys: pytest.CaptureFixture[st
     assert lines[-1] == "Reading: 1000/1000 images  loss 0.001"
 
 
-def test_plain_progress_of_an_inner_task_is_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_progress_of_hours_is_a_line_every_five_minutes(
+    now: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an inner task too; 1,000 steps of 60 seconds, of which each fifth is told."""
+    progress = console.progress()
+    with progress.task("Outer", 0, "runs"), progress.task("Reading", 1000) as task:
+        for _ in range(1000):
+            now[0] += 60
+            task.advance()
+    assert capsys.readouterr().err.splitlines() == [f"Reading: {n}/1000 images" for n in range(5, 1001, 5)]
+
+
+def test_plain_progress_of_an_inner_task_is_its_last_line_unless_it_is_short(
+    now: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     progress = console.progress()
     with progress.task("Training", 2, "epochs") as outer:
-        for _ in range(2):
+        for seconds in (1, 0.01):
             with progress.task("Epoch", 50, "batches") as inner:
                 for _ in range(49):
+                    now[0] += seconds
                     inner.advance()
             outer.advance(mAP=0.5)
-    expected = ["Epoch: 49/50 batches", "Training: 1/2 epochs  mAP 0.5", "Epoch: 49/50 batches"]
-    assert capsys.readouterr().err.splitlines() == [*expected, "Training: 2/2 epochs  mAP 0.5"]
+    expected = ["Epoch: 49/50 batches", "Training: 1/2 epochs  mAP 0.5", "Training: 2/2 epochs  mAP 0.5"]
+    assert capsys.readouterr().err.splitlines() == expected
 
 
 def test_plain_progress_of_unknown_length_and_bytes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,11 +156,13 @@ def test_a_terminal_gets_bars_and_is_left_as_it_was(monkeypatch: pytest.MonkeyPa
     with progress.task("Reading [x]", 4) as task:
         task.advance(2, loss=0.25)
         progress.note("half \x1b way")
+        console.show_above(progress, "Results", ("method",), [("sarl",)])
         task.advance(2)
     shown = terminal.getvalue()
     assert "Reading [x]" in shown
     assert "4/4 images" in shown
     assert "loss 0.25" in shown
+    assert "sarl" in shown
     assert "half \\x1b way" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is visible again"
 

@@ -174,7 +174,7 @@ def test_train_answers_a_wrong_option_in_one_line(mlrpl):
     assert done.code == 1
     assert done.err.count("\n") == 1
     assert "method: expected one of" in done.err
-    assert "epochs: expected a number from 1" in done.err
+    assert "epochs: expected a whole number from 1" in done.err
 
 
 def test_train_on_a_damaged_image_names_it_in_one_line(mlrpl, tmp_path):

@@ -1,4 +1,6 @@
+import math
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -31,15 +33,30 @@ def test_all_errors_come_at_once(tmp_path):
     assert str(error.value).split("; ") == [
         "unknown option 'epoch'",
         "did you mean 'epochs'?",
-        "lr: expected a number, got 'fast'",
-        "epochs: expected a whole number, got 1.5",
-        "batch_size: expected a number from 1 to 1e+06, got 0",
+        "epochs: expected a whole number from 1 to 100000, got 1.5",
+        "batch_size: expected a whole number from 1 to 1000000, got 0",
+        "lr: expected a number from 0 to 10, got 'fast'",
     ]
 
 
-def test_glove_needs_its_file():
-    with pytest.raises(ConfigError, match="semantics glove needs glove, the path of a GloVe text file"):
-        make_config(flags={"semantics": "glove"})
+def test_an_option_takes_its_range_and_is_told_it():
+    """Beyond 2^32, beyond what a float holds, and beyond what Python writes out."""
+    for seed in (2**32, 10**400, -1, True, "1.5"):
+        with pytest.raises(ConfigError, match=r"^seed: expected a whole number from 0 to 4294967295, got "):
+            make_config(flags={"seed": seed})
+    assert make_config(flags={"seed": "4294967295", "cache_gib": math.inf}).seed == 2**32 - 1
+    for name, value in {"lr": math.nan, "device": "tpu", "cache_gib": -1, "views": False}.items():
+        with pytest.raises(ConfigError, match=rf"^{name}: expected (a|one of) "):
+            replace(TrainConfig(), **{name: value})
+
+
+def test_an_option_that_there_is_not_is_refused_in_python_too():
+    with pytest.raises(ConfigError, match="unknown option 'epoch'; did you mean 'epochs'"):
+        TrainConfig(epoch=5)
+
+
+def test_a_path_need_not_be_utf_8(tmp_path):
+    assert make_config(flags={"data": "a\udcff"}).data == "a\udcff"
 
 
 def test_assignments_are_read_as_yaml_values():

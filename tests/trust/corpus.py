@@ -18,7 +18,7 @@ Expected = dict[Path, str | None]
 """Of each file that is looked at: None when it is an image, else a part of the reason why it cannot be read."""
 
 UNKNOWN = "it is not an image of a known format"
-TOO_MANY = "more pixels than the limit of 178956970"
+TOO_MANY = "exceeds limit of 178956970 pixels"
 SIDE = 24
 NOISE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 4), dtype=np.uint8)
 COLOUR = Image.fromarray(NOISE[..., :3])
@@ -375,7 +375,7 @@ def _write_odd_entries(folder: Path) -> Expected:
         (folder / name).symlink_to(target)
     os.mkfifo(folder / "pipe.jpg")
     _write_socket(folder / "socket.jpg")
-    special = "not a regular file"
+    special = "a folder, a pipe or a device"
     return {
         inside: None,
         folder / "link.png": None,

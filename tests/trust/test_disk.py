@@ -10,20 +10,21 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlrpl_cli.app import main
 from mlrpl_cli.core.config import FLOAT16, make_config
 from mlrpl_cli.core.features.cache import FeatureCache
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
-from mlrpl_cli.core.io.tensorfiles import open_tensors
-from mlrpl_cli.core.runs.folder import LAST, checkpoint_path, load_checkpoint
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors
+from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
 from mlrpl_cli.core.training.train import train
@@ -50,6 +51,26 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data, a backbone, a table and a trained run, which know each other by relative paths."""
+    folder = tmp_path_factory.mktemp("original")
+    small.write_prepared(folder / "data")
+    small.write_backbone(folder / "clip.safetensors")
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["image", "a"], *([f"images/{n:03d}.png", n % 2] for n in range(36))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as ended:
+            main(["train", *SMALL, "--run=trained"])
+        assert not ended.value.code
+    for which in (BEST, LAST):
+        path = checkpoint_path(folder / "trained", which)
+        checkpoint = load_checkpoint(folder / "trained", which)
+        save_checkpoint(replace(checkpoint, info=replace(checkpoint.info, data="data")), path)
+    return folder
+
+
 def commands(to: str) -> dict[str, list[str]]:
     """Every command that writes, into the folder `to`."""
     table = ["--dataset=table", "--root=labels.csv", "--images=data"]
@@ -68,12 +89,11 @@ NAMES = list(commands(""))
 
 
 @pytest.fixture
-def ready(place: Path, mlrpl: Callable) -> Path:
-    """A table and a trained run, for the commands that need them."""
-    with (place / "labels.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["image", "a"], *([f"images/{n:03d}.png", n % 2] for n in range(36))])
-    assert mlrpl("train", *SMALL, "--run=trained").code == 0
-    return place
+def ready(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a copy of the original."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @contextmanager
@@ -171,7 +191,7 @@ def test_a_disk_that_fills_up_on_the_way_loses_nothing_and_the_command_goes_on_w
             assert_one_line(outcome, "out")
             assert "No space left on device" in outcome.err or "and its disk has" in outcome.err
             assert left_over(disk) == []
-        finished = bytes_of(disk / "b")
+        finished = {name: content for name, content in bytes_of(disk / "b").items() if name.endswith(SUFFIX)}
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         begun = name.startswith("train") and (disk / "run/config.yaml").exists()
         again = ["train", "--resume", "--run=out/run"] if begun else commands("out")[name]
@@ -221,9 +241,10 @@ def test_an_image_that_vanishes_while_it_is_needed_is_named_and_the_run_goes_on_
     with pytest.raises(DataError, match=r"^cannot read .*003\.png: (there is no|No) such file") as caught:
         train(config, Vanishing(image, task, step))
     assert "\n" not in str(caught.value)
-    assert checkpoint_path(place / "run", LAST).exists() == (task == "training")
+    assert (place / "run").exists() == checkpoint_path(place / "run", LAST).exists() == (task == "training")
     image.with_name("elsewhere.png").rename(image)
-    train(resume_config(place / "run", None, {}), resume=True)
+    begun = task == "training"
+    train(resume_config(place / "run", None, {}) if begun else config, resume=begun)
     train(replace(config, run="whole", cache="other-cache"))
     left, right = (load_checkpoint(place / run, LAST) for run in ("run", "whole"))
     assert left.info.epoch == right.info.epoch == 3

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,16 +18,21 @@ import pytest
 import torch
 from PIL import Image
 
+from mlrpl_cli.app import main
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.prepared.folder import FULL, MANIFEST
 from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
-from mlrpl_cli.core.sweep.results import RESULTS, SCORES
+from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results
 from tests import small
 
 PACKAGE = Path(__file__).parents[2] / "mlrpl_cli"
 TRAIN = (
     "train", "--data=data", "--backbone=clip.safetensors", f"--image-size={small.SIZE}", "--batch-size=8",
     "--epochs=1", "--workers=0", "--device=cpu", "--set=attention_width=8", "--set=context_tokens=2",
+)  # fmt: skip
+SWEEP = (
+    "sweep", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", "--out=out", "--data=data",
+    "--set=backbone=clip.safetensors", f"--set=image_size={small.SIZE}", "--set=epochs=1", "--set=workers=0",
 )  # fmt: skip
 
 
@@ -47,13 +52,26 @@ def marker(tmp_path: Path) -> Path:
     return tmp_path / "it-ran"
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data, a backbone, a trained run and a sweep."""
+    folder = tmp_path_factory.mktemp("original")
+    small.write_prepared(folder / "data")
+    small.write_backbone(folder / "clip.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in ((*TRAIN, "--run=run"), SWEEP):
+            with pytest.raises(SystemExit) as ended:
+                main(list(command))
+            assert not ended.value.code
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlrpl: Callable) -> Path:
-    """The current folder, with prepared data, a backbone and a trained run."""
+def place(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a copy of the original."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    small.write_prepared(tmp_path / "data")
-    small.write_backbone(tmp_path / "clip.safetensors")
-    assert mlrpl(*TRAIN, "--run=run").code == 0
     return tmp_path
 
 
@@ -101,12 +119,9 @@ def test_a_run_a_cache_and_scores_that_would_run_code_are_refused_or_made_again(
     for which, command in ((BEST, "predict data/images/000.png"), (BEST, "eval"), (LAST, "train --resume")):
         checkpoint_path(place / "run", which).write_bytes(evil)
         assert refused(mlrpl(*command.split(), "--run=run"), "is damaged")
-    sweep = ("sweep", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", "--out=out")
-    options = ("--data=data", "--set=backbone=clip.safetensors", f"--set=image_size={small.SIZE}", "--set=epochs=1")
-    assert mlrpl(*sweep, *options, "--set=workers=0").code == 0
     key = json.loads((place / "out" / RESULTS).read_text())["key"]
     (place / "out" / SCORES / f"{key}.safetensors").write_bytes(evil)
-    assert mlrpl(*sweep, *options, "--set=workers=0").code == 0
+    assert Results(place / "out" / RESULTS).without_scores == [key]
     (place / "run" / "config.yaml").write_text(f"data: !!python/object/apply:os.system ['touch {marker}']\n")
     assert refused(mlrpl("train", "--resume", "--run=run"), "cannot read the configuration")
     assert not marker.exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ RANDOM = "random:"
 PARALLEL = "module."
 """What data-parallel training puts in front of each name."""
 
+PUBLISHED_AT = "https://openaipublic.azureedge.net/clip/models"
 # SHA-256 of the checkpoints that OpenAI published, from the addresses in its `clip` package.
 PUBLISHED_SHA256: dict[str, str] = {
     "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
@@ -80,18 +80,15 @@ def load_state(backbone: str, progress: Progress | None = None, prefix: str = ""
     if backbone == TINY:
         return unpack_token_embedding(read_state(TINY_PATH, prefix))
     if backbone in ARCHITECTURES:
-        return read_state(fetch_published(backbone, progress or Silent()), prefix)
+        return read_state(fetch_published(backbone, progress or Silent()), prefix, published=True)
     return unpack_token_embedding(read_state(Path(backbone), prefix))
 
 
 def fetch_published(name: str, progress: Progress) -> Path:
     """The checkpoint that OpenAI published under `name`, downloaded once into the cache folder and verified."""
-    # Imported here because the provider takes seconds, and a checkpoint that is at hand needs no address.
     cached = cache_folder() / published_file_name(name)
     if not cached.is_file():
-        from mlrpl_cli.core.backbones.tokenizer import checkpoint_url
-
-        return fetch(checkpoint_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
+        return fetch(published_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
     if (found := sha256_of_file(cached)) != PUBLISHED_SHA256[name]:
         raise WeightsError(
             f"{cached} is not what OpenAI published as {name}: expected SHA-256 {PUBLISHED_SHA256[name][:16]}…, "
@@ -105,15 +102,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MLRPL_CACHE") or Path.home() / ".cache" / "clip")
 
 
+def published_url(name: str) -> str:
+    """The address that OpenAI's `clip` package has for `name`: the folder before the file is its SHA-256."""
+    return f"{PUBLISHED_AT}/{PUBLISHED_SHA256[name]}/{published_file_name(name)}"
+
+
 def published_file_name(name: str) -> str:
     """OpenAI's file name: "ViT-L/14@336px" is ViT-L-14-336px.pt."""
     return name.replace("/", "-").replace("@", "-") + ".pt"
 
 
-def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
+def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[str, Tensor]:
     """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
 
-    Only those whose names start with `prefix`; of a safetensors file, nothing else is read.
+    Only those whose names start with `prefix`; of a safetensors file, nothing else is read. `published` says that the
+    file's hash is known to be one that OpenAI published; else a TorchScript archive is hashed before it is opened.
     """
     state: object
     try:
@@ -122,9 +125,9 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
                 names = [name for name in file.keys() if name.removeprefix(PARALLEL).startswith(prefix)]  # noqa: SIM118
                 state = {name: file.get_tensor(name) for name in names}
         elif _is_torchscript(path):
-            state = _read_torchscript(path)
+            state = _read_torchscript(path, published)
         else:
-            state = _read_pickled(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except FileNotFoundError as error:
@@ -153,13 +156,6 @@ def _is_name(backbone: str) -> bool:
     return backbone == TINY or backbone.removeprefix(RANDOM) in ARCHITECTURES
 
 
-def _read_pickled(path: Path) -> object:
-    with warnings.catch_warnings():
-        # PyTorch remarks on unusual pickles before it refuses them; the refusal says enough.
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
@@ -167,10 +163,9 @@ def _is_torchscript(path: Path) -> bool:
         return any(Path(name).name == "constants.pkl" for name in archive.namelist())
 
 
-def _read_torchscript(path: Path) -> Mapping[str, Tensor]:
+def _read_torchscript(path: Path, published: bool) -> Mapping[str, Tensor]:
     """TorchScript holds code, so only the very files that OpenAI published are opened."""
-    digest = sha256_of_file(path)
-    if digest not in PUBLISHED_SHA256.values():
+    if not published and (digest := sha256_of_file(path)) not in PUBLISHED_SHA256.values():
         raise WeightsError(
             f"{path} is a TorchScript archive with SHA-256 {digest[:16]}…, none that OpenAI published; "
             "it could run code, so it stays closed: save its state dict as safetensors and give that"

@@ -1,19 +1,18 @@
-"""Where CLIP's tokenizer and checkpoint addresses come from: OpenAI's `clip` when installed, else open_clip.
+"""CLIP's tokenizer: OpenAI's `clip` where that is installed, else open_clip's copy of it.
 
-Imported only when text is tokenised or a checkpoint fetched: both packages take seconds to import.
+Either package takes seconds to import with all that it imports; the one file that holds the tokenizer does not.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from collections.abc import Sequence
 from functools import cache
-from types import ModuleType
+from pathlib import Path
 from typing import Protocol
 
-import torch
-
-from mlrpl_cli.core.io.errors import ConfigError, WeightsError
+from mlrpl_cli.core.io.errors import ConfigError
 
 
 class BytePairEncoder(Protocol):
@@ -23,8 +22,8 @@ class BytePairEncoder(Protocol):
 # The ids that CLIP's vocabulary reserves for the start and the end of a text.
 START, END = 49406, 49407
 CONTEXT_LENGTH = 77
-OPEN_CLIP_NAMES = {"ViT-L/14@336px": "ViT-L-14-336"}
-OPERATORS = ("nms", "qnms")
+SOURCES = (("clip", "simple_tokenizer.py"), ("open_clip", "tokenizer.py"))
+"""Packages and the file of each that defines `SimpleTokenizer`; other packages are called `clip` too, without it."""
 
 
 def tokenize(texts: Sequence[str]) -> list[list[int]]:
@@ -40,54 +39,11 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
     return rows
 
 
-def checkpoint_url(name: str) -> str:
-    """The address of OpenAI's checkpoint `name`, such as "RN101"; the folder before the file is its SHA-256."""
-    if _has_openai_clip():
-        from clip import clip
-
-        return clip._MODELS[name]
-    url = import_open_clip().get_pretrained_url(OPEN_CLIP_NAMES.get(name, name.replace("/", "-")), "openai")
-    if not url:
-        raise WeightsError(f"open_clip knows no OpenAI checkpoint named {name}; give --backbone a path instead")
-    return url
-
-
 @cache
 def _tokenizer() -> BytePairEncoder:
-    if _has_openai_clip():
-        from clip.simple_tokenizer import SimpleTokenizer
-
-        return SimpleTokenizer()
-    return import_open_clip().SimpleTokenizer()
-
-
-def _has_openai_clip() -> bool:
-    """True for OpenAI's own package; other packages are called `clip` too, and they have no tokenizer module."""
-    try:
-        return importlib.util.find_spec("clip.simple_tokenizer") is not None
-    except ImportError:
-        return False
-
-
-def import_open_clip() -> ModuleType:
-    """open_clip, also where torchvision's compiled part belongs to another torch."""
-    try:
-        import open_clip
-    except RuntimeError:
-        _declare_torchvision_operators()
-        import open_clip
-    return open_clip
-
-
-@cache
-def _declare_torchvision_operators() -> torch.library.Library:
-    """Let torchvision's Python part import where its compiled operators were built for another torch.
-
-    Only the declarations are missing, and nothing that open_clip's tokenizer or addresses need calls them.
-    The library has to stay alive for as long as its declarations, so the cache holds it.
-    """
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in OPERATORS:
-        if not hasattr(torch.ops.torchvision, operator):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
+    for package, file in SOURCES:
+        found = importlib.util.find_spec(package)  # without importing it
+        for folder in (found and found.submodule_search_locations) or ():
+            if (path := Path(folder) / file).is_file():
+                return runpy.run_path(str(path))["SimpleTokenizer"]()
+    raise ConfigError("expected OpenAI's clip or open_clip, got neither; run pip install open-clip-torch")

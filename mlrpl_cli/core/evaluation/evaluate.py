@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.backbones.frozen import load_encoder
 from mlrpl_cli.core.config import AUTO, DEVICES, PRECISIONS, raise_together
 from mlrpl_cli.core.evaluation.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
-from mlrpl_cli.core.features.batches import FeatureBatches, OrderedFeatures
+from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import decoding_workers, make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
@@ -26,7 +24,8 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, load_checkpoint
+from mlrpl_cli.core.runs.folder import BEST, LAST
+from mlrpl_cli.core.runs.head import TrainedHead
 
 
 @dataclass(frozen=True)
@@ -82,24 +81,19 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
     """
     raise_together(_option_problems(options))
-    checkpoint = load_checkpoint(options.run, options.checkpoint)
-    prepared = read_prepared(options.data or Path(checkpoint.info.data))
-    check_classes(checkpoint, prepared)
-    progress = progress or Silent()
-    if options.data is None and prepared.sha256 != checkpoint.info.data_sha256:
+    head = TrainedHead.of_run(options.run, options.checkpoint)
+    info, progress = head.info, progress or Silent()
+    prepared = read_prepared(options.data or Path(info.data))
+    _check_classes(info.classes, prepared)
+    if options.data is None and prepared.sha256 != info.data_sha256:
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = _rows(prepared, options.split)
     accelerator = make_accelerator(options.device)
-    info = checkpoint.info
-    precision = info.precision if options.precision == AUTO else options.precision
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
-        encoder = load_encoder(
-            info.backbone, info.fingerprint, info.image_size, accelerator.device, precision, progress
-        )
+        encoder = head.load_encoder(accelerator.device, options.precision, progress)
     workers = decoding_workers(options.workers)
-    features = OrderedFeatures(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
-    head = StoredHead(checkpoint).to(accelerator.device)
-    probabilities = score(head, features, progress, f"evaluating on {options.split}")
+    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
+    probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split, rows)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
     positives = (labels == PRESENT).sum(axis=0)
@@ -123,20 +117,6 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-class StoredHead(nn.Module):
-    """A checkpoint's recognizer with its stored text features: features in, Recognition out."""
-
-    text: Tensor
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        self.recognizer = checkpoint.recognizer()
-        self.register_buffer("text", checkpoint.text_features)
-
-    def forward(self, features: ImageFeatures) -> Recognition:
-        return self.recognizer(features, self.text)
-
-
 @torch.no_grad()
 def score(
     head: Callable[[ImageFeatures], Recognition], features: FeatureBatches, progress: Progress, description: str
@@ -154,8 +134,9 @@ def score(
             gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
             if probabilities is None:
                 probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
-            probabilities[rows] = gathered  # rows that fill up the last batch come twice, with the same values
-            task.advance(len(np.unique(rows)))
+            own = rows >= 0  # the others are repeated
+            probabilities[rows[own]] = gathered[own]
+            task.advance(int(own.sum()))
     assert probabilities is not None
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):
@@ -171,9 +152,9 @@ def labels_of(prepared: Prepared, split: str, rows: np.ndarray) -> np.ndarray:
     return (prepared.full_labels if split == TEST else prepared.observed_labels)[rows]
 
 
-def check_classes(checkpoint: Checkpoint, prepared: Prepared) -> None:
+def _check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
     """Raise RunError unless the run and the data have the same classes in the same order."""
-    trained, given = checkpoint.info.classes, prepared.classes
+    given = prepared.classes
     if trained != given:
         differing = sorted(set(trained) ^ set(given)) or ["the order"]
         raise RunError(

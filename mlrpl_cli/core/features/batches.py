@@ -1,134 +1,103 @@
 """Frozen features of many images, for training and evaluation: from the feature cache, or encoded as they come.
 
-Axes: N images, B of them in a batch, P grid positions, D channels, E joint embedding.
+Axes: N images, B of them in a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.features.views import StoredViews, cache_problem, divided, fill_cache
-from mlrpl_cli.core.images.loading import EpochOrder, ImageViews, Positions, batches_of, in_order, shuffled, whole_batch
-from mlrpl_cli.core.io.devices import decoding_workers, make_generator
-from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.features.cache import decoded
+from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache, open_cache
+from mlrpl_cli.core.images.loading import ImageViews, Index, in_order, load, shares, shuffled
+from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.progress import Progress
 
 
-class FeatureBatches(Protocol):
-    """Features of some images in order, in batches, as often as they are asked for."""
+@dataclass(frozen=True)
+class FeatureBatches:
+    """Features of N images in batches, as often as they are asked for; each process has its share of every batch."""
 
+    dataset: ImageViews | CachedViews
+    features_of: Callable[[Any], ImageFeatures]
+    """Makes features, on the device, of what the data set says of a batch."""
     accelerator: Accelerator
-    images: int
-    """N, how many there are."""
+    batch_size: int
+    """Images of all processes together."""
+    workers: int = 0
+    """Processes that read ahead; a thread does where there are none."""
+    views: int = 0
+    """Stored views that an epoch chooses from; 0 draws new ones in every epoch."""
+    seed: int = 0
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.dataset)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Whole batches, or all images where they are less than one."""
+        return self.images // self.batch_size * self.batch_size or self.images
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.images_per_epoch // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        """(features, positions (B,)) batch by batch."""
+        """(features, positions (B,)) of all images in order, in their plain view.
 
-
-class OrderedFeatures:
-    """Batches of (features, positions) of some images in order, encoded as they come.
-
-    In data-parallel work each process goes over its own part of every batch, and the last batch is filled up with
-    images from the start: `positions` say which.
-    """
-
-    def __init__(
-        self, encoder: FrozenEncoder, paths: Sequence[Path], accelerator: Accelerator, batch_size: int, workers: int
-    ) -> None:
-        self.encoder, self.accelerator, self.images = encoder, accelerator, len(paths)
-        self.loader = divided(ImageViews(paths, encoder.image_size), batch_size, workers, accelerator)
-
-    def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        for pixels, positions in batches_of(self.loader):
-            yield self.encoder(pixels), positions
-
-
-class StoredOrder:
-    """The plain views of stored images, in order and in batches; each process goes over its part of every batch."""
-
-    def __init__(self, views: StoredViews, accelerator: Accelerator, batch_size: int) -> None:
-        self.views, self.accelerator, self.images = views, accelerator, views.images
-        self.loader = divided(Positions(self.images), batch_size, 0, accelerator)
-
-    def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        for positions in self.loader:
-            own = positions.cpu()
-            yield self.views.select(own, torch.zeros_like(own)), positions
-
-
-class TrainingFeatures:
-    """Shuffled batches of (features, positions) of the training images."""
-
-    def __init__(self, dataset: Positions | ImageViews, config: TrainConfig, accelerator: Accelerator, workers: int):
-        self.accelerator, self.seed, self.images = accelerator, config.seed, len(dataset)
-        self.order = EpochOrder(self.images, config.seed)
-        batch_size = whole_batch(min(config.batch_size, self.images), accelerator.num_processes)
-        self.loader = accelerator.prepare(shuffled(dataset, self.order, batch_size, workers))
-        if not len(self.loader):
-            raise RunError(f"{self.images} training images are too few for {accelerator.num_processes} processes")
-
-    def __len__(self) -> int:
-        """Steps an epoch."""
-        return len(self.loader)
+        A position counted from the end repeats an image that another process has, so that all have as many.
+        """
+        return self._batches(in_order(self.images))
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        """Batches of epoch 1, 2, …: features, and the positions (B,) of their images."""
-        raise NotImplementedError
+        """The same of epoch 1, 2, … of training: shuffled, in random views."""
+        indices = shuffled(self.images, self.views, self.seed, epoch)
+        return self._batches(indices[: self.images_per_epoch])
 
     def sample(self, images: int) -> ImageFeatures:
-        """Features of the first `images` training images in their plain view, in every process the same."""
-        raise NotImplementedError
+        """Features of the first `images` images in their plain view, in every process the same."""
+        batches = shares(in_order(min(images, self.images)), self.batch_size)
+        return ImageFeatures.concatenate([features for features, _ in self._loaded(batches, workers=0)])
+
+    def _batches(self, indices: Sequence[Index]) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return self._loaded(shares(indices, self.batch_size, rank, processes), self.workers)
+
+    def _loaded(self, batches: Iterable[list[Index]], workers: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        device = self.accelerator.device
+        for content, positions in load(self.dataset, batches, workers, pinned=device.type == "cuda"):
+            yield self.features_of(content), positions.to(device, non_blocking=True)
 
 
-class StoredTraining(TrainingFeatures):
-    """Takes a random one of the stored views of each image in every epoch."""
-
-    def __init__(self, views: StoredViews, config: TrainConfig, accelerator: Accelerator) -> None:
-        super().__init__(Positions(views.images), config, accelerator, workers=0)
-        self.stored = views
-
-    def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        self.order.start(epoch)
-        generator = make_generator(self.seed, "stored view", epoch)
-        views = torch.randint(self.stored.views, (self.images,), generator=generator)
-        for positions in self.loader:
-            own = positions.cpu()
-            yield self.stored.select(own, views[own]), positions
-
-    def sample(self, images: int) -> ImageFeatures:
-        positions = torch.arange(min(images, self.images))
-        return self.stored.select(positions, torch.zeros_like(positions))
+def cached(views: CachedViews, accelerator: Accelerator, batch_size: int, seed: int = 0) -> FeatureBatches:
+    """Features that lie in the cache."""
+    features_of = partial(decoded, device=accelerator.device, dtype=views.computed_in)
+    return FeatureBatches(views, features_of, accelerator, batch_size, views=views.views, seed=seed)
 
 
-class EncodedTraining(TrainingFeatures):
-    """Encodes a new random view of each image in every epoch."""
-
-    def __init__(
-        self, encoder: FrozenEncoder, paths: Sequence[Path], config: TrainConfig, accelerator: Accelerator
-    ) -> None:
-        self.encoder, self.views = encoder, ImageViews(paths, encoder.image_size, config.seed)
-        super().__init__(self.views, config, accelerator, decoding_workers(config.workers))
-        self.batch_size = config.batch_size
-
-    def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        self.order.start(epoch)
-        self.views.view = epoch
-        for pixels, positions in batches_of(self.loader):
-            yield self.encoder(pixels), positions
-
-    def sample(self, images: int) -> ImageFeatures:
-        plain = ImageViews(self.views.paths[:images], self.encoder.image_size)
-        batches = batches_of(in_order(plain, self.batch_size, workers=0))
-        return ImageFeatures.concatenate([self.encoder(pixels) for pixels, _ in batches])
+def encoded(
+    encoder: FrozenEncoder,
+    paths: Sequence[Path],
+    accelerator: Accelerator,
+    batch_size: int,
+    workers: int,
+    seed: int = 0,
+) -> FeatureBatches:
+    """Features that are encoded as they come."""
+    dataset = ImageViews(paths, encoder.image_size, seed)
+    return FeatureBatches(dataset, encoder, accelerator, batch_size, workers, seed=seed)
 
 
 def features_of_run(
@@ -138,19 +107,20 @@ def features_of_run(
     config: TrainConfig,
     accelerator: Accelerator,
     progress: Progress,
-) -> tuple[TrainingFeatures, FeatureBatches]:
-    """Features of the training images, and plain ones of those that select the best epoch, as `config` asks.
+) -> tuple[FeatureBatches, FeatureBatches]:
+    """Features of the training images, and of those that select the best epoch, as `config` asks.
 
     Both come from the feature cache where they fit in it, else they are encoded as they come.
     """
+    batch_size, seed = config.batch_size, config.seed
     problem = cache_problem(encoder, len(training) * config.views + len(selecting), config)
     if problem and config.views:
         progress.note(f"{problem}: encoding anew every epoch")
     if problem or not config.views:
         workers = decoding_workers(config.workers)
-        selection = OrderedFeatures(encoder, selecting, accelerator, config.batch_size, workers)
-        return EncodedTraining(encoder, training, config, accelerator), selection
-    plain = fill_cache(encoder, selecting, 1, config, accelerator, progress, "validation images")
-    views = fill_cache(encoder, training, config.views, config, accelerator, progress)
-    order = StoredOrder(plain.open(encoder.device), accelerator, config.batch_size)
-    return StoredTraining(views.open(encoder.device), config, accelerator), order
+        selection = encoded(encoder, selecting, accelerator, batch_size, workers)
+        return encoded(encoder, training, accelerator, batch_size, workers, seed), selection
+    cache = open_cache(encoder, config)
+    plain = fill_cache(cache, encoder, selecting, 1, config, accelerator, progress, "validation images")
+    views = fill_cache(cache, encoder, training, config.views, config, accelerator, progress)
+    return cached(views, accelerator, batch_size, seed), cached(plain, accelerator, batch_size)

@@ -1,10 +1,13 @@
-"""The feature cache: frozen features on disk, encoded once, mapped into memory by every run that needs them.
+"""The feature cache: frozen features on disk, encoded once, read by every run that needs them.
 
-    FOLDER/KEY/NAME.safetensors    a shard: the features of at most 64 views, their keys, and a checksum of all of it
+    FOLDER/KEY/NAME.safetensors    a shard: the features of at most 32 views, their keys, and a checksum of all of it
+    FOLDER/KEY/index.json          which views are in which shard, and which ones matched their checksum
+    FOLDER/images.json             the digests of image files
 
 KEY is a digest of all that decides a feature besides the image: weights, image size, precision, number format. A view's
 key is the SHA-256 of its image file and the number of the view, so whatever shards are there can be used, whoever wrote
-them. A shard appears under its name when it is complete, and one that does not match its checksum is encoded again.
+them. A shard appears under its name when it is complete. It is compared with its checksum once, and again when its size
+or its time of change is another; one that does not match is encoded again.
 
 Axes: N stored views, B of them in a batch, P grid positions, D channels, E joint embedding.
 """
@@ -13,24 +16,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
+from mlrpl_cli.core.features.index import FileIndex
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, TensorFile, open_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, tensor_places, write_tensors
 
-SHARD_VIEWS = 64
+SHARD_VIEWS = 32
+INDEX, IMAGE_INDEX = "index.json", "images.json"
 
 ViewKey = str
 """SHA-256 of an image file, a hyphen, the number of the view."""
+Stored = dict[str, Tensor]
+"""Features of B views as they are on disk, for `decoded`."""
 
 _VERSION = 3
 _KEYS = "keys"
@@ -38,89 +49,104 @@ _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
+_DTYPES = {"F16": torch.float16, "F32": torch.float32, "U8": torch.uint8}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
-    """One file of a cache."""
+    """One file: whose views it holds, and where they are in it."""
 
-    file: TensorFile
-    keys: tuple[ViewKey, ...]
+    path: Path
+    keys: Sequence[ViewKey]
+    places: Mapping[str, tuple[int, str, Sequence[int]]]
 
     @property
-    def path(self) -> Path:
-        return self.file.path
-
-
-class StoredRows:
-    """The stored features of N views, in order, wherever they lie."""
-
-    def __init__(self, rows: Sequence[tuple[Shard, int]]) -> None:
-        self.rows = list(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, positions: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> ImageFeatures:
-        """Features of the views at `positions` (B,) in `dtype`, on `device`."""
-        chosen = [self.rows[position] for position in positions.tolist()]
-        return ImageFeatures(**{name: _read(name, chosen, device).to(dtype) for name in _FIELDS})
+    def form(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Dtype and shape of one view of each field."""
+        return {name: (dtype, tuple(shape[1:])) for name, (_, dtype, shape) in self.places.items()}
 
 
 class FeatureCache:
-    """The shards of one encoder in one number format."""
+    """The features of one encoder in one number format. No file stays open or mapped from one call to the next."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        """See what is there. `dtype` is one of config.CACHE_DTYPES."""
+        """`dtype` is one of config.CACHE_DTYPES."""
         self.folder, self.dtype = folder, dtype
         self.damaged: list[Path] = []
-        """Shards that cannot be read or do not match their checksum: they count as not there."""
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        """Shards that `missing` could not read or that did not match their checksum: they count as not there."""
         self._where: dict[ViewKey, tuple[Shard, int]] = {}
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if not path.name.startswith(TEMPORARY_PREFIX):
-                self._add(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process looks for itself."""
+        return FeatureCache, (self.folder, self.dtype)
+
+    @cached_property
+    def _index(self) -> FileIndex:
+        return FileIndex(self.folder / INDEX)
 
     def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
-        """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read."""
+        """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read whole."""
         wanted = dict.fromkeys(keys)
-        shards = list({self._where[key][0].path: self._where[key][0] for key in wanted if key in self._where}.values())
+        paths = sorted(p for p in self.folder.glob(f"*{SUFFIX}") if not p.name.startswith(TEMPORARY_PREFIX))
+        look = partial(_shard, self._index, wanted.keys())
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter's lock
-            whole = list(pool.map(_is_whole, shards))
-        for shard, intact in zip(shards, whole, strict=True):
-            if not intact:
-                self.damaged.append(shard.path)
-                self._where = {key: where for key, where in self._where.items() if where[0] is not shard}
+            shards = [shard for shard in pool.map(look, paths) if shard is not None]
+        shards = [shard for shard in shards if shard.form == shards[0].form]
+        intact = {shard.path for shard in shards}
+        self.damaged = sorted(set(paths) - intact)
+        self._where = {key: place for key, place in self._where.items() if place[0].path in intact}
+        for shard in shards:
+            self._where |= {key: (shard, row) for row, key in enumerate(shard.keys) if key in wanted}
+        self._index.save()
         return [key for key in wanted if key not in self._where]
 
-    def write(self, keys: Sequence[ViewKey], features: ImageFeatures) -> None:
+    def put(self, keys: Sequence[ViewKey], features: ImageFeatures) -> None:
         """Store the features of `keys` as one shard.
 
         Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
         """
-        name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
-        tensors = _encode(features, self.dtype)
-        write_tensors(self.folder / f"{name}{SUFFIX}", tensors, {_KEYS: json.dumps(list(keys))})
+        path = self.folder / f"{hashlib.sha256(chr(10).join(keys).encode()).hexdigest()[:32]}{SUFFIX}"
+        write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
+        with suppress(OSError):  # of another process that removes what it takes for damaged
+            self._index.find(path, "whole", lambda _: True)
+
+    def get(self, keys: Sequence[ViewKey]) -> Stored:
+        """The features of `keys`, in order. Raises RunError when some are not stored whole."""
+        if not self._where.keys() >= set(keys) and (lost := self.missing(keys)):
+            raise self.lost(len(lost))
+        places: dict[Shard, list[tuple[int, int]]] = defaultdict(list)
+        for number, key in enumerate(keys):
+            shard, row = self._where[key]
+            places[shard].append((row, number))
+        form = next(iter(places)).form
+        stored = {name: torch.empty(len(keys), *shape, dtype=_DTYPES[dtype]) for name, (dtype, shape) in form.items()}
+        for shard, rows in places.items():
+            try:
+                _read(shard, rows, stored)
+            except (OSError, EOFError) as error:
+                raise self.lost(len(rows)) from error
+        return stored
 
     def tidy(self) -> None:
-        """Delete the damaged shards. A process that reads one of them goes on with what it has mapped."""
+        """Delete the damaged shards."""
         for path in self.damaged:
             path.unlink(missing_ok=True)
 
-    def rows(self, keys: Sequence[ViewKey]) -> StoredRows:
-        """The features of `keys`, in order. Raises RunError when some are not stored whole."""
-        lost = self.missing(keys)
-        if lost:
-            raise RunError(f"the feature cache {self.folder} lost {len(lost)} views while it was used; run this again")
-        return StoredRows([self._where[key] for key in keys])
+    def lost(self, views: int) -> RunError:
+        """What to raise when so many are not there any more."""
+        return RunError(f"the feature cache {self.folder} lost {views} views while it was used; run this again")
 
-    def _add(self, path: Path) -> None:
-        shard = _open(path)
-        if shard is None or (self._shapes and _shapes(shard) != self._shapes):
-            self.damaged.append(path)
-        else:
-            self._shapes = _shapes(shard)
-            self._where |= {key: (shard, row) for row, key in enumerate(shard.keys)}
+
+def decoded(stored: Stored, device: torch.device, dtype: torch.dtype) -> ImageFeatures:
+    """What `FeatureCache.get` returned as features in `dtype` on `device`, where 8 bits are turned into numbers."""
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in stored.items()}
+
+    def values(name: str) -> Tensor:
+        if name + _STEP not in moved:
+            return moved[name].to(dtype)
+        return moved[name].float().mul_(moved[name + _STEP][:, None]).add_(moved[name + _LOW][:, None]).to(dtype)
+
+    return ImageFeatures(**{name: values(name) for name in _FIELDS})
 
 
 def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -> str:
@@ -129,13 +155,22 @@ def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
-def image_digests(paths: Sequence[Path], workers: int) -> list[str]:
+def image_digests(paths: Sequence[Path], workers: int, index: FileIndex) -> list[str]:
     """SHA-256 of each image file: a file that is moved keeps its features, and one that changes loses them.
 
     Raises DataError for a file that cannot be read.
     """
+
+    def digest(path: Path) -> str:
+        try:
+            return index.find(path, "sha256", sha256_of_file)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}; check that it is still there") from error
+
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        return list(pool.map(_digest, paths))
+        digests = list(pool.map(digest, paths))
+    index.save()
+    return digests
 
 
 def view_key(digest: str, view: int) -> ViewKey:
@@ -149,14 +184,7 @@ def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) ->
     return (coarse + scales if dtype == UINT8 else 2 * coarse) + 2 * fine
 
 
-def _digest(path: Path) -> str:
-    try:
-        return sha256_of_file(path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check that it is still there") from error
-
-
-def _encode(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
+def _encoded(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name in _FIELDS:
         values = getattr(features, name).cpu()
@@ -183,46 +211,42 @@ def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
     return {name: coded, name + _LOW: low, name + _STEP: step}
 
 
-def _read(name: str, chosen: Sequence[tuple[Shard, int]], device: torch.device) -> Tensor:
-    def part(suffix: str = "") -> Tensor:
-        rows = [shard.file.tensors[name + suffix][row] for shard, row in chosen]
-        return torch.stack(rows).to(device, non_blocking=True)
-
-    stored = part()
-    if stored.dtype != torch.uint8:
-        return stored
-    return stored.float().mul_(part(_STEP)[:, None]).add_(part(_LOW)[:, None])
+def _shard(index: FileIndex, wanted: KeysView[ViewKey], path: Path) -> Shard | None:
+    """None for one that is damaged; whether one that holds none of `wanted` is whole need not be known."""
+    with suppress(OSError):  # it has gone meanwhile
+        header = index.find(path, "header", _header)
+        if header and (wanted.isdisjoint(header[0]) or index.find(path, "whole", _is_whole)):
+            return Shard(path, *header)
+    return None
 
 
-def _open(path: Path) -> Shard | None:
-    """None for a file that is no shard, or that says another number of views than it has."""
+def _header(path: Path) -> tuple[Any, ...] | None:
+    """Keys and places of a shard; None for a file that is none, or that says another number of views than it has."""
     try:
-        file = open_tensors(path)
-        shard = Shard(file, tuple(json.loads(file.metadata[_KEYS])))
-        rows = {len(file.tensors[name]) for name in _FIELDS}
-    except (ValueError, KeyError, TypeError, RecursionError):
+        keys, places = json.loads(open_tensors(path).metadata[_KEYS]), tensor_places(path)
+        rows = {shape[0] for _, _, shape in places.values()}
+        known = all(dtype in _DTYPES for _, dtype, _ in places.values())
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
-    return shard if rows == {len(shard.keys)} and all(isinstance(key, str) for key in shard.keys) else None
+    scales = {name + part for name in _COARSE for part in (_LOW, _STEP)}
+    complete = set(places) - scales == set(_FIELDS) and len(places) in (len(_FIELDS), len(_FIELDS) + len(scales))
+    texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    return (keys, places) if known and complete and texts and rows == {len(keys)} else None
 
 
-def _shapes(shard: Shard) -> dict[str, tuple[int, ...]]:
-    """Of one view of each field."""
-    return {name: tuple(shard.file.tensors[name].shape[1:]) for name in _FIELDS}
-
-
-def _is_whole(shard: Shard) -> bool:
-    """Whether a shard matches its checksum: hashed once in a process, as long as the file stays the same."""
+def _is_whole(path: Path) -> bool:
     try:
-        status = shard.path.stat()
-    except OSError:
+        return open_tensors(path).is_whole()
+    except ValueError:
         return False
-    state = (shard.path, status.st_size, status.st_mtime_ns)
-    if state not in _whole:
-        if not shard.file.is_whole():
-            return False
-        _whole.add(state)
-    return True
 
 
-_whole: set[tuple[Path, int, int]] = set()
-"""Path, size and time of the shards that this process found whole."""
+def _read(shard: Shard, rows: Sequence[tuple[int, int]], stored: Stored) -> None:
+    """Copy rows of a shard to (row of the shard, row of `stored`). Raises OSError, and EOFError for one cut short."""
+    with shard.path.open("rb", buffering=0) as stream:
+        for row, number in rows:
+            for name, (first, _, _) in shard.places.items():
+                target = stored[name][number].view(torch.uint8).numpy()
+                stream.seek(first + row * target.nbytes)
+                if stream.readinto(target.data) != target.nbytes:
+                    raise EOFError

@@ -1,19 +1,26 @@
 """Semantic decoupling: each class attends over the feature map, guided by its semantic vector (method.md, part 2).
 
-Axes: B images, P grid positions, D channels, C classes, S semantic size, K attention width, E joint embedding.
+Axes: B images, P grid positions, D channels, C classes, S semantic size, K attention width, E joint embedding;
+R = B·P regions, of which a tile has r, and c of the classes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import platform
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CACHED_NUMBERS = 2**20
-"""float32 numbers of a chunk of regions: 4 MiB, of which two at a time are in use."""
+CPU_NUMBERS = 2**20
+"""float32 numbers of a tile on a CPU: 4 MiB, of which two at a time stay in the processor's cache."""
+DEVICE_NUMBERS = 2**24
+"""float32 numbers of a tile elsewhere: 64 MiB, so that a launch costs less than the work it starts."""
 
 
 class SemanticDecoupling(nn.Module):
@@ -37,7 +44,7 @@ class SemanticDecoupling(nn.Module):
         nn.init.normal_(self.score, std=width**-0.5, generator=generator)
 
     @torch.no_grad()
-    def calibrate(self, grid: Tensor) -> None:
+    def fit_scale(self, grid: Tensor) -> None:
         """Rescale U so that U f has unit variance over `grid` (B, P, D): backbones differ by orders of magnitude."""
         spread = self.project(grid).std()
         if torch.isfinite(spread) and spread > 0:
@@ -53,12 +60,66 @@ class SemanticDecoupling(nn.Module):
         return scores.float().softmax(dim=1).transpose(1, 2)
 
 
-def bilinear_scores(image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
+class Squashing(NamedTuple):
+    """A function f with tanh z = s f(s z) - (s - 1), so that tanh' z = s² f'(s z)."""
+
+    scale: int
+    """s"""
+    apply_: Callable[[Tensor], Tensor]
+    """f, in place."""
+    backward: Callable[..., Tensor]
+    """(upstream, f(z), grad_input=) → upstream · f'(z)"""
+
+
+TANH = Squashing(1, torch.tanh_, torch.ops.aten.tanh_backward.grad_input)
+SIGMOID = Squashing(2, torch.sigmoid_, torch.ops.aten.sigmoid_backward.grad_input)
+
+
+class Plan(NamedTuple):
+    """How `bilinear_scores` computes: by which function, and how many regions and classes make a tile."""
+
+    squashing: Squashing
+    regions: int
+    classes: int
+
+
+def bilinear_scores(image: Tensor, semantics: Tensor, score: Tensor, plan: Plan | None = None) -> Tensor:
     """ã_bpc = Σ_k v_k tanh(image_bpk · semantics_ck): (B, P, K), (C, K), (K,) → (B, P, C).
 
-    The product tensor (B, P, C, K) never exists: forward and backward go class by class over a few regions at a time.
+    The product tensor (B, P, C, K) never exists: forward and backward go tile by tile over regions and classes.
+    `plan` is the device's own by default; plans differ by rounding, and each gives the same bits every time.
     """
-    return _BilinearScores.apply(image, semantics.to(image.dtype), score.to(image.dtype))
+    plan = plan or plan_for(image)
+    return _BilinearScores.apply(image, semantics.to(image.dtype), score.to(image.dtype), plan)
+
+
+def plan_for(image: Tensor) -> Plan:
+    """On a CPU a few regions that stay in its cache while class after class passes; elsewhere all, and many classes."""
+    regions, width = image.flatten(0, 1).shape
+    if image.device.type == "cpu":
+        return Plan(_cpu_squashing(), max(CPU_NUMBERS // width, 1), 1)
+    rows = max(min(DEVICE_NUMBERS // width, regions), 1)
+    return Plan(SIGMOID, rows, max(DEVICE_NUMBERS // (rows * width), 1))
+
+
+@cache
+def _cpu_squashing() -> Squashing:
+    """The faster of the two: tanh on an Intel processor with AVX-512, else sigmoid.
+
+    PyTorch's sigmoid is its own vector code; its tanh is MKL's, which is the faster one on Intel's processors and takes
+    four times as long as sigmoid on AMD's. The processor decides, and no measurement, since a busy moment would
+    then change the bits of a run. `make bench ONLY=decoupling-squashing` measures the choice.
+    """
+    wide = torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return TANH if wide and "GenuineIntel" in _processor() else SIGMOID
+
+
+def _processor() -> str:
+    """What names the processor's maker: a file on Linux, the system's own words elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return platform.processor()
 
 
 def pool(attention: Tensor, grid: Tensor) -> Tensor:
@@ -71,50 +132,51 @@ def pool(attention: Tensor, grid: Tensor) -> Tensor:
 
 
 class _BilinearScores(torch.autograd.Function):
-    """With tanh z = 2σ(2z) - 1 and its derivative 4σ(1-σ): PyTorch's sigmoid is several times faster on a CPU.
-
-    Regions are taken in chunks that stay in the processor's cache while every class passes over them.
-    """
+    """Both passes, written in f of the plan's squashing; backward computes f again rather than keep it."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
+    def forward(ctx: Any, image: Tensor, semantics: Tensor, score: Tensor, plan: Plan) -> Tensor:
         ctx.save_for_backward(image, semantics, score)
-        regions = image.flatten(0, 1)  # (B P, K)
+        ctx.plan = plan
+        regions, scale = image.flatten(0, 1), plan.squashing.scale  # (R, K)
         scores = image.new_empty(len(semantics), len(regions))
-        doubled = 2 * semantics
-        for chunk in _chunks(regions):
-            part = regions[chunk]
-            sigmoid = torch.empty_like(part)
-            for c, row in enumerate(doubled):
-                torch.mv(torch.mul(part, row, out=sigmoid).sigmoid_(), score, out=scores[c, chunk])
-        return scores.mul_(2).sub_(score.sum()).T.unflatten(0, image.shape[:2])
+        for rows, classes, squashed in _tiles(regions, scale * semantics, plan):
+            scores[classes, rows] = squashed @ score
+        return scores.mul_(scale).sub_((scale - 1) * score.sum()).T.unflatten(0, image.shape[:2])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         image, semantics, score = ctx.saved_tensors
-        regions, upstream = image.flatten(0, 1), gradient.flatten(0, 1).T.contiguous()  # (C, B P)
+        squashing, scale = ctx.plan.squashing, ctx.plan.squashing.scale
+        regions, upstream = image.flatten(0, 1), gradient.flatten(0, 1).T.contiguous()  # (R, K), (C, R)
         d_regions, d_semantics = torch.zeros_like(regions), torch.zeros_like(semantics)
-        d_score = -upstream.sum() / 2 * torch.ones_like(score)
-        doubled = 2 * semantics
-        scaled = doubled * score
-        for chunk in _chunks(regions):
-            part, d_part = regions[chunk], d_regions[chunk]
-            buffer = torch.empty_like(part)
-            for c, row in enumerate(doubled):
-                up = upstream[c, chunk]
-                sigmoid = torch.mul(part, row, out=buffer).sigmoid_()
-                d_score += up @ sigmoid
-                # up · σ(1-σ), in the place of σ
-                slope = torch.ops.aten.sigmoid_backward.grad_input(
-                    up[:, None].expand_as(part), sigmoid, grad_input=buffer
-                )
-                d_part.addcmul_(slope, scaled[c])
-                d_semantics[c] += slope.mul_(part).sum(0)
-        return d_regions.mul_(2).view_as(image), d_semantics * (4 * score), d_score * 2
+        d_score = (1 / scale - 1) * upstream.sum() * torch.ones_like(score)
+        scaled = scale * semantics
+        weighted = scaled * score
+        for rows, classes, squashed in _tiles(regions, scaled, ctx.plan):
+            part, up = regions[rows], upstream[classes, rows]
+            d_score += up.flatten() @ squashed.flatten(0, 1)
+            # up · f', in the place of f
+            slope = squashing.backward(up[..., None].expand_as(squashed), squashed, grad_input=squashed)
+            for of_class, weights in zip(slope, weighted[classes], strict=True):
+                d_regions[rows].addcmul_(of_class, weights)
+            d_semantics[classes] += slope.mul_(part).sum(1)
+        return d_regions.mul_(scale).view_as(image), d_semantics * (scale**2 * score), d_score * scale, None
 
 
-def _chunks(regions: Tensor) -> list[slice]:
-    """Slices of the rows (B P, K) whose numbers fit a processor's cache together; one of all on other devices."""
-    rows = max(CACHED_NUMBERS // regions.shape[1], 1) if regions.device.type == "cpu" else max(len(regions), 1)
-    return [slice(start, start + rows) for start in range(0, len(regions), rows)]
+def _tiles(regions: Tensor, semantics: Tensor, plan: Plan) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Of (R, K) and (C, K), tile by tile: its regions, its classes, and f(region · semantics) (c, r, K).
+
+    The next tile is written over the one before.
+    """
+    for rows in _slices(len(regions), plan.regions):
+        part = regions[rows]
+        buffer = part.new_empty(min(plan.classes, len(semantics)), *part.shape)
+        for classes in _slices(len(semantics), plan.classes):
+            factors = semantics[classes, None]
+            yield rows, classes, plan.squashing.apply_(torch.mul(part, factors, out=buffer[: len(factors)]))
+
+
+def _slices(total: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, total, size)]

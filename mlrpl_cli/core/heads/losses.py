@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.io.registry import load
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -84,16 +86,14 @@ def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
     return torch.where(labels != UNKNOWN, cells, torch.zeros_like(cells)).sum() / known.clamp(min=1)
 
 
-def _configured_asl(config: TrainConfig) -> Loss:
-    return partial(
-        partial_asl,
-        gamma_negative=config.gamma_negative,
-        gamma_positive=config.gamma_positive,
-        margin=config.margin,
-    )
-
-
-LOSSES: dict[str, Callable[[TrainConfig], Loss]] = {
-    "asl": _configured_asl,
-    "bce": lambda config: partial_bce,
+LOSSES: dict[str, str] = {
+    "asl": "mlrpl_cli.core.heads.losses:partial_asl",
+    "bce": "mlrpl_cli.core.heads.losses:partial_bce",
 }
+
+
+def make_loss(config: TrainConfig) -> Loss:
+    """The loss that `config.loss` names; its parameters that are called like an option of training get its value."""
+    function = load(LOSSES[config.loss])
+    options = signature(function).parameters.keys() & vars(config).keys()
+    return partial(function, **{name: getattr(config, name) for name in options})

@@ -1,13 +1,13 @@
 """The registry of methods, and the one place that knows sizes and puts the parts together.
 
-A method is a composition: a visual head and a text head over the same frozen features.
+A method is a composition: a visual head and a text head over the same frozen features, and what compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,55 +16,57 @@ from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
-from mlrpl_cli.core.heads.prompts import PromptLearner, Tokenize, build_prompts, check_class_names
-from mlrpl_cli.core.heads.recognizers import (
-    CosineRecognizer,
-    PairedRecognizer,
-    Recognizer,
-    RegionRecognizer,
-    TrainableRecognizer,
-    VotingRecognizer,
-)
-from mlrpl_cli.core.heads.semantics import centred, glove_features, template_features
-from mlrpl_cli.core.heads.text import FixedText, PairedText, PromptedText, TextHead
-from mlrpl_cli.core.heads.visual import DecoupledHead, PooledHead, SemanticHead, VisualHead
+from mlrpl_cli.core.heads.prompts import TextInputs, Tokenize, check_class_names
+from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
+from mlrpl_cli.core.heads.visual import Blueprint
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.registry import load
 
 # How the names of the tensors end that say a recognizer's sizes.
 SEMANTICS = "visual_head.semantics"
 IMAGE_PROJECTION = "visual_head.decoupling.image_projection.weight"
 REGION_WEIGHT = "region_weight"
 
-# Visual heads
-POOLED, DECOUPLED, SEMANTIC, PAIRED, REGIONS = "pooled", "decoupled", "semantic attention", "paired regions", "regions"
-# Text heads
-TEMPLATE, SHARED, PER_CLASS, PAIRS, NONE = "template", "shared context", "context per class", "two per class", "none"
+POOLED = "mlrpl_cli.core.heads.visual:PooledHead"
+DECOUPLED = "mlrpl_cli.core.heads.visual:DecoupledHead"
+SEMANTIC = "mlrpl_cli.core.heads.visual:SemanticHead"
+
+NO_TEXT = "mlrpl_cli.core.heads.text:no_text"
+TEMPLATE = "mlrpl_cli.core.heads.text:template"
+SHARED = "mlrpl_cli.core.heads.text:shared_context"
+PER_CLASS = "mlrpl_cli.core.heads.text:context_per_class"
+PAIRS = "mlrpl_cli.core.heads.text:pair_per_class"
+
+COSINE = "mlrpl_cli.core.heads.recognizers:CosineRecognizer"
+PAIRED = "mlrpl_cli.core.heads.recognizers:PairedRecognizer"
+REGIONS = "mlrpl_cli.core.heads.recognizers:RegionRecognizer"
+COSINE_AND_REGIONS = "mlrpl_cli.core.heads.recognizers:cosine_and_regions"
 
 
 @dataclass(frozen=True)
 class Method:
-    """Which parts a method is made of."""
+    """Which parts a method is made of, each "module:name"."""
 
-    visual_head: str
-    """POOLED (CLIP's own vector), DECOUPLED (semantic decoupling), SEMANTIC (attention by the frozen text features),
-    PAIRED (DualCoOp's regions) or REGIONS (a linear classifier on them)."""
+    visual_head: str | None
+    """A class of `VisualHead`, made from a `Blueprint`; None where the recognizer looks at the regions itself."""
     text_head: str
-    """TEMPLATE (frozen "a photo of a NAME"), SHARED, PER_CLASS or PAIRS (learnable contexts), or NONE."""
+    """A function from `TextInputs` to a `TextHead`."""
+    recognizer: str
+    """What makes a `Recognizer` from a `Blueprint` and, where there is one, the visual head."""
     summary: str
     """One line for help and tables."""
-    regions_vote: bool = False
-    """Whether a linear classifier on the regions votes beside the cosine with the text features."""
 
 
 METHODS: dict[str, Method] = {
-    "zero-shot": Method(POOLED, TEMPLATE, "CLIP as it is; only the calibration is fitted"),
-    "baseline": Method(POOLED, SHARED, "CLIP's pooled vector, one learned context for all classes (CoOp)"),
-    "sd": Method(DECOUPLED, SHARED, "semantic decoupling, one learned context for all classes"),
-    "cspo": Method(POOLED, PER_CLASS, "CLIP's pooled vector, a learned context per class"),
-    "sarl": Method(DECOUPLED, PER_CLASS, "semantic decoupling and a learned context per class"),
-    "sarl+": Method(DECOUPLED, PER_CLASS, "sarl and linear, which vote", regions_vote=True),
-    "sa": Method(SEMANTIC, PER_CLASS, "attention by the frozen text features, a learned context per class"),
-    "dualcoop": Method(PAIRED, PAIRS, "regions against a positive and a negative prompt per class (DualCoOp)"),
-    "linear": Method(REGIONS, NONE, "a linear classifier on the regions, no text"),
+    "zero-shot": Method(POOLED, TEMPLATE, COSINE, "CLIP as it is; only scale and bias are fitted"),
+    "baseline": Method(POOLED, SHARED, COSINE, "CLIP's pooled vector, one learned context for all classes (CoOp)"),
+    "sd": Method(DECOUPLED, SHARED, COSINE, "semantic decoupling, one learned context for all classes"),
+    "cspo": Method(POOLED, PER_CLASS, COSINE, "CLIP's pooled vector, a learned context per class"),
+    "sarl": Method(DECOUPLED, PER_CLASS, COSINE, "semantic decoupling and a learned context per class"),
+    "sarl+": Method(DECOUPLED, PER_CLASS, COSINE_AND_REGIONS, "an ensemble of sarl and linear: their mean logit"),
+    "sa": Method(SEMANTIC, PER_CLASS, COSINE, "attention by the frozen text features, a learned context per class"),
+    "dualcoop": Method(None, PAIRS, PAIRED, "regions against a positive and a negative prompt per class (DualCoOp)"),
+    "linear": Method(None, NO_TEXT, REGIONS, "a linear classifier on the regions, no text"),
 }
 
 
@@ -78,93 +80,46 @@ def build_trainable(
 ) -> TrainableRecognizer:
     """A recognizer ready to train, with every learned tensor drawn from `generator`.
 
-    Raises ConfigError for class names that no prompt can hold.
+    Raises ConfigError for class names that no prompt can hold, and for a method with a part that is not there.
     """
     check_class_names(classes)
-    method = METHODS[config.method]
-    semantics = _semantics(config, method, classes, text_encoder, tokenize)
+    method, inputs = METHODS[config.method], TextInputs(config, classes, text_encoder, tokenize, generator)
+    semantics = _part(method, "visual_head").guidance(inputs) if method.visual_head else torch.empty(0, 0)
     width = config.attention_width or 0
-    recognizer = _recognizer(method, len(classes), image.channels, image.embed_dim, width, semantics)
+    recognizer = _recognizer(method, Blueprint(len(classes), image.channels, image.embed_dim, width, semantics))
+    # The attention first and the contexts after it: a seed means its draws in this order.
     for module in recognizer.modules():
         if isinstance(module, SemanticDecoupling):
             module.initialize(generator)
-    return TrainableRecognizer(recognizer, _text_head(config, method, classes, text_encoder, tokenize, generator))
+    return TrainableRecognizer(recognizer, _part(method, "text_head")(inputs))
 
 
 def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -> Recognizer:
     """The trained recognizer whose state dict is `state`, which says its sizes, in evaluation mode."""
-    projection, semantics = _ending(state, IMAGE_PROJECTION), _ending(state, SEMANTICS)
-    weight = _ending(state, REGION_WEIGHT)
-    width, channels = projection.shape if projection is not None else (0, 0)
-    embed_dim = weight.shape[1] if weight is not None else 0
-    recognizer = _recognizer(METHODS[method], classes, channels, embed_dim, width, semantics)
+
+    def ending(name: str) -> Tensor:
+        # Where a needed one is missing, loading says so; PyTorch warns of layers without numbers, hence not (0, 0).
+        return next((tensor for key, tensor in state.items() if key.endswith(name)), torch.zeros(1, 1))
+
+    (width, channels), (_, embed_dim) = ending(IMAGE_PROJECTION).shape, ending(REGION_WEIGHT).shape
+    blueprint = Blueprint(classes, channels, embed_dim, width, ending(SEMANTICS))
+    recognizer = _recognizer(METHODS[method], blueprint)
     recognizer.load_state_dict(state)
     return recognizer.eval().requires_grad_(False)
 
 
-def _recognizer(
-    method: Method, classes: int, channels: int, embed_dim: int, width: int, semantics: Tensor | None
-) -> Recognizer:
-    if method.visual_head == PAIRED:
-        return PairedRecognizer()
-    if method.visual_head == REGIONS:
-        return RegionRecognizer(classes, embed_dim)
-    side: VisualHead = PooledHead()
-    if semantics is not None:
-        decoupled = method.visual_head == DECOUPLED
-        side = (
-            DecoupledHead(SemanticDecoupling(channels, semantics.shape[1], width), semantics)
-            if decoupled
-            else SemanticHead(semantics)
-        )
-    recognizer = CosineRecognizer(side, classes)
-    return VotingRecognizer([recognizer, RegionRecognizer(classes, embed_dim)]) if method.regions_vote else recognizer
+def _recognizer(method: Method, blueprint: Blueprint) -> Recognizer:
+    heads = [_part(method, "visual_head")(blueprint)] if method.visual_head else []
+    recognizer: Recognizer = _part(method, "recognizer")(blueprint, *heads)
+    return recognizer
 
 
-def _ending(state: Mapping[str, Tensor], name: str) -> Tensor | None:
-    return next((tensor for key, tensor in state.items() if key.endswith(name)), None)
-
-
-def _semantics(
-    config: TrainConfig, method: Method, classes: Sequence[str], text_encoder: TextEncoder, tokenize: Tokenize
-) -> Tensor | None:
-    """What guides the attention (C, S); None for visual heads without guidance."""
-    if method.visual_head not in (DECOUPLED, SEMANTIC):
-        return None
-    # Semantic attention compares with the grid itself, so its vectors have to live in the joint space.
-    if method.visual_head == SEMANTIC:
-        return template_features(classes, text_encoder, tokenize)
-    if config.semantics == "glove":
-        return centred(glove_features(classes, Path(config.glove or "")))
-    return centred(template_features(classes, text_encoder, tokenize))
-
-
-def _text_head(
-    config: TrainConfig,
-    method: Method,
-    classes: Sequence[str],
-    text_encoder: TextEncoder,
-    tokenize: Tokenize,
-    generator: torch.Generator,
-) -> TextHead:
-    if method.text_head == NONE:
-        return FixedText(torch.empty(len(classes), 0))
-    if method.text_head == TEMPLATE:
-        return FixedText(template_features(classes, text_encoder, tokenize))
-
-    def prompts() -> PromptLearner:
-        return build_prompts(
-            classes,
-            text_encoder,
-            tokenize,
-            per_class=method.text_head != SHARED,
-            context_tokens=config.context_tokens,
-            template=config.context_template,
-            generator=generator,
-        )
-
-    return (
-        PairedText(prompts(), prompts(), text_encoder)
-        if method.text_head == PAIRS
-        else PromptedText(prompts(), text_encoder)
-    )
+def _part(method: Method, kind: str) -> Any:
+    """The part that `method` names. Raises ConfigError with those that the methods have when it is not there."""
+    reference = getattr(method, kind)
+    try:
+        return load(reference)
+    except (ImportError, AttributeError, ValueError) as error:
+        known = sorted({getattr(other, kind) for other in METHODS.values()} - {reference, None})
+        what = kind.replace("_", " ")
+        raise ConfigError(f"no {what} is called '{reference}'; methods have {', '.join(known)}") from error

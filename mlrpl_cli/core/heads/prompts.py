@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.openai.text import TextEncoder, pad_tokens
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import ConfigError, first_few
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
@@ -21,19 +23,30 @@ CONTEXT_STD = 0.02
 JOINED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 
 
+@dataclass(frozen=True)
+class TextInputs:
+    """What text heads and semantic vectors are made from."""
+
+    config: TrainConfig
+    classes: Sequence[str]
+    text_encoder: TextEncoder
+    tokenize: Tokenize
+    generator: torch.Generator
+    """Contexts are drawn from it."""
+
+
 class PromptLearner(nn.Module):
     """Prompts whose M context vectors are learned: one context for every class, or one for all of them."""
 
     prefix: Tensor
     suffix: Tensor
-    end: Tensor
 
     def __init__(self, prefix: Tensor, suffix: Tensor, end: Tensor, context: Tensor) -> None:
         """Frozen start token (1, W), frozen words (C, T-1-M, W), end indices (C,), initial contexts (C or 1, M, W)."""
         super().__init__()
         self.register_buffer("prefix", prefix, persistent=False)
         self.register_buffer("suffix", suffix, persistent=False)
-        self.register_buffer("end", end, persistent=False)
+        self.end = end  # not a buffer: the text encoder reads it, and reading from a GPU would stop it
         self.context = nn.Parameter(context)
 
     def forward(self) -> Tensor:
@@ -43,29 +56,21 @@ class PromptLearner(nn.Module):
         return torch.cat([prefix, self.context.expand(classes, -1, -1), self.suffix], dim=1)
 
 
-def build_prompts(
-    classes: Sequence[str],
-    text_encoder: TextEncoder,
-    tokenize: Tokenize,
-    *,
-    per_class: bool,
-    context_tokens: int,
-    template: str | None,
-    generator: torch.Generator,
-) -> PromptLearner:
-    """Prompts for `classes`, contexts drawn from N(0, 0.02) or, with a `template`, starting as its words.
+def build_prompts(inputs: TextInputs, per_class: bool) -> PromptLearner:
+    """Prompts for the classes, contexts drawn from N(0, 0.02) or starting as the words of `config.context_template`.
 
     Raises ConfigError naming every class whose name is empty, given twice, or too long for the text encoder.
     """
+    classes, embed = inputs.classes, inputs.text_encoder.token_embedding
     check_class_names(classes)
-    rows = tokenize([f"{readable(name)}." for name in classes])
-    context = _initial_context(text_encoder, tokenize, context_tokens, template, generator)
-    _check_lengths(classes, rows, len(context), text_encoder.context_length)
+    rows = inputs.tokenize([f"{readable(name)}." for name in classes])
+    context = _initial_context(inputs)
+    _check_lengths(classes, rows, len(context), inputs.text_encoder.context_length)
     ids, last = pad_tokens(rows)
-    embedded = text_encoder.token_embedding(ids.to(text_encoder.token_embedding.weight.device))
+    embedded = embed(ids.to(embed.weight.device))
     copies = len(classes) if per_class else 1
-    if per_class and template is None:
-        context = torch.stack([context, *(_random_context(context, generator) for _ in range(copies - 1))])
+    if inputs.config.context_template is None:
+        context = torch.stack([context, *(_random_context(context, inputs.generator) for _ in range(copies - 1))])
     else:
         context = context.expand(copies, -1, -1).clone()
     return PromptLearner(embedded[0, :1].clone(), embedded[:, 1:].clone(), last + context.shape[1], context)
@@ -89,15 +94,13 @@ def readable(name: str) -> str:
     return JOINED.get(words, words)
 
 
-def _initial_context(
-    text_encoder: TextEncoder, tokenize: Tokenize, length: int, template: str | None, generator: torch.Generator
-) -> Tensor:
+def _initial_context(inputs: TextInputs) -> Tensor:
     """(M, W): drawn, or the embeddings of the template's words, which then decide M."""
-    if template is None:
-        return _random_context(torch.empty(length, text_encoder.width), generator)
-    words = tokenize([template])[0][1:-1]
-    weight = text_encoder.token_embedding.weight
-    return text_encoder.token_embedding(torch.tensor(words, dtype=torch.long, device=weight.device)).clone()
+    config, embed = inputs.config, inputs.text_encoder.token_embedding
+    if config.context_template is None:
+        return _random_context(torch.empty(config.context_tokens, inputs.text_encoder.width), inputs.generator)
+    words = inputs.tokenize([config.context_template])[0][1:-1]
+    return embed(torch.tensor(words, dtype=torch.long, device=embed.weight.device)).clone()
 
 
 def _random_context(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import pool
 from mlrpl_cli.core.heads.text import TextHead
-from mlrpl_cli.core.heads.visual import VisualHead, region_cosines
+from mlrpl_cli.core.heads.visual import Blueprint, VisualHead, region_cosines
 
 INITIAL_SCALE = 20.0
 # DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
@@ -33,8 +33,8 @@ class Recognition:
     """(B, C, E) each class's own visual feature, in the joint space."""
     attention: Tensor
     """(B, C, P) where each class's feature was taken from; what a map draws."""
-    votes: tuple[Tensor, ...] = ()
-    """(B, C) logits of each member, when several vote and each is trained by a loss of its own."""
+    member_logits: tuple[Tensor, ...] = ()
+    """(B, C) of each member of an ensemble, whose members are trained by a loss each; else empty."""
 
 
 class Recognizer(nn.Module):
@@ -43,12 +43,12 @@ class Recognizer(nn.Module):
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         raise NotImplementedError
 
-    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        """Set the scales from a sample of training features and each class's `prior` (C,) in (0, 1)."""
+    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+        """Start each class at its `prior` (C,) in (0, 1), by the mean over a sample of training features."""
 
 
-class CalibratedRecognizer(Recognizer):
-    """Has a scale α > 0 and a bias β_c, both learned; each class starts at its prior."""
+class AffineRecognizer(Recognizer):
+    """Has a learned scale α > 0 and a learned bias β_c of each class, which starts it at its prior."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -56,16 +56,16 @@ class CalibratedRecognizer(Recognizer):
         self.bias = nn.Parameter(torch.zeros(classes))
 
     @torch.no_grad()
-    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
         logits = self(features, text).logits
         self.bias.add_(torch.logit(prior.to(logits)) - logits.mean(dim=0))
 
 
-class CosineRecognizer(CalibratedRecognizer):
+class CosineRecognizer(AffineRecognizer):
     """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of a visual head."""
 
-    def __init__(self, visual_head: VisualHead, classes: int) -> None:
-        super().__init__(classes)
+    def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
+        super().__init__(blueprint.classes)
         self.visual_head = visual_head
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
@@ -77,17 +77,20 @@ class CosineRecognizer(CalibratedRecognizer):
         return Recognition(self.log_scale.exp() * similarity + self.bias, class_features, attention)
 
     @torch.no_grad()
-    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        self.visual_head.calibrate(features)
-        super().calibrate(features, text, prior)
+    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+        self.visual_head.fit_scale(features)
+        super().initialize_from_prior(features, text, prior)
 
 
 class PairedRecognizer(Recognizer):
-    """DualCoOp (NeurIPS 2022): regions vote for a positive and a negative prompt of each class.
+    """DualCoOp (NeurIPS 2022): regions against a positive and a negative prompt of each class.
 
     a_bcp = softmax_p(20 s⁺_bcp), logit^±_bc = 5 Σ_p a_bcp 20 s^±_bcp with s^± = cos(g_bp, t^±_c); the softmax over the
-    pair is the sigmoid of the difference. Nothing is learned here, and nothing is calibrated.
+    pair is the sigmoid of the difference. Nothing is learned here: there is neither scale nor bias.
     """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (2C, E), the positive prompts first."""
@@ -97,12 +100,12 @@ class PairedRecognizer(Recognizer):
         return Recognition(logits, pool(attention, features.joint), attention)
 
 
-class RegionRecognizer(CalibratedRecognizer):
+class RegionRecognizer(AffineRecognizer):
     """A linear classifier on every region and no text: z_bcp = α w_c · ĝ_bp + β_c, logit_bc = Σ_p softmax_p(z) z."""
 
-    def __init__(self, classes: int, embed_dim: int) -> None:
-        super().__init__(classes)
-        self.region_weight = nn.Parameter(torch.zeros(classes, embed_dim))
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint.classes)
+        self.region_weight = nn.Parameter(torch.zeros(blueprint.classes, blueprint.embed_dim))
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """`text` is not looked at; the weights start at zero, so every class starts at its prior everywhere."""
@@ -112,7 +115,7 @@ class RegionRecognizer(CalibratedRecognizer):
         return Recognition((attention * scores).sum(dim=-1), pool(attention, features.joint), attention)
 
 
-class VotingRecognizer(Recognizer):
+class EnsembleRecognizer(Recognizer):
     """Several recognizers over the same features, each trained by its own loss; their mean logit decides.
 
     One loss on the mean could let the member that learns fastest explain the labels away from the others.
@@ -124,15 +127,20 @@ class VotingRecognizer(Recognizer):
         self.members = nn.ModuleList(members)
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
-        opinions = [member(features, text) for member in self.members]
-        votes = tuple(opinion.logits for opinion in opinions)
-        first = opinions[0]
-        return Recognition(torch.stack(votes).mean(dim=0), first.class_features, first.attention, votes)
+        members = [member(features, text) for member in self.members]
+        logits = tuple(member.logits for member in members)
+        first = members[0]
+        return Recognition(torch.stack(logits).mean(dim=0), first.class_features, first.attention, logits)
 
-    def calibrate(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
+    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
         for member in self.members:
             assert isinstance(member, Recognizer)
-            member.calibrate(features, text, prior)
+            member.initialize_from_prior(features, text, prior)
+
+
+def cosine_and_regions(blueprint: Blueprint, visual_head: VisualHead) -> EnsembleRecognizer:
+    """The cosine with the text features, and a linear classifier on the regions."""
+    return EnsembleRecognizer([CosineRecognizer(blueprint, visual_head), RegionRecognizer(blueprint)])
 
 
 class TrainableRecognizer(nn.Module):

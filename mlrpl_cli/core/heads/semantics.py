@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.openai.text import TextEncoder
-from mlrpl_cli.core.heads.prompts import Tokenize, readable
+from mlrpl_cli.core.heads.prompts import TextInputs, readable
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, open_file
 
@@ -25,11 +24,18 @@ UNIT_WITHIN = 1e-3
 """How far float32 may leave the length of a vector that was divided by its length from one."""
 
 
+def guiding_vectors(inputs: TextInputs) -> Tensor:
+    """(C, S) of the configured kind, set apart from each other. Raises ConfigError like `glove_features`."""
+    if inputs.config.semantics == "glove":
+        return centred(glove_features(inputs.classes, Path(inputs.config.glove or "")))
+    return centred(template_features(inputs))
+
+
 @torch.no_grad()
-def template_features(classes: Sequence[str], text_encoder: TextEncoder, tokenize: Tokenize) -> Tensor:
+def template_features(inputs: TextInputs) -> Tensor:
     """Frozen text embeddings of "a photo of a {name}" → (C, E), each of unit length."""
-    tokens = tokenize([TEMPLATE.format(readable(name)) for name in classes])
-    return F.normalize(text_encoder.encode_tokens(tokens), dim=-1)
+    tokens = inputs.tokenize([TEMPLATE.format(readable(name)) for name in inputs.classes])
+    return F.normalize(inputs.text_encoder.encode_tokens(tokens), dim=-1)
 
 
 def centred(vectors: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
-from mlrpl_cli.core.heads.prompts import PromptLearner
+from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts
+from mlrpl_cli.core.heads.semantics import template_features
 
 
 class TextHead(nn.Module):
@@ -24,28 +25,17 @@ class TextHead(nn.Module):
 
 
 class PromptedText(TextHead):
-    """Text features (C, E) of learnable prompts through the frozen text encoder."""
+    """Text features of learnable prompts through the frozen text encoder, those of the first learner first."""
 
-    def __init__(self, prompts: PromptLearner, text_encoder: TextEncoder) -> None:
+    def __init__(self, text_encoder: TextEncoder, **learners: PromptLearner) -> None:
         super().__init__()
-        self.prompts = prompts
+        for name, learner in learners.items():
+            self.add_module(name, learner)
         self.text_encoder = text_encoder
 
     def forward(self) -> Tensor:
-        return self.text_encoder(self.prompts(), self.prompts.end)
-
-
-class PairedText(TextHead):
-    """Text features (2C, E) of a positive and a negative prompt a class, the positive ones first."""
-
-    def __init__(self, positive: PromptLearner, negative: PromptLearner, text_encoder: TextEncoder) -> None:
-        super().__init__()
-        self.positive, self.negative = positive, negative
-        self.text_encoder = text_encoder
-
-    def forward(self) -> Tensor:
-        prompts = torch.cat([self.positive(), self.negative()])
-        return self.text_encoder(prompts, torch.cat([self.positive.end, self.negative.end]))
+        learners = [module for module in self.children() if isinstance(module, PromptLearner)]
+        return self.text_encoder(torch.cat([one() for one in learners]), torch.cat([one.end for one in learners]))
 
 
 class FixedText(TextHead):
@@ -59,3 +49,29 @@ class FixedText(TextHead):
 
     def forward(self) -> Tensor:
         return self.features
+
+
+def no_text(inputs: TextInputs) -> FixedText:
+    """For a recognizer that compares with no text."""
+    return FixedText(torch.empty(len(inputs.classes), 0))
+
+
+def template(inputs: TextInputs) -> FixedText:
+    """The frozen text features of "a photo of a NAME"."""
+    return FixedText(template_features(inputs))
+
+
+def shared_context(inputs: TextInputs) -> PromptedText:
+    """One learned context for all classes."""
+    return PromptedText(inputs.text_encoder, prompts=build_prompts(inputs, per_class=False))
+
+
+def context_per_class(inputs: TextInputs) -> PromptedText:
+    """A learned context for each class."""
+    return PromptedText(inputs.text_encoder, prompts=build_prompts(inputs, per_class=True))
+
+
+def pair_per_class(inputs: TextInputs) -> PromptedText:
+    """A positive and a negative learned context for each class → (2C, E), the positive ones first."""
+    positive, negative = (build_prompts(inputs, per_class=True) for _ in range(2))
+    return PromptedText(inputs.text_encoder, positive=positive, negative=negative)

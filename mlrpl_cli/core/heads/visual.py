@@ -1,9 +1,11 @@
 """The visual heads of a recognizer: how each class gets its own visual feature out of the frozen features.
 
-Axes: B images, C classes, P grid positions, E joint embedding.
+Axes: B images, C classes, P grid positions, S semantic size, E joint embedding.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,18 +13,42 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
+from mlrpl_cli.core.heads.prompts import TextInputs
+from mlrpl_cli.core.heads.semantics import guiding_vectors, template_features
 
 SEMANTIC_TEMPERATURE = 0.05
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a recognizer is made from, alike for a new one and for one of a checkpoint."""
+
+    classes: int
+    channels: int
+    """D of the feature map."""
+    embed_dim: int
+    width: int
+    """K of the attention."""
+    semantics: Tensor
+    """(C, S) what guides the attention; empty for visual heads without guidance."""
 
 
 class VisualHead(nn.Module):
     """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
 
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
+
+    @staticmethod
+    def guidance(inputs: TextInputs) -> Tensor:
+        """The semantic vectors (C, S) of a new head's blueprint; (0, 0) for a head without guidance."""
+        return torch.empty(0, 0)
+
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
-    def calibrate(self, features: ImageFeatures) -> None:
-        """Fit scales to a sample of training features, before training starts."""
+    def fit_scale(self, features: ImageFeatures) -> None:
+        """Fit the scale of what is learned to a sample of training features, before training starts."""
 
 
 class PooledHead(VisualHead):
@@ -38,29 +64,31 @@ class DecoupledHead(VisualHead):
     """Semantic decoupling: each class pools the joint-space grid with its own attention."""
 
     semantics: Tensor
+    guidance = staticmethod(guiding_vectors)
 
-    def __init__(self, decoupling: SemanticDecoupling, semantics: Tensor) -> None:
-        super().__init__()
-        self.decoupling = decoupling
-        self.register_buffer("semantics", semantics)
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.decoupling = SemanticDecoupling(blueprint.channels, blueprint.semantics.shape[1], blueprint.width)
+        self.register_buffer("semantics", blueprint.semantics)
 
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
         attention = self.decoupling(features.grid, self.semantics)
         return pool(attention, features.joint), attention
 
-    def calibrate(self, features: ImageFeatures) -> None:
-        self.decoupling.calibrate(features.grid)
+    def fit_scale(self, features: ImageFeatures) -> None:
+        self.decoupling.fit_scale(features.grid)
 
 
 class SemanticHead(VisualHead):
     """Semantic attention fusion: a_bcp = softmax_p( cos(g_bp, x_c) / τ ), nothing learned in it (method.md, `sa`)."""
 
     semantics: Tensor
+    # Compared with the grid itself, so that they have to live in the joint space.
+    guidance = staticmethod(template_features)
 
-    def __init__(self, semantics: Tensor) -> None:
-        """Semantic vectors (C, E) in the joint space, such as the frozen text features."""
-        super().__init__()
-        self.register_buffer("semantics", semantics)
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.register_buffer("semantics", blueprint.semantics)
 
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
         attention = (region_cosines(features, self.semantics) / SEMANTIC_TEMPERATURE).softmax(dim=-1)

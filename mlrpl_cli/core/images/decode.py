@@ -1,15 +1,14 @@
 """Image files of every common kind to RGB pixels, whole or as random views.
 
 Whatever is read: pixels under decoding take at most PEAK_BYTES of memory in a process at one time, however many threads
-decode, and metadata at most HEADER_BYTES in each of them.
+decode, and metadata at most HEADER_BYTES in each of them. To give it back at once, Pillow needs the block size that
+`io/own_process.py` sets for the command line; what Pillow warns of is left to whoever runs the process.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import IO, TypeVar, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mlrpl_cli.core.images.streams import BoundedStream, open_regular
+from mlrpl_cli.core.images.streams import BoundedStream
 from mlrpl_cli.core.io.errors import DataError, in_words, one_line
+from mlrpl_cli.core.io.reading import open_file
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 """Pillow's decoders that may run: EPS, which starts Ghostscript, and the exotic ones may not."""
@@ -50,17 +50,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-
-# Pillow remarks on damaged metadata of files whose pixels are whole, and on sizes that are within our limit. Not
-# catch_warnings: images are decoded in threads, and it is not safe there.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Without a handler Python prints what Pillow logs of a damaged file, beside the reason that it raises.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-# Above 32 MiB the C library gives a block back to the system when it is freed. Of Pillow's usual 16 MiB every thread
-# would keep as many as its largest image had.
-Image.core.set_block_size(64 << 20)
 
 T = TypeVar("T")
 Random = np.random.Generator | np.random.RandomState
@@ -132,8 +121,10 @@ def _decoded(source: Path | str | IO[bytes], target: int | None, use: Callable[[
     """What `use` makes of the decoded image, whose room is held until then."""
     name = source if isinstance(source, Path | str) else getattr(source, "name", "the image")
     try:
-        with nullcontext(source) if not isinstance(source, Path | str) else open_regular(Path(source)) as stream:
+        with nullcontext(source) if not isinstance(source, Path | str) else open_file(Path(source)) as stream:
             bounded = BoundedStream(stream)
+            if not bounded.size:
+                raise ValueError("the file is empty")
             image = Image.open(cast(IO[bytes], bounded), formats=FORMATS)
             bounded.end_header()
             with _ROOM.taken(_needed(image, target or 0, bounded.size)), _closed_on_error(image):
@@ -142,7 +133,7 @@ def _decoded(source: Path | str | IO[bytes], target: int | None, use: Callable[[
             return result
     except Exception as error:
         # A damaged file can raise nearly anything inside a decoder.
-        raise DataError(f"cannot read {name}: {_reason(error)}") from error
+        raise DataError(f"cannot read {name}: {_reason(error).removeprefix(f'{name} is ')}") from error
 
 
 def _needed(image: Image.Image, target: int, file_size: int) -> int:
@@ -255,21 +246,12 @@ def _upright_turn(image: Image.Image) -> Image.Transpose | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is not an image of a known format"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"it has more pixels than the limit of {_smaller_limit()}"
     if isinstance(error, MemoryError):
         return "there is not enough memory for its pixels"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return one_line(reason)
-
-
-def _smaller_limit() -> int:
-    """Pillow refuses first where another library has lowered its limit."""
-    return min(PIXEL_LIMIT, 2 * (Image.MAX_IMAGE_PIXELS or PIXEL_LIMIT))
 
 
 # Random views

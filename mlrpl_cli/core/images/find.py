@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mlrpl_cli.core.io.archives import leads_outside
 from mlrpl_cli.core.io.errors import DataError, Problems
+from mlrpl_cli.core.io.reading import leads_outside
 
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
 from mlrpl_cli.core.images.decode import load_pixels, open_image, random_view
@@ -18,97 +21,79 @@ from mlrpl_cli.core.io.devices import derive_seed, make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.processes import QUIET_PROCESSES
 
-# PyTorch would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon
-# a SIGTERM to all processes. Without that it sees within seconds that a worker is gone.
-signal_handling._SIGCHLD_handler_set = True
-
-Item = tuple[Tensor, int]
+Index = tuple[int, int]
+"""Position of an image and number of its view. A position counted from the end, as −1 for the last image, repeats an
+image so that all processes have as many in a batch: it counts in no loss and in no score."""
 T = TypeVar("T")
 
 
-class ImageViews(Dataset[Item]):
+class ImageViews(Dataset[tuple[Tensor, int]]):
     """(3, S, S) uint8 pixels and the position of each image; view 0 is plain, every other a random crop and flip."""
 
-    def __init__(
-        self, paths: Sequence[Path], size: int, seed: int = 0, view: int = 0, names: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], size: int, seed: int = 0, names: Sequence[str] | None = None) -> None:
         """A random view depends on the seed, the number of the view and the image's name, by default its position."""
-        self.paths, self.size, self.seed, self.view = list(paths), size, seed, view
+        self.paths, self.size, self.seed = list(paths), size, seed
         self.names = [str(position) for position in range(len(paths))] if names is None else list(names)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, position: int) -> Item:
-        if self.view == 0:
+    def __getitem__(self, index: Index) -> tuple[Tensor, int]:
+        position, view = index
+        if view == 0:
             pixels = load_pixels(self.paths[position], self.size)
         else:
-            random = np.random.default_rng(derive_seed(self.seed, "view", self.view, self.names[position]))
+            random = np.random.default_rng(derive_seed(self.seed, "view", view, self.names[position]))
             pixels = random_view(open_image(self.paths[position], target=2 * self.size), self.size, random)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
 
 
-class Positions(Dataset[int]):
-    """The positions 0 … length-1 themselves, for features that are stored already."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, position: int) -> int:
-        return position
+def in_order(images: int) -> list[Index]:
+    """Every image once, in its plain view."""
+    return [(position, 0) for position in range(images)]
 
 
-class EpochOrder(Sampler[int]):
-    """A permutation that depends on the seed and the epoch alone, so that a resumed run sees the same batches."""
+def shuffled(images: int, views: int, seed: int, epoch: int) -> list[Index]:
+    """Every image once, in an order and in views that depend on the seed and the epoch (1, 2, …) alone.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def start(self, epoch: int) -> None:
-        """Choose the permutation. Not called set_epoch, because Accelerate calls that with a count of its own."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        generator = make_generator(self.seed, "order", self.epoch)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+    A view is one of `views` stored ones, or, where that is 0, one of this epoch's own.
+    """
+    order = torch.randperm(images, generator=make_generator(seed, "order", epoch)).tolist()
+    if not views:
+        return [(position, epoch) for position in order]
+    drawn = torch.randint(views, (images,), generator=make_generator(seed, "stored view", epoch)).tolist()
+    return [(position, drawn[position]) for position in order]
 
 
-def in_order(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
-    """Every item once, in order."""
-    return _loader(dataset, batch_size, workers)
+def shares(indices: Sequence[Index], batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[list[Index]]:
+    """What one of several processes has of each batch: equal shares, the last ones filled up with a repeated image."""
+    for start in range(0, len(indices), batch_size):
+        batch = list(indices[start : start + batch_size])
+        position, view = batch[0]
+        batch += [(position - len(indices), view)] * (-len(batch) % processes)
+        each = len(batch) // processes
+        yield batch[rank * each : (rank + 1) * each]
 
 
-def shuffled(dataset: Dataset, order: EpochOrder, batch_size: int, workers: int) -> DataLoader:
-    """Whole batches in the order of the epoch; what is left over after the last whole one waits for another epoch."""
-    return _loader(dataset, batch_size, workers, sampler=order, drop_last=True)
+def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pinned: bool = False) -> Iterator[Any]:
+    """The `batches` of a data set, read ahead by worker processes, or by a thread where there are none.
 
-
-def _loader(dataset: Dataset, batch_size: int, workers: int, **options: Any) -> DataLoader:
-    return DataLoader(
+    With `pinned`, in memory that CUDA copies from while it computes. Raises DataError in one line for an image that
+    cannot be read, and when a worker process was killed.
+    """
+    loader = DataLoader(
         dataset,
-        batch_size,
+        batch_sampler=batches,
         num_workers=workers,
         multiprocessing_context=QUIET_PROCESSES if workers else None,
-        pin_memory=torch.cuda.is_available(),
-        **options,
+        pin_memory=pinned,
+        collate_fn=None if not hasattr(dataset, "__getitems__") else _as_it_is,
     )
-
-
-def whole_batch(size: int, processes: int) -> int:
-    """`size` rounded down to a multiple of the number of `processes`, and at least one image each."""
-    return max(size // processes, 1) * processes
-
-
-def batches_of(loader: DataLoader) -> Iterator[Any]:
-    """The loader's batches. What a worker process found wrong with an image, or met its end by, is told in one line."""
     try:
-        yield from loader
+        with _no_handler():
+            batches = iter(loader) if workers else _ahead(loader)
+            first = list(islice(batches, 1))
+        yield from chain(first, batches)
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
         last = str(error).rstrip().splitlines()[-1]
@@ -122,27 +107,53 @@ def batches_of(loader: DataLoader) -> Iterator[Any]:
         ) from error
 
 
+@contextmanager
+def _no_handler() -> Iterator[None]:
+    """PyTorch installs no handler of SIGCHLD meanwhile.
+
+    It would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon a
+    SIGTERM to all processes. Without it PyTorch sees within seconds that a worker is gone.
+    """
+    before = signal_handling._SIGCHLD_handler_set
+    signal_handling._SIGCHLD_handler_set = True
+    try:
+        yield
+    finally:
+        signal_handling._SIGCHLD_handler_set = before
+
+
+def _as_it_is(batch: T) -> T:
+    return batch
+
+
+def _ahead(items: Iterable[T]) -> Iterator[T]:
+    """`items`, each made by a thread while the one before is in use."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield cast(T, item)
+
+
 class Waiting:
-    """How much of the time is spent waiting for the next item, over everything that went `through` it."""
+    """How much of the time since it was made was spent waiting for the next of the items that went `through` it."""
 
     def __init__(self) -> None:
-        self.seconds = self.total = 0.0
+        self.begun, self.seconds = time.perf_counter(), 0.0
 
     @property
     def share(self) -> float:
         """In [0, 1]; near 0 the loader keeps up with what uses it."""
-        return self.seconds / self.total if self.total else 0.0
+        return self.seconds / ((time.perf_counter() - self.begun) or 1)
 
     def through(self, items: Iterable[T]) -> Iterator[T]:
         """Yield from `items`."""
-        iterator, nothing = iter(items), object()
+        iterator, end = iter(items), object()
         while True:
             asked = time.perf_counter()
-            item = next(iterator, nothing)
-            got = time.perf_counter()
-            self.seconds += got - asked
-            if item is nothing:
-                self.total += got - asked
+            item = next(iterator, end)
+            self.seconds += time.perf_counter() - asked
+            if item is end:
                 return
             yield cast(T, item)
-            self.total += time.perf_counter() - asked

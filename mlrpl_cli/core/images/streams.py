@@ -1,12 +1,8 @@
-"""An image file as a decoder may read it: a regular file, read in bounds whatever it says of itself."""
+"""An image file as a decoder may read it: in bounds, whatever it says of itself."""
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 from mlrpl_cli.core.io.errors import in_words
@@ -55,26 +51,3 @@ class BoundedStream:
     def __getattr__(self, name: str) -> Any:
         """Whatever else the stream has: above all the descriptor, from which some decoders read on their own."""
         return getattr(self.stream, name)
-
-
-@contextmanager
-def open_regular(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that is not empty. Raises ValueError for a pipe, a socket or a device, which are not waited for."""
-    # Asked before, since opening a device can act on it, and after, since the name may mean another file by then.
-    _refuse_special(os.stat(path))
-    with open(path, "rb", opener=_open_without_waiting) as stream:
-        _refuse_special(os.fstat(stream.fileno()))
-        if not stream.read(1):
-            raise ValueError("the file is empty")
-        stream.seek(0)
-        yield stream
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """A pipe that nobody writes to would be waited for without end."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _refuse_special(status: os.stat_result) -> None:
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise ValueError("it is a pipe, a socket or a device, not a regular file")

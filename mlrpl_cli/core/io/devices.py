@@ -23,13 +23,12 @@ def make_accelerator(device: str) -> Accelerator:
     Raises ConfigError when CUDA is asked for and there is none.
     """
     # Imported here because prediction needs none of it.
-    from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
     return Accelerator(
         cpu=choose_device(device).type == "cpu",
         # Precision is the frozen encoders' affair; what is learned is float32.
         mixed_precision="no",
-        dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
         # Every buffer is frozen and the same in every process.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )

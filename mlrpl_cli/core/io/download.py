@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.message import Message
@@ -14,8 +13,8 @@ from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 
 from mlrpl_cli.core.io.errors import DataError, in_words, one_line
-from mlrpl_cli.core.io.files import free_bytes, make_folder
-from mlrpl_cli.core.io.locks import locked
+from mlrpl_cli.core.io.files import free_bytes, hash_of_file, make_folder
+from mlrpl_cli.core.io.locks import held
 from mlrpl_cli.core.io.progress import Progress, Silent
 
 BLOCK = 1 << 20
@@ -50,7 +49,8 @@ def fetch(
     make_folder(destination.parent)
     part = destination.with_name(destination.name + ".part")
     progress = progress or Silent()
-    with locked(part.parent, lambda: progress.note(f"waiting for another process that downloads to {part.parent}")):
+    lock = destination.with_name(destination.name + ".lock")
+    with held(lock, lambda: progress.note(f"waiting for another process that downloads {destination}")):
         if not destination.is_file():
             _fetch(url, destination, part, hashes, progress)
     return destination
@@ -184,12 +184,8 @@ def _unreachable(url: str, destination: Path) -> Iterator[None]:
 
 def _verify(path: Path, hashes: Mapping[str, str], what: str, advice: str) -> None:
     for name, expected in hashes.items():
-        digest = hashlib.new(name, usedforsecurity=False)
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(BLOCK), b""):
-                digest.update(block)
-        if digest.hexdigest() != expected:
-            raise DataError(f"{what}: its {name} is {digest.hexdigest()}, expected {expected}; {advice}")
+        if (found := hash_of_file(path, name)) != expected:
+            raise DataError(f"{what}: its {name} is {found}, expected {expected}; {advice}")
 
 
 def _version_file(part: Path) -> Path:

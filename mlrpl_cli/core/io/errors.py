@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 NAMES_SHOWN = 3
@@ -27,6 +28,23 @@ class WeightsError(MlrplError):
 
 class RunError(MlrplError):
     """A run folder is missing, incomplete or does not belong to what is asked of it."""
+
+
+class OutOfMemoryError(MlrplError):
+    """The memory of the machine or of its GPU does not do; the message says what takes less of it."""
+
+
+@contextmanager
+def memory_for(advice: str) -> Iterator[None]:
+    """Raise OutOfMemoryError, which ends in `advice`, where Python or PyTorch says that memory ran out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # By name and text: PyTorch is not imported here, and on a CPU it raises a plain RuntimeError.
+        told = "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error)
+        if not told and not isinstance(error, MemoryError):
+            raise
+        raise OutOfMemoryError(f"out of memory: {one_line(error)}; {advice}") from error
 
 
 class Problems:

@@ -1,7 +1,7 @@
 """Writing so that a killed process leaves either the old file or the new one, never half of either.
 
-What is being written has a temporary name and is locked by the process that writes it. The system takes the lock away
-when that process ends, however it ends: an unlocked temporary file is nobody's, and the next writer removes it.
+What is being written lies in a folder of its own beside its place, and the process that writes it holds its lock. When
+that process ends, however it ends, the lock is free: the folder is nobody's, and the next writer removes it.
 """
 
 from __future__ import annotations
@@ -12,35 +12,34 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.locks import held_if_free, hold_new, release
+from mlrpl_cli.core.io.locks import LOCK, held
 
 TEMPORARY_PREFIX = ".incomplete-"
+"""In front of the name of a folder that holds what is being written."""
 REPLACED_PREFIX = ".replaced-"
 """In front of an old folder's name while a new one takes its place, where the system cannot exchange the two."""
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on a clean exit it becomes `path`, on an error it is removed.
+    """Yield a temporary path to write to; on a clean exit it becomes `path`, on an error it is removed.
 
-    The file there is to be written into, not replaced by another: it is the one that is locked.
     Raises DataError when the folder cannot be written to.
     """
-    with _temporary(path, lambda: _new_file(path)) as temporary, writing(path, temporary):
+    with _aside(path) as temporary:
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path` that takes its place on a clean exit.
+    """Yield an empty temporary folder that takes the place of `path` on a clean exit.
 
     What stood at `path` stays untouched until the new folder is complete.
     Raises DataError when the parent cannot be written to.
@@ -48,21 +47,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     with writing(path):
         _put_back(path)
-    with (
-        _temporary(path, lambda: Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))) as temporary,
-        writing(path, temporary),
-    ):
+    with _aside(path) as temporary:
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         _exchange(temporary, path)
 
 
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes that were killed left half-written in `folder`."""
-    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with held_if_free(path) as free:  # held, so that who has just made it and waits for it sees that it went
-            if free:
-                _remove(path)
+    for place in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError), held(place / LOCK) as mine:
+            if mine:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -104,8 +100,13 @@ def free_bytes(path: Path) -> int:
 
 def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
+    return hash_of_file(path, "sha256")
+
+
+def hash_of_file(path: Path, algorithm: str) -> str:
+    """Hexadecimal digest of a file's bytes by one of hashlib's algorithms."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
-        digest = hashlib.sha256()
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -116,31 +117,21 @@ def _existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
-def _new_file(path: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    return Path(name)
-
-
 @contextmanager
-def _temporary(path: Path, make: Callable[[], Path]) -> Iterator[Path]:
-    """What `make` makes beside `path`, held while it is written to and removed if it is still there after that."""
+def _aside(path: Path) -> Iterator[Path]:
+    """The name of `path` in a new folder beside it, held while it is written to and removed after that."""
     make_folder(path.parent)
-    with writing(path):
-        remove_abandoned(path.parent)
-        temporary, hold = hold_new(make)
-    try:
-        yield temporary
-    finally:
-        _remove(temporary)
-        release(hold)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    remove_abandoned(path.parent)
+    while True:
+        with writing(path):
+            place = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        try:
+            with writing(path, place), held(place / LOCK) as mine:
+                if mine is not False:  # else another process took it for abandoned just before
+                    yield place / path.name
+                    return
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _exchange(new: Path, path: Path) -> None:
@@ -180,11 +171,5 @@ def _exchanged_at_once(new: Path, path: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
+    with path.open("r+b") as stream:  # Windows syncs only what is open for writing
         os.fsync(stream.fileno())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

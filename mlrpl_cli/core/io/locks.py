@@ -1,104 +1,62 @@
-"""Locks between processes, on files and folders as they are: the system lets go of them when their holder ends."""
+"""Locks between processes, by `filelock`: the system takes a lock away when its holder ends, however it ends.
+
+A lock is a file, which goes when the work is done. A forked child does not hold what its parent does.
+"""
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mlrpl_cli.core.io.errors import DataError
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked, and nothing counts as abandoned
-    fcntl = None  # type: ignore[assignment]
+LOCK = ".lock"
+"""Name of the lock file in a folder that one process writes to."""
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+"""What some network file systems answer."""
 
 
 @contextmanager
-def locked(path: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold `path`, an existing file or folder, after waiting for whoever holds it, where the file system has locks."""
-    hold = _opened(path)
+def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator[bool | None]:
+    """Hold the lock file `path`: True; None where the file system has no locks; False when another process has it.
+
+    With `when_waiting`, which is called then, the other process is waited for. Raises OSError when the file cannot be
+    made.
+    """
+    lock = FileLock(path)
+    mine = _acquire(lock)
+    if mine is False and when_waiting is not None:
+        when_waiting()
+        mine = _acquire(lock, wait=True)
     try:
-        if not _lock(hold, wait=False):
-            when_waiting()
-            _lock(hold, wait=True)
-        yield
+        yield mine
     finally:
-        release(hold)
+        if mine is not False:
+            with suppress(OSError):  # Windows removes it itself, when it is released
+                path.unlink()  # while it is held: whoever waits for it sees that it is gone, and makes a new one
+            lock.release()
 
 
 @contextmanager
 def sole_writer(folder: Path, advice: str) -> Iterator[None]:
     """Hold an existing folder against other processes of mlrpl. Raises DataError when one of them has it."""
-    hold = _opened(folder)
-    try:
-        if not _lock(hold, wait=False):
+    with held(folder / LOCK) as mine:
+        if mine is False:
             raise DataError(f"another process is writing to {folder}; wait until it ends, or {advice}")
         yield
-    finally:
-        release(hold)
 
 
-def hold_new(make: Callable[[], Path]) -> tuple[Path, int]:
-    """What `make` makes, and the hold on it. What another process took for abandoned meanwhile is made again."""
-    while True:
-        path = make()
-        with suppress(FileNotFoundError):
-            hold = _opened(path)
-            _lock(hold, wait=True)
-            if path.exists():
-                return path, hold
-            release(hold)
-
-
-def release(hold: int) -> None:
-    """Let go of what `hold_new` held."""
-    if hold in _held:
-        _held.remove(hold)
-        os.close(hold)
-
-
-@contextmanager
-def held_if_free(path: Path) -> Iterator[bool]:
-    """Hold `path` if no other process does; False when one does, and where that cannot be known."""
+def _acquire(lock: FileLock, wait: bool = False) -> bool | None:
     try:
-        hold = _opened(path)
-    except OSError:
-        yield False
-        return
-    try:
-        yield _lock(hold, wait=False, unknown=False)
-    finally:
-        release(hold)
-
-
-def _opened(path: Path) -> int:
-    # Windows opens no folders; and a pipe, opened without a writer, would wait for one.
-    hold = os.open(os.devnull, os.O_RDONLY) if fcntl is None else os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    _held.add(hold)
-    return hold
-
-
-def _lock(hold: int, wait: bool, unknown: bool = True) -> bool:
-    """False when another process holds it; `unknown` where nothing can be locked."""
-    if fcntl is None:
-        return unknown
-    try:
-        fcntl.flock(hold, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(blocking=wait)
+    except (Timeout, FileNotFoundError):  # its folder has gone: another process has just removed it
         return False
-    except OSError:
-        return unknown  # a file system without locks, such as some network ones
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
     return True
-
-
-def _release_all() -> None:
-    """A forked process must not go on holding what only its parent wrote to."""
-    for hold in list(_held):
-        release(hold)
-
-
-_held: set[int] = set()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release_all)

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from mlrpl_cli.core.io.own_process import own_process
+
 
 @contextmanager
 def process_pool(
@@ -87,6 +89,7 @@ QUIET_PROCESSES: BaseContext = _QuietContext()
 
 
 def _begin(end: Connection, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    own_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
     if initializer is not None:

@@ -27,17 +27,15 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Reports nothing: the default of every core function."""
+    """Reports nothing: the default of every core function, and its own task."""
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        yield _SilentTask()
+        yield self
 
     def note(self, message: str) -> None:
         return None
 
-
-class _SilentTask:
     def advance(self, steps: int = 1, **figures: float) -> None:
         return None
 

@@ -10,7 +10,7 @@ import json
 import os
 import reprlib
 import stat
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, BinaryIO, TypeGuard
 
 from mlrpl_cli.core.io.errors import DataError
@@ -34,11 +34,12 @@ def open_file(path: Path, limit: int | None = None) -> BinaryIO:
     could keep its reader waiting for ever.
     """
     try:
+        _check(path, os.stat(path), limit)  # before, since opening a device can act on it
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
         raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
     try:
-        _check(path, os.fstat(descriptor), limit)
+        _check(path, os.fstat(descriptor), limit)  # and after, since the name may mean another file by then
         return open(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -81,6 +82,12 @@ def is_file_name(value: object) -> TypeGuard[str]:
     except UnicodeEncodeError:
         return False
     return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a relative path taken from a file would leave the folder that it is meant for, on any system."""
+    windows = PureWindowsPath(name)
+    return bool(windows.drive or windows.root) or ".." in windows.parts
 
 
 def short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Registries: dicts from a name to "module:attribute", so that listing the names imports nothing."""
+"""Registries are dicts of "module:name" strings: to list what there is imports none of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def load(reference: str) -> Any:
-    """The function or class that "module:attribute" names; imports its module."""
-    module, _, attribute = reference.partition(":")
-    return getattr(import_module(module), attribute)
+    """The function or class that "module:name" names. Raises ImportError or AttributeError where there is none."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)

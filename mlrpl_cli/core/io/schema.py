@@ -1,13 +1,124 @@
-"""What pydantic finds wrong, in the words of this package: where, what was expected, what was got."""
+"""What pydantic finds, in one line of our words: each wrong field once, what it takes and what it got."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
-from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.io.errors import did_you_mean, one_line
+from mlrpl_cli.core.io.reading import short, shown
+
+Model = TypeVar("Model")
+
+LONGEST_TEXT = 2000
+"""Characters of a field that is text; a path is the longest."""
+UNKNOWN_SHOWN = 10
+"""Unknown fields that are named with advice; finding advice takes a while."""
+_WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "array": "a list", "object": "a mapping"}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+        raise ValueError
+    text = str(value)
+    if len(text) > LONGEST_TEXT or "\0" in text:
+        raise ValueError
+    os.fsencode(text)  # its UnicodeEncodeError is a ValueError
+    return text
+
+
+Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string"})]
+"""What a path can hold; numbers and paths may be meant as text. pydantic's own `str` takes no path beyond UTF-8."""
+
+
+def validated(model: type[Model], values: Any) -> Model:
+    """`values`, a JSON object, as a pydantic model or dataclass. Raises ValueError, which tells all that is wrong."""
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got {shown(values)}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise ValueError("; ".join(sentences(error, model).values())) from error
+
+
+def sentences(error: ValidationError, model: type) -> dict[str, str]:
+    """A sentence for each field that `error` is about, by its name: first those that `model` lacks, with advice."""
+    fields = fields_of(model)
+    unknown: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    more = 0
+    for each in error.errors(include_url=False, include_context=False):
+        place = each["loc"] or (str(each["input"]),)  # a name beyond UTF-8 has no place: it is the input
+        name = ".".join(map(str, place))
+        if place[0] in fields:
+            got = "nothing" if each["type"] == "missing" else shown(each["input"])
+            wrong[name] = f"{name}: expected {expected(_at(fields, place))}, got {got}"
+        elif len(unknown) < UNKNOWN_SHOWN:
+            unknown[name] = f"unknown option '{short(name)}'; {did_you_mean(name, fields)}"
+        else:
+            more += 1
+    if more:
+        unknown[""] = f"{more} more unknown options"
+    return unknown | wrong
+
+
+def fields_of(model: type) -> dict[str, dict[str, Any]]:
+    """Each field of a pydantic model or dataclass as JSON schema has it: type, range, choices, default, description."""
+    return TypeAdapter(model).json_schema()["properties"]
+
+
+def expected(field: Mapping[str, Any]) -> str:
+    """What a field takes: "a whole number from 1 to 74", "a number of at least 0", "one of clip, glove", "text"."""
+    field = field.get("anyOf", [field])[0]  # the other one is null
+    if "enum" in field or "const" in field:
+        return f"one of {', '.join(field.get('enum') or [field['const']])}"
+    words = _WORDS[field["type"]]
+    if "maximum" in field:
+        return f"{words} from {_plain(field['minimum'])} to {_plain(field['maximum'])}"
+    return f"{words} of at least {_plain(field['minimum'])}" if "minimum" in field else words
+
+
+def read_rows(path: Path, model_of: Callable[[dict[str, Any]], type]) -> list[dict[str, Any]]:
+    """The rows of a file of JSON objects, one a line; none for a file that is not there.
+
+    An unfinished last line, of a process that was killed, is left out. Raises ValueError, which names the first line
+    that is not an object as `model_of` says, and all that is wrong in it.
+    """
+    rows: list[dict[str, Any]] = []
+    if not path.is_file():
+        return rows
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.endswith("\n"):
+                rows.append(_row(line, len(rows) + 1, model_of))
+    return rows
+
+
+def _row(line: str, number: int, model_of: Callable[[dict[str, Any]], type]) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        validated(model_of(row) if isinstance(row, dict) else dict, row)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected a JSON object a line, got in line {number}: {one_line(error)}") from error
+    return row
+
+
+def _at(fields: Mapping[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
+    """The schema of a field, or of an item in it."""
+    field = fields[str(place[0])]
+    for _ in place[1:]:
+        field = field.get("anyOf", [field])[0].get("items", field)
+    return field
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
 
 EXPECTED = {
     "string_type": "text",

@@ -64,6 +64,15 @@ def open_tensors(path: Path) -> TensorFile:
     return TensorFile(path, metadata, tensors, metadata.pop(_CHECKSUM, ""))
 
 
+def tensor_places(path: Path) -> dict[str, tuple[int, str, list[int]]]:
+    """Where the tensors of a whole file are: name → (first byte, safetensors' name of the dtype, shape)."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    return {name: (8 + length + told["data_offsets"][0], told["dtype"], told["shape"]) for name, told in header.items()}
+
+
 def read_tensors(path: Path) -> TensorFile:
     """A file that `write_tensors` wrote. Raises ValueError, which says why, when it is not whole."""
     file = open_tensors(path)

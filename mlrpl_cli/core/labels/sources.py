@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlrpl_cli.core.io.archives import extract, unfinished
 from mlrpl_cli.core.io.download import fetch
 from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.archives import extract, unfinished
 
 ARCHIVES = "archives"
 """Folder below the root that keeps what was downloaded; it may be removed once everything is unpacked."""

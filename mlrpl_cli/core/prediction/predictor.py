@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder, load_encoder
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
-from mlrpl_cli.core.runs.folder import BEST, Checkpoint, load_checkpoint
+from mlrpl_cli.core.runs.folder import BEST
+from mlrpl_cli.core.runs.head import TrainedHead
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,21 @@ class Unreadable:
 class Predictor:
     """A trained run, loaded once; images in, probabilities and maps out."""
 
-    def __init__(self, checkpoint: Checkpoint, encoder: FrozenEncoder) -> None:
-        self.classes = checkpoint.info.classes
-        self.info = checkpoint.info
-        self.encoder = encoder
-        self.recognizer = checkpoint.recognizer().to(encoder.device)
-        self.text = checkpoint.text_features.to(encoder.device)
+    def __init__(self, head: TrainedHead, encoder: FrozenEncoder) -> None:
+        self.head, self.encoder = head.to(encoder.device), encoder
+        self.info, self.classes = head.info, head.classes
 
     @classmethod
     def from_run(cls, run: Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:
         """Load the recognizer of `run` and the backbone it was trained with. Raises RunError or WeightsError."""
-        loaded = load_checkpoint(run, checkpoint)
-        info = loaded.info
-        place = choose_device(device)
-        return cls(loaded, load_encoder(info.backbone, info.fingerprint, info.image_size, place, info.precision))
+        head = TrainedHead.of_run(run, checkpoint)
+        return cls(head, head.load_encoder(choose_device(device)))
 
     @torch.no_grad()
     def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 of the run's image size → probabilities (B, C) and attention (B, C, H, W), float32."""
         features = self.encoder(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
-        recognition = self.recognizer(features, self.text)
+        recognition = self.head(features)
         side = self.encoder.image_size // self.encoder.module.stride
         attention = recognition.attention.reshape(len(pixels), len(self.classes), side, side)
         return torch.sigmoid(recognition.logits).cpu().numpy(), attention.float().cpu().numpy()

@@ -5,7 +5,6 @@ Drawing writes no file; whoever calls saves the returned PIL image.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -27,8 +26,12 @@ INK, ACCENT, MUTED = "#22303c", "#d1495b", "#8d99a6"
 PANEL = 3.0
 DPI = 110
 
-# A character that the font lacks is drawn as a box, which says as much.
-warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
+MOST_BARS = 200
+"""Classes that a figure of bars has room for: of more, it shows those at either end of its order."""
+LONGEST_NAME = 60
+"""Characters of a class name that are drawn."""
+MOST_MAPS = 190
+"""Attention maps that fit beside an image: no side of a PNG that Matplotlib draws may have more than 2^16 pixels."""
 
 
 def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
@@ -81,21 +84,22 @@ def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
 
 
 def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray) -> Image.Image:
-    """A bar a class (C,), highest first; classes without a positive (NaN) are listed without a bar."""
+    """A bar a class (C,), highest first; classes without a positive (NaN) are listed without a bar.
+
+    Of more than MOST_BARS classes, the highest and lowest are drawn; those without a positive are counted in the title.
+    """
     order = np.argsort(-np.nan_to_num(average_precision, nan=-1.0), kind="stable")
+    mean = np.nanmean(average_precision) if np.isfinite(average_precision).any() else np.nan
+    title = f"average precision (%), mean {100 * mean:.1f}"
+    if len(order) > MOST_BARS:
+        without = int(np.isnan(average_precision).sum())
+        order = _ends(order[: len(order) - without])
+        title += f"\n{len(order)} of {len(classes):,} classes, highest and lowest; {without:,} without a positive"
     values = 100 * average_precision[order]
-    figure = Figure(figsize=(7, 0.9 + 0.24 * len(classes)), dpi=DPI)
-    axis = figure.subplots()
-    axis.barh(range(len(order)), np.nan_to_num(values), color=ACCENT, height=0.72)
-    axis.set_yticks(range(len(order)), [_plain(classes[c]) for c in order], fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlim(0, 100)
+    figure, axis = _bars([classes[c] for c in order], {"": values}, title)
     for position, value in enumerate(values):
         label = "no positive" if np.isnan(value) else f"{value:.1f}"
         axis.text(1 if np.isnan(value) else value + 0.6, position, label, va="center", fontsize=7, color=INK)
-    mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
-    axis.set_title(f"average precision (%), mean {mean:.1f}", fontsize=10, color=INK)
-    _bare(axis)
     figure.tight_layout()
     return render(figure)
 
@@ -125,22 +129,43 @@ def _spread(values: np.ndarray) -> np.ndarray:
 
 
 def draw_paired_bars(classes: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Horizontal bars (%) of two methods for each of C classes, in the order of the first method's lead."""
-    (first, one), (second, other) = values.items()
+    """Horizontal bars (%) of two methods for each of C classes, in the order of the first's minus the second's.
+
+    Of more than MOST_BARS classes, those with the largest differences either way are drawn.
+    """
+    one, other = values.values()
     order = np.argsort(np.nan_to_num(other - one))
-    figure = Figure(figsize=(7, 1.1 + 0.3 * len(classes)), dpi=DPI)
+    if len(order) > MOST_BARS:
+        order = _ends(order)
+        title += f"\n{len(order)} of {len(classes):,} classes, the largest differences either way"
+    drawn = {method: of_classes[order] for method, of_classes in values.items()}
+    figure, axis = _bars([classes[c] for c in order], drawn, title)
+    axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    return figure
+
+
+def _ends(order: np.ndarray) -> np.ndarray:
+    """The first and the last MOST_BARS / 2, or all where there are no more."""
+    half = MOST_BARS // 2
+    return np.concatenate([order[:half], order[half:][-half:]])
+
+
+def _bars(names: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> tuple[Figure, Axes]:
+    """Horizontal bars (%), one a name and label of `values`, from the top down."""
+    figure = Figure(figsize=(7, 1.1 + (0.18 + 0.06 * len(values)) * len(names)), dpi=DPI)
     axis = figure.subplots()
-    places = np.arange(len(classes))
-    axis.barh(places - 0.2, np.nan_to_num(one[order]), height=0.38, color=ACCENT, label=first)
-    axis.barh(places + 0.2, np.nan_to_num(other[order]), height=0.38, color=MUTED, label=second)
-    axis.set_yticks(places, [_plain(classes[c]) for c in order], fontsize=8)
+    places, step = np.arange(len(names)), 0.8 / len(values)
+    for n, (label, of_names) in enumerate(values.items()):
+        shift = (n - (len(values) - 1) / 2) * step
+        color = (ACCENT, MUTED)[n]
+        axis.barh(places + shift, np.nan_to_num(of_names), height=0.95 * step, color=color, label=label)
+    axis.set_yticks(places, [_plain(name) for name in names], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.set_title(title, fontsize=10, color=INK)
-    axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     _bare(axis)
-    figure.tight_layout()
-    return figure
+    return figure, axis
 
 
 def save_figure(figure: Figure, path: Path, kind: str) -> None:
@@ -179,4 +204,6 @@ def _bare(axis: Axes) -> None:
 
 def _plain(text: str) -> str:
     """Class names are the user's: a dollar sign in one is no formula, and no SVG may hold a control character."""
-    return printable(text).replace("$", r"\$")
+    shown = printable(text)
+    shown = shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
+    return shown.replace("$", r"\$")

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic.dataclasses
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from mlrpl_cli.core.config import BOUNDS, PRECISIONS, TrainConfig, make_config, read_yaml
+from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
 from mlrpl_cli.core.heads.methods import METHODS, rebuild_recognizer
 from mlrpl_cli.core.heads.recognizers import Recognizer
 from mlrpl_cli.core.io.errors import RunError, one_line
 from mlrpl_cli.core.io.files import make_folder, write_text
+from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.io.schema import Text, read_rows, validated
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 
 FORMAT = 6
@@ -30,38 +33,51 @@ LAST, BEST = "last", "best"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
 
-LOGGED = frozenset({"epoch", "loss", "map", "split"})
-"""What every row of the log has."""
-
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 _METADATA = "run"
 _DTYPES = (torch.float32, torch.bfloat16)
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
+Epoch = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)
 class RunInfo:
     """What a checkpoint says of itself."""
 
     method: str
-    classes: tuple[str, ...]
+    classes: Classes
     dataset: str
-    data: str
+    data: Text
     """The prepared folder it was trained on."""
     mask_sha256: str
     data_sha256: str
     """Checksum of what was read of that folder; another one means other images or labels."""
-    backbone: str
+    backbone: Text
     fingerprint: str
     """SHA-256 of the backbone's image weights; features of other weights mean nothing to this recognizer."""
-    image_size: int
-    precision: str
+    image_size: ImageSize
+    precision: Precision
     """What its frozen encoders computed in."""
-    epoch: int
-    """Epochs done; 0 for the calibrated start."""
-    best_epoch: int
+    epoch: Epoch
+    """Epochs done; 0 for the start at the class priors."""
+    best_epoch: Epoch
     best_map: float | None
     """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or without positives."""
     format: int = FORMAT
+
+
+class LoggedEpoch(BaseModel):
+    """What every row of metrics.jsonl has; there is more."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    epoch: Epoch
+    loss: float
+    map: float | None
+    """mAP on `split`, in [0, 1]; None when it has no known positive."""
+    split: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
         _check_tensors(info, file.tensors)
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
-    except (TypeError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         other = LAST if which == BEST else BEST
         raise RunError(
             f"{path} is damaged: {one_line(error)}; restore it, take --checkpoint {other}, or train again"
@@ -126,7 +142,7 @@ def load_config(run: Path) -> TrainConfig:
     """The configuration a run was started with."""
     if not (run / CONFIG_FILE).is_file():
         raise RunError(f"{run} has no {CONFIG_FILE}: expected a run folder that `mlrpl train` wrote; check --run")
-    return replace(make_config(flags=read_yaml(run / CONFIG_FILE)), run=str(run))
+    return make_config(run / CONFIG_FILE, {"run": run})
 
 
 def newest_run(parent: Path = RUNS) -> Path:
@@ -146,6 +162,25 @@ def new_run_folder(name: str, parent: Path = RUNS) -> Path:
             folder.mkdir()
             return folder
     raise AssertionError("numbers do not end")
+
+
+def is_run_or_empty(folder: Path) -> bool:
+    """Whether a run may write to `folder`: it is not there, has a run's configuration, or has nothing but dot files."""
+    if not folder.is_dir() or (folder / CONFIG_FILE).exists():
+        return True
+    return all(path.name.startswith(".") for path in folder.iterdir())
+
+
+@contextmanager
+def cleared_on_error(run: Path) -> Iterator[None]:
+    """After an error before the first checkpoint, take out what was written before it; an interruption is no error."""
+    try:
+        yield
+    except Exception:
+        if not checkpoint_path(run, LAST).exists():
+            for name in (CONFIG_FILE, LOG_FILE):
+                (run / name).unlink(missing_ok=True)
+        raise
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -182,13 +217,10 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, one an epoch; an unfinished last line of a killed process is left out."""
     path = run / LOG_FILE
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-        rows = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError) as error:
-        raise _damaged_log(path) from error
-    if not all(isinstance(row, dict) and row.keys() >= LOGGED for row in rows):
-        raise _damaged_log(path)
-    return rows
+        return read_rows(path, lambda row: LoggedEpoch)
+    except ValueError as error:
+        advice = "move it away, and --resume goes on without the epochs before"
+        raise RunError(f"{path} is damaged: {error}; {advice}") from error
 
 
 def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -196,32 +228,14 @@ def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(run / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _damaged_log(path: Path) -> RunError:
-    return RunError(
-        f"{path} is damaged: expected a JSON object with {', '.join(sorted(LOGGED))} a line; move it away, "
-        "and --resume goes on without the epochs before"
-    )
-
-
 def _run_info(values: Any, path: Path) -> RunInfo:
-    """Raises TypeError or ValueError for what is not what a checkpoint says of itself."""
-    if not isinstance(values, dict):
-        raise TypeError(f"it says {type(values).__name__} of itself")
-    if values.get("format") != FORMAT:
+    """Raises ValueError for what is not what a checkpoint says of itself, RunError for what another mlrpl wrote."""
+    if isinstance(values, dict) and values.get("format") != FORMAT:
         raise RunError(
-            f"{path}: expected checkpoint format {FORMAT}, got {values.get('format')}; "
+            f"{path}: expected checkpoint format {FORMAT}, got {shown(values.get('format'))}; "
             "train again, or use the mlrpl that wrote it"
         )
-    info = RunInfo(**{**values, "classes": tuple(values["classes"])})
-    for name, kind in typing.get_type_hints(RunInfo).items():
-        value = getattr(info, name)
-        wanted = kind if isinstance(kind, type) else typing.get_args(kind)
-        if name != "classes" and not isinstance(value, wanted):
-            raise TypeError(f"{name} is a {type(value).__name__}")
-    if not info.classes or not all(isinstance(name, str) for name in info.classes):
-        raise TypeError("classes are not names")
-    if info.precision not in PRECISIONS or not BOUNDS["image_size"][0] <= info.image_size <= BOUNDS["image_size"][1]:
-        raise ValueError("precision or image_size cannot be")
+    info = validated(RunInfo, values)
     if info.method not in METHODS:
         raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")
     return info

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.prompts import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import RunError, did_you_mean
-from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 
 FREE_ON_RESUME = ("device", "workers", "cache")
@@ -33,7 +33,7 @@ FREE_ON_RESUME = ("device", "workers", "cache")
 
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
-    problems = [*config.problems(), device_problem(config.device)]
+    problems = [device_problem(config.device)]
     for option, known in (("method", METHODS), ("loss", LOSSES)):
         value = getattr(config, option)
         if value not in known:
@@ -45,6 +45,8 @@ def config_problems(config: TrainConfig) -> list[str]:
         stride = known_stride(config.backbone)
         if stride and config.image_size:
             problems.append(image_size_problem(config.image_size, stride))
+    if config.semantics == "glove" and not config.glove:
+        problems.append("semantics glove needs glove, the path of a GloVe text file")
     if config.glove is not None and not os.path.isfile(config.glove):
         problems.append(f"glove: expected a file of word vectors, got '{config.glove}', which is none")
     return [problem for problem in problems if problem]
@@ -66,10 +68,8 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         attention_width=config.attention_width or default_attention_width(backbone),
     )
     raise_together(config_problems(resolved))
-    resolved = replace(
-        resolved, precision=resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
-    )
-    return _with_absolute_paths(resolved)
+    precision: Any = resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
+    return _with_absolute_paths(replace(resolved, precision=precision))
 
 
 def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
@@ -82,16 +82,15 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     wanted = {key: value for key, value in asked.items() if value is not None and key != "run"}
     if wanted.get("precision") == AUTO:
         del wanted["precision"]  # it was resolved when the run began
-    made = _with_absolute_paths(make_config(flags=wanted, problems=config_problems))
-    changed = [key for key in wanted if getattr(made, key) != getattr(stored, key)]
+    made = _with_absolute_paths(make_config(flags={**asdict(stored), **wanted}, problems=config_problems))
+    kept = [key for key in wanted if key not in FREE_ON_RESUME and getattr(made, key) != getattr(stored, key)]
     raise_together(
         [
             f"--resume keeps {key} {getattr(stored, key)}, got {getattr(made, key)}; start a new run for that"
-            for key in changed
-            if key not in FREE_ON_RESUME
+            for key in kept
         ]
     )
-    return replace(stored, **{key: getattr(made, key) for key in changed})
+    return made
 
 
 def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
@@ -102,21 +101,17 @@ def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
 
 
 def check_unused(folder: Path) -> None:
-    """Raise RunError rather than write over another run."""
+    """Raise RunError rather than write into a folder that holds another run, prepared data, or anything else."""
     if checkpoints.checkpoint_path(folder, checkpoints.LAST).exists():
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
+    if is_prepared(folder):
+        raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
+    if not checkpoints.is_run_or_empty(folder):
+        raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    backbone = config.backbone
-    return replace(
-        config,
-        data=_absolute(config.data),
-        glove=_absolute(config.glove),
-        cache=_absolute(config.cache),
-        backbone=_absolute(backbone) if backbone and is_file(backbone) else backbone,
-    )
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).resolve())
+    names = ("data", "glove", "cache", *(("backbone",) if config.backbone and is_file(config.backbone) else ()))
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
+    return replace(config, **resolved)

@@ -10,7 +10,7 @@ import torch
 
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
-from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache
+from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache, open_cache
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress
@@ -56,9 +56,10 @@ def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Prog
     views = max(config.views, 1)
     if problem := cache_problem(encoder, len(learning) * views + len(test), config):
         raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
+    cache = open_cache(encoder, config)
     return Encoded(
-        fill_cache(encoder, learning, views, config, accelerator, progress),
-        fill_cache(encoder, test, 1, config, accelerator, progress, "test images"),
+        fill_cache(cache, encoder, learning, views, config, accelerator, progress),
+        fill_cache(cache, encoder, test, 1, config, accelerator, progress, "test images"),
         _write_objects(plan, prepared),
     )
 

@@ -118,6 +118,7 @@ def _overruled(options: SweepOptions) -> list[str]:
         ("lr", "epochs", "loss") if options.tune else (), "chosen by the grid; add --no-tune to set it"
     )
     told["context_lr"] = "in a sweep contexts learn at lr; leave it out"
+    told["selection"] = "a sweep chooses on validation labels; leave it out"
     return [f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(default, name)]
 
 

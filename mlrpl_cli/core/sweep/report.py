@@ -18,8 +18,6 @@ from mlrpl_cli.core.evaluation.comparison import (
     confusion,
     paired_difference,
     pairs_of_columns,
-    resample_weights,
-    resampled_maps,
 )
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import RunError
@@ -29,7 +27,11 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.scenes.rendering import ALIKE
 from mlrpl_cli.core.sweep.plan import Setting
+from mlrpl_cli.core.sweep.resampling import Resampling
 from mlrpl_cli.core.sweep.results import Row, read_scores
+
+_Cell = tuple[str, float, int]
+"""Method, proportion and seed."""
 
 PAPER = "sarl"
 """The method of the paper."""
@@ -49,9 +51,10 @@ class MethodReport:
     """(K, S) the same at the epoch with the highest validation mAP instead of the last one."""
     average_precision: np.ndarray
     """(K, C) test average precision, averaged over the seeds; NaN for a class without positives."""
-    leads: dict[str, Interval]
-    """How far each reference is ahead in mAP, over the proportions and seeds that both have; nothing for itself."""
-    leads_at_fewest: dict[str, Interval]
+    differences: dict[str, Interval]
+    """mAP of this method minus that of each reference, over the proportions and seeds that both have: negative where
+    this method is the worse one; nothing for itself."""
+    differences_at_fewest: dict[str, Interval]
     """The same at the lowest proportion alone."""
     pointing: float | None
     """Share of present classes whose attention peaks in the object; None for data without masks."""
@@ -87,80 +90,102 @@ class SweepReport:
 def make_report(
     out: Path, prepared: Prepared, rows: Sequence[Row], progress: Progress, resamples: int = RESAMPLES
 ) -> SweepReport:
-    """The report of a sweep's rows, whose scores lie in its folder `out`."""
+    """The report of a sweep's rows, whose scores lie in its folder `out`.
+
+    What is slow at the size of COCO, resampling, is computed once a run and kept in `out`. Raises RunError when a cell
+    has two rows, or a run's scores are damaged.
+    """
     _check_once(rows)
     keeps, seeds = (tuple(sorted({row[name] for row in rows})) for name in ("keep", "seed"))
     methods = tuple(sorted({row["method"] for row in rows}, key=list(METHODS).index))
     references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
     labels = prepared.full_labels[prepared.rows(TEST)]
     alike = pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
-    resampled = _resample(out, rows, labels, resamples, progress)
-    by_cell = {_cell(row): row for row in rows}
-
-    def leads(method: str, over: Sequence[float]) -> dict[str, Interval]:
-        found = {name: _lead(by_cell, resampled, name, method, over) for name in references if name != method}
-        return {name: lead for name, lead in found.items() if lead is not None}
-
-    def report(method: str) -> MethodReport:
-        own = [row for row in rows if row["method"] == method]
-        confused = [confusion(read_scores(out, row["key"]), labels, alike) for row in own]
-        maps, selected_maps = (
-            [[by_cell.get((method, keep, seed), {}).get(name, np.nan) for seed in seeds] for keep in keeps]
-            for name in ("map", "selected_map")
-        )
-        aps = [[row["average_precision"] for row in own if row["keep"] == keep] for keep in keeps]
-        return MethodReport(
-            method=method,
-            setting=(own[0]["lr"], own[0]["epochs"], own[0]["loss"]),
-            learned_parameters=own[0]["learned_parameters"],
-            maps=np.array(maps, dtype=float),
-            selected_maps=np.array(selected_maps, dtype=float),
-            average_precision=np.stack([_mean_rows(of_keep, len(prepared.classes)) for of_keep in aps]),
-            leads=leads(method, keeps),
-            leads_at_fewest=leads(method, [min(keeps)]),
-            pointing=_mean(row.get("pointing") for row in own),
-            attention_inside=_mean(row.get("attention_inside") for row in own),
-            confused_alike=_mean(alike for alike, _ in confused),
-            confused_other=_mean(other for _, other in confused),
-        )
-
-    found = tuple(report(method) for method in methods)
+    runs = _measure(out, rows, labels, alike, resamples, progress)
+    found = tuple(_method_report(method, runs, keeps, seeds, references) for method in methods)
     return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, references, found, resamples)
 
 
-def _resample(
-    out: Path, rows: Sequence[Row], labels: np.ndarray, resamples: int, progress: Progress
-) -> dict[str, np.ndarray]:
-    """Key of each row → its mAP (R,) in the resamples, which are the same ones for every run."""
-    weights = resample_weights(len(labels), resamples)
-    found = {}
+@dataclass(frozen=True)
+class _Run:
+    """A row, and what its scores tell beside it."""
+
+    row: Row
+    resampled: np.ndarray
+    """(R,) mAP in the resamples, which are the same ones for every run."""
+    confused: tuple[float | None, float | None]
+    """By classes made to look alike, and by the others."""
+
+
+_Runs = dict[_Cell, _Run]
+
+
+def _measure(
+    out: Path,
+    rows: Sequence[Row],
+    labels: np.ndarray,
+    alike: Sequence[tuple[int, int]],
+    resamples: int,
+    progress: Progress,
+) -> _Runs:
+    resampling = Resampling(out, labels, resamples)
+    runs = {}
     for row in track(progress, rows, "resampling test images", len(rows), "runs"):
-        found[row["key"]] = resampled_maps(read_scores(out, row["key"]), labels, weights)
+        scores = read_scores(out, row["key"])
+        runs[_cell(row)] = _Run(row, resampling.maps(row["key"], scores), confusion(scores, labels, alike))
+    return runs
+
+
+def _method_report(
+    method: str, runs: _Runs, keeps: Sequence[float], seeds: Sequence[int], references: Sequence[str]
+) -> MethodReport:
+    own = {cell: run for cell, run in runs.items() if cell[0] == method}
+    rows = [run.row for run in own.values()]
+    some = rows[0]
+    maps, selected_maps = (
+        [
+            [own[method, keep, seed].row[name] if (method, keep, seed) in own else np.nan for seed in seeds]
+            for keep in keeps
+        ]
+        for name in ("map", "selected_map")
+    )
+    aps = [[row["average_precision"] for row in rows if row["keep"] == keep] for keep in keeps]
+    others = [name for name in references if name != method]
+    return MethodReport(
+        method=method,
+        setting=(some["lr"], some["epochs"], some["loss"]),
+        learned_parameters=some["learned_parameters"],
+        maps=np.array(maps, dtype=float),
+        selected_maps=np.array(selected_maps, dtype=float),
+        average_precision=np.stack([_mean_rows(of_keep, len(some["average_precision"])) for of_keep in aps]),
+        differences=_differences(method, others, runs, keeps),
+        differences_at_fewest=_differences(method, others, runs, [min(keeps)]),
+        pointing=_mean(row.get("pointing") for row in rows),
+        attention_inside=_mean(row.get("attention_inside") for row in rows),
+        confused_alike=_mean(run.confused[0] for run in own.values()),
+        confused_other=_mean(run.confused[1] for run in own.values()),
+    )
+
+
+def _differences(method: str, others: Sequence[str], runs: _Runs, keeps: Sequence[float]) -> dict[str, Interval]:
+    """mAP of `method` minus that of each other at these proportions, over the runs that both have, if there are any."""
+    found = {}
+    for other in others:
+        pairs = [
+            (run, runs[other, keep, seed])
+            for (name, keep, seed), run in runs.items()
+            if name == method and keep in keeps and (other, keep, seed) in runs
+        ]
+        if pairs:
+            ours, theirs = (np.mean([pair[side].resampled for pair in pairs], axis=0) for side in (0, 1))
+            value = float(np.mean([run.row["map"] - rival.row["map"] for run, rival in pairs]))
+            found[other] = paired_difference(ours, theirs, value)
     return found
-
-
-def _lead(
-    by_cell: dict[tuple[str, float, int], Row],
-    resampled: dict[str, np.ndarray],
-    reference: str,
-    method: str,
-    keeps: Sequence[float],
-) -> Interval | None:
-    """How far `reference` is ahead of `method` at these proportions; None when they have no run in common."""
-    pairs = [
-        (row, by_cell[method, row["keep"], row["seed"]])
-        for row in by_cell.values()
-        if row["method"] == reference and row["keep"] in keeps and (method, row["keep"], row["seed"]) in by_cell
-    ]
-    if not pairs:
-        return None
-    first, second = (np.mean([resampled[pair[side]["key"]] for pair in pairs], axis=0) for side in (0, 1))
-    return paired_difference(first, second, float(np.mean([one["map"] - other["map"] for one, other in pairs])))
 
 
 def _check_once(rows: Sequence[Row]) -> None:
     """Raise RunError when a cell has two rows, as when a sweep was run again with other settings."""
-    seen: set[tuple[str, float, int]] = set()
+    seen: set[_Cell] = set()
     for row in rows:
         if _cell(row) in seen:
             raise RunError(
@@ -170,7 +195,15 @@ def _check_once(rows: Sequence[Row]) -> None:
         seen.add(_cell(row))
 
 
-def _cell(row: Row) -> tuple[str, float, int]:
+def mean_maps(rows: Sequence[Row]) -> dict[tuple[str, float], float]:
+    """(method, proportion) → test mAP in [0, 1], averaged over the seeds that ran."""
+    maps: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        maps.setdefault((row["method"], row["keep"]), []).append(row["map"])
+    return {cell: sum(values) / len(values) for cell, values in maps.items()}
+
+
+def _cell(row: Row) -> _Cell:
     return row["method"], row["keep"], row["seed"]
 
 

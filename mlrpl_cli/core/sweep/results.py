@@ -6,20 +6,51 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from mlrpl_cli.core.io.errors import DataError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
+from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
-from mlrpl_cli.core.sweep.plan import RUN, TUNING, TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Plan, Setting, tuning_cells
 
 RESULTS, SCORES = "results.jsonl", "scores"
 PROBABILITIES = "probabilities"
 
 Row = dict[str, Any]
+
+
+class TuningRow(BaseModel):
+    """What the row of a tuning run has; there is more."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    key: str
+    kind: Literal["tuning", "run"]
+    method: str
+    keep: float
+    seed: int
+    lr: float
+    epochs: int
+    loss: str
+    validation_map: float | None
+    """mAP of the last epoch on validation labels, in [0, 1]; None without a known positive."""
+    learned_parameters: int
+
+
+class RunRow(TuningRow):
+    """What the row of a tested run has beside that; there is more."""
+
+    map: float
+    """Test mAP of the last epoch, in [0, 1]."""
+    selected_map: float
+    """Test mAP of the epoch with the highest validation mAP."""
+    average_precision: Annotated[list[float | None], Field(fail_fast=True)]
+    """AP of each class; None for one without a test image."""
 
 
 class Results:
@@ -56,14 +87,9 @@ class Results:
 def read_results(path: Path) -> list[Row]:
     """The whole rows of a results file; none for a file that is not there. Raises RunError when a line is damaged."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-        rows = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, "a JSON object a line") from error
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or not _is_row(row):
-            raise _damaged(path, f"a row of a sweep in line {number}")
-    return rows
+        return read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TuningRow)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}; move it away to start anew, or remove that line") from error
 
 
 def read_scores(out: Path, key: str) -> np.ndarray:
@@ -94,24 +120,6 @@ def _scores_path(out: Path, key: str) -> Path:
 
 def _is_cut_short(path: Path) -> bool:
     return path.is_file() and not path.read_bytes().endswith(b"\n")
-
-
-def _is_row(row: Row) -> bool:
-    """Whether a row has what is read of it, of the right kinds; `map` is a tested run's alone."""
-    kinds = _KINDS | (_KINDS_OF_RUNS if row.get("kind") == RUN else {})
-    return row.get("kind") in (RUN, TUNING) and all(isinstance(row.get(name), kind) for name, kind in kinds.items())
-
-
-_NUMBER = (int, float)
-_KINDS: dict[str, Any] = {
-    "key": str, "method": str, "keep": _NUMBER, "seed": int, "lr": _NUMBER, "epochs": int, "loss": str,
-    "validation_map": (*_NUMBER, type(None)), "learned_parameters": int,
-}  # fmt: skip
-_KINDS_OF_RUNS: dict[str, Any] = {"map": _NUMBER, "selected_map": _NUMBER, "average_precision": list}
-
-
-def _damaged(path: Path, expected: str) -> RunError:
-    return RunError(f"{path} is damaged: expected {expected}; move it away to start anew, or remove that line")
 
 
 def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
-from mlrpl_cli.core.io.errors import DataError, first_few, one_line
+from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
 from mlrpl_cli.core.io.files import check_writable, make_folder
 from mlrpl_cli.core.io.locks import sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
@@ -26,7 +26,7 @@ from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
-from mlrpl_cli.core.sweep.worker import Shared, run_cell, start_worker
+from mlrpl_cli.core.sweep.worker import Shared, run_cell, start_problem, start_worker
 
 Listener = Callable[[Sequence[Row]], None]
 """Told all rows asked for so far, whenever there is a new one."""
@@ -57,7 +57,7 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     """Train and test every (method, proportion, seed); what is in the results file already is not run again.
 
     One failed run does not stop the others. Raises ConfigError for options that cannot be, all at once, DataError for
-    data without test images, and RunError for a results file that is damaged.
+    data without test images, and RunError for a results file that is damaged and for processes that cannot start.
     """
     progress = progress or Silent()
     plan, prepared, state = _resolve(options, progress)
@@ -153,7 +153,22 @@ class _Work:
         left = deque(cells)
         while left:
             with self._pool() as pool:
+                self._check_started(pool)
                 yield from self._rows_of(pool, left)
+
+    def _check_started(self, pool: ProcessPoolExecutor) -> None:
+        """Raise RunError when a process cannot start: what ends one at its start would end every run."""
+        with without_interrupts():
+            started = [pool.submit(start_problem) for _ in range(self.shared.plan.options.jobs)]
+        try:
+            problems = [problem for future in started if (problem := future.result())]
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process of the sweep was killed while it loaded backbone and features, as happens without enough "
+                "memory; lower --jobs, or free some and sweep again"
+            ) from error
+        if problems:
+            raise RunError(problems[0])
 
     def _rows_of(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Take cells off `left` until it is empty or a process of `pool` has died."""

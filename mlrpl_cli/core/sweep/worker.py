@@ -11,22 +11,23 @@ import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
-from mlrpl_cli.core.evaluation.evaluate import StoredHead, score
+from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.metrics import average_precisions
-from mlrpl_cli.core.features.batches import StoredOrder, StoredTraining
+from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
-from mlrpl_cli.core.io.errors import MlrplError
+from mlrpl_cli.core.io.errors import MlrplError, one_line
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
+from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.folder import Checkpoint
+from mlrpl_cli.core.runs.head import TrainedHead
 from mlrpl_cli.core.sweep.encoding import Encoded, Objects, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell, Plan
 from mlrpl_cli.core.sweep.results import Row, write_scores
-from mlrpl_cli.core.training.loop import LabelledFeatures, Trainer
-from mlrpl_cli.core.training.train import make_trainable, new_run_info
+from mlrpl_cli.core.training.assemble import assemble, selecting_rows, training_rows
+from mlrpl_cli.core.training.loop import Trainer
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ class Worker:
         self.prepared = read_prepared(self.plan.options.data)
         self.accelerator = make_accelerator(config.device)
         self.state = load_state(config.backbone or TINY)
-        device = self.accelerator.device
-        self.learning = shared.encoded.learning.open(device)
-        self.test_order = StoredOrder(shared.encoded.test.open(device), self.accelerator, config.batch_size)
+        self.learning = shared.encoded.learning.found()
+        self.test_order = cached(shared.encoded.test.found(), self.accelerator, config.batch_size)
         self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
         self.objects = load_objects(shared.encoded.objects) if shared.encoded.objects else None
 
@@ -93,21 +93,18 @@ class Worker:
         config = cell.config(self.plan.config)
         prepared = hide_again(self.prepared, cell.keep, cell.seed)
         learning = learning_rows(prepared)
-        train_rows, selecting = prepared.rows(TRAIN), prepared.rows(VALIDATION)
-        training = self.learning.subset(torch.from_numpy(np.searchsorted(learning, train_rows)))
-        validation = self.learning.subset(torch.from_numpy(np.searchsorted(learning, selecting)))
-        data = LabelledFeatures(
-            StoredTraining(training, config, self.accelerator),
-            prepared.observed_labels[train_rows],
-            StoredOrder(validation, self.accelerator, config.batch_size),
-            prepared.observed_labels[selecting],
-            [prepared.images[row] for row in train_rows],
+        training, validation = (
+            self.learning.subset(np.searchsorted(learning, rows).tolist())
+            for rows in (training_rows(prepared), selecting_rows(config, prepared))
         )
-        trainable = make_trainable(self.state, config, prepared.classes).to(self.accelerator.device)
-        return Trainer(config, trainable, data, new_run_info(config, prepared, self.plan.fingerprint), self.accelerator)
+        features = (
+            cached(training, self.accelerator, config.batch_size, config.seed),
+            cached(validation, self.accelerator, config.batch_size),
+        )
+        return assemble(config, prepared, self.state, self.plan.fingerprint, features, self.accelerator)
 
     def _scores(self, checkpoint: Checkpoint) -> np.ndarray:
-        return score(StoredHead(checkpoint).to(self.accelerator.device), self.test_order, Silent(), "")
+        return score(TrainedHead(checkpoint).to(self.accelerator.device), self.test_order, Silent(), "")
 
     def _test(self, checkpoint: Checkpoint, key: str) -> Row:
         started = time.perf_counter()
@@ -124,7 +121,7 @@ class Worker:
     @torch.no_grad()
     def _localization(self, checkpoint: Checkpoint, objects: Objects) -> Row:
         """Where the attention of present classes lies, averaged over (image, class) pairs."""
-        head = StoredHead(checkpoint).to(self.accelerator.device)
+        head = TrainedHead(checkpoint).to(self.accelerator.device)
         attention = torch.cat([head(features).attention.float().cpu() for features, _ in self.test_order]).numpy()
         side = int(attention.shape[-1] ** 0.5)
         maps = attention[objects.rows, objects.classes].reshape(-1, side, side)
@@ -144,13 +141,24 @@ def _versions() -> dict[str, str]:
 
 
 _worker: Worker | None = None
+_problem: str | None = None
 
 
 def start_worker(shared: Shared, threads: int) -> None:
-    """Make this process ready for `run_cell`."""
-    global _worker
+    """Make this process ready for `run_cell`. What goes wrong is kept for `start_problem`."""
+    global _worker, _problem
     torch.set_num_threads(threads)
-    _worker = Worker(shared)
+    try:
+        _worker = Worker(shared)
+    except MlrplError as error:
+        _problem = str(error)
+    except Exception as error:
+        _problem = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+
+
+def start_problem() -> str | None:
+    """Why this process cannot run any cell, in one line, or None."""
+    return _problem
 
 
 def run_cell(cell: Cell) -> Row:

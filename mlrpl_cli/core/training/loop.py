@@ -1,4 +1,4 @@
-"""One training run in memory: frozen features in; contexts, attention and calibration out. It writes nothing.
+"""One training run in memory: frozen features in; contexts, attention, scales and biases out. It writes nothing.
 
 The same code trains in one process and in many. Axes: B images, C classes.
 """
@@ -20,17 +20,17 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.metrics import mean_average_precision
-from mlrpl_cli.core.features.batches import FeatureBatches, TrainingFeatures
-from mlrpl_cli.core.heads.losses import LOSSES, count_known
+from mlrpl_cli.core.features.batches import FeatureBatches
+from mlrpl_cli.core.heads.losses import count_known, make_loss
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import BF16
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Silent, Task
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
 
-CALIBRATION_IMAGES = 64
+INITIAL_IMAGES = 64
 
 EpochRow = dict[str, Any]
 """One epoch's figures: a line of metrics.jsonl."""
@@ -40,7 +40,7 @@ EpochRow = dict[str, Any]
 class LabelledFeatures:
     """Frozen features and the labels that may be seen of them; N images in the same order."""
 
-    features: TrainingFeatures
+    features: FeatureBatches
     labels: np.ndarray
     """(N, C) int8 observed labels of the training images."""
     selection: FeatureBatches
@@ -64,15 +64,15 @@ class Trainer:
         self.config, self.trainable, self.data, self.info = config, trainable, data, info
         self.accelerator = accelerator
         self.labels = torch.from_numpy(data.labels).to(accelerator.device)
-        self.loss = LOSSES[config.loss](config)
+        self.loss = make_loss(config)
 
     def start(self, last: Checkpoint | None = None) -> None:
-        """Calibrate a new recognizer, or go on from the checkpoint `last`.
+        """Initialise a new recognizer from the class priors, or go on from the checkpoint `last`.
 
         Raises RunError when the features of the images that it is initialised on are NaN or infinite.
         """
         if last is None:
-            self._calibrate()
+            self._initialize_from_prior()
         else:
             _restore(self.trainable, last)
             self.info = replace(last.info, data=self.info.data)
@@ -83,7 +83,7 @@ class Trainer:
 
     @property
     def remaining_steps(self) -> int:
-        return (self.config.epochs - self.info.epoch) * len(self.data.features)
+        return (self.config.epochs - self.info.epoch) * self.data.features.steps_per_epoch
 
     def epochs(self, task: Task) -> Iterator[EpochRow]:
         """Train from the epoch after the last one done to the last one asked for; `info` is up to date at each row.
@@ -117,12 +117,12 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, task: Task) -> float:
         """Mean loss of the epoch's batches, over all processes."""
-        steps = len(self.data.features)
+        steps = self.data.features.steps_per_epoch
         total = torch.zeros((), device=self.accelerator.device)
         for step, (features, positions) in enumerate(self.data.features.epoch(epoch)):
             self._set_learning_rate((epoch - 1) * steps + step)
             # Over all processes, so that all of them stop where one has to.
-            loss = self.accelerator.reduce(self._step(features, self.labels[positions]), "mean")
+            loss = self.accelerator.reduce(self._step(features, self._labels(positions)), "mean")
             shown = float(loss)
             if not math.isfinite(shown):
                 raise RunError(f"step {step + 1} of epoch {epoch}: {self._failure(shown, features, positions)}")
@@ -133,11 +133,15 @@ class Trainer:
             raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
         return float(total) / steps
 
+    def _labels(self, positions: Tensor) -> Tensor:
+        """(B, C) of the images at `positions`, unknown for those that are repeated."""
+        return self.labels[positions].where(positions[:, None] >= 0, UNKNOWN)
+
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
         known = self.accelerator.reduce(count_known(labels), "sum")
         recognition = self.model(features)
-        votes = recognition.votes or (recognition.logits,)
-        loss = torch.stack([self.loss(logits, labels, known) for logits in votes]).sum()
+        trained = recognition.member_logits or (recognition.logits,)
+        loss = torch.stack([self.loss(logits, labels, known) for logits in trained]).sum()
         # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
         loss = loss * self.accelerator.num_processes
         self.optimizer.zero_grad()
@@ -159,7 +163,7 @@ class Trainer:
             "split": self.config.selection,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
-            "images_per_second": len(self.data.features) * self.config.batch_size / seconds,
+            "images_per_second": self.data.features.images_per_epoch / seconds,
         }
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
@@ -191,18 +195,18 @@ class Trainer:
         return None if math.isnan(value) else value
 
     def _set_learning_rate(self, step: int) -> None:
-        factor = schedule(step, self.config.epochs * len(self.data.features), self.config.warmup)
+        factor = schedule(step, self.config.epochs * self.data.features.steps_per_epoch, self.config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
 
     @torch.no_grad()
-    def _calibrate(self) -> None:
+    def _initialize_from_prior(self) -> None:
         present, absent = (self.labels == PRESENT).sum(0), (self.labels == ABSENT).sum(0)
         prior = (present + 1) / (present + absent + 2)
-        sample = self.data.features.sample(CALIBRATION_IMAGES)
+        sample = self.data.features.sample(INITIAL_IMAGES)
         if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
             raise RunError(_spoilt(spoilt))
-        self.trainable.recognizer.calibrate(sample, self.trainable.text_head(), prior)
+        self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -214,7 +218,7 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
-    """Contexts at their own rate; matrices decayed; vectors and the calibration neither."""
+    """Contexts at their own rate; matrices decayed; vectors, scales and biases neither."""
     contexts = list(trainable.text_head.contexts().values())
     rest = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in rest if parameter.ndim == 2]

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch.utils.tensorboard import SummaryWriter
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
-from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
+from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
-from mlrpl_cli.core.evaluation.evaluate import labels_of
 from mlrpl_cli.core.features.batches import features_of_run
-from mlrpl_cli.core.heads.methods import build_trainable
-from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
-from mlrpl_cli.core.io.devices import DTYPES, make_accelerator, make_generator
+from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.files import check_writable, make_folder, writing
 from mlrpl_cli.core.io.locks import sole_writer
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, RunInfo
 from mlrpl_cli.core.runs.options import check_unused, config_problems, resolve_config, run_folder
-from mlrpl_cli.core.training.loop import EpochRow, LabelledFeatures, Trainer
+from mlrpl_cli.core.training.assemble import assemble, selecting_rows, training_rows
+from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 PREPARED = Path("prepared")
 EVENTS, EPOCH = "tensorboard", ".epoch"
@@ -60,6 +55,8 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     """
     progress = progress or Silent()
     raise_together(config_problems(config))
+    if config.run is not None and not resume:
+        check_unused(Path(config.run))
     accelerator = make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
     config = resolve_config(config, prepared)
@@ -67,22 +64,30 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     # One process chooses, so that two never choose differently.
     chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""
     folder = Path(broadcast_object_list([chosen])[0])
-    with _writing_alone(folder, accelerator):
+    with _writing_alone(folder, accelerator, new=config.run is None or not folder.exists()):
         if accelerator.is_main_process and not resume:
             check_unused(folder)
         return _train(replace(config, run=str(folder)), prepared, folder, accelerator, progress, resume)
 
 
 @contextmanager
-def _writing_alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the run folder: two runs never share one."""
+def _writing_alone(folder: Path, accelerator: Accelerator, new: bool) -> Iterator[None]:
+    """Hold the run folder: two runs never share one. A `new` one goes again when there is nothing in it to resume."""
     check_writable(folder)
     if not accelerator.is_main_process:
         yield
         return
     make_folder(folder)
-    with sole_writer(folder, "choose another --run"):
-        yield
+    try:
+        with (
+            sole_writer(folder, "choose another --run"),
+            checkpoints.cleared_on_error(folder) if new else nullcontext(),
+        ):
+            yield
+    finally:
+        if new:
+            with suppress(OSError):  # as it should be, there is something in it
+                folder.rmdir()
 
 
 def _train(
@@ -168,76 +173,14 @@ def _remove_events(folder: Path, first: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
-    """An untrained recognizer over the backbone whose state dict is `state`, its parameters drawn from config.seed."""
-    # The provider takes seconds to import, and everything that can be wrong before should be told before.
-    from mlrpl_cli.core.backbones.tokenizer import tokenize
-
-    generator = make_generator(config.seed, "initialisation")
-    text_encoder = build_text_encoder(state)
-    trainable = build_trainable(config, classes, image_architecture(state), text_encoder, tokenize, generator)
-    text_encoder.fold()
-    text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
-    return trainable
-
-
-def new_run_info(config: TrainConfig, prepared: Prepared, backbone_fingerprint: str) -> RunInfo:
-    """What a checkpoint of this run will say of itself, before the first epoch."""
-    assert config.backbone is not None
-    assert config.image_size is not None
-    return RunInfo(
-        method=config.method,
-        classes=prepared.classes,
-        dataset=prepared.dataset,
-        data=str(prepared.folder.resolve()),
-        mask_sha256=prepared.mask_sha256,
-        data_sha256=prepared.sha256,
-        backbone=config.backbone,
-        fingerprint=backbone_fingerprint,
-        image_size=config.image_size,
-        precision=config.precision,
-        epoch=0,
-        best_epoch=0,
-        best_map=None,
-    )
-
-
-def selection_split(config: TrainConfig) -> str:
-    """The split whose labels choose the best epoch."""
-    return TEST if config.selection == "test" else VALIDATION
-
-
 def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelerator, progress: Progress) -> Trainer:
     assert config.image_size is not None
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         state = load_state(config.backbone or TINY, progress)
     encoder = make_encoder(state, config.image_size, accelerator.device, config.precision)
-    trainable = make_trainable(state, config, prepared.classes).to(accelerator.device)
-    data = _encode(config, prepared, encoder, accelerator, progress)
-    return Trainer(config, trainable, data, new_run_info(config, prepared, encoder.fingerprint), accelerator)
-
-
-def _encode(
-    config: TrainConfig, prepared: Prepared, encoder: FrozenEncoder, accelerator: Accelerator, progress: Progress
-) -> LabelledFeatures:
-    rows, split = _training_rows(prepared), selection_split(config)
-    selecting = prepared.rows(split)
-    paths = (prepared.paths(rows), prepared.paths(selecting))
-    features, selection = features_of_run(encoder, *paths, config, accelerator, progress)
-    return LabelledFeatures(
-        features,
-        prepared.observed_labels[rows],
-        selection,
-        labels_of(prepared, split, selecting),
-        [prepared.images[row] for row in rows],
-    )
-
-
-def _training_rows(prepared: Prepared) -> np.ndarray:
-    rows = prepared.rows(TRAIN)
-    if not len(rows):
-        raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
-    return rows
+    paths = [prepared.paths(rows) for rows in (training_rows(prepared), selecting_rows(config, prepared))]
+    features = features_of_run(encoder, paths[0], paths[1], config, accelerator, progress)
+    return assemble(config, prepared, state, encoder.fingerprint, features, accelerator)
 
 
 def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
@@ -245,6 +188,11 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
     if not checkpoints.checkpoint_path(folder, LAST).is_file():
         return None
     last = checkpoints.load_checkpoint(folder, LAST)
+    if last.info.best_epoch and not checkpoints.checkpoint_path(folder, BEST).is_file():
+        raise RunError(
+            f"cannot resume {folder}: its best checkpoint, of epoch {last.info.best_epoch}, is gone; "
+            "put it back, evaluate with --checkpoint last, or train again"
+        )
     for name, expected, got in (
         ("backbone weights", last.info.fingerprint, info.fingerprint),
         ("mask", last.info.mask_sha256, info.mask_sha256),

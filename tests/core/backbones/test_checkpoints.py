@@ -5,8 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones import checkpoints as weights
 from mlrpl_cli.core.backbones.openai.architectures import (
+    ARCHITECTURES,
     Architecture,
     ImageArchitecture,
     TextArchitecture,
@@ -88,8 +90,8 @@ def test_torchscript_that_openai_did_not_publish_stays_closed(tmp_path):
         weights.load_state(str(tmp_path / "clip.pt"))
 
 
-def test_published_torchscript_is_opened(state, tmp_path, monkeypatch):
-    """A scripted module with OpenAI's tensor names, its own hash taken for a published one."""
+def test_published_torchscript_is_hashed_once_and_opened(state, tmp_path, monkeypatch):
+    """A scripted module with OpenAI's tensor names, its own hash taken for a published one; by name and by path."""
 
     class Holder(torch.nn.Module):
         def __init__(self):
@@ -99,10 +101,14 @@ def test_published_torchscript_is_opened(state, tmp_path, monkeypatch):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * self.logit_scale
 
-    path = tmp_path / "clip.pt"
+    path, hashed, digest_of = tmp_path / "RN50.pt", [], weights.sha256_of_file
     torch.jit.script(Holder()).save(str(path))
-    monkeypatch.setitem(weights.PUBLISHED_SHA256, "RN50", weights.sha256_of_file(path))
-    assert weights.load_state(str(path)).keys() == {"logit_scale"}
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    monkeypatch.setitem(weights.PUBLISHED_SHA256, "RN50", digest_of(path))
+    monkeypatch.setattr(weights, "sha256_of_file", lambda file: hashed.append(file) or digest_of(file))
+    for name in ("RN50", str(path)):
+        assert weights.load_state(name).keys() == {"logit_scale"}
+    assert hashed == [path, path]
 
 
 def test_an_unknown_name_is_answered_with_the_closest():
@@ -114,6 +120,13 @@ def test_an_unknown_name_is_answered_with_the_closest():
 
 def test_a_name_longer_than_any_files_is_an_unknown_one():
     assert "x" * 300 in weights.backbone_problem("x" * 300)
+
+
+def test_the_addresses_are_those_that_open_clip_knows():
+    known = import_open_clip().get_pretrained_url
+    for name in ARCHITECTURES:
+        other = {"ViT-L/14@336px": "ViT-L-14-336"}.get(name, name.replace("/", "-"))
+        assert weights.published_url(name) == known(other, "openai")
 
 
 def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import (
@@ -19,7 +20,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
 )
 from mlrpl_cli.core.backbones.openai.resnet import fold
 from mlrpl_cli.core.backbones.openai.text import pad_tokens
-from mlrpl_cli.core.backbones.tokenizer import import_open_clip, tokenize
+from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import WeightsError
 from tests import reference
 
@@ -199,6 +200,18 @@ def test_prompts_of_several_lengths_have_the_gradients_of_padded_ones():
         got, expected = short.grad[row, 1 : last + 1], padded.grad[row, 1 : last + 1]
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
     torch.testing.assert_close(short.grad[0, 0], padded.grad[:, 0].sum(0), rtol=1e-3, atol=1e-4)
+
+
+def test_prompts_first_seen_in_inference_mode_can_be_trained_through_later():
+    """How they are packed is remembered."""
+    text = build_text_encoder(random_state(small(ARCHITECTURES["RN50"]), seed=0))
+    embeddings, end = torch.randn(3, 9, text.width, requires_grad=True), torch.tensor([8, 5, 8])
+    with torch.inference_mode():
+        expected = text(embeddings, end).clone()
+    got = text(embeddings, end)
+    got.sum().backward()
+    assert torch.equal(got, expected)
+    assert (embeddings.grad[1, 6:] == 0).all()
 
 
 @torch.no_grad()

@@ -1,7 +1,10 @@
+import json
 import os
-from collections import Counter
+import pickle
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +14,16 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
+from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features import views as feature_sources
-from mlrpl_cli.core.features.batches import EncodedTraining, StoredTraining, features_of_run
-from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, encoder_key
-from mlrpl_cli.core.features.views import cache_problem, fill_cache
+from mlrpl_cli.core.features.batches import features_of_run
+from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
+from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache, open_cache
+from mlrpl_cli.core.images.loading import ImageViews
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.io.tensorfiles import open_tensors
 from mlrpl_cli.core.prepared.folder import read_prepared
 from tests import small
 
@@ -35,7 +41,17 @@ def some_features(images: int = 5) -> ImageFeatures:
 
 
 def opened(folder, dtype=FLOAT16, keys=KEYS) -> ImageFeatures:
-    return FeatureCache(folder, dtype).rows(keys).read(torch.arange(len(keys)), CPU)
+    return decoded(FeatureCache(folder, dtype).get(keys), CPU, torch.float32)
+
+
+def shards(folder) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def select(cached: CachedViews, positions, view: int | None = None) -> ImageFeatures:
+    """Features of some images in one view, or of each in view 0 or 1 by turns."""
+    indices = [(int(position), int(position) % 2 if view is None else view) for position in positions]
+    return decoded(cached.__getitems__(indices)[0], CPU, cached.computed_in)
 
 
 class CountingEncoder:
@@ -72,12 +88,14 @@ def paths(tmp_path):
 
 
 def fill(encoder, paths, config):
-    return fill_cache(encoder, paths, config.views, config, make_accelerator("cpu"), Silent())
+    return fill_cache(
+        open_cache(encoder, config), encoder, paths, config.views, config, make_accelerator("cpu"), Silent()
+    )
 
 
 def test_float16_keeps_each_value_to_its_nearest_half(tmp_path):
     features = some_features()
-    FeatureCache(tmp_path, FLOAT16).write(KEYS, features)
+    FeatureCache(tmp_path, FLOAT16).put(KEYS, features)
     for name, expected in vars(features).items():
         torch.testing.assert_close(vars(opened(tmp_path))[name], expected.half().float(), rtol=0, atol=0)
 
@@ -89,14 +107,15 @@ def test_what_was_encoded_before_changes_no_bit_of_a_view(config, paths, tmp_pat
     for earlier in (0, 7):
         own = replace(config, cache=str(tmp_path / f"cache-{earlier}"), cache_dtype=dtype)
         fill(CountingEncoder(), paths[:earlier], own)
-        read.append(fill(CountingEncoder(), paths, own).open(CPU).rows.read(torch.arange(2 * len(paths)), CPU))
-    for together, apart in zip(*(vars(features).values() for features in read), strict=True):
-        assert torch.equal(together, apart)
+        cached = fill(CountingEncoder(), paths, own)
+        read += [select(cached, range(len(paths)), view) for view in (0, 1)]
+    for together, apart in ((read[0], read[2]), (read[1], read[3])):
+        assert all(torch.equal(vars(together)[name], vars(apart)[name]) for name in vars(together))
 
 
 def test_uint8_is_at_most_half_a_step_of_its_channel_off(tmp_path):
     features = some_features()
-    FeatureCache(tmp_path, UINT8).write(KEYS, features)
+    FeatureCache(tmp_path, UINT8).put(KEYS, features)
     stored = opened(tmp_path, UINT8)
     for name in ("grid", "joint"):
         values = getattr(features, name)
@@ -106,7 +125,7 @@ def test_uint8_is_at_most_half_a_step_of_its_channel_off(tmp_path):
 
 def test_a_constant_channel_survives_uint8(tmp_path):
     features = some_features().map(lambda tensor: torch.full_like(tensor, 3.0))
-    FeatureCache(tmp_path, UINT8).write(KEYS, features)
+    FeatureCache(tmp_path, UINT8).put(KEYS, features)
     torch.testing.assert_close(opened(tmp_path, UINT8).grid, features.grid)
 
 
@@ -116,7 +135,7 @@ def test_a_shard_takes_what_was_announced_and_a_header(tmp_path, dtype):
         torch.randn(SHARD_VIEWS, 49, 256), torch.randn(SHARD_VIEWS, 49, 64), torch.randn(SHARD_VIEWS, 64),
         torch.rand(SHARD_VIEWS, 49),
     )  # fmt: skip
-    FeatureCache(tmp_path, dtype).write([f"{n:064x}-0" for n in range(SHARD_VIEWS)], features)
+    FeatureCache(tmp_path, dtype).put([f"{n:064x}-0" for n in range(SHARD_VIEWS)], features)
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert size == pytest.approx(SHARD_VIEWS * bytes_per_view(49, 256, 64, dtype), rel=0.02)
 
@@ -124,17 +143,17 @@ def test_a_shard_takes_what_was_announced_and_a_header(tmp_path, dtype):
 def test_views_come_back_in_the_order_asked_for_across_shards(tmp_path):
     features = some_features()
     cache = FeatureCache(tmp_path, FLOAT16)
-    cache.write(KEYS[:2], features.map(lambda tensor: tensor[:2]))
-    cache.write(KEYS[2:], features.map(lambda tensor: tensor[2:]))
-    read = FeatureCache(tmp_path, FLOAT16).rows([KEYS[4], KEYS[0], KEYS[4]]).read(torch.tensor([2, 1]), CPU)
-    torch.testing.assert_close(read.grid, features.grid[[4, 0]].half().float())
+    cache.put(KEYS[:2], features.map(lambda tensor: tensor[:2]))
+    cache.put(KEYS[2:], features.map(lambda tensor: tensor[2:]))
+    read = opened(tmp_path, keys=[KEYS[4], KEYS[0], KEYS[4]])
+    torch.testing.assert_close(read.grid, features.grid[[4, 0, 4]].half().float())
 
 
 @pytest.mark.parametrize("damage", ["one bit", "half", "empty", "text"])
 def test_a_damaged_shard_counts_as_not_there(tmp_path, damage):
     cache = FeatureCache(tmp_path, FLOAT16)
-    cache.write(KEYS, some_features())
-    (shard,) = tmp_path.iterdir()
+    cache.put(KEYS, some_features())
+    (shard,) = shards(tmp_path)
     content = bytearray(shard.read_bytes())
     content[-7] ^= 1
     wrong = {"one bit": content, "half": content[: len(content) // 2], "empty": b"", "text": b"no shard at all"}
@@ -143,7 +162,7 @@ def test_a_damaged_shard_counts_as_not_there(tmp_path, damage):
     assert again.missing(KEYS) == KEYS
     assert again.damaged == [shard]
     with pytest.raises(RunError, match="lost 5 views"):
-        again.rows(KEYS)
+        again.get(KEYS)
 
 
 def test_an_encoder_key_differs_with_all_that_decides_a_feature():
@@ -162,17 +181,17 @@ def test_an_encoder_key_differs_with_all_that_decides_a_feature():
 
 def test_what_is_stored_is_what_the_encoder_says(paths, config):
     encoder = CountingEncoder()
-    views = fill(encoder, paths, config).open(CPU)
+    cached = fill(encoder, paths, config)
     positions = torch.tensor([7, 0, 20])
-    plain = views.select(positions, torch.zeros(3, dtype=torch.long))
+    plain = select(cached, positions, 0)
     torch.testing.assert_close(plain.grid, encode_plain(encoder, paths, positions).grid, rtol=1e-3, atol=1e-3)
-    other = views.select(positions, torch.ones(3, dtype=torch.long))
+    other = select(cached, positions, 1)
     assert not torch.allclose(plain.grid, other.grid, atol=1e-2)
 
 
 def encode_plain(encoder, paths, positions) -> ImageFeatures:
     dataset = feature_sources.ImageViews(paths, small.SIZE)
-    return encoder(torch.stack([dataset[int(position)][0] for position in positions]))
+    return encoder(torch.stack([dataset[int(position), 0][0] for position in positions]))
 
 
 def test_a_second_run_encodes_nothing(paths, config):
@@ -199,51 +218,52 @@ def test_a_call_that_was_stopped_goes_on_where_it_was(paths, config, monkeypatch
     encoder = CountingEncoder()
     cached = fill(encoder, paths, config)
     assert encoder.images == config.views * len(paths) - 12
-    assert cached.open(CPU).images == len(paths)
+    assert len(cached.found()) == len(paths)
 
 
 def test_a_damaged_file_is_encoded_again_and_told(paths, config):
     cached = fill(CountingEncoder(), paths, config)
-    shard = next(cached.folder.iterdir())
+    shard = shards(cached.cache.folder)[0]
     shard.write_bytes(shard.read_bytes()[:-1])
     told: list[str] = []
     progress = Silent()
     progress.note = told.append  # type: ignore[method-assign]
     encoder = CountingEncoder()
-    fill_cache(encoder, paths, config.views, config, make_accelerator("cpu"), progress).open(CPU)
-    assert encoder.images == len(paths)
-    assert told[0] == f"{cached.folder}: 1 damaged ({shard.name}): encoding their images again"
-    assert told[1].startswith(f"encoded {len(paths)} views, ")
+    cache = open_cache(encoder, config)
+    fill_cache(cache, encoder, paths, config.views, config, make_accelerator("cpu"), progress)
+    assert encoder.images == 4
+    assert told[0] == f"{cache.folder}: 1 damaged ({shard.name}): encoding their images again"
+    assert told[1].startswith("encoded 4 views, ")
 
 
 def test_a_damaged_file_is_told_of_once(paths, config):
     """Another order gives the new shards other names, so the damaged ones must go."""
     cached = fill(CountingEncoder(), paths, config)
-    shard = next(cached.folder.iterdir())
+    shard = shards(cached.cache.folder)[0]
     shard.write_bytes(shard.read_bytes()[:-1])
     fill(CountingEncoder(), paths[::-1], config)
-    assert FeatureCache(cached.folder, FLOAT16).damaged == []
+    assert cached.cache.missing(KEYS) == KEYS
+    assert cached.cache.damaged == []
 
 
 def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_was_stopped(paths, config, monkeypatch):
     """At a number of images where it matters: a matrix product of one image takes another way than that of many."""
     monkeypatch.setattr(feature_sources, "ENCODED_TOGETHER", 32)
     encoder = make_encoder(load_state("tiny"), 128, CPU)
-    whole = fill(encoder, paths, config).open(CPU)
+    whole = fill(encoder, paths, config)
     for order in (paths[:1], paths[5:8], paths[::-1], paths):
         other = TrainConfig(**{**vars(config), "cache": f"{config.cache}-other", "batch_size": len(order)})
         parts = fill(encoder, order, other)
-    positions, views = torch.arange(len(paths)), torch.arange(len(paths)) % 2
-    left, right = (one.select(positions, views) for one in (whole, parts.open(CPU)))
+    left, right = (select(one, range(len(paths))) for one in (whole, parts))
     for name in vars(left):
         assert getattr(left, name).equal(getattr(right, name))
 
 
 def test_shards_hold_no_more_views_than_promised(paths, config, monkeypatch):
-    monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 5)
+    monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 3)
     cached = fill(CountingEncoder(), paths, config)
-    rows = FeatureCache(cached.folder, FLOAT16).rows(cached.keys).rows
-    assert sorted(Counter(shard.path for shard, _ in rows).values()) == [4, 4, *[5] * 8]
+    held = [json.loads(open_tensors(shard).metadata["keys"]) for shard in shards(cached.cache.folder)]
+    assert sorted(map(len, held)) == [1] * 12 + [3] * 12
 
 
 def test_more_views_are_added_to_those_that_are_there(paths, config):
@@ -257,7 +277,7 @@ def test_two_runs_may_fill_one_cache_at_the_same_time(paths, config):
     encoder = CountingEncoder()
     with ThreadPoolExecutor(2) as pool:
         cached = list(pool.map(lambda order: fill(encoder, order, config), (paths, paths[::-1])))
-    views, back = (one.open(CPU).select(torch.arange(24), torch.zeros(24, dtype=torch.long)) for one in cached)
+    views, back = (select(one, range(24), 0) for one in cached)
     torch.testing.assert_close(views.grid, back.grid.flip(0), rtol=1e-3, atol=1e-3)
 
 
@@ -273,18 +293,18 @@ def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypat
 def test_what_the_format_cannot_hold_is_refused(tmp_path, dtype):
     features = some_features().map(lambda tensor: tensor * 1e39)
     with pytest.raises(RunError, match=r"more than .* can hold"):
-        FeatureCache(tmp_path, dtype).write(KEYS, features)
+        FeatureCache(tmp_path, dtype).put(KEYS, features)
 
 
 def test_a_shard_of_another_shape_or_number_of_views_counts_as_not_there(tmp_path):
     """Each has the right checksum, as whoever can write to the cache can give it."""
     cache = FeatureCache(tmp_path, FLOAT16)
-    cache.write(KEYS[:2], some_features(2))
-    (honest,) = tmp_path.iterdir()
-    cache.write(KEYS[2:], some_features(2))
+    cache.put(KEYS[:2], some_features(2))
+    (honest,) = shards(tmp_path)
+    cache.put(KEYS[2:], some_features(2))
     narrow = some_features(1)
     narrow = ImageFeatures(narrow.grid[..., :3], narrow.joint, narrow.pooled, narrow.attention)
-    cache.write([f"{9:064x}-0"], narrow)
+    cache.put([f"{9:064x}-0"], narrow)
     (tmp_path / f"zz{honest.name}").write_bytes(honest.read_bytes())
     again = FeatureCache(tmp_path, FLOAT16)
     assert again.missing(KEYS) == KEYS[2:]
@@ -296,5 +316,73 @@ def test_more_than_cache_gib_is_encoded_anew_every_epoch(paths, config):
     encoder = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
     assert "more than cache_gib 1e-06" in (cache_problem(encoder, 24, tight) or "")
     accelerator = make_accelerator("cpu")
-    assert isinstance(features_of_run(encoder, paths, paths[:2], tight, accelerator, Silent())[0], EncodedTraining)
-    assert isinstance(features_of_run(encoder, paths, paths[:2], config, accelerator, Silent())[0], StoredTraining)
+    for options, source in ((tight, ImageViews), (config, CachedViews)):
+        training, _ = features_of_run(encoder, paths, paths[:2], options, accelerator, Silent())
+        assert isinstance(training.dataset, source)
+
+
+def age(folder: Path) -> None:
+    """Make all files below `folder` ones that have not changed for long."""
+    for number, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        os.utime(path, ns=(0, number + 1))
+
+
+@pytest.fixture
+def settled(paths, config, tmp_path) -> CachedViews:
+    """A cache that one command filled and another looked at later."""
+    fill(CountingEncoder(), paths, config)
+    age(tmp_path)
+    return fill(CountingEncoder(), paths, config)
+
+
+def test_a_later_command_reads_no_image_and_looks_into_no_shard(settled, paths, config, monkeypatch):
+    def fail(path):
+        raise AssertionError(f"{path} is looked into again")
+
+    for function in ("sha256_of_file", "open_tensors", "tensor_places"):
+        monkeypatch.setattr(feature_cache, function, fail)
+    encoder = CountingEncoder()
+    again = fill(encoder, paths, config)
+    assert encoder.images == 0
+    assert torch.equal(select(again, range(24)).grid, select(settled, range(24)).grid)
+
+
+def test_a_flipped_bit_of_a_shard_that_was_found_whole_is_found(settled, paths, config):
+    shard = shards(settled.cache.folder)[0]
+    content = bytearray(shard.read_bytes())
+    content[-7] ^= 1
+    shard.write_bytes(content)
+    encoder = CountingEncoder()
+    fill(encoder, paths, config)
+    assert encoder.images == 4
+
+
+def test_reading_shards_keeps_none_of_them_open_or_mapped(tmp_path):
+    """Three shards for each file that this process may hold open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = len(os.listdir("/proc/self/fd")) + 30
+    keys = [f"{n:064x}-0" for n in range(3 * limit)]
+    cache, features = FeatureCache(tmp_path, FLOAT16), some_features(1)
+    for key in keys:
+        cache.put([key], features)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        read = cache.get(keys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert torch.equal(read["grid"], features.grid.half().expand(len(keys), -1, -1))
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_views_for_another_process_are_small_and_read_there(settled):
+    sent = pickle.dumps(settled)
+    assert len(sent) < 100 * len(settled) + 1000
+    assert torch.equal(select(pickle.loads(sent), [3, 1]).grid, select(settled, [3, 1]).grid)
+
+
+def test_views_that_go_while_they_are_used_are_told(settled):
+    select(settled, [0])
+    for shard in shards(settled.cache.folder):
+        shard.unlink()
+    with pytest.raises(RunError, match=r"lost 1 views while it was used; run this again"):
+        select(settled, [0])

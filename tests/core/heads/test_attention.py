@@ -1,10 +1,23 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from mlrpl_cli.core.heads import attention as module_of_decoupling
-from mlrpl_cli.core.heads.attention import SemanticDecoupling, bilinear_scores, pool
+from mlrpl_cli.core.heads import attention as module
+from mlrpl_cli.core.heads.attention import (
+    DEVICE_NUMBERS,
+    SIGMOID,
+    TANH,
+    Plan,
+    SemanticDecoupling,
+    bilinear_scores,
+    plan_for,
+    pool,
+)
 from tests import reference
+
+TILES = [(1, 1), (4, 1), (7, 1), (9, 1), (7, 2), (7, 5), (3, 2), (3, 9)]
 
 
 @pytest.fixture
@@ -43,23 +56,21 @@ def test_the_published_form_with_its_matrix_and_biases_gives_the_same_attention(
     np.testing.assert_allclose(decoupling(grid, semantics).detach(), published, atol=1e-6)
 
 
-def test_gradients_equal_finite_differences():
-    image, semantics, score = (t.requires_grad_() for t in (random(2, 3, 4), random(5, 4, seed=1), random(4, seed=2)))
-    assert torch.autograd.gradcheck(bilinear_scores, (image, semantics, score))
+PLANS = [Plan(function, regions, classes) for function in (SIGMOID, TANH) for regions, classes in TILES]
 
 
-@pytest.mark.parametrize("regions", [1, 4, 6, 7])
-def test_chunks_of_regions_change_nothing(monkeypatch, regions):
-    """Seven regions in chunks that divide them and that do not."""
-    monkeypatch.setattr(module_of_decoupling, "CACHED_NUMBERS", 4 * regions)
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_plan_gives_the_equation_and_its_gradient(plan):
+    """Seven regions, five classes, tiles that divide them and that do not; against numpy and finite differences."""
     image, semantics, score = (t.requires_grad_() for t in (random(1, 7, 4), random(5, 4, seed=1), random(4, seed=2)))
-    expected = torch.tanh(image[:, :, None] * semantics) @ score
-    torch.testing.assert_close(bilinear_scores(image, semantics, score), expected)
-    assert torch.autograd.gradcheck(bilinear_scores, (image, semantics, score))
+    expected = reference.bilinear_scores(image.detach().numpy(), semantics.detach().numpy(), score.detach().numpy())
+    np.testing.assert_allclose(bilinear_scores(image, semantics, score, plan).detach(), expected, atol=1e-12)
+    assert torch.autograd.gradcheck(partial(bilinear_scores, plan=plan), (image, semantics, score))
 
 
-def test_no_tensor_with_positions_classes_and_width_is_made():
-    """The largest tensor of forward and backward is far below B·P·C·K elements."""
+@pytest.mark.parametrize("plan", [None, Plan(SIGMOID, 8, 5), Plan(TANH, 32, 1)])
+def test_no_tensor_with_positions_classes_and_width_is_made(plan):
+    """The largest tensor of forward and backward is one tile, or the regions themselves; the product has far more."""
     largest = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -72,8 +83,33 @@ def test_no_tensor_with_positions_classes_and_width_is_made():
 
     image, semantics, score = random(2, 16, 32), random(20, 32, seed=1), random(32, seed=2)
     with Watch():
-        bilinear_scores(image.requires_grad_(), semantics, score).sum().backward()
-    assert largest == 2 * 16 * 32
+        bilinear_scores(image.requires_grad_(), semantics, score, plan).sum().backward()
+    assert largest <= max(2 * 16, 8 * 5) * 32
+
+
+def test_tiles_off_the_cpu_hold_many_classes_and_stay_within_their_bound():
+    """COCO's classes at 448 px, a batch whose regions alone are larger than a tile, and an empty one."""
+    for batch, width in ((8, 1024), (128, 1024), (1, 8), (0, 1024)):
+        plan = plan_for(torch.empty(batch, 196, width, device="meta"))
+        assert plan.regions * plan.classes * width <= DEVICE_NUMBERS
+        assert plan.regions >= min(batch * 196, DEVICE_NUMBERS // width)
+    assert plan_for(torch.empty(8, 196, 1024, device="meta")).classes == 10
+
+
+@pytest.mark.parametrize(
+    ("maker", "capability", "squashing"),
+    [
+        ("vendor_id : GenuineIntel", "AVX512", TANH),
+        ("vendor_id : GenuineIntel", "AVX2", SIGMOID),
+        ("vendor_id : AuthenticAMD", "AVX512", SIGMOID),
+        ("", "DEFAULT", SIGMOID),
+    ],
+)
+def test_the_processor_alone_decides_between_sigmoid_and_tanh(monkeypatch, maker, capability, squashing):
+    monkeypatch.setattr(module, "_processor", lambda: maker)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert module._cpu_squashing.__wrapped__() == squashing
 
 
 def test_pooling_and_an_affine_projection_commute():
@@ -82,13 +118,13 @@ def test_pooling_and_an_affine_projection_commute():
     torch.testing.assert_close(pool(attention, project(grid)), project(pool(attention, grid)))
 
 
-def test_calibration_makes_the_projected_grid_unit_variance(decoupling):
+def test_fitting_the_scale_makes_the_projected_grid_unit_variance(decoupling):
     grid = 1e4 * random(8, 9, 6)
-    decoupling.calibrate(grid)
+    decoupling.fit_scale(grid)
     assert float(decoupling.image_projection(grid).detach().std()) == pytest.approx(1.0)
 
 
-def test_calibration_leaves_a_constant_grid_alone(decoupling):
+def test_fitting_the_scale_leaves_a_constant_grid_alone(decoupling):
     before = decoupling.image_projection.weight.clone()
-    decoupling.calibrate(torch.zeros(2, 9, 6, dtype=torch.float64))
+    decoupling.fit_scale(torch.zeros(2, 9, 6, dtype=torch.float64))
     assert torch.equal(decoupling.image_projection.weight, before)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.losses import LOSSES, count_known, partial_asl, partial_bce
+from mlrpl_cli.core.heads.losses import count_known, make_loss, partial_asl, partial_bce
 from tests import reference
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (6, 5))
@@ -16,7 +16,7 @@ LABELS = np.random.default_rng(1).integers(-1, 2, (6, 5)).astype(np.int8)
 
 
 def evaluate(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
-    loss = LOSSES[name](TrainConfig())
+    loss = make_loss(TrainConfig(loss=name, gamma_negative=3.0))
     states = torch.from_numpy(labels)
     return float(loss(torch.from_numpy(logits), states, count_known(states)))
 
@@ -25,8 +25,8 @@ def test_partial_bce_equals_the_cell_by_cell_sum():
     assert evaluate("bce", LOGITS, LABELS) == pytest.approx(reference.partial_bce(LOGITS, LABELS), rel=1e-9)
 
 
-def test_partial_asl_equals_the_cell_by_cell_sum():
-    expected = reference.partial_asl(LOGITS, LABELS, 2.0, 1.0, 0.05)
+def test_partial_asl_with_the_configured_options_equals_the_cell_by_cell_sum():
+    expected = reference.partial_asl(LOGITS, LABELS, 3.0, 1.0, 0.05)
     assert evaluate("asl", LOGITS, LABELS) == pytest.approx(expected, rel=1e-9)
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
-from mlrpl_cli.core.heads.prompts import PromptLearner, build_prompts
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts
 from mlrpl_cli.core.io.errors import ConfigError
 
 CLASSES = ["dog", "hot air balloon", "rock'n'roll (band), live!"]
@@ -20,15 +21,9 @@ def text_encoder() -> TextEncoder:
 
 
 def build(text_encoder, classes=CLASSES, per_class=True, tokens=4, template=None, seed=0) -> PromptLearner:
-    return build_prompts(
-        classes,
-        text_encoder,
-        by_letter,
-        per_class=per_class,
-        context_tokens=tokens,
-        template=template,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    config = TrainConfig(context_tokens=tokens, context_template=template)
+    inputs = TextInputs(config, classes, text_encoder, by_letter, torch.Generator().manual_seed(seed))
+    return build_prompts(inputs, per_class)
 
 
 def test_a_prompt_is_start_context_name_full_stop_end(text_encoder):
@@ -80,6 +75,10 @@ def test_only_the_contexts_are_learned_and_a_class_moves_its_own(text_encoder):
     assert [name for name, _ in prompts.named_parameters()] == ["context"]
     assert (prompts.context.grad[1] != 0).any()
     assert (prompts.context.grad[[0, 2]] == 0).all()
+
+
+def test_the_ends_stay_on_the_cpu_where_the_text_encoder_reads_them(text_encoder):
+    assert build(text_encoder).to("meta").end.device.type == "cpu"
 
 
 @pytest.mark.parametrize(

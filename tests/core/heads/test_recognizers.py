@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, random_state
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.methods import METHODS, build_trainable
+from mlrpl_cli.core.heads.methods import METHODS, build_trainable, rebuild_recognizer
 from mlrpl_cli.core.heads.semantics import centred, glove_features
 from mlrpl_cli.core.io.errors import ConfigError
 from tests import reference, small
@@ -70,7 +72,7 @@ def test_semantic_attention_weighs_regions_by_their_cosine_with_the_frozen_text(
 
 
 @torch.no_grad()
-def test_dualcoop_is_the_published_pair_of_region_votes():
+def test_dualcoop_is_the_published_pair_of_region_logits():
     trainable, features = build("dualcoop"), random_features()
     positive, negative = trainable.text_head().chunk(2)
     assert not torch.allclose(positive, negative)
@@ -89,7 +91,7 @@ def test_linear_pools_its_region_scores():
 
 
 @torch.no_grad()
-def test_sarl_plus_takes_the_mean_of_the_decoupled_vote_and_the_regions_vote():
+def test_sarl_plus_takes_the_mean_logit_of_its_members():
     trainable, features = build("sarl+"), random_features()
     decoupled, regions = trainable.recognizer.members
     regions.region_weight.normal_(generator=torch.Generator().manual_seed(2))
@@ -98,22 +100,22 @@ def test_sarl_plus_takes_the_mean_of_the_decoupled_vote_and_the_regions_vote():
     output = trainable(features)
     torch.testing.assert_close(output.logits, (one.logits + other.logits) / 2)
     torch.testing.assert_close(output.attention, one.attention)
-    assert [vote.shape for vote in output.votes] == [output.logits.shape] * 2
+    assert [logits.shape for logits in output.member_logits] == [output.logits.shape] * 2
 
 
-def test_a_loss_of_one_vote_moves_that_voter_alone():
+def test_the_loss_of_one_member_moves_that_member_alone():
     trainable = build("sarl+")
-    trainable(random_features()).votes[1].sum().backward()
+    trainable(random_features()).member_logits[1].sum().backward()
     moved = {name for name, parameter in trainable.learned().items() if parameter.grad is not None}
     assert moved == {name for name in trainable.learned() if "members.1." in name}
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "dualcoop"])
-def test_calibration_starts_each_class_at_its_prior(method):
+def test_each_class_starts_at_its_prior(method):
     trainable, features = build(method), random_features(8)
     prior = torch.tensor([0.1, 0.6])
-    trainable.recognizer.calibrate(features, trainable.text_head(), prior)
+    trainable.recognizer.initialize_from_prior(features, trainable.text_head(), prior)
     torch.testing.assert_close(trainable(features).logits.mean(0), torch.logit(prior))
 
 
@@ -131,9 +133,34 @@ def test_calibration_starts_each_class_at_its_prior(method):
         ("sarl+", 2 * 2 * 64 + 5 * (64 + 8 + 1) + 2 * 8 + 1 + 2),
     ],
 )
-def test_each_method_learns_its_parts_and_the_calibration(method, learned):
-    """M·W a context, K(D + S + 1) for attention, C·E for regions, 1 + C for α and β of each vote (but DualCoOp)."""
+def test_each_method_learns_its_parts_scale_and_bias(method, learned):
+    """M·W a context, K(D + S + 1) for attention, C·E for regions, 1 + C for α and β of each member (but DualCoOp)."""
     assert sum(parameter.numel() for parameter in build(method).learned().values()) == learned + 1 + 2
+
+
+@pytest.mark.parametrize("kind", ["visual_head", "text_head", "recognizer"])
+def test_a_part_that_is_not_there_is_an_error_that_names_the_known_ones(monkeypatch, kind):
+    """And not another part in its place."""
+    known = getattr(METHODS["sarl"], kind)
+    unknown = known.split(":")[0] + ":Unheard"
+    monkeypatch.setitem(METHODS, "odd", replace(METHODS["sarl"], **{kind: unknown}))
+    with pytest.raises(ConfigError, match=f"no {kind.replace('_', ' ')} is called '{unknown}'; methods have .*{known}"):
+        build("odd")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recognizer_is_rebuilt_from_its_tensors_alone(method):
+    trained, features = build(method), random_features()
+    rebuilt = rebuild_recognizer(method, len(CLASSES), trained.recognizer.state_dict())
+    text = trained.text_head()
+    assert torch.equal(rebuilt(features, text).logits, trained.recognizer(features, text).logits)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("zero-shot", "baseline", "cspo")])
+def test_tensors_of_another_method_are_refused_without_a_warning(method):
+    with pytest.raises(RuntimeError, match="Error"):
+        rebuild_recognizer(method, len(CLASSES), build("cspo").recognizer.state_dict())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -123,12 +123,15 @@ def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None
     np.testing.assert_array_equal(seen, UPRIGHT[orientation](COLOUR))
 
 
+OWN_PROCESS = "import sys; from mlrpl_cli.core.io.own_process import own_process; own_process(); "
+
+
 def test_damaged_exif_neither_hides_whole_pixels_nor_warns(tmp_path: Path) -> None:
-    """In a process of its own, because pytest puts its own warning filters in front of the module's."""
+    """As the command line sets its process up, because pytest puts its own warning filters in front."""
     path = tmp_path / "photo.png"
     Image.fromarray(COLOUR).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
-    code = "import sys; from mlrpl_cli.core.images.decode import *; print(np.array(open_image(sys.argv[1])).tolist())"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    code = "from mlrpl_cli.core.images.decode import *; print(np.array(open_image(sys.argv[1])).tolist())"
+    done = subprocess.run([sys.executable, "-c", OWN_PROCESS + code, path], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == COLOUR.tolist()
     assert done.stderr == ""
 
@@ -186,13 +189,13 @@ def test_png_of_more_bytes_than_memory_is_left_for_is_refused(monkeypatch: pytes
 def test_lower_limit_of_another_library_is_left_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow refuses from twice its limit: 200 pixels are over 2·60."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    with pytest.raises(DataError, match="it has more pixels than the limit of 120"):
+    with pytest.raises(DataError, match=r"Image size \(200 pixels\) exceeds limit of 120 pixels"):
         open_image(_stream(Image.new("RGB", (10, 20))))
     assert Image.MAX_IMAGE_PIXELS == 60
 
 
 def test_size_that_pillow_warns_of_is_read_without_a_word() -> None:
-    """In a process of its own, where even a warning that the user turned into an error must not stop it."""
+    """As the command line sets its process up: even a warning that the user turned into an error must not stop it."""
     code = """
 import io
 from PIL import Image
@@ -202,7 +205,9 @@ Image.new("RGB", (10, 10)).save(memory, "PNG")
 Image.MAX_IMAGE_PIXELS = 60
 print(open_image(memory).size, Image.MAX_IMAGE_PIXELS)
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OWN_PROCESS + code], capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("(10, 10) 60\n", "")
 
 
@@ -236,21 +241,15 @@ def test_parts_converted_one_by_one_give_what_the_whole_gives(mode: str, monkeyp
     np.testing.assert_array_equal(_read(picture, "TIFF"), whole)
 
 
-def test_pipe_and_device_are_refused_without_being_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    for path in (tmp_path / "pipe.jpg", Path(os.devnull)):
-        with pytest.raises(DataError, match="not a regular file"):
-            open_image(path)
-
-
 def test_pipe_put_in_a_files_place_between_the_two_questions_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     ordinary = os.stat(__file__)
-    monkeypatch.setattr(os, "stat", lambda path: ordinary)
-    with pytest.raises(DataError, match="not a regular file"):
-        open_image(tmp_path / "pipe.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path, **options: ordinary)
+        with pytest.raises(DataError, match="a folder, a pipe or a device"):
+            open_image(tmp_path / "pipe.jpg")
 
 
 def test_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_file_that_is_no_whole_image_is_one_line_with_its_path(content: bytes, r
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.jpg: there is no such file"):
         open_image(tmp_path / "absent.jpg")
-    with pytest.raises(DataError, match="it is a folder"):
+    with pytest.raises(DataError, match=r"cannot read .*: a folder, a pipe or a device; name a file"):
         open_image(tmp_path)
 
 

@@ -1,12 +1,13 @@
 import os
 import signal
+import threading
 import time
 
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mlrpl_cli.core.images.loading import Waiting, batches_of, in_order
+from mlrpl_cli.core.images.loading import Waiting, in_order, load, shares
 from mlrpl_cli.core.io.errors import DataError
 
 
@@ -54,7 +55,7 @@ class Killed(Dataset):
 
 def test_a_decoding_process_that_is_killed_is_told_in_one_line():
     with pytest.raises(DataError, match=r"^a process that decodes images was killed, as happens without .*--workers"):
-        list(batches_of(in_order(Killed(), 2, workers=2)))
+        list(load(Killed(), [[0, 1], [2, 3]], workers=2))
 
 
 class Signals(Dataset):
@@ -71,6 +72,44 @@ class Signals(Dataset):
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="there are no such masks here")
 def test_decoding_processes_do_not_hear_ctrl_c_and_end_upon_sigterm():
     """PyTorch ends by SIGTERM what does not end by itself."""
-    (heard,) = batches_of(in_order(Signals(), 1, workers=1))
+    (heard,) = load(Signals(), [[0]], workers=1)
     assert heard.tolist() == [[False, True]]
     assert signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, None)
+
+
+class Noted(Dataset):
+    """Says when its items are made."""
+
+    def __init__(self):
+        self.made = [threading.Event() for _ in range(3)]
+
+    def __len__(self):
+        return len(self.made)
+
+    def __getitem__(self, position):
+        self.made[position].set()
+        return position
+
+
+def test_the_next_batch_is_made_while_one_is_in_use():
+    dataset = Noted()
+    for positions in load(dataset, [[0], [1], [2]], workers=0):
+        assert dataset.made[min(int(positions) + 1, 2)].wait(60)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "processes"), [(10, 4, 1), (10, 4, 2), (10, 4, 3), (1, 8, 4), (0, 4, 2)]
+)
+def test_shares_are_equal_and_hold_every_image_once(images, batch_size, processes):
+    """What is repeated has a position below 0, of an image of the same batch."""
+    indices = in_order(images)[::-1]
+    parts = [list(shares(indices, batch_size, rank, processes)) for rank in range(processes)]
+    for number, batch in enumerate(zip(*parts, strict=True)):
+        assert len(set(map(len, batch))) == 1
+        together = [index for part in batch for index in part]
+        expected = indices[number * batch_size : (number + 1) * batch_size]
+        assert together[: len(expected)] == expected
+        assert {position + images for position, _ in together[len(expected) :]} <= {
+            position for position, _ in expected
+        }
+    assert len(parts[0]) == -(-images // batch_size)

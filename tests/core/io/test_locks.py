@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -7,23 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.core.io import files
+from mlrpl_cli.core.io import files, locks
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, atomic_file, atomic_folder, write_text
-from mlrpl_cli.core.io.locks import locked, sole_writer
+from mlrpl_cli.core.io.locks import LOCK, held, sole_writer
 
 HOLD = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from mlrpl_cli.core.io.files import atomic_file
 from mlrpl_cli.core.io.locks import sole_writer
 folder = Path(sys.argv[1])
-with sole_writer(folder, "wait"), atomic_file(folder / "half.txt"):
+with sole_writer(folder, "wait"), atomic_file(folder / "half.txt") as half:
+    half.write_text("half")
     forked = sys.argv[2] == "fork" and os.fork() == 0
     if forked or sys.argv[2] != "fork":
         print("ready", flush=True)
     if forked:
-        os.execvp("sleep", ["sleep", "60"])
+        signal.pause()
     sys.stdin.read()
 """
 
@@ -53,6 +55,7 @@ def test_a_folder_has_one_writer_until_that_process_ends_however_it_ends(holder,
     holder.wait()
     with sole_writer(tmp_path, "choose another"):
         pass
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_what_a_living_process_writes_stays_and_what_a_killed_one_left_goes(holder, tmp_path):
@@ -61,14 +64,14 @@ def test_what_a_living_process_writes_stays_and_what_a_killed_one_left_goes(hold
     assert temporary_files(tmp_path) == [half]
     holder.kill()
     holder.wait()
-    write_text(tmp_path / "other.txt", "again")
+    with sole_writer(tmp_path, "choose another"):
+        write_text(tmp_path / "other.txt", "again")
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
 
 
 def test_a_folder_that_a_killed_process_left_half_filled_goes(tmp_path):
     left = tmp_path / f"{TEMPORARY_PREFIX}abc"
-    (left / "deep").mkdir(parents=True)
-    write_text(left / "deep" / "a.txt", "half")
+    write_text(left / "data" / "deep" / "a.txt", "half")
     with atomic_folder(tmp_path / "data") as temporary:
         write_text(temporary / "a.txt", "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -106,8 +109,8 @@ def test_an_exchange_that_is_cut_short_leaves_the_old_folder_or_the_new_one(tmp_
             except CutError:
                 pass
         steps = 0
-        with atomic_file(tmp_path / "other"), files.atomic_folder(tmp_path / "another"):
-            pass
+        with atomic_file(tmp_path / "other") as other, atomic_folder(tmp_path / "another"):
+            other.touch()
         with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "data"):
             raise ZeroDivisionError  # whoever writes there next finds what was there, and leaves it
         seen.add((tmp_path / "data" / "name.txt").read_text())
@@ -115,13 +118,55 @@ def test_an_exchange_that_is_cut_short_leaves_the_old_folder_or_the_new_one(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "data", "other"]
 
 
-def test_waiting_for_a_file_is_told(tmp_path):
+def test_waiting_for_a_lock_is_told(tmp_path):
     """The other process ends when somebody is said to wait."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path), "alone"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
     told = []
-    with locked(tmp_path, lambda: told.append(process.stdin.close())):
+    with held(tmp_path / LOCK, lambda: told.append(process.stdin.close())) as mine:
+        assert mine
         assert process.wait() == 0
     assert told == [None]
+
+
+def test_two_processes_fill_two_folders_beside_each_other(tmp_path):
+    """The second neither waits for the first nor takes its work for abandoned."""
+    with atomic_folder(tmp_path / "a") as first:
+        code = "import sys; from tests.core.io.test_locks import *; fill(Path(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=True)
+        fill(tmp_path / "c")
+        (first / "a.txt").write_text("whole")
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert found == ["a", "a/a.txt", "b", "b/a.txt", "c", "c/a.txt"]
+
+
+def fill(folder: Path) -> None:
+    with atomic_folder(folder) as temporary:
+        (temporary / "a.txt").write_text("whole")
+
+
+def test_what_is_taken_for_abandoned_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    made = files.tempfile.mkdtemp
+
+    def removed_once(**options):
+        monkeypatch.setattr(files.tempfile, "mkdtemp", made)
+        place = made(**options)
+        files.remove_abandoned(tmp_path)
+        return place
+
+    monkeypatch.setattr(files.tempfile, "mkdtemp", removed_once)
+    write_text(tmp_path / "a.txt", "whole")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "whole")]
+
+
+def test_a_file_system_without_locks_is_written_to_all_the_same(tmp_path, monkeypatch):
+    def refuse(lock, **options):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    (tmp_path / f"{TEMPORARY_PREFIX}abc").mkdir()
+    with sole_writer(tmp_path, "wait"):
+        write_text(tmp_path / "a.txt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{TEMPORARY_PREFIX}abc", "a.txt"]

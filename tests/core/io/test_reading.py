@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.reading import is_file_name, is_name, open_file, read_bytes, read_json, read_text, short, shown
+from mlrpl_cli.core.io.reading import (
+    is_file_name,
+    is_name,
+    leads_outside,
+    open_file,
+    read_bytes,
+    read_json,
+    read_text,
+    short,
+    shown,
+)
 
 
 def test_pipes_devices_and_folders_are_refused_without_waiting(tmp_path: Path) -> None:
@@ -80,3 +90,19 @@ def test_values_are_shown_short_however_large_or_deep() -> None:
         assert len(shown(value)) < 200
     assert (shown("dog"), shown(1.5), shown(None)) == ("'dog'", "1.5", "None")
     assert (short("a\n b"), len(short("x" * 10_000)), short("x" * 60)) == ("a b", 60, "x" * 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "outside"),
+    [
+        ("a/b.jpg", False),
+        ("./a", False),
+        ("a..b", False),
+        ("a/../b", True),
+        ("/a", True),
+        ("\\a", True),
+        ("c:a", True),
+    ],
+)
+def test_leads_outside(name: str, outside: bool) -> None:
+    assert leads_outside(name) is outside

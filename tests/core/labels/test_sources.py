@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.core.io.archives import unfinished
 from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.labels.archives import unfinished
 from mlrpl_cli.core.labels.sources import ARCHIVES, SOURCES, Archive, download
 
 

@@ -1,6 +1,17 @@
+import subprocess
+import sys
+
 import numpy as np
 
-from mlrpl_cli.core.reports.figures import draw_attention, draw_average_precision, draw_curves, overlay
+from mlrpl_cli.core.reports.figures import (
+    MOST_BARS,
+    draw_attention,
+    draw_average_precision,
+    draw_curves,
+    draw_paired_bars,
+    overlay,
+    render,
+)
 
 GREY = np.full((40, 60, 3), 128, dtype=np.uint8)
 
@@ -40,3 +51,41 @@ def test_more_classes_make_taller_bars():
     few = draw_average_precision(["a"] * 2, np.array([0.2, 0.9]))
     many = draw_average_precision(["a"] * 40, np.linspace(0, 1, 40))
     assert many.height > few.height
+
+
+def ticks(figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_bars_of_any_number_of_classes_have_the_same_height_and_say_what_they_leave_out():
+    """All that fit are drawn; of more, the ends of the order, and the title says how many there are."""
+    count = 20 * MOST_BARS
+    names, one = [f"c{n}" for n in range(count)], np.arange(count, dtype=float) / count
+    one[0] = np.nan
+    full = draw_average_precision(names[:MOST_BARS], one[:MOST_BARS])
+    assert draw_average_precision(names, one).size == full.size
+    values = {"a": 100 * one, "b": np.full(count, 50.0)}
+    figure = draw_paired_bars(names, values, "AP")
+    assert len(figure.axes[0].patches) == 2 * MOST_BARS
+    half = MOST_BARS // 2
+    assert ticks(figure) == [f"c{n}" for n in (*range(count - 1, count - half - 1, -1), *range(half, 0, -1))]
+    assert figure.axes[0].get_title() == "AP\n200 of 4,000 classes, the largest differences either way"
+    few = draw_paired_bars(names[:MOST_BARS], {name: of[:MOST_BARS] for name, of in values.items()}, "AP")
+    assert few.axes[0].get_title() == "AP"
+    assert len(ticks(few)) == MOST_BARS
+
+
+def test_long_names_are_cut():
+    figure = draw_paired_bars(["x" * 10_000], {"a": np.ones(1), "b": np.ones(1)}, "AP")
+    assert render(figure).width == 770
+    assert len(ticks(figure)[0]) == 60
+
+
+def test_importing_the_figures_changes_no_warning_filter_and_a_strange_letter_is_no_warning():
+    code = (
+        "import warnings\n"
+        "from mlrpl_cli.core.reports.figures import *\n"
+        "assert not [f for f in warnings.filters if 'Glyph' in str(f)]\n"
+        "import numpy as np; warnings.simplefilter('error'); draw_average_precision(['\u4e2d'], np.ones(1))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 from mlrpl_cli.core.sweep import worker
 from mlrpl_cli.core.sweep.plan import Cell
 from mlrpl_cli.core.sweep.results import Row
+
+
+def start_worker(shared: worker.Shared, threads: int) -> None:
+    """A process that finds no features."""
+    worker.start_worker(replace(shared, encoded=None), threads)
+
+
+def start_killed_worker(shared: worker.Shared, threads: int) -> None:
+    """A process that is killed while it starts, as without enough memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_cell(cell: Cell) -> Row:

@@ -1,6 +1,8 @@
 """A report of rows whose figures are known."""
 
+import html
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ from mlrpl_cli.core.evaluation.comparison import confusion
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.reports.sweep_page import page, table_csv, write_report
+from mlrpl_cli.core.reports.pages import points
+from mlrpl_cli.core.reports.sweep_page import PAGE, table_csv, write_report
+from mlrpl_cli.core.sweep import resampling
 from mlrpl_cli.core.sweep.report import SweepReport, make_report
+from mlrpl_cli.core.sweep.resampling import RESAMPLED
 from mlrpl_cli.core.sweep.results import SCORES, read_scores, write_scores
 from tests import small
 
@@ -57,16 +63,35 @@ def test_the_figures_are_means_of_the_rows(found):
     assert sarl.attention_inside is None
 
 
-def test_the_lead_is_over_the_runs_that_both_methods_have(found):
+def test_a_difference_is_the_method_minus_the_reference_over_the_runs_that_both_have(found):
     rows, report = found
-    expected = np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(3)])
+    expected = np.mean([rows[i + 4]["map"] - rows[i]["map"] for i in range(3)])
     assert report.references == ("sarl",)
-    lead = report.methods[0].leads["sarl"]
-    assert lead.value == pytest.approx(expected)
-    assert 0 < lead.low < expected < lead.high
-    assert report.methods[1].leads == {}
-    at_fewest = report.methods[0].leads_at_fewest["sarl"]
-    assert at_fewest.value == pytest.approx(np.mean([rows[i]["map"] - rows[i + 4]["map"] for i in range(2)]))
+    difference = report.methods[0].differences["sarl"]
+    assert difference.value == pytest.approx(expected)
+    assert difference.low < expected < difference.high < 0  # `baseline` is the worse one
+    assert report.methods[1].differences == {}
+    at_fewest = report.methods[0].differences_at_fewest["sarl"]
+    assert at_fewest.value == pytest.approx(np.mean([rows[i + 4]["map"] - rows[i]["map"] for i in range(2)]))
+
+
+def test_resampling_is_computed_once(found, prepared, tmp_path, monkeypatch):
+    rows, report = found
+    monkeypatch.setattr(resampling, "resampled_maps", None)  # computing again would raise
+    again = make_report(tmp_path, prepared, rows, Silent(), resamples=200)
+    assert again.methods[0].differences == report.methods[0].differences
+
+
+@pytest.mark.parametrize("harm", ["cut short", "of other scores", "something else"])
+def test_a_stored_resampling_that_is_not_of_these_scores_is_made_again(found, prepared, tmp_path, harm):
+    rows, report = found
+    one, other = (tmp_path / RESAMPLED / f"{rows[n]['key']}{SUFFIX}" for n in (0, 4))
+    content = {"cut short": one.read_bytes()[:-1], "of other scores": other.read_bytes(), "something else": b"{}"}
+    whole = one.read_bytes()
+    one.write_bytes(content[harm])
+    again = make_report(tmp_path, prepared, rows, Silent(), resamples=200)
+    assert again.methods[0].differences == report.methods[0].differences
+    assert one.read_bytes() == whole
 
 
 def test_two_rows_of_one_cell_are_refused(found, prepared, tmp_path):
@@ -90,22 +115,42 @@ def test_confusion_is_told_for_classes_that_look_alike_only_where_data_say_so(fo
     assert report.methods[1].confused_other == pytest.approx(np.mean(shares))
 
 
-def test_the_page_says_every_method_and_proportion(found):
+def written(report: SweepReport, folder: Path) -> str:
+    write_report(report, folder)
+    return (folder / PAGE).read_text(encoding="utf-8")
+
+
+def test_the_page_says_every_method_and_proportion(found, tmp_path):
     _, report = found
-    text = "\n".join(page(report))
-    sarl = report.methods[1]
+    text = written(report, tmp_path)
+    baseline, sarl = report.methods
     assert f"| `sarl` | {100 * sarl.maps[0].mean():.1f} ± {100 * sarl.maps[0].std(ddof=1):.1f} |" in text
-    assert "| method | 10% | 50% | average |" in text
+    assert "| method | 10% | 50% | average |\n|---|---|---|---|\n| `baseline` |" in text
+    assert f"| `baseline` | {points(baseline.differences['sarl'])} | -" in text
+    assert "| `sarl` | – | – |" in text
     assert "| `sarl` | 0.002 | 5 | asl | 7 |" in text
     assert text.count(" | 25.0 ± 0.0 |") == 1  # the other method lacks a run
     assert "Published" not in text
+    assert "\n\n\n" not in text
 
 
-def test_published_figures_are_beside_those_of_the_public_data_sets_and_marked(found):
+def test_published_figures_are_beside_those_of_the_public_data_sets_and_marked(found, tmp_path):
     _, report = found
-    text = "\n".join(page(replace(report, dataset="voc")))
+    text = written(replace(report, dataset="voc"), tmp_path)
     assert "copied from the papers and not measured here" in text
     assert "| DualCoOp | CLIP RN101 | 93.2 |" in text
+
+
+def test_a_name_from_a_file_is_text_on_the_page(found, tmp_path):
+    """Neither a tag, a link, code, emphasis nor a cell of a table; a reader of HTML sees the name as it is."""
+    _, report = found
+    name = "<b>[a](http://x) `c` www.evil.com | _d_ *e* a@b.c"
+    text = written(replace(report, dataset=name), tmp_path)
+    (line,) = [line for line in text.splitlines() if "images of" in line]
+    shown = line.split("images of ")[1].split(": mean")[0]
+    assert not set("<>[]()`|_*@:/") & set(shown)
+    assert "www." not in shown
+    assert html.unescape(shown) == name
 
 
 def test_the_files_are_the_same_bytes_each_time(found, tmp_path):

@@ -104,9 +104,23 @@ def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeyp
     assert done.failures[1] == "linear at 70%, seed 0: ValueError: a bug"
 
 
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (failing.start_worker, "a process of the sweep cannot start: AttributeError: "),
+        (failing.start_killed_worker, "a process of the sweep was killed while it loaded"),
+    ],
+)
+def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_path, monkeypatch, start, told):
+    monkeypatch.setattr(runner, "start_worker", start)
+    with pytest.raises(RunError, match=f"^{told}"):
+        sweep(replace(options, out=tmp_path, seeds=(SEED,)))
+    assert read_results(tmp_path / RESULTS) == []
+
+
 def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
-    """The row's settings are those whose tuning rows have the highest mean validation mAP."""
-    config = replace(options.config, epochs=TrainConfig().epochs)
+    """The row's settings are those whose tuning rows have the highest mean validation mAP, with one step an epoch."""
+    config = replace(options.config, epochs=TrainConfig().epochs, batch_size=24)
     tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2, config=config)
     row = sweep(tuned).rows[0]
     maps: dict[tuple[float, int, str], list[float]] = {}
@@ -139,13 +153,13 @@ def test_every_wrong_option_is_told_at_once(options):
 
 
 def test_an_option_that_the_sweep_would_overrule_is_refused(options):
-    config = replace(options.config, context_lr=0.1, loss="bce")
+    config = replace(options.config, context_lr=0.1, loss="bce", selection="test")
     with pytest.raises(ConfigError) as raised:
         sweep(replace(options, tune=True, config=config))
-    for name in ("epochs", "loss", "context_lr"):
+    for name in ("epochs", "loss", "context_lr", "selection"):
         assert f"{name}: " in str(raised.value)
     with pytest.raises(ConfigError, match=r"^context_lr: in a sweep contexts learn at lr; leave it out$"):
-        sweep(replace(options, config=config))
+        sweep(replace(options, config=replace(config, selection="validation")))
 
 
 def test_a_damaged_results_file_is_an_error_that_says_so(options, tmp_path):

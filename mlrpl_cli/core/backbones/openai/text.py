@@ -5,7 +5,10 @@ Axes: C prompts, T tokens in a prompt, W text width, E joint embedding.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,20 +33,19 @@ class TextEncoder(nn.Module):
 
         Every prompt starts with the same start-of-text token. Attention is causal, so that token is computed once for
         all of them, what stands behind an end token is not computed at all, and the last block is computed for the end
-        tokens alone.
+        tokens alone. An `end` on the CPU keeps a GPU from waiting.
         """
         x = (embeddings + self.positional_embedding[: embeddings.shape[1]]).to(self.text_projection.dtype)
-        lengths = _groups_by_length(end)
-        rows = torch.cat([x[0, :1], *(x[members, 1:length].flatten(0, 1) for length, members in lengths)])  # (R, W)
-        shapes = [(len(members), length) for length, members in lengths]
+        shapes, members, ends_at, given = _packing(tuple(end.tolist()), x.device)
+        groups = [x[which, 1:length].flatten(0, 1) for which, (_, length) in zip(members, shapes, strict=True)]
+        rows = torch.cat([x[0, :1], *groups])  # (R, W)
         *blocks, last = self.transformer.blocks()
         for block in blocks:
             rows = rows + block.attn.out_proj(_attend(block.attn, block.ln_1(rows), shapes))
             rows = rows + block.mlp(block.ln_2(rows))
-        ends = rows[_end_rows(shapes, rows.device)]  # (C, W), in the order of the groups
+        ends = rows[ends_at]  # (C, W), in the order of the groups
         ends = ends + last.attn.out_proj(_attend_from_ends(last.attn, last.ln_1(rows), last.ln_1(ends), shapes))
         ends = ends + last.mlp(last.ln_2(ends))
-        given = torch.cat([members for _, members in lengths]).argsort()
         return (self.ln_final(ends) @ self.text_projection)[given].float()
 
     def fold(self) -> None:
@@ -54,8 +56,7 @@ class TextEncoder(nn.Module):
     def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Token ids of each text, from start-of-text to end-of-text and not padded → (C, E)."""
         ids, end = pad_tokens(tokens)
-        device = self.positional_embedding.device
-        return self(self.token_embedding(ids.to(device)), end.to(device))
+        return self(self.token_embedding(ids.to(self.positional_embedding.device)), end)
 
 
 def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -72,13 +73,27 @@ Shapes = list[tuple[int, int]]
 """Of each group: how many prompts, and T, their tokens with start and end."""
 
 
-def _groups_by_length(end: Tensor) -> list[tuple[int, Tensor]]:
-    return [(length + 1, (end == length).nonzero().squeeze(1)) for length in end.unique().tolist()]
+class Packing(NamedTuple):
+    """Whose the rows are, which depends on the lengths of the prompts alone."""
+
+    shapes: Shapes
+    members: tuple[Tensor, ...]
+    """Which prompts a group holds, in their order."""
+    ends_at: Tensor
+    """(C,) rows of the end tokens, in the order of the groups."""
+    given: Tensor
+    """(C,) where each prompt stands in that order."""
 
 
-def _end_rows(shapes: Shapes, device: torch.device) -> Tensor:
-    steps = [length - 1 for count, length in shapes for _ in range(count)]
-    return torch.tensor(steps, device=device).cumsum(0)
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _packing(ends: tuple[int, ...], device: torch.device) -> Packing:
+    """Computed once for the same prompts, off the device: reading lengths from a GPU would stop it at every step."""
+    shapes = [(count, end + 1) for end, count in sorted(Counter(ends).items())]
+    order = torch.tensor(sorted(range(len(ends)), key=ends.__getitem__))
+    ends_at = torch.tensor(ends)[order].cumsum(0)
+    members = order.to(device).split([count for count, _ in shapes])
+    return Packing(shapes, members, ends_at.to(device), order.argsort().to(device))
 
 
 def _attend(attention: SelfAttention, rows: Tensor, shapes: Shapes) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import os
@@ -14,9 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlrpl_cli.core.io import archives
-from mlrpl_cli.core.io.archives import extract, leads_outside, unfinished
 from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.labels.archives import extract, unfinished
 
 
 def _tar(path: Path, members: dict[str, bytes]) -> Path:
@@ -122,22 +120,6 @@ def test_tar_that_ends_with_a_zip_is_read_as_a_tar(tmp_path: Path) -> None:
     assert _contents(tmp_path / "out") == {"inner.zip": inner}
 
 
-@pytest.mark.parametrize(
-    ("name", "outside"),
-    [
-        ("a/b.jpg", False),
-        ("./a", False),
-        ("a..b", False),
-        ("a/../b", True),
-        ("/a", True),
-        ("\\a", True),
-        ("c:a", True),
-    ],
-)
-def test_leads_outside(name: str, outside: bool) -> None:
-    assert leads_outside(name) is outside
-
-
 def _refused(archive: Path, folder: Path) -> str:
     with pytest.raises(DataError) as caught:
         extract(archive, folder)
@@ -145,49 +127,12 @@ def _refused(archive: Path, folder: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("make", "name"), MAKERS)
-def test_archive_that_unpacks_to_far_more_than_its_size_is_refused(
-    make, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 1 << 16)
-    monkeypatch.setattr(archives, "MOST_EXPANSION", 1 if name == "a.tar" else 100)
-    archive = make(tmp_path / name, {"zeros": bytes(1 << 24)})
-    if name == "a.zip":
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
-            opened.writestr("zeros", bytes(1 << 24))
-    if name == "a.tar":
-        archive.write_bytes(archive.read_bytes()[:10_240])
-    assert "fetch it from a source that you trust" in _refused(archive, tmp_path / "out")
-
-
-@pytest.mark.parametrize(("make", "name"), MAKERS)
-def test_more_members_than_allowed_are_refused(
-    make, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive = make(tmp_path / name, {str(number): b"" for number in range(11)})
-    monkeypatch.setattr(archives, "MOST_MEMBERS", 11)
-    extract(archive, tmp_path / "out")
-    monkeypatch.setattr(archives, "MOST_MEMBERS", 10)
-    assert "or 10 members" in _refused(archive, tmp_path / "other")
-
-
-def test_a_tar_header_of_many_bytes_is_not_read_whole(tmp_path: Path) -> None:
-    """A compressed gigabyte is a megabyte, and tarfile would hold all of the gigabyte."""
-    info = tarfile.TarInfo("long")
-    info.type, info.size = tarfile.XHDTYPE, 1 << 30
-    with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
-        stream.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 22))
-    assert "unpacks to more than 104857600 bytes" in _refused(tmp_path / "a.tar.gz", tmp_path / "out")
-
-
-def test_a_size_below_nothing_and_a_missing_end_are_refused(tmp_path: Path) -> None:
-    whole = _tar(tmp_path / "a.tar", {"a": b"abc"}).read_bytes()
-    (tmp_path / "a.tar").write_bytes(whole[:1024] + b"x" * 512)
-    assert "no header and no end at byte 1024" in _refused(tmp_path / "a.tar", tmp_path / "out")
+def test_a_size_below_nothing_is_refused(tmp_path: Path) -> None:
+    """tarfile would read the same header again and again."""
     info = tarfile.TarInfo("a")
     info.size = -512
-    (tmp_path / "b.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + whole[1024:])
-    assert "lies about them" in _refused(tmp_path / "b.tar", tmp_path / "out")
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    assert "is damaged" in _refused(tmp_path / "a.tar", tmp_path / "out")
 
 
 def test_a_zip_member_larger_than_it_says_is_refused(tmp_path: Path) -> None:
@@ -199,14 +144,6 @@ def test_a_zip_member_larger_than_it_says_is_refused(tmp_path: Path) -> None:
         data[place : place + 4] = (10).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(data)
     assert "is damaged" in _refused(tmp_path / "a.zip", tmp_path / "out")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_zip_that_is_expanded_in_one_piece_is_refused(tmp_path: Path, method: int) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
-        archive.writestr("zeros", bytes(1 << 20))
-    message = _refused(tmp_path / "a.zip", tmp_path / "out")
-    assert "1 members are neither stored nor deflated (zeros)" in message
 
 
 @pytest.mark.parametrize(("make", "name"), MAKERS)

@@ -1,0 +1,70 @@
+"""The commands as functions: the same options by the same names, results as objects instead of tables.
+
+Each raises MlrplError, whose text is one line that says what to change, and is silent unless it is given a
+`progress` (see `mlrpl_cli.core.io.progress.Progress`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.evaluation.evaluate import Evaluation, EvaluationOptions
+from mlrpl_cli.core.evaluation.evaluate import evaluate as evaluate_run
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
+from mlrpl_cli.core.prepared.build import prepare as prepare_data
+from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.folder import newest_run
+from mlrpl_cli.core.runs.options import config_problems, resume_config
+from mlrpl_cli.core.training.train import TrainingSummary
+from mlrpl_cli.core.training.train import train as train_method
+
+
+def prepare(
+    dataset: str = SCENES,
+    *,
+    keep: float | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    validation_fraction: float = PrepareOptions.validation_fraction,
+    classes: Sequence[str] | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> Prepared:
+    """Read a data set, hide labels, write the prepared folder and return it.
+
+    `reading` holds the options of the data set's format by name, such as `root="labels.csv"`; the others are those of
+    `mlrpl_cli.core.labels.records.PrepareOptions`.
+    """
+    chosen = None if classes is None else tuple(classes)
+    place = None if out is None else Path(out)
+    options = PrepareOptions(dataset, keep, seed, place, validation_fraction, chosen, download, reading)
+    return prepare_data(options, progress)
+
+
+def train(
+    config: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None, **options: Any
+) -> TrainingSummary:
+    """Train a method on a prepared folder and write a run folder.
+
+    `options` are those of docs/options.md by name, above those of the YAML file `config`: `data` is the prepared
+    folder (default: the newest below ./prepared), `run` the folder to write. With `resume`, `run` (default: the
+    newest) goes on from its last epoch.
+    """
+    file = None if config is None else Path(config)
+    if resume:
+        run = options.pop("run", None)
+        return train_method(resume_config(None if run is None else Path(run), file, options), progress, resume=True)
+    return train_method(make_config(file, options, config_problems), progress)
+
+
+def evaluate(run: str | Path | None = None, *, progress: Progress | None = None, **options: Any) -> Evaluation:
+    """The figures of a run (default: the newest below ./runs) on the test images of the data it was trained on.
+
+    `options` are the fields of `mlrpl_cli.core.evaluation.evaluate.EvaluationOptions`.
+    """
+    return evaluate_run(EvaluationOptions(run=newest_run() if run is None else Path(run), **options), progress)

@@ -1,0 +1,34 @@
+"""Settings of a process that runs nothing but mlrpl: the command line's own, and the workers that it starts.
+
+A program that imports the package keeps its own settings, whatever it imports and calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+_SILENT: tuple[tuple[str, type[Warning], str], ...] = (
+    ("", UserWarning, r"PIL\."),  # damaged metadata of files whose pixels are whole
+    (r"Image size .* exceeds limit", RuntimeWarning, ""),  # and is within images.decode's own limit
+    (r"Glyph \d+ .* missing from", UserWarning, ""),  # drawn as a box, which says as much
+    (r"Detected pickle protocol", UserWarning, ""),  # of a checkpoint that is then read, or refused for a reason
+)
+"""Warnings that no user of the command line can act on: beginning of the text, category, module."""
+
+
+def own_process() -> None:
+    """Silence what libraries say that no user can act on, and give back the memory of pixels as soon as it is free.
+
+    To be called before Pillow is imported.
+    """
+    # Above 32 MiB the C library gives a block back to the system when it is freed. Of Pillow's usual 16 MiB every
+    # thread would keep as many as its largest image had.
+    os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")
+    for message, category, module in _SILENT:
+        warnings.filterwarnings("ignore", message, category, module)
+    # Without a handler Python prints what Pillow logs of a damaged file, beside the reason that it raises.
+    pillow = logging.getLogger("PIL")
+    if not pillow.handlers:
+        pillow.addHandler(logging.NullHandler())

@@ -1,0 +1,121 @@
+"""The figures of one run: attention over images, training curves, average precision of each class.
+
+Axes: C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.images.find import find_images
+from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.files import atomic_file, check_writable
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
+from mlrpl_cli.core.runs.folder import BEST, read_log
+
+EXAMPLES = 4
+IMAGES_A_FIGURE = 8
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """What to draw of a run."""
+
+    run: Path
+    out: Path | None = None
+    """Where to write; the run's folder `figures` when None."""
+    checkpoint: str = BEST
+    images: tuple[str, ...] = ()
+    """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
+    classes: tuple[str, ...] = ()
+    """Whose attention to draw; the most probable ones of each image when empty."""
+    top_k: int = 3
+    """How many the most probable ones are."""
+    device: str = "auto"
+    workers: int | None = None
+
+
+def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unreadable]:
+    """Write the figures as PNG; yields each file when it is written, and each unreadable image when it is met.
+
+    One figure's images are in memory at a time. Raises ConfigError for classes that the run does not know or a figure
+    has no room for, DataError for images that are not there, RunError for a run that cannot be read.
+    """
+    out = options.out or options.run / "figures"
+    check_writable(out)
+    predictor = Predictor.from_run(options.run, options.checkpoint, options.device)
+    columns = [predictor.class_index(name) for name in options.classes]
+    if (maps := len(columns) or min(options.top_k, len(predictor.classes))) > MOST_MAPS:
+        raise ConfigError(f"a figure has room for {MOST_MAPS} classes an image, not {maps}; lower --top-k or --classes")
+    paths = find_images(list(options.images)) if options.images else _examples(Path(predictor.info.data))
+    results = predictor.predict_files(paths, IMAGES_A_FIGURE, options.workers)
+    yield from _draw_attention(results, predictor, columns, options.top_k, out)
+    if not options.images:
+        yield _save(draw_curves(read_log(options.run)), out / "curves.png")
+        chosen = EvaluationOptions(
+            run=options.run, checkpoint=options.checkpoint, device=options.device, workers=options.workers
+        )
+        found = evaluate(chosen, progress)
+        bars = draw_average_precision(found.classes, found.metrics.average_precision)
+        yield _save(bars, out / "average-precision.png")
+
+
+_Row = tuple[np.ndarray, np.ndarray, list[str]]
+"""Of a figure: an image (H, W, 3), and the attention (k, h, w) and titles of the classes that are shown."""
+
+
+def _draw_attention(
+    results: Iterable[Prediction | Unreadable], predictor: Predictor, columns: Sequence[int], top_k: int, out: Path
+) -> Iterator[Path | Unreadable]:
+    numbers = count(1)
+    rows: list[_Row] = []
+    for result in results:
+        if isinstance(result, Unreadable):
+            yield result
+            continue
+        rows.append(_row(result, predictor, columns, top_k))
+        if len(rows) == IMAGES_A_FIGURE:
+            yield _save_attention(rows, out / f"attention-{next(numbers)}.png")
+            rows = []
+    if rows:
+        yield _save_attention(rows, out / f"attention-{next(numbers)}.png")
+
+
+def _row(result: Prediction, predictor: Predictor, columns: Sequence[int], top_k: int) -> _Row:
+    shown = columns or np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
+    titles = [f"{predictor.classes[c]} {result.probabilities[c]:.2f}" for c in shown]
+    return load_pixels(result.path, predictor.encoder.image_size), result.attention[shown], titles
+
+
+def _save_attention(rows: Sequence[_Row], path: Path) -> Path:
+    pixels, maps, titles = zip(*rows, strict=True)
+    return _save(draw_attention(pixels, maps, titles), path)
+
+
+def _save(picture: Image.Image, path: Path) -> Path:
+    with atomic_file(path) as temporary:
+        picture.save(temporary, format="PNG")
+    return path
+
+
+def _examples(prepared_folder: Path) -> list[Path]:
+    """The first test images that show several classes, so that there is something to tell apart."""
+    prepared = read_prepared(prepared_folder)
+    rows = prepared.rows(TEST)
+    if not len(rows):
+        raise DataError(f"{prepared_folder} has no test image; name images to draw")
+    shown = (prepared.full_labels[rows] == PRESENT).sum(axis=1)
+    return prepared.paths(rows[np.argsort(-shown.clip(max=3), kind="stable")][:EXAMPLES])

@@ -1,0 +1,79 @@
+"""Captioned images for the pre-training of tiny: one or two objects, and a caption as loose as those of the web."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlrpl_cli.core.scenes.canvas import Canvas, draw_object
+from mlrpl_cli.core.scenes.pen import RandomStream
+from mlrpl_cli.core.scenes.photograph import expose
+from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES, SceneOptions, choose_colours
+
+THING = "thing"
+KINDS = {
+    "apple": "fruit", "tomato": "fruit", "butterfly": "animal", "fish": "animal", "car": "vehicle",
+    "hot air balloon": "vehicle", "sailboat": "vehicle", "flower": "plant", "mushroom": "plant",
+    "light bulb": "lamp", "traffic light": "lamp", "mug": "vessel", "teapot": "vessel",
+}  # fmt: skip
+"""What a loose caption calls a class; THING stands for the others."""
+
+_KIND, _SILENT = 0.15, 0.15  # chances that a caption gives only the kind, and that it leaves one of two objects out
+
+CAPTIONED = SceneOptions(
+    image_size=128,
+    object_size=(34.0, 90.0),
+    class_counts=(0.5, 0.5),
+    second_instance=0.0,
+    minimum_visible=0.5,
+    rotation=30.0,
+    any_colour=0.6,
+    clutter=(0, 6),
+    foreground_clutter=(0, 1),
+    noise=(2, 16),
+)
+"""Images of one or two objects with some clutter, as a photograph with a caption mostly is, and easier than scenes: as
+with CLIP, what tiny was trained on is not what it is asked about."""
+
+
+def render_captioned(seed: int, index: int, options: SceneOptions = CAPTIONED) -> tuple[np.ndarray, str]:
+    """An image (H, W, 3) uint8 of one or two objects and a caption as loose as those of the web.
+
+    For pre-training: no random value is shared with any scene, and `class_counts` weighs 1, 2, … classes.
+    """
+    random = RandomStream("captioned", seed, index)
+    canvas = Canvas(random, options.image_size)
+    canvas.scatter(options.clutter)
+    described: list[tuple[str, str]] = []
+    for _ in range(random.pick(range(1, 1 + len(options.class_counts)), options.class_counts)):
+        name = random.pick([name for name in SCENE_CLASSES if name not in [known for known, _ in described]])
+        main, accent = choose_colours(random, name, options)
+        patch = draw_object(random, name, main, accent, random.uniform(*options.object_size), options.rotation)
+        if canvas.place(patch, SCENE_CLASSES.index(name), options.minimum_visible):
+            described.append((name, main))
+    canvas.scatter(options.foreground_clutter, options.minimum_visible, thin=True)
+    return expose(random, canvas.image, options.brightness, options.noise), _caption(random, described)
+
+
+def _caption(random: RandomStream, described: list[tuple[str, str]]) -> str:
+    """A short caption in any order, sometimes with colours, a kind in place of a name, or silent about an object."""
+    if random.chance(0.5):
+        described = described[::-1]
+    if len(described) > 1 and random.chance(_SILENT):
+        described = described[1:]
+    coloured = random.chance(0.35)
+    words = [(KINDS.get(name, THING) if random.chance(_KIND) else name, colour) for name, colour in described]
+    bare = [f"{colour} {word}" if coloured else word for word, colour in words]
+    photographed = " and ".join(f"a {phrase}" for phrase in bare)  # CLIP's template has "a" before every name
+    phrases = [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}" for phrase in bare]
+    return random.pick(
+        (
+            f"a photo of {photographed}",
+            f"{', '.join(bare)}.",
+            " and ".join(phrases),
+            f"my {' and '.join(bare)}",
+            f"a picture of {' and '.join(phrases)}",
+            f"there is {' next to '.join(phrases)}.",
+            f"{' with '.join(phrases)} in the garden",
+        ),
+        (2, 3, 3, 2, 2, 2, 2),
+    )

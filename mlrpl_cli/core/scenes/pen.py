@@ -1,0 +1,220 @@
+"""What objects are drawn with: seeded randomness, colours, curves, and a pen in unit coordinates.
+
+The same on every machine: the pen turns, stretches and scales points in about [-1, 1]², x to the right and y down, and
+rounds them to whole pixels of a canvas of twice the final resolution.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+T = TypeVar("T")
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+SUPERSAMPLING = 2
+_REACH = 1.3  # half a canvas's side in unit lengths: room for outlines, tails and antennae
+
+# Ranges of hue, saturation and value in [0, 1]; a hue above 1 wraps around.
+COLOURS: dict[str, tuple[Point, Point, Point]] = {
+    "red": ((0.97, 1.02), (0.7, 0.95), (0.7, 0.95)),
+    "orange": ((0.06, 0.09), (0.75, 0.95), (0.88, 1.0)),
+    "yellow": ((0.13, 0.16), (0.6, 0.9), (0.9, 1.0)),
+    "green": ((0.27, 0.4), (0.5, 0.85), (0.45, 0.8)),
+    "blue": ((0.56, 0.65), (0.55, 0.9), (0.6, 0.95)),
+    "purple": ((0.74, 0.81), (0.4, 0.75), (0.5, 0.8)),
+    "pink": ((0.9, 0.95), (0.3, 0.55), (0.9, 1.0)),
+    "brown": ((0.05, 0.08), (0.5, 0.75), (0.35, 0.55)),
+    "white": ((0.0, 1.0), (0.0, 0.06), (0.92, 1.0)),
+    "grey": ((0.0, 1.0), (0.0, 0.08), (0.42, 0.68)),
+    "black": ((0.0, 1.0), (0.0, 0.2), (0.1, 0.22)),
+}
+WOOD, LEAF, STEEL, INK, SKY = (122, 82, 48), (66, 140, 60), (172, 176, 184), (38, 36, 44), (176, 214, 236)
+
+
+class RandomStream:
+    """A stream of random values fixed by what it is for; nothing else can change or repeat it."""
+
+    def __init__(self, purpose: str, *key: int) -> None:
+        digest = hashlib.sha256(":".join([purpose, *map(str, key)]).encode()).digest()
+        self._random = random.Random(int.from_bytes(digest[:16], "big")).random
+        self.pixels = np.random.RandomState(int.from_bytes(digest[16:20], "big"))
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        return low + (high - low) * self._random()
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return low + int((high - low + 1) * self._random())
+
+    def chance(self, probability: float) -> bool:
+        return self._random() < probability
+
+    def pick(self, items: Sequence[T], weights: Sequence[float] | None = None) -> T:
+        """One of `items`, each as likely as its weight."""
+        if weights is None:
+            return items[self.integer(0, len(items) - 1)]
+        mark = self.uniform(0.0, sum(weights))
+        for item, weight in zip(items, weights, strict=True):
+            mark -= weight
+            if mark < 0:
+                return item
+        return items[-1]
+
+    def colour(self, name: str) -> Colour:
+        """A shade of the colour called `name` in COLOURS."""
+        hue, saturation, value = (self.uniform(*bounds) for bounds in COLOURS[name])
+        red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+        return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """The colour that is `share` (in [0, 1]) of `second` and the rest of `first`."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def lighter(colour: Colour, share: float = 0.4) -> Colour:
+    return mix(colour, (255, 255, 255), share)
+
+
+def darker(colour: Colour, share: float = 0.35) -> Colour:
+    return mix(colour, (12, 10, 20), share)
+
+
+def arc(cx: float, cy: float, rx: float, ry: float, start: float = 0.0, stop: float = 360.0) -> list[Point]:
+    """Points of an ellipse's arc, angles in degrees, clockwise on screen from three o'clock."""
+    steps = max(4, round(abs(stop - start) / 12))
+    angles = (math.radians(start + (stop - start) * step / steps) for step in range(steps + 1))
+    return [(cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles]
+
+
+def smooth(points: Sequence[Point], steps: int = 4) -> list[Point]:
+    """The closed Catmull-Rom curve through `points`."""
+    curve, count = [], len(points)
+    for i in range(count):
+        p0, p1, p2, p3 = (points[(i + offset) % count] for offset in (-1, 0, 1, 2))
+        for step in range(steps):
+            t = step / steps
+            weights = (-t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t)
+            around = tuple(zip(weights, (p0, p1, p2, p3), strict=True))
+            curve.append((sum(w * p[0] for w, p in around) / 2, sum(w * p[1] for w, p in around) / 2))
+    return curve
+
+
+def mirrored(right: Sequence[Point]) -> list[Point]:
+    """A closed outline from its right half, listed from top to bottom."""
+    return [*right, *((-x, y) for x, y in reversed(right) if x != 0)]
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[Point]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+class Pen:
+    """Draws in unit coordinates on a transparent canvas of twice the final resolution."""
+
+    def __init__(self, random: RandomStream, size: float, angle: float, stretch: float, flip: bool) -> None:
+        """`size`: pixels of two unit lengths; `angle`: degrees, clockwise; `stretch`: width over height."""
+        self.random = random
+        self.unit = size * SUPERSAMPLING / 2
+        side = 2 * math.ceil(self.unit * _REACH * max(stretch, 1 / stretch))
+        self.image = Image.new("RGBA", (side, side))
+        self._draw = ImageDraw.Draw(self.image)
+        self._centre = side / 2
+        across, down = self.unit * math.sqrt(stretch) * (-1 if flip else 1), self.unit / math.sqrt(stretch)
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        self._matrix = (cosine * across, -sine * down, sine * across, cosine * down)
+        self._outline = round(self.unit * random.pick((0.0, 0.03, 0.05, 0.06), (2, 3, 3, 2)))
+        self._ink = random.pick((INK, (70, 54, 50), (30, 40, 66)))
+        self._texture = random.pick(("plain", "stripes", "dots", "shade"), (4, 1, 1, 3))
+
+    def vary(self, value: float, share: float = 0.12) -> float:
+        """`value` changed by up to `share` of itself: an object's own small variation in shape."""
+        return value * self.random.uniform(1 - share, 1 + share)
+
+    def fill(self, points: Sequence[Point], colour: Colour, outline: bool = True) -> None:
+        """A filled polygon, with this object's outline around it."""
+        corners = self._pixels(points)
+        self._draw.polygon(corners, fill=(*colour, 255))
+        if outline and self._outline:
+            self._draw.line([*corners, corners[0], corners[1]], (*self._ink, 255), self._outline, joint="curve")
+
+    def surface(self, points: Sequence[Point], colour: Colour) -> None:
+        """A filled polygon in this object's texture: plain, striped, dotted or shaded."""
+        self.fill(points, colour, outline=False)
+        if self._texture != "plain":
+            self._texturise(points, colour)
+        self.line([*points, points[0], points[1]], 0.0, self._ink)
+
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: Colour, outline: bool = True) -> None:
+        self.fill(arc(cx, cy, rx, ry)[:-1], colour, outline)
+
+    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+        """An open stroke `width` unit lengths wide; width 0 is the object's outline, which may be none."""
+        pixels = max(2, round(width * self.unit)) if width else self._outline
+        if pixels:
+            self._draw.line(self._pixels(points), (*colour, 255), pixels, joint="curve")
+
+    def bar(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+        """A stroke with the object's outline on both sides."""
+        if self._outline:
+            self.line(points, width + 2 * self._outline / self.unit, self._ink)
+        self.line(points, width, colour)
+
+    def shine(self, cx: float, cy: float, rx: float, ry: float, colour: Colour) -> None:
+        """A highlight, on most objects."""
+        if self.random.chance(0.7):
+            self.ellipse(cx, cy, rx, ry, lighter(colour, 0.55), outline=False)
+
+    def _pixels(self, points: Sequence[Point]) -> list[tuple[int, int]]:
+        a, b, c, d = self._matrix
+        centre = self._centre
+        return [(round(centre + a * x + b * y), round(centre + c * x + d * y)) for x, y in points]
+
+    def _texturise(self, points: Sequence[Point], colour: Colour) -> None:
+        corners = self._pixels(points)
+        left, top = (max(0, min(values)) for values in zip(*corners, strict=True))
+        right, bottom = (max(values) + 1 for values in zip(*corners, strict=True))
+        stencil = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+        ImageDraw.Draw(stencil).polygon([(x - left, y - top) for x, y in corners], fill=255)
+        pattern = getattr(self, f"_{self._texture}")(*stencil.size, colour)
+        self.image.paste(pattern, (left, top), stencil)
+
+    def _stripes(self, width: int, height: int, colour: Colour) -> Image.Image:
+        pattern = Image.new("RGBA", (width, height), (*colour, 255))
+        drawing = ImageDraw.Draw(pattern)
+        period, slant = (
+            max(8, round(self.unit * self.random.uniform(0.18, 0.3))),
+            self.random.integer(-height, height),
+        )
+        for x in range(-height, width + height, period):
+            drawing.line([(x, 0), (x + slant, height)], (*self._second(colour), 255), period * 2 // 5)
+        return pattern
+
+    def _dots(self, width: int, height: int, colour: Colour) -> Image.Image:
+        pattern = Image.new("RGBA", (width, height), (*colour, 255))
+        drawing = ImageDraw.Draw(pattern)
+        period, second = (max(9, round(self.unit * self.random.uniform(0.22, 0.34))), (*self._second(colour), 255))
+        radius = period * 0.26
+        for row, y in enumerate(range(0, height + period, period)):
+            for x in range(period // 2 * (row % 2), width + period, period):
+                drawing.ellipse([round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second)
+        return pattern
+
+    def _shade(self, width: int, height: int, colour: Colour) -> Image.Image:
+        """Light from above on the left, shadow below on the right."""
+        corners = Image.new("RGB", (2, 2))
+        corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
+        return corners.resize((width, height), Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)).convert("RGBA")
+
+    def _second(self, colour: Colour) -> Colour:
+        return lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)

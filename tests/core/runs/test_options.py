@@ -1,0 +1,68 @@
+"""Which folder a run writes to, and what is left of it when the run fails."""
+
+from pathlib import Path
+
+import pytest
+
+from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
+from mlrpl_cli.core.runs.options import config_problems, resume_config
+from mlrpl_cli.core.training.train import train
+from tests import small
+
+
+@pytest.fixture
+def flags(tmp_path, monkeypatch) -> dict:
+    monkeypatch.chdir(tmp_path)
+    small.write_prepared(Path("prepared/small"))
+    return {"backbone": str(small.write_backbone(Path("clip.safetensors"))), **small.OPTIONS, "epochs": 1}
+
+
+def test_glove_needs_its_file():
+    with pytest.raises(ConfigError, match="semantics glove needs glove, the path of a GloVe text file"):
+        make_config(flags={"semantics": "glove"}, problems=config_problems)
+
+
+@pytest.mark.parametrize("run", [None, "some/run"])
+def test_a_training_that_fails_before_its_first_checkpoint_leaves_no_run_folder(flags, run):
+    image = Path("prepared/small/images/003.png")
+    pixels = image.read_bytes()
+    image.write_text("no image")
+    for _ in range(2):
+        with pytest.raises(DataError, match="003"):
+            train(make_config(flags={**flags, "run": run}))
+        assert [*Path("runs").glob("*"), *Path("some").glob("*")] == []
+    image.write_bytes(pixels)
+    summary = train(make_config(flags={**flags, "run": run}))
+    assert summary.run == Path(run or "runs/small-sarl+-seed0")
+
+
+def test_a_training_that_fails_in_a_folder_of_the_users_leaves_the_folder(flags):
+    Path("run").mkdir()
+    Path("prepared/small/images/003.png").write_text("no image")
+    with pytest.raises(DataError):
+        train(make_config(flags={**flags, "run": "run"}))
+    assert Path("run").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [
+        ("prepared/small", "prepared/small is a prepared folder, expected one for a run; name it with --data"),
+        ("other", "other holds other files, expected a new folder for a run; choose another --run"),
+    ],
+)
+def test_a_folder_that_is_not_for_a_run_is_refused_before_anything_is_read(tmp_path, monkeypatch, folder, sentence):
+    monkeypatch.chdir(tmp_path)
+    small.write_prepared(Path("prepared/small"))
+    Path("other").mkdir()
+    Path("other/results.jsonl").touch()
+    with pytest.raises(RunError, match=sentence):
+        train(make_config(flags={"run": folder, "data": "not-there"}))
+
+
+def test_a_run_whose_best_checkpoint_is_gone_is_not_resumed(flags):
+    run = train(make_config(flags={**flags, "method": "linear"})).run
+    (run / "best.safetensors").unlink()
+    with pytest.raises(RunError, match="its best checkpoint, of epoch 1, is gone; put it back, evaluate with"):
+        train(resume_config(run, None, {}), resume=True)
