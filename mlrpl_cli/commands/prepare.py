@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from shlex import quote
 from types import NoneType
@@ -19,7 +19,6 @@ from mlrpl_cli.core.labels.records import PrepareOptions
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from mlrpl_cli.core.prepared.build import PreparedSummary
     from mlrpl_cli.core.prepared.folder import Prepared
 
 METAVARS: Mapping[type, str | None] = {int: "N", float: "SHARE", Path: "PATH", str: "NAME", bool: None}
@@ -110,7 +109,6 @@ def prepare(
     Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
     """
     from mlrpl_cli.core.prepared.build import prepare as prepare_data
-    from mlrpl_cli.core.prepared.build import summarize
 
     prepared = prepare_data(
         PrepareOptions(
@@ -125,40 +123,40 @@ def prepare(
         ),
         console.progress(),
     )
-    (_print_json if as_json else _print_tables)(prepared, summarize(prepared))
+    (_print_json if as_json else _print_tables)(prepared)
 
 
-def _print_tables(prepared: Prepared, summary: PreparedSummary) -> None:
+def _print_tables(prepared: Prepared) -> None:
+    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
+
     console.print_table(
         f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see",
         ("split", "images", "present", "absent", "unknown", "known"),
         [
-            (
-                part.split,
-                part.images,
-                part.states.present,
-                part.states.absent,
-                part.states.unknown,
-                f"{part.states.known_share:.1%}",
-            )
-            for part in summary.splits
+            (split, prepared.splits.count(split), *astuple(states), f"{states.known_share:.1%}")
+            for split, states in states_of_splits(prepared).items()
         ],
     )
-    console.print_table("Rarest classes", ("class", "known positives in train"), summary.rarest)
-    console.print_line(f"mask SHA-256: {summary.mask_sha256}")
+    console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest_classes(prepared).items()))
+    console.print_line(f"mask SHA-256: {prepared.mask_sha256}")
     console.print_line(f"prepared folder: {prepared.folder}")
     console.print_line(f"next: mlrpl train --data {quote(str(prepared.folder))}")
 
 
-def _print_json(prepared: Prepared, summary: PreparedSummary) -> None:
+def _print_json(prepared: Prepared) -> None:
+    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
+
     console.print_json(
         {
             "folder": prepared.folder,
             "dataset": prepared.dataset,
             "classes": prepared.classes,
-            "splits": {part.split: {"images": part.images, **asdict(part.states)} for part in summary.splits},
-            "rarest": dict(summary.rarest),
-            "mask_sha256": summary.mask_sha256,
+            "splits": {
+                split: {"images": prepared.splits.count(split), **asdict(states)}
+                for split, states in states_of_splits(prepared).items()
+            },
+            "rarest": rarest_classes(prepared),
+            "mask_sha256": prepared.mask_sha256,
             "options": prepared.options,
         }
     )

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
@@ -143,21 +143,10 @@ EXPECTED = {
 """Kind of error → what is put after "expected"; a kind that is not listed keeps pydantic's words."""
 
 
-class Problem(NamedTuple):
-    """One value that is not what its field says."""
-
-    kind: str
-    """What pydantic calls it, such as "missing"."""
-    field: str
-    """Dotted where it lies inside another."""
-    sentence: str
-    """"expected …, got …"."""
-
-
-def problems(error: ValidationError) -> list[Problem]:
-    """Everything that is wrong."""
+def problems(error: ValidationError) -> list[tuple[str, str, str]]:
+    """Pydantic's name of the kind, the field (dotted inside another) and "expected …, got …", for everything wrong."""
     found = error.errors(include_url=False)
-    return [Problem(each["type"], ".".join(map(str, each["loc"])), _sentence(each)) for each in found]
+    return [(each["type"], ".".join(map(str, each["loc"])), _sentence(each)) for each in found]
 
 
 def fitting(check: Callable[[Any], bool], expected: str) -> AfterValidator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def make_labels(shape: tuple[int, int], otherwise: int, *layers: tuple[int, Sequ
 
     labels = np.full(shape, otherwise, dtype=np.int8)
     for state, cells in layers:
-        if cells:
-            rows, columns = np.array(cells).T
-            labels[rows, columns] = state
+        rows, columns = np.fromiter(chain.from_iterable(cells), np.intp, 2 * len(cells)).reshape(-1, 2).T
+        labels[rows, columns] = state
     return labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,29 +25,7 @@ from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
 PARENT, DOWNLOADS = Path("prepared"), Path("datasets")
-RAREST = 5
 OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """One split, with the states of its observed labels."""
-
-    split: str
-    images: int
-    states: StateCounts
-
-
-@dataclass(frozen=True)
-class PreparedSummary:
-    """What is worth showing of a prepared folder."""
-
-    splits: tuple[SplitSummary, ...]
-    """The splits that have images: train, validation, test."""
-    rarest: tuple[tuple[str, int], ...]
-    """The classes with the fewest known positives among the training images, and how many those are."""
-    mask_sha256: str
-    """Checksum of the known mask."""
 
 
 def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepared:
@@ -99,21 +77,16 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
 
 
-def summarize(prepared: Prepared) -> PreparedSummary:
-    """Counts per split, the rarest classes and the checksum of a prepared folder."""
-    rows = {split: prepared.rows(split) for split in SPLITS}
-    splits = tuple(
-        SplitSummary(split, len(rows[split]), count_states(prepared.observed_labels[rows[split]]))
-        for split in SPLITS
-        if len(rows[split])
-    )
-    positives = (prepared.observed_labels[rows[TRAIN]] == PRESENT).sum(axis=0)
-    rarest = np.argsort(positives, kind="stable")[:RAREST]
-    return PreparedSummary(
-        splits=splits,
-        rarest=tuple((prepared.classes[column], int(positives[column])) for column in rarest),
-        mask_sha256=prepared.mask_sha256,
-    )
+def states_of_splits(prepared: Prepared) -> dict[str, StateCounts]:
+    """The states of the observed labels of each split that has images."""
+    rows = {split: prepared.rows(split) for split in SPLITS if split in prepared.splits}
+    return {split: count_states(prepared.observed_labels[found]) for split, found in rows.items()}
+
+
+def rarest_classes(prepared: Prepared, most: int = 5) -> dict[str, int]:
+    """The classes with the fewest known positives among the training images, and how many those are, in order."""
+    positives = (prepared.observed_labels[prepared.rows(TRAIN)] == PRESENT).sum(axis=0)
+    return {prepared.classes[column]: int(positives[column]) for column in np.argsort(positives, kind="stable")[:most]}
 
 
 class _Job(NamedTuple):

@@ -83,12 +83,13 @@ def _write_objects(plan: Plan, prepared: Prepared) -> Path | None:
         load_objects(path)
     except (ValueError, KeyError):
         names = [prepared.images[row] for row in prepared.rows(TEST)]
-        found = object_masks(names, _scenes_seed(prepared), prepared.classes)
+        found = object_masks(names, scenes_seed(prepared), prepared.classes)
         write_tensors(path, {name: torch.from_numpy(array) for name, array in zip(_OBJECTS, found, strict=True)})
     return path
 
 
-def _scenes_seed(prepared: Prepared) -> int:
+def scenes_seed(prepared: Prepared) -> int:
+    """The seed that drew the scenes of a prepared folder. Raises DataError when its manifest does not say."""
     reading = prepared.options.get("reading")
     # "seed" is what manifests called it while all formats shared their options.
     seed = reading.get("scenes_seed", reading.get("seed")) if isinstance(reading, dict) else None

@@ -13,6 +13,7 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import BEST, LAST
 from mlrpl_cli.core.sweep import runner
+from mlrpl_cli.core.sweep.encoding import scenes_seed
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, sweep
@@ -165,6 +166,13 @@ def test_a_damaged_results_file_is_an_error_that_says_so(options, tmp_path):
     (tmp_path / RESULTS).write_text("{]\n")
     with pytest.raises(RunError, match="is damaged: expected a JSON object a line"):
         sweep(replace(options, out=tmp_path))
+
+
+@pytest.mark.parametrize("reading", [{"scenes_seed": 3}, {"seed": 3, "root": None, "difficult": "absent"}])
+def test_the_seed_of_scenes_is_read_from_manifests_of_both_kinds(options, reading):
+    """As a format's own option, and as it was called while all formats shared theirs."""
+    prepared = replace(read_prepared(options.data), options={"reading": reading})
+    assert scenes_seed(prepared) == 3
 
 
 def test_scenes_whose_manifest_says_no_seed_are_an_error_that_says_so(options, tmp_path):

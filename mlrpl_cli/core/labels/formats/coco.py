@@ -132,8 +132,8 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
         problems.add("annotation files have no images or no categories", file)
     if len(images) * len(categories) > MOST_LABELS:
         raise ValueError(f"{len(images)} images and {len(categories)} categories are more than memory holds")
-    for column in zip(*categories, strict=True):
-        _report_repeated("category ids or names are repeated", column, file, problems)
+    for values in zip(*categories, strict=True):
+        _report_repeated("category ids or names are repeated", values, file, problems)
     _report_repeated("image ids are repeated", ids, file, problems)
     _report_repeated("images are listed twice", images, file, problems)
     row_of = {identifier: row for row, identifier in enumerate(ids)}
@@ -141,12 +141,13 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
     present = []
     for annotation in data["annotations"]:
         image, category = annotation["image_id"], annotation["category_id"]
-        if image not in row_of:
+        row, column = row_of.get(image), column_of.get(category)
+        if row is None:
             problems.add("annotations are of unknown images", f"{shown(image)} in {file}")
-        if category not in column_of:
+        if column is None:
             problems.add("annotations are of unknown categories", f"{shown(category)} in {file}")
-        if image in row_of and category in column_of:
-            present.append((row_of[image], column_of[category]))
+        if row is not None and column is not None:
+            present.append((row, column))
     return _Part(categories, images, present)
 
 
