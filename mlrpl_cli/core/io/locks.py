@@ -16,7 +16,7 @@ from mlrpl_cli.core.io.errors import DataError
 
 LOCK = ".lock"
 """Name of the lock file in a folder that one process writes to."""
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What some network file systems answer."""
 
 
@@ -27,7 +27,7 @@ def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator
     With `when_waiting`, which is called then, the other process is waited for. Raises OSError when the file cannot be
     made.
     """
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a file that only exists would outlive a killed process
     mine = _acquire(lock)
     if mine is False and when_waiting is not None:
         when_waiting()
