@@ -59,26 +59,23 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
 
 
 def _from_argument(argument: str) -> Iterator[Path]:
-    if os.path.isdir(argument):
-        yield from _below(Path(argument))
-    elif os.path.lexists(argument):
-        yield Path(argument)
+    if os.path.lexists(argument):
+        yield from _named(argument)
     elif glob.has_magic(argument):
         for match in sorted(glob.glob(argument, recursive=True)):
-            yield from _from_match(match)
-
-
-def _from_match(match: str) -> Iterator[Path]:
-    if os.path.isdir(match):
-        yield from _below(Path(match))
-    elif _looks_like_image(match):
-        yield Path(match)
+            if os.path.isdir(match) or _looks_like_image(match):
+                yield from _named(match)
 
 
 def _from_lines(names: Iterable[str]) -> Iterator[Path]:
     for name in (line.rstrip("\r\n") for line in names):
         if name:
-            yield from _below(Path(name)) if os.path.isdir(name) else [Path(name)]
+            yield from _named(name)
+
+
+def _named(name: str) -> Iterable[Path]:
+    """The images below a folder, or the one path, whatever it is."""
+    return _below(Path(name)) if os.path.isdir(name) else [Path(name)]
 
 
 def _standard_input() -> Iterable[str]:

@@ -56,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes that were killed left half-written in `folder`."""
     for place in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with suppress(OSError), held(place / LOCK) as mine:
+        with suppress(DataError), held(place / LOCK) as mine:
             if mine:
                 shutil.rmtree(place, ignore_errors=True)
 

@@ -16,7 +16,7 @@ from mlrpl_cli.core.io.errors import DataError
 
 LOCK = ".lock"
 """Name of the lock file in a folder that one process writes to."""
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What some network file systems answer."""
 
 
@@ -24,10 +24,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator[bool | None]:
     """Hold the lock file `path`: True; None where the file system has no locks; False when another process has it.
 
-    With `when_waiting`, which is called then, the other process is waited for. Raises OSError when the file cannot be
+    With `when_waiting`, which is called then, the other process is waited for. Raises DataError when the file cannot be
     made.
     """
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a file that only exists would outlive a killed process
     mine = _acquire(lock)
     if mine is False and when_waiting is not None:
         when_waiting()
@@ -58,5 +58,6 @@ def _acquire(lock: FileLock, wait: bool = False) -> bool | None:
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return None
-        raise
+        folder = Path(lock.lock_file).parent
+        raise DataError(f"cannot write {folder}: {error.strerror}; choose another place or free this one") from error
     return True

@@ -170,3 +170,11 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(tmp_path, monkey
     with sole_writer(tmp_path, "wait"):
         write_text(tmp_path / "a.txt", "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{TEMPORARY_PREFIX}abc", "a.txt"]
+
+
+def test_a_folder_in_which_no_lock_can_be_made_is_told_in_one_line(tmp_path):
+    """Here, because a folder has the lock's name; else, because the disk is full or may only be read."""
+    (tmp_path / LOCK).mkdir()
+    refused = pytest.raises(DataError, match=r"^cannot write .*: Is a directory; choose another place")
+    with refused, sole_writer(tmp_path, "wait"):
+        pass
