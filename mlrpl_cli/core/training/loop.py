@@ -163,7 +163,7 @@ class Trainer:
             "split": self.config.selection,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
-            "images_per_second": self.data.features.images_per_epoch / seconds,
+            "images_per_second": self.data.features.images / seconds,
         }
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:

@@ -18,7 +18,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import load_checkpoint, read_log, save_checkpoint
 from mlrpl_cli.core.runs.options import config_problems, resume_config
-from mlrpl_cli.core.training.loop import schedule
+from mlrpl_cli.core.training.loop import Trainer, schedule
 from mlrpl_cli.core.training.train import train
 from tests import small
 
@@ -301,6 +301,15 @@ def test_the_log_is_json_lines_with_a_row_an_epoch(flags):
     assert {"loss", "map", "lr", "seconds", "images_per_second"} <= rows[0].keys()
     assert rows[0]["images_per_second"] * rows[0]["seconds"] == pytest.approx(24)
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_every_image_is_trained_on_in_every_epoch(flags, monkeypatch):
+    """24 images in batches of 7: three whole ones and three images."""
+    seen: list[int] = []
+    labels = Trainer._labels
+    monkeypatch.setattr(Trainer, "_labels", lambda self, rows: seen.extend(rows.tolist()) or labels(self, rows))
+    train(make_config(flags={**flags, "batch_size": 7, "epochs": 2}))
+    assert sorted(seen[:24]) == sorted(seen[24:]) == list(range(24))
 
 
 def test_the_schedule_rises_linearly_and_falls_as_a_cosine():
