@@ -24,9 +24,14 @@ def make_accelerator(device: str) -> Accelerator:
     """
     # Imported here because prediction needs none of it.
     from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState, PartialState
 
+    chosen = choose_device(device)
+    # A process's first accelerator fixes the device of all later ones: forget it where another is asked for.
+    if PartialState._shared_state and not PartialState().use_distributed and PartialState().device.type != chosen.type:
+        AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
-        cpu=choose_device(device).type == "cpu",
+        cpu=chosen.type == "cpu",
         # Precision is the frozen encoders' affair; what is learned is float32.
         mixed_precision="no",
         # Every buffer is frozen and the same in every process.
