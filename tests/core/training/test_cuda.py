@@ -1,4 +1,4 @@
-"""A GPU computes what a CPU does, in float32: `pytest -k cuda` on a machine with one; elsewhere a CPU stands in for it."""
+"""A GPU computes what a CPU does, in float32; where there is none, a second CPU stands in for it."""
 
 from dataclasses import fields
 from pathlib import Path
