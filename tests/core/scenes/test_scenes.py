@@ -21,10 +21,10 @@ from mlrpl_cli.core.labels.formats import scenes as scenes_format
 from mlrpl_cli.core.labels.formats.scenes import FIRST_TEST_INDEX, Scenes, object_masks
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.scenes import canvas as drawing
-from mlrpl_cli.core.scenes.captions import KINDS, THING, render_captioned
 from mlrpl_cli.core.scenes.objects import OBJECTS
 from mlrpl_cli.core.scenes.pen import Pen, RandomStream
 from mlrpl_cli.core.scenes.rendering import ALIKE, SCENE_CLASSES, SceneOptions, render_scene
+from scripts.captions import KINDS, THING, render_captioned
 
 GOLDEN_SCENES = "ce06cd48b768a87db825dbebdbfd9504930b6f72db73d839ae3d6651f3147745"
 GOLDEN_CAPTIONED = "e19d3d8c0bc48e37022f023dbb13abb6878807d0a92591b01a20f76a35067041"
