@@ -55,11 +55,10 @@ def teapot(pen: Pen, main: RGB, accent: RGB) -> None:
     pen.fill([(-0.4, 0.0), (-0.78, -0.34), (-1.0, -0.42), (-0.92, -0.24), (-0.7, 0.3), (-0.4, 0.42)], main)
     pen.fill([(-0.34, 0.52), (0.34, 0.52), (0.4, 0.72), (-0.4, 0.72)], darker(main, 0.25))
     pen.surface(arc(0.0, 0.16, width, height)[:-1], main)
-    pen.fill([*arc(0.0, -0.28, 0.36, 0.24, 180, 360)], lighter(main, 0.25))
+    pen.fill(arc(0.0, -0.28, 0.36, 0.24, 180, 360), lighter(main, 0.25))
     pen.ellipse(0.0, -0.58, 0.1, 0.1, accent)
-    if pen.random.chance(0.5):
-        for x in (-0.28, 0.0, 0.28):
-            pen.ellipse(x, 0.18, 0.1, 0.1, accent, outline=False)
+    for x in (-0.28, 0.0, 0.28) if pen.random.chance(0.5) else ():
+        pen.ellipse(x, 0.18, 0.1, 0.1, accent, outline=False)
     pen.shine(-0.26, -0.06, 0.1, 0.07, main)
 
 
@@ -75,15 +74,15 @@ def mushroom(pen: Pen, main: RGB, accent: RGB) -> None:
 
 def umbrella(pen: Pen, main: RGB, accent: RGB) -> None:
     height, panels = pen.vary(0.8, 0.12), pen.random.integer(4, 6)
-    shaft = [(0.0, -0.9), (0.0, 0.7), *arc(0.16, 0.7, 0.16, 0.2, 180, 10)]
-    pen.bar(shaft, 0.07, pen.random.pick((WOOD, STEEL, INK)))
+    handle = arc(0.16, 0.7, 0.16, 0.2, 180, 10)
+    pen.bar([(0.0, -0.9), (0.0, 0.7), *handle], 0.07, pen.random.pick((WOOD, STEEL, INK)))
     edges = [-0.95 + 1.9 * panel / panels for panel in range(panels + 1)]
     second = pen.random.pick((accent, lighter(main, 0.6), darker(main, 0.3), main))
+    rib = [(math.sin(step * 0.314), -height * math.cos(step * 0.314)) for step in range(6)]
     for panel, (left, right) in enumerate(pairwise(edges)):
-        rib = [(left * math.sin(t * 0.314), -height * math.cos(t * 0.314)) for t in range(6)]
-        far = [(right * math.sin(t * 0.314), -height * math.cos(t * 0.314)) for t in range(5, -1, -1)]
+        near, far = ([(edge * x, y) for x, y in rib] for edge in (left, right))
         hem = arc((left + right) / 2, 0.0, (right - left) / 2, 0.13, 180, 360)[1:-1]
-        pen.fill([*rib, *hem, *far], second if panel % 2 else main)
+        pen.fill([*near, *hem, *reversed(far)], second if panel % 2 else main)
     pen.line([(0.0, -height), (0.0, -height - 0.14)], 0.06, INK)
 
 
@@ -101,9 +100,8 @@ def sailboat(pen: Pen, main: RGB, accent: RGB) -> None:
 
 
 def kite(pen: Pen, main: RGB, accent: RGB) -> None:
-    middle, width = pen.random.uniform(-0.5, -0.32), pen.vary(0.64)
+    middle, width, swing = pen.random.uniform(-0.5, -0.32), pen.vary(0.64), pen.random.uniform(0.12, 0.22)
     top, bottom, left, right = (0.0, -0.95), (0.0, 0.45), (-width, middle), (width, middle)
-    swing = pen.random.uniform(0.12, 0.22)
     tail = [(swing * math.sin(step * 0.9), 0.45 + 0.08 * step) for step in range(9)]
     pen.line(tail, 0.05, darker(accent))
     for x, y in tail[2::3]:
@@ -116,10 +114,9 @@ def kite(pen: Pen, main: RGB, accent: RGB) -> None:
 
 
 def clock(pen: Pen, main: RGB, accent: RGB) -> None:
-    if pen.random.chance(0.45):
-        for side in (-1, 1):
-            pen.bar([(side * 0.4, 0.6), (side * 0.62, 0.98)], 0.13, darker(main, 0.3))
-            pen.ellipse(side * 0.5, -0.74, 0.28, 0.22, accent)
+    for side in (-1, 1) if pen.random.chance(0.45) else ():
+        pen.bar([(side * 0.4, 0.6), (side * 0.62, 0.98)], 0.13, darker(main, 0.3))
+        pen.ellipse(side * 0.5, -0.74, 0.28, 0.22, accent)
     rim = box(-0.8, -0.8, 0.8, 0.8) if pen.random.chance(0.2) else arc(0.0, 0.0, 0.86, 0.86)[:-1]
     pen.surface(rim, main)
     pen.ellipse(0.0, 0.0, 0.68, 0.68, pen.random.pick(((250, 248, 240), (236, 230, 208), (226, 236, 244))))
@@ -134,8 +131,7 @@ def clock(pen: Pen, main: RGB, accent: RGB) -> None:
 
 
 def traffic_light(pen: Pen, main: RGB, accent: RGB) -> None:
-    housing = pen.random.pick(((44, 46, 50), (36, 60, 48), (84, 84, 88), (190, 150, 30)))
-    width = pen.vary(0.36, 0.1)
+    housing, width = pen.random.pick(((44, 46, 50), (36, 60, 48), (84, 84, 88), (190, 150, 30))), pen.vary(0.36, 0.1)
     pen.bar([(0.0, 0.5), (0.0, 1.15)], 0.15, STEEL)
     if pen.random.chance(0.4):
         pen.fill(box(-width - 0.1, -1.02, width + 0.1, 0.66), lighter(housing, 0.7))
@@ -167,8 +163,7 @@ def hot_air_balloon(pen: Pen, main: RGB, accent: RGB) -> None:
 
 
 def light_bulb(pen: Pen, main: RGB, accent: RGB) -> None:
-    glass = pen.random.pick(((255, 236, 140), (250, 248, 226), lighter(main, 0.55)))
-    width = pen.vary(0.64, 0.1)
+    glass, width = pen.random.pick(((255, 236, 140), (250, 248, 226), lighter(main, 0.55))), pen.vary(0.64, 0.1)
     side = [(0.0, -0.95), (width * 0.75, -0.76), (width, -0.3), (width * 0.74, 0.1), (0.3, 0.34), (0.28, 0.52)]
     pen.surface(mirrored(side), glass)
     filament = [(-0.14, 0.4), (-0.24, -0.2), (-0.08, -0.34), (0.0, -0.16), (0.08, -0.34), (0.24, -0.2), (0.14, 0.4)]
@@ -186,10 +181,10 @@ def ice_cream_cone(pen: Pen, main: RGB, accent: RGB) -> None:
     wafer, scoops, width = (222, 166, 92), pen.random.pick((one, two, three)), pen.vary(0.44, 0.1)
     pen.fill([(-width, 0.0), (width, 0.0), (0.06, 1.0), (-0.06, 1.0)], wafer)
     for share in (0.2, 0.5, 0.8):
-        left, low = -width + 2 * width * share, 1.0 - share
-        right = left * (1 - low) + width * low * 0.5
+        start, low = -width + 2 * width * share, 1.0 - share
+        end = start * (1 - low) + width * low * 0.5
         for side in (1, -1):
-            pen.line([(side * left, 0.02), (side * right, low * 0.9)], 0.04, darker(wafer, 0.3))
+            pen.line([(side * start, 0.02), (side * end, low * 0.9)], 0.04, darker(wafer, 0.3))
     for (x, y, radius), flavour in zip(scoops, (main, accent, lighter(main, 0.5)), strict=False):
         pen.surface(arc(x, y, radius, radius * 0.95)[:-1], flavour)
     if pen.random.chance(0.5):
@@ -203,9 +198,8 @@ def fish(pen: Pen, main: RGB, accent: RGB) -> None:
     pen.fill([(-0.1, height * 0.8), (0.14, height + 0.22), (0.3, height * 0.6)], accent)
     back = [(-0.95, 0.02), (-0.6, -height * 0.8), (-0.1, -height), (0.56, -0.12)]
     pen.surface(smooth([*back, (0.56, 0.12), (-0.1, height), (-0.6, height * 0.8)]), main)
-    if pen.random.chance(0.5):
-        for x in (-0.16, 0.14):
-            pen.line(arc(x, 0.0, 0.12, height * (0.86 - x), -70, 70), 0.1, lighter(main, 0.6))
+    for x in (-0.16, 0.14) if pen.random.chance(0.5) else ():
+        pen.line(arc(x, 0.0, 0.12, height * (0.86 - x), -70, 70), 0.1, lighter(main, 0.6))
     pen.line(arc(-0.62, 0.0, 0.16, height * 0.7, -70, 70), 0.05, darker(main, 0.5))
     pen.ellipse(-0.68, -0.1, 0.11, 0.11, (250, 250, 246))
     pen.ellipse(-0.7, -0.1, 0.055, 0.055, INK, outline=False)
@@ -229,8 +223,7 @@ def car(pen: Pen, main: RGB, accent: RGB) -> None:
     pen.fill([(-0.66, 0.0), (-0.44, roof), (front - 0.08, roof), (front + 0.22, 0.0)], main)
     pen.fill([(-0.52, -0.04), (-0.37, roof + 0.1), (-0.08, roof + 0.1), (-0.08, -0.04)], SKY)
     pen.fill([(0.02, -0.04), (0.02, roof + 0.1), (front - 0.12, roof + 0.1), (front + 0.08, -0.04)], SKY)
-    hull = [(-0.95, 0.06), (-0.86, -0.06), (0.7, -0.06), (0.94, 0.1), (0.98, 0.4), (-0.96, 0.4)]
-    pen.surface(hull, main)
+    pen.surface([(-0.95, 0.06), (-0.86, -0.06), (0.7, -0.06), (0.94, 0.1), (0.98, 0.4), (-0.96, 0.4)], main)
     pen.line([(-0.02, 0.0), (-0.02, 0.34)], 0.035, darker(main, 0.5))
     pen.line([(0.06, 0.1), (0.2, 0.1)], 0.05, darker(main, 0.6))
     pen.ellipse(0.9, 0.18, 0.09, 0.1, (255, 240, 170))

@@ -11,6 +11,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -62,7 +63,8 @@ class RandomStream:
         """One of `items`, each as likely as its weight."""
         if weights is None:
             return items[self.integer(0, len(items) - 1)]
-        mark = self.uniform(0.0, sum(weights))
+        *_, total = accumulate(weights)  # sum() rounds otherwise from Python 3.12 on
+        mark = self.uniform(0.0, total)
         for item, weight in zip(items, weights, strict=True):
             mark -= weight
             if mark < 0:
@@ -104,9 +106,9 @@ def smooth(points: Sequence[Point], steps: int = 4) -> list[Point]:
         p0, p1, p2, p3 = (points[(i + offset) % count] for offset in (-1, 0, 1, 2))
         for step in range(steps):
             t = step / steps
-            weights = (-t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t)
-            around = tuple(zip(weights, (p0, p1, p2, p3), strict=True))
-            curve.append((sum(w * p[0] for w, p in around) / 2, sum(w * p[1] for w, p in around) / 2))
+            a, b, c, d = (-t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t)
+            x, y = ((a * p + b * q + c * r + d * s) / 2 for p, q, r, s in zip(p0, p1, p2, p3, strict=True))
+            curve.append((x, y))
     return curve
 
 

@@ -35,14 +35,10 @@ ALIKE = (("apple", "tomato"), ("hot air balloon", "light bulb"), ("mug", "teapot
 
 # The colours a class mostly has; the others are possible for every class.
 _USUAL_COLOURS = {
-    "apple": ("red", "green", "yellow"),
-    "tomato": ("red", "orange", "green"),
-    "guitar": ("brown", "orange", "black"),
-    "key": ("yellow", "grey", "brown"),
-    "ice cream cone": ("pink", "white", "brown", "green"),
-    "mushroom": ("red", "brown", "orange"),
-    "light bulb": ("yellow", "white"),
-}
+    "apple": ("red", "green", "yellow"), "tomato": ("red", "orange", "green"), "guitar": ("brown", "orange", "black"),
+    "key": ("yellow", "grey", "brown"), "ice cream cone": ("pink", "white", "brown", "green"),
+    "mushroom": ("red", "brown", "orange"), "light bulb": ("yellow", "white"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
