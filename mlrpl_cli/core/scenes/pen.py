@@ -131,10 +131,9 @@ class Pen:
         side = 2 * math.ceil(self.unit * _REACH * max(stretch, 1 / stretch))
         self.image = Image.new("RGBA", (side, side))
         self._draw = ImageDraw.Draw(self.image)
-        self._centre = side / 2
         across, down = self.unit * math.sqrt(stretch) * (-1 if flip else 1), self.unit / math.sqrt(stretch)
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        self._matrix = (cosine * across, -sine * down, sine * across, cosine * down)
+        self._affine = (side / 2, cosine * across, -sine * down, sine * across, cosine * down)
         self._outline = round(self.unit * random.pick((0.0, 0.03, 0.05, 0.06), (2, 3, 3, 2)))
         self._ink = random.pick((INK, (70, 54, 50), (30, 40, 66)))
         self._texture = random.pick(("plain", "stripes", "dots", "shade"), (4, 1, 1, 3))
@@ -180,8 +179,7 @@ class Pen:
             self.ellipse(cx, cy, rx, ry, lighter(colour, 0.55), outline=False)
 
     def _pixels(self, points: Sequence[Point]) -> list[tuple[int, int]]:
-        a, b, c, d = self._matrix
-        centre = self._centre
+        centre, a, b, c, d = self._affine
         return [(round(centre + a * x + b * y), round(centre + c * x + d * y)) for x, y in points]
 
     def _texturise(self, corners: Sequence[tuple[int, int]], colour: RGB) -> None:

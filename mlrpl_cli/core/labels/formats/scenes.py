@@ -60,7 +60,7 @@ class Scenes(Format):
             # Closed, so that an interruption ends the processes before their folder is removed.
             with closing(_rendered(images, self.scenes_seed, names)) as rendered:
                 done = track(progress, rendered, "Rendering scenes", len(names))
-                present = np.fromiter(done, np.dtype((bool, len(SCENE_CLASSES))), len(names))
+                present = np.fromiter(done, np.dtype((bool, len(SCENE_CLASSES))))  # to its end, which is reported
         labels = np.where(present, PRESENT, ABSENT).astype(np.int8)
         return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for name in names), labels, splits)
 
@@ -82,10 +82,10 @@ def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tup
         raise DataError(f"expected classes of scenes, got {shown(unknown[0])}; run mlrpl prepare again")
     step = DEFAULTS.image_size // MASK_SIDE
     chosen = [SCENE_CLASSES.index(label) for label in classes]
-    rows, columns, masks = [], [], []
+    rows, columns, masks = list[int](), list[int](), list[np.ndarray]()
     for row, name in enumerate(names):
         whole = render_scene(seed, _index(name)).masks[chosen]
-        (present,) = whole.any(axis=(1, 2)).nonzero()
+        present = np.flatnonzero(whole.any(axis=(1, 2)))
         rows.extend([row] * len(present))
         columns.extend(present)
         masks.extend(whole[present, step // 2 :: step, step // 2 :: step])
