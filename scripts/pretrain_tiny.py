@@ -1,6 +1,6 @@
 """Pre-train tiny, the CLIP that ships with the package, on rendered captioned images.
 
-    python scripts/pretrain_tiny.py
+    python -m scripts.pretrain_tiny
 
 Axes: B images of a batch, U distinct captions of a batch, C scene classes, T tokens of a caption, E joint embedding.
 """
@@ -13,7 +13,7 @@ import math
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,11 @@ from mlrpl_cli.core.backbones.frozen import normalize
 from mlrpl_cli.core.backbones.openai.architectures import CLIP, Architecture, ImageArchitecture, TextArchitecture
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
 from mlrpl_cli.core.backbones.openai.text import pad_tokens
-from mlrpl_cli.core.backbones.tiny import EMBEDDING, TINY_PATH, initial_token_embedding, pack_token_embedding
+from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
 from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.io.files import atomic_file, write_text
-from mlrpl_cli.core.scenes.captions import CAPTIONED, KINDS, THING, render_captioned
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
+from scripts.captions import CAPTIONED, KINDS, THING, render_captioned
 
 DESCRIPTION = "Pre-train tiny, the CLIP that ships with the package, on rendered captioned images."
 EMBED_DIM, TEXT_WIDTH = 256, 128
@@ -280,6 +280,14 @@ def save(clip: CLIP, tokens: list[int], options: Options) -> None:
     }
     with atomic_file(options.out) as temporary:
         safetensors.torch.save_file(stored, temporary, metadata={"format": "mlrpl-tiny"})
+
+
+def pack_token_embedding(state: Mapping[str, Tensor], rows: Sequence[int], seed: int) -> dict[str, Tensor]:
+    """Replace the embedding table by the `rows` that training changed; the others must still be as drawn."""
+    packed = {name: tensor for name, tensor in state.items() if name != EMBEDDING}
+    chosen = torch.tensor(sorted(set(rows)), dtype=torch.int32)
+    values = state[EMBEDDING][chosen.long()]
+    return {**packed, ROWS: chosen, VALUES: values, SEED: torch.tensor(seed)}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ the values they were drawn with, so they are drawn again from the same seed inst
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +26,8 @@ def initial_token_embedding(width: int, seed: int) -> Tensor:
     return torch.from_numpy((drawn * INITIAL_STD).astype(np.float32))
 
 
-def pack_token_embedding(state: Mapping[str, Tensor], rows: Sequence[int], seed: int) -> dict[str, Tensor]:
-    """Replace the embedding table by the `rows` that training changed; the others must still be as drawn."""
-    packed = {name: tensor for name, tensor in state.items() if name != EMBEDDING}
-    chosen = torch.tensor(sorted(set(rows)), dtype=torch.int32)
-    values = state[EMBEDDING][chosen.long()]
-    return {**packed, ROWS: chosen, VALUES: values, SEED: torch.tensor(seed)}
-
-
 def unpack_token_embedding(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse: a state dict with the whole table. A state dict that was not packed is returned as it is."""
+    """The state dict with the whole table in place of its trained rows; one that has the table is returned as it is."""
     if ROWS not in state:
         return dict(state)
     unpacked = {name: tensor for name, tensor in state.items() if name not in (ROWS, VALUES, SEED)}

@@ -11,13 +11,14 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 T = TypeVar("T")
-Colour = tuple[int, int, int]
+RGB = tuple[int, int, int]
 Point = tuple[float, float]
 SUPERSAMPLING = 2
 _REACH = 1.3  # half a canvas's side in unit lengths: room for outlines, tails and antennae
@@ -62,31 +63,32 @@ class RandomStream:
         """One of `items`, each as likely as its weight."""
         if weights is None:
             return items[self.integer(0, len(items) - 1)]
-        mark = self.uniform(0.0, sum(weights))
+        *_, total = accumulate(weights)  # sum() rounds otherwise from Python 3.12 on
+        mark = self.uniform(0.0, total)
         for item, weight in zip(items, weights, strict=True):
             mark -= weight
             if mark < 0:
                 return item
         return items[-1]
 
-    def colour(self, name: str) -> Colour:
+    def colour(self, name: str) -> RGB:
         """A shade of the colour called `name` in COLOURS."""
         hue, saturation, value = (self.uniform(*bounds) for bounds in COLOURS[name])
         red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
         return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
+def mix(first: RGB, second: RGB, share: float) -> RGB:
     """The colour that is `share` (in [0, 1]) of `second` and the rest of `first`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def lighter(colour: Colour, share: float = 0.4) -> Colour:
+def lighter(colour: RGB, share: float = 0.4) -> RGB:
     return mix(colour, (255, 255, 255), share)
 
 
-def darker(colour: Colour, share: float = 0.35) -> Colour:
+def darker(colour: RGB, share: float = 0.35) -> RGB:
     return mix(colour, (12, 10, 20), share)
 
 
@@ -104,15 +106,15 @@ def smooth(points: Sequence[Point], steps: int = 4) -> list[Point]:
         p0, p1, p2, p3 = (points[(i + offset) % count] for offset in (-1, 0, 1, 2))
         for step in range(steps):
             t = step / steps
-            weights = (-t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t)
-            around = tuple(zip(weights, (p0, p1, p2, p3), strict=True))
-            curve.append((sum(w * p[0] for w, p in around) / 2, sum(w * p[1] for w, p in around) / 2))
+            a, b, c, d = (-t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t)
+            x, y = ((a * p + b * q + c * r + d * s) / 2 for p, q, r, s in zip(p0, p1, p2, p3, strict=True))
+            curve.append((x, y))
     return curve
 
 
 def mirrored(right: Sequence[Point]) -> list[Point]:
-    """A closed outline from its right half, listed from top to bottom."""
-    return [*right, *((-x, y) for x, y in reversed(right) if x != 0)]
+    """The smooth closed outline whose right half is `right`, listed from top to bottom."""
+    return smooth([*right, *((-x, y) for x, y in reversed(right) if x != 0)])
 
 
 def box(left: float, top: float, right: float, bottom: float) -> list[Point]:
@@ -129,10 +131,9 @@ class Pen:
         side = 2 * math.ceil(self.unit * _REACH * max(stretch, 1 / stretch))
         self.image = Image.new("RGBA", (side, side))
         self._draw = ImageDraw.Draw(self.image)
-        self._centre = side / 2
         across, down = self.unit * math.sqrt(stretch) * (-1 if flip else 1), self.unit / math.sqrt(stretch)
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        self._matrix = (cosine * across, -sine * down, sine * across, cosine * down)
+        self._affine = (side / 2, cosine * across, -sine * down, sine * across, cosine * down)
         self._outline = round(self.unit * random.pick((0.0, 0.03, 0.05, 0.06), (2, 3, 3, 2)))
         self._ink = random.pick((INK, (70, 54, 50), (30, 40, 66)))
         self._texture = random.pick(("plain", "stripes", "dots", "shade"), (4, 1, 1, 3))
@@ -141,47 +142,47 @@ class Pen:
         """`value` changed by up to `share` of itself: an object's own small variation in shape."""
         return value * self.random.uniform(1 - share, 1 + share)
 
-    def fill(self, points: Sequence[Point], colour: Colour, outline: bool = True) -> None:
+    def patch(self) -> Image.Image:
+        """What was drawn, in the final resolution, without the empty margin."""
+        patch = self.image.reduce(SUPERSAMPLING)
+        return patch.crop(patch.getbbox())
+
+    def fill(self, points: Sequence[Point], colour: RGB, outline: bool = True, textured: bool = False) -> None:
         """A filled polygon, with this object's outline around it."""
         corners = self._pixels(points)
         self._draw.polygon(corners, fill=(*colour, 255))
+        if textured and self._texture != "plain":
+            self._texturise(corners, colour)
         if outline and self._outline:
             self._draw.line([*corners, corners[0], corners[1]], (*self._ink, 255), self._outline, joint="curve")
 
-    def surface(self, points: Sequence[Point], colour: Colour) -> None:
+    def surface(self, points: Sequence[Point], colour: RGB) -> None:
         """A filled polygon in this object's texture: plain, striped, dotted or shaded."""
-        self.fill(points, colour, outline=False)
-        if self._texture != "plain":
-            self._texturise(points, colour)
-        self.line([*points, points[0], points[1]], 0.0, self._ink)
+        self.fill(points, colour, textured=True)
 
-    def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: Colour, outline: bool = True) -> None:
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: RGB, outline: bool = True) -> None:
         self.fill(arc(cx, cy, rx, ry)[:-1], colour, outline)
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
-        """An open stroke `width` unit lengths wide; width 0 is the object's outline, which may be none."""
-        pixels = max(2, round(width * self.unit)) if width else self._outline
-        if pixels:
-            self._draw.line(self._pixels(points), (*colour, 255), pixels, joint="curve")
+    def line(self, points: Sequence[Point], width: float, colour: RGB) -> None:
+        """An open stroke `width` unit lengths wide."""
+        self._draw.line(self._pixels(points), (*colour, 255), max(2, round(width * self.unit)), joint="curve")
 
-    def bar(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+    def bar(self, points: Sequence[Point], width: float, colour: RGB) -> None:
         """A stroke with the object's outline on both sides."""
         if self._outline:
             self.line(points, width + 2 * self._outline / self.unit, self._ink)
         self.line(points, width, colour)
 
-    def shine(self, cx: float, cy: float, rx: float, ry: float, colour: Colour) -> None:
+    def shine(self, cx: float, cy: float, rx: float, ry: float, colour: RGB) -> None:
         """A highlight, on most objects."""
         if self.random.chance(0.7):
             self.ellipse(cx, cy, rx, ry, lighter(colour, 0.55), outline=False)
 
     def _pixels(self, points: Sequence[Point]) -> list[tuple[int, int]]:
-        a, b, c, d = self._matrix
-        centre = self._centre
+        centre, a, b, c, d = self._affine
         return [(round(centre + a * x + b * y), round(centre + c * x + d * y)) for x, y in points]
 
-    def _texturise(self, points: Sequence[Point], colour: Colour) -> None:
-        corners = self._pixels(points)
+    def _texturise(self, corners: Sequence[tuple[int, int]], colour: RGB) -> None:
         left, top = (max(0, min(values)) for values in zip(*corners, strict=True))
         right, bottom = (max(values) + 1 for values in zip(*corners, strict=True))
         stencil = Image.new("L", (max(1, right - left), max(1, bottom - top)))
@@ -190,14 +191,14 @@ class Pen:
         getattr(self, f"_{self._texture}")(pattern, colour)
         self.image.paste(pattern, (left, top), stencil)
 
-    def _stripes(self, pattern: Image.Image, colour: Colour) -> None:
+    def _stripes(self, pattern: Image.Image, colour: RGB) -> None:
         drawing, (width, height) = ImageDraw.Draw(pattern), pattern.size
         period = max(8, round(self.unit * self.random.uniform(0.18, 0.3)))
         slant = self.random.integer(-height, height)
         for x in range(-height, width + height, period):
             drawing.line([(x, 0), (x + slant, height)], (*self._second(colour), 255), period * 2 // 5)
 
-    def _dots(self, pattern: Image.Image, colour: Colour) -> None:
+    def _dots(self, pattern: Image.Image, colour: RGB) -> None:
         drawing, (width, height) = ImageDraw.Draw(pattern), pattern.size
         period, second = max(9, round(self.unit * self.random.uniform(0.22, 0.34))), (*self._second(colour), 255)
         radius = period * 0.26
@@ -205,11 +206,11 @@ class Pen:
             for x in range(period // 2 * (row % 2), width + period, period):
                 drawing.ellipse([round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second)
 
-    def _shade(self, pattern: Image.Image, colour: Colour) -> None:
+    def _shade(self, pattern: Image.Image, colour: RGB) -> None:
         """Light from above on the left, shadow below on the right."""
         corners = Image.new("RGB", (2, 2))
         corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
         pattern.paste(corners.resize(pattern.size, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)))
 
-    def _second(self, colour: Colour) -> Colour:
+    def _second(self, colour: RGB) -> RGB:
         return lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)

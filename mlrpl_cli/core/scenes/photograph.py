@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from mlrpl_cli.core.scenes.pen import COLOURS, INK, Colour, RandomStream, lighter, mix
+from mlrpl_cli.core.scenes.pen import COLOURS, INK, RandomStream, lighter, mix
 
 
 def background(random: RandomStream, size: int) -> Image.Image:
@@ -16,36 +16,28 @@ def background(random: RandomStream, size: int) -> Image.Image:
     coarse = (np.array(base) + drift).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
     texture = random.pick(("none", "grain", "stripes", "checks", "horizon"), (3, 4, 1.5, 1, 3))
+    if texture == "none":
+        return image
     if texture == "grain":
         return _with_grain(random, image)
+    ground = random.colour(random.pick(tuple(COLOURS))) if texture == "horizon" else base
+    pattern = _pattern(random, size, texture)
     if texture == "horizon":
-        ground = random.colour(random.pick(tuple(COLOURS)))
-        _paint(image, _below(random, size), mix(ground, base, random.uniform(0.3, 0.7)))
-    elif texture != "none":
-        _paint(
-            image, _pattern(random, size, texture), lighter(base, 0.3) if random.chance(0.5) else mix(base, INK, 0.2)
-        )
+        colour = mix(ground, base, random.uniform(0.3, 0.7))
+    else:
+        colour = lighter(base, 0.3) if random.chance(0.5) else mix(base, INK, 0.2)
+    image.paste(colour, mask=Image.fromarray(pattern.astype(np.uint8) * 150))
     return image
 
 
-def _paint(image: Image.Image, where: np.ndarray, colour: Colour) -> None:
-    image.paste(colour, mask=Image.fromarray(where.astype(np.uint8) * 150))
-
-
-def _below(random: RandomStream, size: int) -> np.ndarray:
-    """(size, size) bool: the ground below a sloping horizon."""
-    y, x = np.indices((size, size), dtype=np.int32)
-    return y * 256 > random.integer(90, 190) * size + x * random.integer(-30, 30)
-
-
 def _pattern(random: RandomStream, size: int, texture: str) -> np.ndarray:
-    """(size, size) bool: slanted stripes or a chequered cloth."""
+    """(size, size) bool: the ground below a sloping horizon, slanted stripes or a chequered cloth."""
     y, x = np.indices((size, size), dtype=np.int32)
+    if texture == "horizon":
+        return y * 256 > random.integer(90, 190) * size + x * random.integer(-30, 30)
     across, down, period = random.integer(-8, 8), random.integer(1, 8), random.integer(60, 240)
     stripes = (x * across + y * down) // period % 2 == 0
-    if texture == "stripes":
-        return stripes
-    return stripes ^ ((x * down - y * across) // period % 2 == 0)
+    return stripes if texture == "stripes" else stripes ^ ((x * down - y * across) // period % 2 == 0)
 
 
 def _with_grain(random: RandomStream, image: Image.Image) -> Image.Image:

@@ -30,24 +30,15 @@ _SETTINGS: tuple[tuple[str, ...], ...] = (
     ("guitar", "key", "light bulb", "mug", "clock", "car"),
 )
 
-ALIKE: tuple[tuple[str, str], ...] = (
-    ("apple", "tomato"),
-    ("hot air balloon", "light bulb"),
-    ("mug", "teapot"),
-    ("mushroom", "umbrella"),
-)
+ALIKE = (("apple", "tomato"), ("hot air balloon", "light bulb"), ("mug", "teapot"), ("mushroom", "umbrella"))
 """Pairs of classes that are drawn to look alike."""
 
 # The colours a class mostly has; the others are possible for every class.
 _USUAL_COLOURS = {
-    "apple": ("red", "green", "yellow"),
-    "tomato": ("red", "orange", "green"),
-    "guitar": ("brown", "orange", "black"),
-    "key": ("yellow", "grey", "brown"),
-    "ice cream cone": ("pink", "white", "brown", "green"),
-    "mushroom": ("red", "brown", "orange"),
-    "light bulb": ("yellow", "white"),
-}
+    "apple": ("red", "green", "yellow"), "tomato": ("red", "orange", "green"), "guitar": ("brown", "orange", "black"),
+    "key": ("yellow", "grey", "brown"), "ice cream cone": ("pink", "white", "brown", "green"),
+    "mushroom": ("red", "brown", "orange"), "light bulb": ("yellow", "white"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,15 +92,15 @@ class Scene:
 def render_scene(seed: int, index: int, options: SceneOptions = DEFAULTS) -> Scene:
     """The scene that `seed`, `index` and `options` fix: the same bytes on every machine."""
     random = RandomStream("scenes", seed, index)
-    canvas = Canvas(random, options.image_size)
+    canvas = Canvas(random, options.image_size, options.minimum_visible)
     canvas.scatter(options.clutter)
     names = _choose_classes(random, options)
     drawn = [name for name in names for _ in range(2 if random.chance(options.second_instance) else 1)]
     for name in drawn:
         size = random.uniform(*options.object_size)
         patch = draw_object(random, name, *choose_colours(random, name, options), size, options.rotation)
-        canvas.place(patch, SCENE_CLASSES.index(name), options.minimum_visible)
-    canvas.scatter(options.foreground_clutter, options.minimum_visible, thin=True)
+        canvas.place(patch, SCENE_CLASSES.index(name))
+    canvas.scatter(options.foreground_clutter, thin=True)
     return Scene(expose(random, canvas.image, options.brightness, options.noise), canvas.class_masks())
 
 

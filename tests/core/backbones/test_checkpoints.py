@@ -14,8 +14,9 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     TextArchitecture,
     random_state,
 )
-from mlrpl_cli.core.backbones.tiny import initial_token_embedding, pack_token_embedding, unpack_token_embedding
+from mlrpl_cli.core.backbones.tiny import initial_token_embedding, unpack_token_embedding
 from mlrpl_cli.core.io.errors import WeightsError
+from scripts.pretrain_tiny import pack_token_embedding
 
 SMALL = Architecture(ImageArchitecture((1, 1, 1, 1), 2, 8, 64), TextArchitecture(64, 1, 8))
 

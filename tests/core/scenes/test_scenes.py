@@ -21,10 +21,10 @@ from mlrpl_cli.core.labels.formats import scenes as scenes_format
 from mlrpl_cli.core.labels.formats.scenes import FIRST_TEST_INDEX, Scenes, object_masks
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.scenes import canvas as drawing
-from mlrpl_cli.core.scenes.captions import KINDS, THING, render_captioned
 from mlrpl_cli.core.scenes.objects import OBJECTS
 from mlrpl_cli.core.scenes.pen import Pen, RandomStream
 from mlrpl_cli.core.scenes.rendering import ALIKE, SCENE_CLASSES, SceneOptions, render_scene
+from scripts.captions import KINDS, THING, render_captioned
 
 GOLDEN_SCENES = "ce06cd48b768a87db825dbebdbfd9504930b6f72db73d839ae3d6651f3147745"
 GOLDEN_CAPTIONED = "e19d3d8c0bc48e37022f023dbb13abb6878807d0a92591b01a20f76a35067041"
@@ -122,12 +122,12 @@ def test_class_frequencies_are_unequal():
 
 def test_an_object_keeps_its_share_visible():
     """Eight objects on one canvas: some are covered, none by more than half of its own pixels."""
-    canvas = drawing.Canvas(RandomStream("test"), 256)
+    canvas = drawing.Canvas(RandomStream("test"), 256, 0.5)
     random = RandomStream("test-objects")
     areas = {}
     for label, name in enumerate(SCENE_CLASSES[:8]):
         patch = drawing.draw_object(random, name, "red", "blue", 80, 30)
-        if canvas.place(patch, label, 0.5):
+        if canvas.place(patch, label):
             areas[label] = (np.asarray(patch)[..., 3] >= 128).sum()
     masks = canvas.class_masks()
     assert len(areas) >= 4
@@ -141,7 +141,7 @@ def test_every_object_keeps_its_size(name):
     for angle in (0, 30):
         pen = Pen(RandomStream(name, angle), 80, angle, 1.0, flip=False)
         OBJECTS[name](pen, (200, 40, 40), (40, 40, 200))
-        assert 60 <= max(drawing._finish(pen).size) <= 112
+        assert 60 <= max(pen.patch().size) <= 112
 
 
 def test_options_change_the_scene():

@@ -51,21 +51,18 @@ class Scenes(Format):
 
         from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
-        indices = {
-            TRAIN: range(self.train_images),
-            TEST: range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + self.test_images),
-        }
-        jobs = [(index, f"{split}/{place:05d}.png") for split in indices for place, index in enumerate(indices[split])]
-        labels = np.empty((len(jobs), len(SCENE_CLASSES)), dtype=np.int8)
+        splits = (TRAIN,) * self.train_images + (TEST,) * self.test_images
+        places = (*range(self.train_images), *range(self.test_images))
+        names = tuple(f"{split}/{place:05d}.png" for split, place in zip(splits, places, strict=True))
         with atomic_folder(workspace / "images") as images:
-            for split in indices:
+            for split in (TRAIN, TEST):
                 (images / split).mkdir()
             # Closed, so that an interruption ends the processes before their folder is removed.
-            with closing(_rendered(images, self.scenes_seed, jobs)) as rendered:
-                for row, found in enumerate(track(progress, rendered, "Rendering scenes", len(jobs))):
-                    labels[row] = found
-        splits = tuple(name.split("/")[0] for _, name in jobs)
-        return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for _, name in jobs), labels, splits)
+            with closing(_rendered(images, self.scenes_seed, names)) as rendered:
+                done = track(progress, rendered, "Rendering scenes", len(names))
+                present = np.fromiter(done, np.dtype((bool, len(SCENE_CLASSES))))  # to its end, which is reported
+        labels = np.where(present, PRESENT, ABSENT).astype(np.int8)
+        return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for name in names), labels, splits)
 
 
 def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,46 +81,48 @@ def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tup
     if unknown := [label for label in classes if label not in SCENE_CLASSES]:
         raise DataError(f"expected classes of scenes, got {shown(unknown[0])}; run mlrpl prepare again")
     step = DEFAULTS.image_size // MASK_SIDE
-    rows, columns, masks = [], [], []
+    chosen = [SCENE_CLASSES.index(label) for label in classes]
+    rows, columns, masks = list[int](), list[int](), list[np.ndarray]()
     for row, name in enumerate(names):
-        path = Path(name)
-        index = int(path.stem) + (FIRST_TEST_INDEX if path.parent.name == TEST else 0)
-        scene = render_scene(seed, index)
-        for column, label in enumerate(classes):
-            mask = scene.masks[SCENE_CLASSES.index(label)]
-            if mask.any():
-                rows.append(row)
-                columns.append(column)
-                masks.append(mask[step // 2 :: step, step // 2 :: step])
+        whole = render_scene(seed, _index(name)).masks[chosen]
+        present = np.flatnonzero(whole.any(axis=(1, 2)))
+        rows.extend([row] * len(present))
+        columns.extend(present)
+        masks.extend(whole[present, step // 2 :: step, step // 2 :: step])
     return np.array(rows), np.array(columns), np.array(masks)
 
 
-def _write_scene(images: Path, seed: int, job: tuple[int, str]) -> np.ndarray:
-    import numpy as np
+def _index(name: str) -> int:
+    """The index of the scene in a file that `Scenes.read` named."""
+    path = Path(name)
+    return int(path.stem) + (FIRST_TEST_INDEX if path.parent.name == TEST else 0)
+
+
+def _write_scene(images: Path, seed: int, name: str) -> np.ndarray:
+    """(C,) bool: the classes that are present in the scene that was written."""
     from PIL import Image
 
     from mlrpl_cli.core.scenes.rendering import render_scene
 
-    index, name = job
-    scene = render_scene(seed, index)
+    scene = render_scene(seed, _index(name))
     Image.fromarray(scene.pixels).save(images / name, compress_level=1)
-    return np.where(scene.present, PRESENT, ABSENT).astype(np.int8)
+    return scene.present
 
 
-def _rendered(images: Path, seed: int, jobs: Sequence[tuple[int, str]]) -> Generator[np.ndarray]:
-    """What `_write_scene` returns, in the order of `jobs`, worked on by every processor where it is worth it."""
+def _rendered(images: Path, seed: int, names: Sequence[str]) -> Generator[np.ndarray]:
+    """What `_write_scene` returns, in the order of `names`, worked on by every processor where it is worth it."""
     from concurrent.futures.process import BrokenProcessPool
 
     from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 
     write, processes = partial(_write_scene, images, seed), os.cpu_count() or 1
-    if len(jobs) < _FEW_IMAGES or processes == 1:
-        yield from map(write, jobs)
+    if len(names) < _FEW_IMAGES or processes == 1:
+        yield from map(write, names)
         return
     try:
         with process_pool(processes) as pool:
             with without_interrupts():
-                results = pool.map(write, jobs, chunksize=8)
+                results = pool.map(write, names, chunksize=8)
             yield from results
     except BrokenProcessPool as error:
         raise DataError("a process that rendered scenes was killed; free memory and run the same again") from error

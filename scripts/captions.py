@@ -41,16 +41,16 @@ def render_captioned(seed: int, index: int, options: SceneOptions = CAPTIONED) -
     For pre-training: no random value is shared with any scene, and `class_counts` weighs 1, 2, … classes.
     """
     random = RandomStream("captioned", seed, index)
-    canvas = Canvas(random, options.image_size)
+    canvas = Canvas(random, options.image_size, options.minimum_visible)
     canvas.scatter(options.clutter)
     described: list[tuple[str, str]] = []
     for _ in range(random.pick(range(1, 1 + len(options.class_counts)), options.class_counts)):
         name = random.pick([name for name in SCENE_CLASSES if name not in [known for known, _ in described]])
         main, accent = choose_colours(random, name, options)
         patch = draw_object(random, name, main, accent, random.uniform(*options.object_size), options.rotation)
-        if canvas.place(patch, SCENE_CLASSES.index(name), options.minimum_visible):
+        if canvas.place(patch, SCENE_CLASSES.index(name)):
             described.append((name, main))
-    canvas.scatter(options.foreground_clutter, options.minimum_visible, thin=True)
+    canvas.scatter(options.foreground_clutter, thin=True)
     return expose(random, canvas.image, options.brightness, options.noise), _caption(random, described)
 
 
