@@ -17,7 +17,7 @@ from tests.trust.kills import State, Strike, run, scenarios, torment
 
 HANDFUL = {
     "prepare": [Strike(signal.SIGKILL, 0.5), Strike(signal.SIGTERM, 0.9)],
-    "train with a cache": [Strike(signal.SIGTERM, 0.85), Strike(signal.SIGKILL, 0.3)],
+    "train with a cache": [Strike(signal.SIGTERM, 0.8), Strike(signal.SIGKILL, 0.15)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
 }
