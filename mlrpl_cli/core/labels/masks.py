@@ -38,7 +38,7 @@ def mask_problem(keep: float, seed: int) -> str | None:
 def observe(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The labels with every cell outside `mask` unknown; cells that were unknown stay so.
 
-    `labels` (N, C) of LabelState values, `mask` (N, C) bool. Returns a new (N, C) int8.
+    `labels` (N, C) of label states, `mask` (N, C) bool. Returns a new (N, C) int8.
     """
     return np.where(mask, labels, UNKNOWN).astype(np.int8)
 

@@ -37,7 +37,7 @@ class Records:
     images: tuple[str, ...]
     """N paths with forward slashes, relative to `image_root`."""
     labels: np.ndarray
-    """(N, C) int8 of LabelState values."""
+    """(N, C) int8 of label states."""
     splits: tuple[str, ...]
     """N split names, "train" or "test" (validation is taken from train later)."""
 

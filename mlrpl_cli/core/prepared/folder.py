@@ -65,7 +65,7 @@ class Prepared:
     splits: tuple[str, ...]
     """N split names: "train", "validation" or "test"."""
     full_labels: np.ndarray = field(repr=False)
-    """(N, C) int8 of LabelState values, as published."""
+    """(N, C) int8 of label states, as published."""
     observed_labels: np.ndarray = field(repr=False)
     """(N, C) int8: what is known after the mask; test rows are those of `full_labels`."""
     options: dict[str, Any]
