@@ -1,4 +1,4 @@
-"""Which label cells stay known: the field's published protocol for making labels partial."""
+"""What is drawn: which cells stay known, by the field's published protocol, and which images a split takes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def known_mask(rows: int, classes: int, keep: float, seed: int = 0) -> np.ndarra
         raise ConfigError(problem)
     # RandomState, not a Generator: the published label files were drawn from exactly this stream.
     return np.random.RandomState(seed).random_sample((rows, classes)) < keep
+
+
+def drawn_rows(count: int, fraction: float, seed: int | list[int]) -> set[int]:
+    """A seeded `fraction` of `count` rows: at least one is drawn and at least one is not, as far as there are two."""
+    share = min(max(1, round(fraction * count)), max(count - 1, 0))
+    return set(np.random.RandomState(seed).permutation(count)[:share].tolist())
 
 
 def mask_problem(keep: float, seed: int) -> str | None:

@@ -17,7 +17,7 @@ from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
 from mlrpl_cli.core.labels.formats.registry import make_format
-from mlrpl_cli.core.labels.masks import known_mask, mask_problem, mask_sha256, observe
+from mlrpl_cli.core.labels.masks import drawn_rows, known_mask, mask_problem, mask_sha256, observe
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
 from mlrpl_cli.core.labels.sources import SOURCES, download
 from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
@@ -237,8 +237,7 @@ def _set_validation_aside(splits: Sequence[str], options: PrepareOptions) -> tup
         raise DataError(f"{options.dataset}: {len(training)} training images, at least {needed} are needed")
     if VALIDATION in splits:
         return tuple(splits)
-    count = min(max(1, round(options.validation_fraction * len(training))), len(training) - 1)
     # A stream apart from the mask's, so that which image is set aside says nothing about which cells are known.
-    order = np.random.RandomState([options.seed, 1]).permutation(len(training))
-    aside = {training[position] for position in order[:count]}
+    drawn = drawn_rows(len(training), options.validation_fraction, [options.seed, 1])
+    aside = {training[position] for position in drawn}
     return tuple(VALIDATION if row in aside else split for row, split in enumerate(splits))
