@@ -5,30 +5,23 @@ Who calls has checked the hash, so what an archive says of itself is what its pu
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from mlrpl_cli.core.io.errors import DataError, Problems, in_words, one_line
+from mlrpl_cli.core.io.errors import DataError, MlrplError, Problems, in_words, one_line
 from mlrpl_cli.core.io.files import make_folder
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.io.reading import leads_outside, open_file, short
 
 DEEPEST = 100
 """Folders inside folders."""
-_DAMAGED = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, LookupError, MemoryError, OverflowError, RecursionError),
-)
 
 
 def extract(archive: Path, folder: Path, progress: Progress | None = None) -> None:
@@ -41,14 +34,13 @@ def extract(archive: Path, folder: Path, progress: Progress | None = None) -> No
     shutil.rmtree(aside, ignore_errors=True)
     make_folder(aside)
     with _told(archive):
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(shutil.rmtree, aside, ignore_errors=True)
             with _opened(archive) as members:
                 _check(archive, members, aside)
                 for member in track(progress or Silent(), members, f"unpacking {archive.name}", len(members), "files"):
                     member.unpack(aside)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+            on_failure.pop_all()
         _move_into(folder, aside)
 
 
@@ -58,8 +50,7 @@ def unfinished(archive: Path, folder: Path) -> Path:
     return folder / f".unpacking-{archive.name}"
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     name: str
     size: int
     is_plain: bool
@@ -122,8 +113,10 @@ def _move_into(target: Path, source: Path) -> None:
 def _told(archive: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGED as error:
+    except MlrplError:
+        raise
+    except Exception as error:  # tarfile, zipfile and the decompressors below them raise a dozen kinds
         reason = one_line(error)
+        if isinstance(error, OSError) and error.errno:  # the system's own: theirs have no number
+            raise DataError(f"cannot unpack {archive}: {reason}; free space, or choose another place") from error
         raise DataError(f"{archive} is damaged or no tar or zip: {reason}; remove it and fetch it again") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"cannot unpack {archive}: {one_line(error)}; free space, or choose another place") from error

@@ -19,7 +19,7 @@ from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
 from mlrpl_cli.core.labels.formats.registry import make_format
 from mlrpl_cli.core.labels.masks import drawn_rows, known_mask, mask_problem, mask_sha256, observe
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
-from mlrpl_cli.core.labels.sources import SOURCES, download
+from mlrpl_cli.core.labels.sources import archives_of, download
 from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
@@ -117,8 +117,8 @@ def _check(options: PrepareOptions) -> _Job:
     problems, source = [], None
     given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
     try:
-        if options.download and options.dataset not in SOURCES:
-            raise ConfigError(f"'{options.dataset}' cannot be downloaded; {did_you_mean(options.dataset, SOURCES)}")
+        if options.download:
+            archives_of(options.dataset)
         source = make_format(options.dataset, given)
     except ConfigError as error:
         problems.append(str(error))
