@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-import tokenize
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -19,11 +17,9 @@ from mlrpl_cli.core.io.reading import GIB, is_file_name, leads_outside, open_fil
 from mlrpl_cli.core.labels.records import SPLITS
 
 AGAIN = "run mlrpl prepare again"
-MOST_OF_IMAGES, MOST_OF_LABELS = GIB, 64 * GIB
-"""Bytes: an image takes some 30, a label one."""
+MOST_OF_IMAGES = GIB
+"""Bytes: an image takes some 30."""
 IMAGES_HEADER = ("split", "image")
-NPY_VERSION = (1, 0)
-"""What numpy writes for a header as short as ours."""
 
 
 def damaged(folder: Path, what: str) -> DataError:
@@ -58,22 +54,13 @@ def read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """(N, C) int8. Raises DataError for a header that says otherwise, before anything of its size is made."""
-    with open_file(path) as stream:
-        got_shape, by_column, dtype = _read_header(path, stream)
-        if got_shape != shape or dtype != np.int8:
-            got = f"{dtype} {got_shape}"
-            raise damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
-        cells = path.stat().st_size - stream.tell()
-        if cells != shape[0] * shape[1]:
-            raise damaged(path.parent, f"{path.name} holds {cells} cells, expected {shape[0]} × {shape[1]}")
-        return np.fromfile(stream, np.int8, cells).reshape(shape, order="F" if by_column else "C")
-
-
-def _read_header(path: Path, stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
-        if np.lib.format.read_magic(stream) != NPY_VERSION:
-            raise ValueError("of another version")
-        return np.lib.format.read_array_header_1_0(stream)
-    # Numpy reads the header as Python, whose parser has errors of its own.
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        labels = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy reads the header as Python, whose parser has errors of its own
         raise damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
+    if labels.shape != shape or labels.dtype != np.int8:
+        got = f"{labels.dtype} {labels.shape}"
+        raise damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
+    return np.array(labels)

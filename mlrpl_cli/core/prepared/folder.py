@@ -24,19 +24,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import MIB, is_file_name, is_name, open_file, read_json, shown
+from mlrpl_cli.core.io.reading import MIB, is_file_name, is_name, read_json, shown
 from mlrpl_cli.core.io.schema import fitting, problems
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.prepared.files import (
-    AGAIN,
-    MOST_OF_IMAGES,
-    MOST_OF_LABELS,
-    damaged,
-    read_images,
-    read_labels,
-    write_images,
-)
+from mlrpl_cli.core.prepared.files import AGAIN, damaged, read_images, read_labels, write_images
 
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
@@ -86,16 +78,13 @@ class Prepared:
             raise ConfigError(f"no split is called '{split}'; {did_you_mean(split, SPLITS)}")
         return np.flatnonzero(np.array(self.splits) == split).astype(np.int64)
 
-    def path(self, row: int) -> Path:
-        """Where the image of a row is."""
-        return self.image_root / self.images[row]
-
     def paths(self, rows: np.ndarray) -> list[Path]:
         """Where the images of some rows are. Raises DataError, which names them, when some are not there."""
+        names = [self.images[row] for row in rows]
         problems = Problems()
-        check_images(self.image_root, [self.images[row] for row in rows], problems)
+        check_images(self.image_root, names, problems)
         problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"put them back, or {AGAIN}")
-        return [self.path(row) for row in rows]
+        return [self.image_root / name for name in names]
 
 
 class Manifest(BaseModel):
@@ -142,11 +131,28 @@ def read_prepared(folder: Path) -> Prepared:
     """The prepared folder at `folder`, verified. Raises DataError when it is missing, damaged or of another version."""
     content = _read_manifest(folder)
     try:
-        _verify_files(folder, content.sha256)
-        prepared = _assemble(folder, content)
+        for name in (IMAGES, FULL, OBSERVED):
+            if not (folder / name).is_file():
+                raise damaged(folder, f"{name} is missing")
+            if sha256_of_file(folder / name) != content.sha256.get(name):
+                raise damaged(folder, f"{name} has changed since it was written")
+        splits, images = read_images(folder / IMAGES)
+        full, observed = (read_labels(folder / name, (len(images), len(content.classes))) for name in (FULL, OBSERVED))
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
-    _verify_content(prepared, content.counts)
+    prepared = Prepared(
+        folder=folder,
+        dataset=content.dataset,
+        classes=tuple(content.classes),
+        image_root=folder / content.image_root,
+        images=images,
+        splits=splits,
+        full_labels=full,
+        observed_labels=observed,
+        options=content.options,
+        mask_sha256=content.mask_sha256,
+    )
+    _verify(prepared, content.counts)
     return prepared
 
 
@@ -199,33 +205,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({wrong})") from error
 
 
-def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
-    for name, limit in ((IMAGES, MOST_OF_IMAGES), (FULL, MOST_OF_LABELS), (OBSERVED, MOST_OF_LABELS)):
-        if not (folder / name).is_file():
-            raise damaged(folder, f"{name} is missing")
-        open_file(folder / name, limit).close()
-        if sha256_of_file(folder / name) != expected.get(name):
-            raise damaged(folder, f"{name} has changed since it was written")
-
-
-def _assemble(folder: Path, content: Manifest) -> Prepared:
-    splits, images = read_images(folder / IMAGES)
-    shape = (len(images), len(content.classes))
-    return Prepared(
-        folder=folder,
-        dataset=content.dataset,
-        classes=tuple(content.classes),
-        image_root=folder / content.image_root,
-        images=images,
-        splits=splits,
-        full_labels=read_labels(folder / FULL, shape),
-        observed_labels=read_labels(folder / OBSERVED, shape),
-        options=content.options,
-        mask_sha256=content.mask_sha256,
-    )
-
-
-def _verify_content(prepared: Prepared, counts: Mapping[str, int]) -> None:
+def _verify(prepared: Prepared, counts: Mapping[str, int]) -> None:
     folder, full, observed = prepared.folder, prepared.full_labels, prepared.observed_labels
     for name, labels in ((FULL, full), (OBSERVED, observed)):
         if not np.isin(labels, (PRESENT, ABSENT, UNKNOWN)).all():
