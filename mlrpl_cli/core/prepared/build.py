@@ -37,9 +37,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     progress = progress or Silent()
     job = _check(options)
     folder = _target(job)
-    root = _root(job.source)
-    if options.download and root is not None:
-        download(options.dataset, root, progress)
+    if options.download and job.root is not None:
+        download(options.dataset, job.root, progress)
     with atomic_folder(folder) as workspace:
         prepared = _hide(job.source.read(workspace, progress), job, folder, workspace)
         write_manifest(workspace, prepared)
@@ -56,15 +55,12 @@ def prepare_once(options: PrepareOptions, progress: Progress | None = None, dry_
     Raises ConfigError, which names what differs, for a folder made with others, and what `prepare` raises.
     """
     job = _check(options)
-    if is_prepared(job.out):
-        differing = list(_differences(options_of(job.out), job.record))
-        if differing:
-            raise ConfigError(
-                f"{job.out} was prepared with other options: {'; '.join(differing)}; "
-                "name another folder with --out, or remove this one to prepare it again"
-            )
-    elif not dry_run:
-        prepare(options, progress)
+    if not is_prepared(job.out):
+        if not dry_run:
+            prepare(options, progress)
+    elif differing := "; ".join(_differences(options_of(job.out), job.record)):
+        advice = "name another folder with --out, or remove this one to prepare it again"
+        raise ConfigError(f"{job.out} was prepared with other options: {differing}; {advice}")
 
 
 def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
@@ -98,23 +94,21 @@ class _Job(NamedTuple):
     out: Path
 
     @property
+    def root(self) -> Path | None:
+        """Where the format reads; None for one that reads no files."""
+        return getattr(self.source, "root", None)
+
+    @property
     def record(self) -> dict[str, Any]:
         """The options that decide the content, as JSON holds them; where it is written does not."""
-        options = self.options
-        record = {
-            "dataset": options.dataset,
-            "keep": self.keep,
-            "seed": options.seed,
-            "validation_fraction": options.validation_fraction,
-            "classes": options.classes,
-            "reading": self.source.model_dump(),
-        }
+        given = {name: value for name, value in vars(self.options).items() if name not in ("out", "download")}
+        record = {**given, "keep": self.keep, "reading": self.source.model_dump()}
         return json.loads(json.dumps(record, default=lambda path: str(path.absolute())))
 
 
 def _check(options: PrepareOptions) -> _Job:
     """Raises ConfigError for everything that cannot be, at once."""
-    problems, source = [], None
+    problems, source = [], Format()
     given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
     try:
         if options.download:
@@ -122,25 +116,17 @@ def _check(options: PrepareOptions) -> _Job:
         source = make_format(options.dataset, given)
     except ConfigError as error:
         problems.append(str(error))
-    keep = options.keep if options.keep is not None else source.default_keep if source else Format.default_keep
+    keep = source.default_keep if options.keep is None else options.keep
     if problem := mask_problem(keep, options.seed):
         problems.append(problem)
-    if not 0 < options.validation_fraction < 1:
-        problems.append(
-            f"the validation fraction must be between 0 and 1, both excluded, not {options.validation_fraction:g}"
-        )
+    if not 0 < (fraction := options.validation_fraction) < 1:
+        problems.append(f"the validation fraction must be between 0 and 1, both excluded, not {fraction:g}")
     raise_together(problems)
-    assert source is not None  # else there was a problem
     name = f"{options.dataset}-keep{100 * keep:.6g}-seed{options.seed}"
     return _Job(options, source, keep, options.out or PARENT / name)
 
 
-def _root(source: Format) -> Path | None:
-    """Where a format reads; None for one that reads no files."""
-    return getattr(source, "root", None)
-
-
-def _differences(old: object, new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _differences(old: object, new: Mapping[str, Any]) -> Iterator[str]:
     """A phrase for each option of `new` that `old`, of a manifest, says otherwise."""
     found = old if isinstance(old, dict) else {}
     for name, value in new.items():
@@ -158,9 +144,8 @@ def _target(job: _Job) -> Path:
     """Where to write. Raises DataError rather than replace anything that `prepare` did not make."""
     # The folder a link points to is replaced, not the link.
     folder = _real(job.out) if os.path.islink(job.out) else job.out
-    root = _root(job.source)
-    if root is not None and _real(root).is_relative_to(_real(folder)):
-        raise DataError(f"{folder} holds the data set {root} itself; name another folder with --out")
+    if job.root is not None and _real(job.root).is_relative_to(_real(folder)):
+        raise DataError(f"{folder} holds the data set {job.root} itself; name another folder with --out")
     if os.path.isdir(folder):
         _check_replaceable(folder)
     elif os.path.lexists(folder):
