@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.labels.archives import unfinished
-from mlrpl_cli.core.labels.sources import ARCHIVES, SOURCES, Archive, download
+from mlrpl_cli.core.labels.sources import ARCHIVES, SOURCES, Archive, download, unfinished
 
 
 def _zip(members: dict[str, bytes]) -> bytes:
