@@ -14,10 +14,7 @@ from mlrpl_cli.core.io.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
-TRAIN = "train"
-VALIDATION = "validation"
-TEST = "test"
-SPLITS = (TRAIN, VALIDATION, TEST)
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 SCENES = "scenes"
 """The data set that needs no download, which is the default."""

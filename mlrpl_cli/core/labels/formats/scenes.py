@@ -51,19 +51,15 @@ class Scenes(Format):
 
         from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
-        indices = {
-            TRAIN: range(self.train_images),
-            TEST: range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + self.test_images),
-        }
+        test = range(FIRST_TEST_INDEX, FIRST_TEST_INDEX + self.test_images)
+        indices = {TRAIN: range(self.train_images), TEST: test}
         jobs = [(index, f"{split}/{place:05d}.png") for split in indices for place, index in enumerate(indices[split])]
-        labels = np.empty((len(jobs), len(SCENE_CLASSES)), dtype=np.int8)
         with atomic_folder(workspace / "images") as images:
             for split in indices:
                 (images / split).mkdir()
             # Closed, so that an interruption ends the processes before their folder is removed.
             with closing(_rendered(images, self.scenes_seed, jobs)) as rendered:
-                for row, found in enumerate(track(progress, rendered, "Rendering scenes", len(jobs))):
-                    labels[row] = found
+                labels = np.stack(list(track(progress, rendered, "Rendering scenes", len(jobs))))
         splits = tuple(name.split("/")[0] for _, name in jobs)
         return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for _, name in jobs), labels, splits)
 
