@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from mlrpl_cli.core.io.download import fetch
@@ -159,7 +159,7 @@ def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
     problems = Problems()
     problems.extend("names lead outside the folder", (short(m.name) for m in members if leads_outside(m.name)))
     problems.extend("members are links or devices", (short(m.name) for m in members if not m.is_plain))
-    deep = (short(m.name) for m in members if len(PurePosixPath(m.name).parts) > DEEPEST)
+    deep = (short(m.name) for m in members if m.name.count("/") >= DEEPEST)
     problems.extend(f"names are more than {DEEPEST} folders deep", deep)
     problems.raise_if_any(f"{archive} is not unpacked", "fetch it from a source that you trust")
     need, free = sum(member.size for member in members), shutil.disk_usage(folder).free

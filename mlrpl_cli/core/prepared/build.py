@@ -17,7 +17,7 @@ from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
 from mlrpl_cli.core.labels.formats.registry import make_format
-from mlrpl_cli.core.labels.masks import drawn_rows, known_mask, mask_problem, mask_sha256, observe
+from mlrpl_cli.core.labels.masks import drawn_rows, mask_problem, observe
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
 from mlrpl_cli.core.labels.sources import archives_of, download
 from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
@@ -68,7 +68,7 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
 
     The mask is the one that `prepare` draws for that keep and seed. Raises ConfigError for what `mask_problem` finds.
     """
-    observed, checksum = _observe(prepared.full_labels, prepared.splits, keep, seed)
+    observed, checksum = observe(prepared.full_labels, prepared.splits, keep, seed)
     options = {**prepared.options, "keep": keep, "seed": seed}
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
 
@@ -180,7 +180,7 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
     options = job.options
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    observed, checksum = _observe(records.labels, records.splits, job.keep, options.seed)
+    observed, checksum = observe(records.labels, records.splits, job.keep, options.seed)
     return Prepared(
         folder=folder,
         dataset=options.dataset,
@@ -193,15 +193,6 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
         options=job.record,
         mask_sha256=checksum,
     )
-
-
-def _observe(labels: np.ndarray, splits: Sequence[str], keep: float, seed: int) -> tuple[np.ndarray, str]:
-    """The labels after the mask, test rows whole, and the mask's checksum."""
-    learning = np.array(splits) != TEST
-    mask = known_mask(int(learning.sum()), labels.shape[1], keep, seed)
-    observed = labels.copy()
-    observed[learning] = observe(labels[learning], mask)
-    return observed, mask_sha256(mask)
 
 
 def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:

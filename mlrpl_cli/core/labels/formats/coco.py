@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 YEARS = ("2014", "2017")
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
-EXPECTED = {
-    "id": "ids that are whole numbers or text",
-    "name": "names of categories that are text",
-    "file_name": "a file_name that a file can have",
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (lambda value: type(value) in (int, str), "ids that are whole numbers or text"),
+    "name": (is_name, "names of categories that are text"),
+    "file_name": (is_file_name, "a file_name that a file can have"),
 }
+"""What an entry's field has to be."""
 MOST_BYTES, MOST_LABELS = 4 * GIB, 4 * GIB
 """Of an annotation file, nine times the largest of COCO; and of its images times its categories, a byte each."""
 
@@ -115,9 +116,9 @@ def _read_part(root: Path, folder: str, problems: Problems) -> _Part | None:
 
 
 def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -> _Part:
-    categories = sorted((_checked(each, "id", _is_id), _checked(each, "name", is_name)) for each in data["categories"])
-    ids = [_checked(each, "id", _is_id) for each in data["images"]]
-    images = [posixpath.join(folder, _checked(each, "file_name", is_file_name)) for each in data["images"]]
+    categories = sorted((_checked(each, "id"), _checked(each, "name")) for each in data["categories"])
+    ids = [_checked(each, "id") for each in data["images"]]
+    images = [posixpath.join(folder, _checked(each, "file_name")) for each in data["images"]]
     if not images or not categories:
         problems.add("annotation files have no images or no categories", file)
     if len(images) * len(categories) > MOST_LABELS:
@@ -141,15 +142,12 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
     return _Part(tuple(categories), images, labels)
 
 
-def _checked(entry: Any, key: str, fits: Callable[[Any], bool]) -> Any:
+def _checked(entry: Any, key: str) -> Any:
     """entry[key]. TypeError for a value that an id, a class or a file cannot have."""
+    fits, expected = FIELDS[key]
     if not fits(entry[key]):
-        raise TypeError(f"expected {EXPECTED[key]}, got {shown(entry[key])}")
+        raise TypeError(f"expected {expected}, got {shown(entry[key])}")
     return entry[key]
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _report_repeated(what: str, values: Iterable[Hashable], file: str, problems: Problems) -> None:

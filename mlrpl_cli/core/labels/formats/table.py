@@ -127,7 +127,6 @@ def _table_file(root: Path) -> Path:
 def _read_table(path: Path, problems: Problems) -> _Table:
     rows: list[tuple[str, ...]] = []
     numbers: list[int] = []
-    wrong: list[str] = []
     try:
         # The signature that spreadsheets put in front of UTF-8 is no part of the first name.
         with io.TextIOWrapper(open_file(path, MOST_BYTES), encoding="utf-8-sig") as stream:
@@ -140,17 +139,16 @@ def _read_table(path: Path, problems: Problems) -> _Table:
                     numbers.append(number)
                     rows.append(cells)
                 else:
-                    wrong.append(f"row {number}: {len(cells)}")
+                    problems.add(f"rows do not have the header's {len(header)} cells", f"row {number}: {len(cells)}")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text; save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise DataError(f"{path} is no readable table: {error}; check its quotes") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path") from error
-    if not rows and not wrong:
+    if not rows and not problems:
         found = "a header and no rows" if header else "nothing in it"
         raise DataError(f"{path} has {found}; a table needs an image column, a column per class and a row per image")
-    problems.extend(f"rows do not have the header's {len(header)} cells", wrong)
     return _Table(tuple(" ".join(name.split()) for name in header), rows, numbers)
 
 
@@ -170,8 +168,9 @@ def _find_columns(path: Path, header: Sequence[str], problems: Problems) -> tupl
     split = names.index(SPLIT_COLUMN) if SPLIT_COLUMN in names else None
     classes = [column for column in range(len(header)) if column not in (image, split)]
     if not classes:
-        only = ", ".join(map(short, header))
-        raise DataError(f"{path} has no class column, only {only}; add a column for each class")
+        raise DataError(
+            f"{path} has no class column, only {', '.join(map(short, header))}; add a column for each class"
+        )
     problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
     odd = [header[column] for column in classes if names[column] and not is_name(header[column])]
     problems.extend("columns have names that no class can have", map(short, odd))
