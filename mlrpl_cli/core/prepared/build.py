@@ -108,7 +108,7 @@ class _Job(NamedTuple):
 
 def _check(options: PrepareOptions) -> _Job:
     """Raises ConfigError for everything that cannot be, at once."""
-    problems, source = [], Format()
+    problems, source = [], Format()  # which stands in while there is none of the data set
     given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
     try:
         if options.download:
