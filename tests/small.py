@@ -16,7 +16,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     TextArchitecture,
     random_state,
 )
-from mlrpl_cli.core.labels.masks import known_mask, mask_sha256, observe
+from mlrpl_cli.core.labels.masks import observe
 from mlrpl_cli.core.prepared.folder import Prepared, write_manifest
 
 SIZE = 64
@@ -81,10 +81,7 @@ def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int 
         pixels = np.clip(tint + random.normal(0, 25, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / name)
     splits = tuple("train" if n < images * 2 // 3 else "validation" if n % 2 else "test" for n in range(images))
-    learning = np.array([split != "test" for split in splits])
-    mask = known_mask(int(learning.sum()), 3, keep, seed)
-    observed = labels.copy()
-    observed[learning] = observe(labels[learning], mask)
+    observed, checksum = observe(labels, splits, keep, seed)
     prepared = Prepared(
         folder=folder,
         dataset="table",
@@ -95,7 +92,7 @@ def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int 
         full_labels=labels,
         observed_labels=observed,
         options={"keep": keep},
-        mask_sha256=mask_sha256(mask),
+        mask_sha256=checksum,
     )
     write_manifest(folder, prepared)
     return folder

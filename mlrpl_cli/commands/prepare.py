@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.labels.formats.registry import DATASETS, DEFAULT_DATASET, flag, format_of
+from mlrpl_cli.core.labels.formats.registry import DATASETS, flag, format_of
 from mlrpl_cli.core.labels.records import PrepareOptions
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def prepare(
     dataset: Annotated[
         str,
         typer.Option(metavar="NAME", help=f"One of {', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS)),
-    ] = DEFAULT_DATASET,
+    ] = PrepareOptions.dataset,
     keep: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Share of the labels that stay known.", show_default="0.3; 1 for a table"),

@@ -129,7 +129,7 @@ def manifest_labels(data: bytes) -> None:
 
 def archive(data: bytes) -> None:
     """A tar, plain or compressed, or a zip."""
-    from mlrpl_cli.core.labels.archives import extract
+    from mlrpl_cli.core.labels.sources import extract
 
     path, out = _folder("archive") / "archive", _folder("unpacked")
     shutil.rmtree(out)

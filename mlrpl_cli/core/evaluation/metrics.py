@@ -1,6 +1,6 @@
 """Average precision and precision/recall figures of multi-label recognition (method.md, benchmark protocol).
 
-Axes: N images, C classes. Labels are LabelState values; unknown cells are left out of every figure.
+Axes: N images, C classes. Labels are label states; unknown cells are left out of every figure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Losses over known labels only, divided by how many are known (method.md, part 6).
 
-Axes: B images, C classes. Labels are LabelState values; an unknown cell contributes neither loss nor gradient.
+Axes: B images, C classes. Labels are label states; an unknown cell contributes neither loss nor gradient.
 """
 
 from __future__ import annotations

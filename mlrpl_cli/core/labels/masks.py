@@ -1,12 +1,14 @@
-"""Which label cells stay known: the field's published protocol for making labels partial."""
+"""What is drawn: which cells stay known, by the field's published protocol, and which images a split takes."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import UNKNOWN
 
 SEEDS = 2**32
@@ -26,6 +28,12 @@ def known_mask(rows: int, classes: int, keep: float, seed: int = 0) -> np.ndarra
     return np.random.RandomState(seed).random_sample((rows, classes)) < keep
 
 
+def drawn_rows(count: int, fraction: float, seed: int | list[int]) -> set[int]:
+    """A seeded `fraction` of `count` rows: at least one is drawn and at least one is not, as far as there are two."""
+    share = min(max(1, round(fraction * count)), max(count - 1, 0))
+    return set(np.random.RandomState(seed).permutation(count)[:share].tolist())
+
+
 def mask_problem(keep: float, seed: int) -> str | None:
     """The sentence that says why no mask can be drawn: `keep` outside (0, 1] or `seed` outside [0, 2^32)."""
     if not 0 < keep <= 1:
@@ -35,12 +43,16 @@ def mask_problem(keep: float, seed: int) -> str | None:
     return None
 
 
-def observe(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The labels with every cell outside `mask` unknown; cells that were unknown stay so.
+def observe(labels: np.ndarray, splits: Sequence[str], keep: float, seed: int) -> tuple[np.ndarray, str]:
+    """What training may see of `labels` (N, C), test rows whole and the others behind a mask; and the mask's checksum.
 
-    `labels` (N, C) of LabelState values, `mask` (N, C) bool. Returns a new (N, C) int8.
+    Cells that were unknown stay so. Returns a new (N, C) int8 and what `mask_sha256` says; raises as `known_mask` does.
     """
-    return np.where(mask, labels, UNKNOWN).astype(np.int8)
+    learning = np.array(splits) != TEST
+    mask = known_mask(int(learning.sum()), labels.shape[1], keep, seed)
+    observed = labels.copy()
+    observed[learning] = np.where(mask, labels[learning], UNKNOWN)
+    return observed, mask_sha256(mask)
 
 
 def mask_sha256(mask: np.ndarray) -> str:

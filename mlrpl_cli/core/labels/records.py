@@ -14,10 +14,7 @@ from mlrpl_cli.core.io.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
-TRAIN = "train"
-VALIDATION = "validation"
-TEST = "test"
-SPLITS = (TRAIN, VALIDATION, TEST)
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 SCENES = "scenes"
 """The data set that needs no download, which is the default."""
@@ -37,7 +34,7 @@ class Records:
     images: tuple[str, ...]
     """N paths with forward slashes, relative to `image_root`."""
     labels: np.ndarray
-    """(N, C) int8 of LabelState values."""
+    """(N, C) int8 of label states."""
     splits: tuple[str, ...]
     """N split names, "train" or "test" (validation is taken from train later)."""
 

@@ -1,27 +1,39 @@
-"""Where VOC 2007 and COCO 2014 are published, and how their folders come to be on disk."""
+"""Where VOC 2007 and COCO 2014 are published, and how their folders come to be on disk.
+
+Archives have a pinned hash, so what one says of itself is what its publisher wrote: sizes are not distrusted. Still
+nothing lands outside the folder, and the disk has room for all of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mlrpl_cli.core.io.download import fetch
-from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
-from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.archives import extract, unfinished
+from mlrpl_cli.core.io.errors import ConfigError, DataError, MlrplError, Problems, did_you_mean, in_words, one_line
+from mlrpl_cli.core.io.files import make_folder
+from mlrpl_cli.core.io.progress import Progress, Silent, track
+from mlrpl_cli.core.io.reading import leads_outside, open_file, short
 
 ARCHIVES = "archives"
 """Folder below the root that keeps what was downloaded; it may be removed once everything is unpacked."""
+DEEPEST = 100
+"""Folders inside folders."""
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(NamedTuple):
     """One file of a data set and what it unpacks to."""
 
     url: str
-    md5: str | None
-    """Of the archive; None where none is known."""
+    md5: str
+    """Of the archive."""
     holds: tuple[str, ...]
     """Paths relative to the root that are there once the archive is unpacked."""
 
@@ -30,54 +42,138 @@ class Archive:
         return self.url.rpartition("/")[2]
 
 
+_VOC, _COCO = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007", "http://images.cocodataset.org"
+_VOC_LISTS = "VOCdevkit/VOC2007/ImageSets/Main"
 # Neither publisher lists hashes. These are the ones that public readers of the two data sets agree on; MD5 guards
 # against a broken transfer, not against an attacker.
 SOURCES: dict[str, tuple[Archive, ...]] = {
     "voc": (
         Archive(
-            "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
+            f"{_VOC}/VOCtrainval_06-Nov-2007.tar",
             "c52e279531787c972589f7e41ab4ae64",
-            ("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt", "VOCdevkit/VOC2007/JPEGImages"),
+            (f"{_VOC_LISTS}/trainval.txt", "VOCdevkit/VOC2007/JPEGImages"),
         ),
-        Archive(
-            "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",
-            "b6e924de25625d8de591ea690078ad9f",
-            ("VOCdevkit/VOC2007/ImageSets/Main/test.txt",),
-        ),
+        Archive(f"{_VOC}/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f", (f"{_VOC_LISTS}/test.txt",)),
     ),
     "coco": (
         Archive(
-            "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+            f"{_COCO}/annotations/annotations_trainval2014.zip",
             "0a379cfc70b0e71301e0f377548639bd",
             ("annotations/instances_train2014.json", "annotations/instances_val2014.json"),
         ),
-        Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", ("train2014",)),
-        Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", ("val2014",)),
+        Archive(f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", ("train2014",)),
+        Archive(f"{_COCO}/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", ("val2014",)),
     ),
 }
 
 
-def download(
-    dataset: str,
-    root: Path,
-    progress: Progress | None = None,
-    sources: Mapping[str, tuple[Archive, ...]] = SOURCES,
-) -> Path:
-    """Put VOC 2007 ("voc") or COCO 2014 ("coco") below `root` and return the folder for the reader: `root`.
+def archives_of(dataset: str) -> tuple[Archive, ...]:
+    """The archives that hold a data set. Raises ConfigError for one that cannot be downloaded."""
+    if dataset not in SOURCES:
+        raise ConfigError(f"'{dataset}' cannot be downloaded; {did_you_mean(dataset, SOURCES)}")
+    return SOURCES[dataset]
+
+
+def download(dataset: str, root: Path, progress: Progress | None = None) -> None:
+    """Put VOC 2007 ("voc") or COCO 2014 ("coco") below `root`, the folder for the reader.
 
     Archives that are unpacked already are neither fetched nor unpacked again, and one that was cut short goes on.
     Raises ConfigError for a data set that cannot be downloaded, DataError for what `fetch` and `extract` find.
     """
-    if dataset not in sources:
-        raise ConfigError(f"'{dataset}' cannot be downloaded; {did_you_mean(dataset, sources)}")
     progress = progress or Silent()
-    for archive in sources[dataset]:
-        if not _is_unpacked(archive, root):
-            path = fetch(archive.url, root / ARCHIVES / archive.name, md5=archive.md5, progress=progress)
-            extract(path, root, progress)
-    return root
+    for archive in archives_of(dataset):
+        path = root / ARCHIVES / archive.name
+        if unfinished(path, root).exists() or not all((root / held).exists() for held in archive.holds):
+            extract(fetch(archive.url, path, md5=archive.md5, progress=progress), root, progress)
 
 
-def _is_unpacked(archive: Archive, root: Path) -> bool:
-    cut_short = unfinished(root / ARCHIVES / archive.name, root).exists()
-    return not cut_short and all((root / path).exists() for path in archive.holds)
+def extract(archive: Path, folder: Path, progress: Progress | None = None) -> None:
+    """Unpack a tar (plain or compressed) or zip into `folder`, adding to what is there.
+
+    Everything is unpacked aside first, so a broken archive leaves `folder` as it was. Raises DataError for an archive
+    that is damaged, too large for the disk, or holds links, devices or names that lead outside.
+    """
+    aside = unfinished(archive, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    make_folder(aside)
+    try:
+        with ExitStack() as on_failure:
+            on_failure.callback(shutil.rmtree, aside, ignore_errors=True)
+            with _opened(archive) as members:
+                _check(archive, members, aside)
+                for member in track(progress or Silent(), members, f"unpacking {archive.name}", len(members), "files"):
+                    member.unpack(aside)
+            on_failure.pop_all()
+        _move_into(folder, aside)
+    except MlrplError:
+        raise
+    except Exception as error:  # tarfile, zipfile and the decompressors below them raise a dozen kinds
+        reason = one_line(error)
+        if isinstance(error, OSError) and error.errno:  # the system's own: theirs have no number
+            raise DataError(f"cannot unpack {archive}: {reason}; free space, or choose another place") from error
+        raise DataError(f"{archive} is damaged or no tar or zip: {reason}; remove it and fetch it again") from error
+
+
+def unfinished(archive: Path, folder: Path) -> Path:
+    """The folder that exists exactly while, or after, an extraction of `archive` into `folder` was cut short."""
+    # Not the prefix of what is abandoned when its writer ends: an extraction that was cut short has to be remembered.
+    return folder / f".unpacking-{archive.name}"
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    is_plain: bool
+    """A file or a folder, neither a link nor a device."""
+    unpack: Callable[[Path], object]
+    """Write it below a folder."""
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[list[_Member]]:
+    # A tar first, since a tar may end with a zip.
+    with open_file(archive) as stream:
+        if tarfile.is_tarfile(stream):
+            stream.seek(0)
+            with tarfile.open(fileobj=stream) as tar:
+                # Older releases of Python 3.10 and 3.11 have no filter; names and kinds are checked by `_check` too.
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                yield [_tar_member(tar, info) for info in tar]
+        else:
+            with zipfile.ZipFile(stream) as opened:
+                yield [_zip_member(opened, info) for info in opened.infolist()]
+
+
+def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    if info.size < 0:
+        raise tarfile.ReadError(f"a member of {info.size} bytes")  # which tarfile would read for ever
+    return _Member(info.name, info.size, info.isreg() or info.isdir(), partial(tar.extract, info, set_attrs=False))
+
+
+def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+    return _Member(info.filename, info.file_size, plain, partial(opened.extract, info))
+
+
+def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
+    problems = Problems()
+    problems.extend("names lead outside the folder", (short(m.name) for m in members if leads_outside(m.name)))
+    problems.extend("members are links or devices", (short(m.name) for m in members if not m.is_plain))
+    deep = (short(m.name) for m in members if m.name.count("/") >= DEEPEST)
+    problems.extend(f"names are more than {DEEPEST} folders deep", deep)
+    problems.raise_if_any(f"{archive} is not unpacked", "fetch it from a source that you trust")
+    need, free = sum(member.size for member in members), shutil.disk_usage(folder).free
+    if need > free:
+        needed, room = in_words(need), in_words(free)
+        raise DataError(f"{archive} needs {needed} unpacked, {folder.parent} has {room} free; choose another place")
+
+
+def _move_into(target: Path, source: Path) -> None:
+    """Move the folder `source` into `target`; folders that are in both are merged, files replaced."""
+    for item in sorted(source.iterdir()):
+        place = target / item.name
+        if item.is_dir() and place.is_dir():
+            _move_into(place, item)
+        else:
+            item.replace(place)
+    source.rmdir()

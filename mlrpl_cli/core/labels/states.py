@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-class LabelState(IntEnum):
-    """What is known of one (image, class) cell."""
-
-    ABSENT = -1
-    UNKNOWN = 0
-    PRESENT = 1
-
-
-PRESENT = int(LabelState.PRESENT)
-ABSENT = int(LabelState.ABSENT)
-UNKNOWN = int(LabelState.UNKNOWN)
+ABSENT, UNKNOWN, PRESENT = -1, 0, 1
+"""What is known of one (image, class) cell: the label states."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +25,13 @@ class StateCounts:
     @property
     def known_share(self) -> float:
         """Known cells as a share of all, in [0, 1]; 0 for no cells."""
-        total = self.present + self.absent + self.unknown
-        return (self.present + self.absent) / total if total else 0.0
+        known = self.present + self.absent
+        return known / (known + self.unknown) if known else 0.0
 
 
 def count_states(labels: np.ndarray) -> StateCounts:
-    """Count the states of an integer array of any shape that holds only LabelState values."""
-    return StateCounts(
-        present=int((labels == PRESENT).sum()),
-        absent=int((labels == ABSENT).sum()),
-        unknown=int((labels == UNKNOWN).sum()),
-    )
+    """Count the states of an integer array of any shape that holds only label states."""
+    return StateCounts(*(int((labels == state).sum()) for state in (PRESENT, ABSENT, UNKNOWN)))
 
 
 def make_labels(shape: tuple[int, int], otherwise: int, *layers: tuple[int, Sequence[tuple[int, int]]]) -> np.ndarray:

@@ -17,9 +17,9 @@ from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
 from mlrpl_cli.core.labels.formats.registry import make_format
-from mlrpl_cli.core.labels.masks import known_mask, mask_problem, mask_sha256, observe
+from mlrpl_cli.core.labels.masks import drawn_rows, mask_problem, observe
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
-from mlrpl_cli.core.labels.sources import SOURCES, download
+from mlrpl_cli.core.labels.sources import archives_of, download
 from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
@@ -37,9 +37,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     progress = progress or Silent()
     job = _check(options)
     folder = _target(job)
-    root = _root(job.source)
-    if options.download and root is not None:
-        download(options.dataset, root, progress)
+    if options.download and job.root is not None:
+        download(options.dataset, job.root, progress)
     with atomic_folder(folder) as workspace:
         prepared = _hide(job.source.read(workspace, progress), job, folder, workspace)
         write_manifest(workspace, prepared)
@@ -56,15 +55,12 @@ def prepare_once(options: PrepareOptions, progress: Progress | None = None, dry_
     Raises ConfigError, which names what differs, for a folder made with others, and what `prepare` raises.
     """
     job = _check(options)
-    if is_prepared(job.out):
-        differing = list(_differences(options_of(job.out), job.record))
-        if differing:
-            raise ConfigError(
-                f"{job.out} was prepared with other options: {'; '.join(differing)}; "
-                "name another folder with --out, or remove this one to prepare it again"
-            )
-    elif not dry_run:
-        prepare(options, progress)
+    if not is_prepared(job.out):
+        if not dry_run:
+            prepare(options, progress)
+    elif differing := "; ".join(_differences(options_of(job.out), job.record)):
+        advice = "name another folder with --out, or remove this one to prepare it again"
+        raise ConfigError(f"{job.out} was prepared with other options: {differing}; {advice}")
 
 
 def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
@@ -72,7 +68,7 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
 
     The mask is the one that `prepare` draws for that keep and seed. Raises ConfigError for what `mask_problem` finds.
     """
-    observed, checksum = _observe(prepared.full_labels, prepared.splits, keep, seed)
+    observed, checksum = observe(prepared.full_labels, prepared.splits, keep, seed)
     options = {**prepared.options, "keep": keep, "seed": seed}
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
 
@@ -98,49 +94,39 @@ class _Job(NamedTuple):
     out: Path
 
     @property
+    def root(self) -> Path | None:
+        """Where the format reads; None for one that reads no files."""
+        return getattr(self.source, "root", None)
+
+    @property
     def record(self) -> dict[str, Any]:
         """The options that decide the content, as JSON holds them; where it is written does not."""
-        options = self.options
-        record = {
-            "dataset": options.dataset,
-            "keep": self.keep,
-            "seed": options.seed,
-            "validation_fraction": options.validation_fraction,
-            "classes": options.classes,
-            "reading": self.source.model_dump(),
-        }
+        given = {name: value for name, value in vars(self.options).items() if name not in ("out", "download")}
+        record = {**given, "keep": self.keep, "reading": self.source.model_dump()}
         return json.loads(json.dumps(record, default=lambda path: str(path.absolute())))
 
 
 def _check(options: PrepareOptions) -> _Job:
     """Raises ConfigError for everything that cannot be, at once."""
-    problems, source = [], None
+    problems, source = [], Format()  # which stands in while there is none of the data set
     given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
     try:
-        if options.download and options.dataset not in SOURCES:
-            raise ConfigError(f"'{options.dataset}' cannot be downloaded; {did_you_mean(options.dataset, SOURCES)}")
+        if options.download:
+            archives_of(options.dataset)
         source = make_format(options.dataset, given)
     except ConfigError as error:
         problems.append(str(error))
-    keep = options.keep if options.keep is not None else source.default_keep if source else Format.default_keep
+    keep = source.default_keep if options.keep is None else options.keep
     if problem := mask_problem(keep, options.seed):
         problems.append(problem)
-    if not 0 < options.validation_fraction < 1:
-        problems.append(
-            f"the validation fraction must be between 0 and 1, both excluded, not {options.validation_fraction:g}"
-        )
+    if not 0 < (fraction := options.validation_fraction) < 1:
+        problems.append(f"the validation fraction must be between 0 and 1, both excluded, not {fraction:g}")
     raise_together(problems)
-    assert source is not None  # else there was a problem
     name = f"{options.dataset}-keep{100 * keep:.6g}-seed{options.seed}"
     return _Job(options, source, keep, options.out or PARENT / name)
 
 
-def _root(source: Format) -> Path | None:
-    """Where a format reads; None for one that reads no files."""
-    return getattr(source, "root", None)
-
-
-def _differences(old: object, new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _differences(old: object, new: Mapping[str, Any]) -> Iterator[str]:
     """A phrase for each option of `new` that `old`, of a manifest, says otherwise."""
     found = old if isinstance(old, dict) else {}
     for name, value in new.items():
@@ -158,9 +144,8 @@ def _target(job: _Job) -> Path:
     """Where to write. Raises DataError rather than replace anything that `prepare` did not make."""
     # The folder a link points to is replaced, not the link.
     folder = _real(job.out) if os.path.islink(job.out) else job.out
-    root = _root(job.source)
-    if root is not None and _real(root).is_relative_to(_real(folder)):
-        raise DataError(f"{folder} holds the data set {root} itself; name another folder with --out")
+    if job.root is not None and _real(job.root).is_relative_to(_real(folder)):
+        raise DataError(f"{folder} holds the data set {job.root} itself; name another folder with --out")
     if os.path.isdir(folder):
         _check_replaceable(folder)
     elif os.path.lexists(folder):
@@ -195,7 +180,7 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
     options = job.options
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    observed, checksum = _observe(records.labels, records.splits, job.keep, options.seed)
+    observed, checksum = observe(records.labels, records.splits, job.keep, options.seed)
     return Prepared(
         folder=folder,
         dataset=options.dataset,
@@ -208,15 +193,6 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
         options=job.record,
         mask_sha256=checksum,
     )
-
-
-def _observe(labels: np.ndarray, splits: Sequence[str], keep: float, seed: int) -> tuple[np.ndarray, str]:
-    """The labels after the mask, test rows whole, and the mask's checksum."""
-    learning = np.array(splits) != TEST
-    mask = known_mask(int(learning.sum()), labels.shape[1], keep, seed)
-    observed = labels.copy()
-    observed[learning] = observe(labels[learning], mask)
-    return observed, mask_sha256(mask)
 
 
 def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:
@@ -237,8 +213,7 @@ def _set_validation_aside(splits: Sequence[str], options: PrepareOptions) -> tup
         raise DataError(f"{options.dataset}: {len(training)} training images, at least {needed} are needed")
     if VALIDATION in splits:
         return tuple(splits)
-    count = min(max(1, round(options.validation_fraction * len(training))), len(training) - 1)
     # A stream apart from the mask's, so that which image is set aside says nothing about which cells are known.
-    order = np.random.RandomState([options.seed, 1]).permutation(len(training))
-    aside = {training[position] for position in order[:count]}
+    drawn = drawn_rows(len(training), options.validation_fraction, [options.seed, 1])
+    aside = {training[position] for position in drawn}
     return tuple(VALIDATION if row in aside else split for row, split in enumerate(splits))

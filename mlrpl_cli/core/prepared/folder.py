@@ -5,12 +5,15 @@
     labels_full.npy        (N, C) int8, the labels as published
     labels_observed.npy    (N, C) int8, the labels that training may see; test rows are whole
 
-No file holds a time, so the same options give the same bytes.
+No file holds a time, so the same options give the same bytes. What is read may be damaged: nothing is made of the size
+that a file claims before the file has that size.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -24,25 +27,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import MIB, is_file_name, is_name, open_file, read_json, shown
+from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
 from mlrpl_cli.core.io.schema import fitting, problems
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.prepared.files import (
-    AGAIN,
-    MOST_OF_IMAGES,
-    MOST_OF_LABELS,
-    damaged,
-    read_images,
-    read_labels,
-    write_images,
-)
 
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
-MOST_OF_A_MANIFEST = 64 * MIB
-"""Bytes: it lists the classes only."""
+IMAGES_HEADER = ("split", "image")
+MOST_OF_A_MANIFEST, MOST_OF_IMAGES = 64 * MIB, GIB
+"""Bytes: a manifest lists the classes only, and an image takes some 30."""
+AGAIN = "run mlrpl prepare again"
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Prepared:
     splits: tuple[str, ...]
     """N split names: "train", "validation" or "test"."""
     full_labels: np.ndarray = field(repr=False)
-    """(N, C) int8 of LabelState values, as published."""
+    """(N, C) int8 of label states, as published."""
     observed_labels: np.ndarray = field(repr=False)
     """(N, C) int8: what is known after the mask; test rows are those of `full_labels`."""
     options: dict[str, Any]
@@ -86,16 +82,13 @@ class Prepared:
             raise ConfigError(f"no split is called '{split}'; {did_you_mean(split, SPLITS)}")
         return np.flatnonzero(np.array(self.splits) == split).astype(np.int64)
 
-    def path(self, row: int) -> Path:
-        """Where the image of a row is."""
-        return self.image_root / self.images[row]
-
     def paths(self, rows: np.ndarray) -> list[Path]:
         """Where the images of some rows are. Raises DataError, which names them, when some are not there."""
+        names = [self.images[row] for row in rows]
         problems = Problems()
-        check_images(self.image_root, [self.images[row] for row in rows], problems)
+        check_images(self.image_root, names, problems)
         problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"put them back, or {AGAIN}")
-        return [self.path(row) for row in rows]
+        return [self.image_root / name for name in names]
 
 
 class Manifest(BaseModel):
@@ -121,7 +114,11 @@ class Manifest(BaseModel):
 
 def write_manifest(folder: Path, prepared: Prepared) -> None:
     """Write the four files of `prepared` to `folder`, which stands in for `prepared.folder` until it is complete."""
-    write_images(folder / IMAGES, prepared.splits, prepared.images)
+    # surrogateescape: a file name need not be valid UTF-8, and has to come back as the same bytes.
+    with (folder / IMAGES).open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(IMAGES_HEADER)
+        writer.writerows(zip(prepared.splits, prepared.images, strict=True))
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
     root = prepared.image_root
@@ -142,11 +139,28 @@ def read_prepared(folder: Path) -> Prepared:
     """The prepared folder at `folder`, verified. Raises DataError when it is missing, damaged or of another version."""
     content = _read_manifest(folder)
     try:
-        _verify_files(folder, content.sha256)
-        prepared = _assemble(folder, content)
+        for name in (IMAGES, FULL, OBSERVED):
+            if not (folder / name).is_file():
+                raise damaged(folder, f"{name} is missing")
+            if sha256_of_file(folder / name) != content.sha256.get(name):
+                raise damaged(folder, f"{name} has changed since it was written")
+        splits, images = _read_images(folder / IMAGES)
+        full, observed = (_read_labels(folder / name, (len(images), len(content.classes))) for name in (FULL, OBSERVED))
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
-    _verify_content(prepared, content.counts)
+    prepared = Prepared(
+        folder=folder,
+        dataset=content.dataset,
+        classes=tuple(content.classes),
+        image_root=folder / content.image_root,
+        images=images,
+        splits=splits,
+        full_labels=full,
+        observed_labels=observed,
+        options=content.options,
+        mask_sha256=content.mask_sha256,
+    )
+    _verify(prepared, content.counts)
     return prepared
 
 
@@ -199,33 +213,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({wrong})") from error
 
 
-def _verify_files(folder: Path, expected: Mapping[str, object]) -> None:
-    for name, limit in ((IMAGES, MOST_OF_IMAGES), (FULL, MOST_OF_LABELS), (OBSERVED, MOST_OF_LABELS)):
-        if not (folder / name).is_file():
-            raise damaged(folder, f"{name} is missing")
-        open_file(folder / name, limit).close()
-        if sha256_of_file(folder / name) != expected.get(name):
-            raise damaged(folder, f"{name} has changed since it was written")
-
-
-def _assemble(folder: Path, content: Manifest) -> Prepared:
-    splits, images = read_images(folder / IMAGES)
-    shape = (len(images), len(content.classes))
-    return Prepared(
-        folder=folder,
-        dataset=content.dataset,
-        classes=tuple(content.classes),
-        image_root=folder / content.image_root,
-        images=images,
-        splits=splits,
-        full_labels=read_labels(folder / FULL, shape),
-        observed_labels=read_labels(folder / OBSERVED, shape),
-        options=content.options,
-        mask_sha256=content.mask_sha256,
-    )
-
-
-def _verify_content(prepared: Prepared, counts: Mapping[str, int]) -> None:
+def _verify(prepared: Prepared, counts: Mapping[str, int]) -> None:
     folder, full, observed = prepared.folder, prepared.full_labels, prepared.observed_labels
     for name, labels in ((FULL, full), (OBSERVED, observed)):
         if not np.isin(labels, (PRESENT, ABSENT, UNKNOWN)).all():
@@ -238,3 +226,38 @@ def _verify_content(prepared: Prepared, counts: Mapping[str, int]) -> None:
         raise damaged(folder, f"{OBSERVED} contradicts {FULL}")
     if not os.path.isdir(prepared.image_root):
         raise DataError(f"the images of {folder} were in {prepared.image_root}, which is not there; {AGAIN}")
+
+
+def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Splits and images. Raises DataError for what `write_manifest` cannot have written."""
+    with io.TextIOWrapper(open_file(path, MOST_OF_IMAGES), "utf-8", "surrogateescape", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            rows = [tuple(row) for row in reader]
+        except csv.Error as error:
+            raise damaged(path.parent, f"{path.name} is no table ({error})") from error
+    if not rows or rows[0] != IMAGES_HEADER:
+        raise damaged(path.parent, f"{path.name} does not begin with {','.join(IMAGES_HEADER)}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != 2 or row[0] not in SPLITS or not is_file_name(row[1]) or leads_outside(row[1]):
+            raise damaged(path.parent, f"row {number} of {path.name} is no split and image inside: {shown(row)}")
+    return tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
+
+
+def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(N, C) int8. Raises DataError for a header that says otherwise, before anything of its size is made."""
+    try:
+        labels = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy reads the header as Python, whose parser has errors of its own
+        raise damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
+    if labels.shape != shape or labels.dtype != np.int8:
+        got = f"{labels.dtype} {labels.shape}"
+        raise damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
+    return np.array(labels)
+
+
+def damaged(folder: Path, what: str) -> DataError:
+    """The error for a prepared folder that does not hold what `prepare` wrote."""
+    return DataError(f"{folder} is damaged: {what}; {AGAIN}")

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.labels.archives import extract, unfinished
+from mlrpl_cli.core.labels.sources import extract, unfinished
 
 
 def _tar(path: Path, members: dict[str, bytes]) -> Path:

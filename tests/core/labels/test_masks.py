@@ -81,11 +81,14 @@ def test_bad_seed_is_told(seed: int) -> None:
 
 
 def test_observing_hides_cells_and_reveals_none() -> None:
-    labels = np.array([[1, -1, 0], [1, -1, 0]], dtype=np.int8)
-    mask = np.array([[True, True, True], [False, False, False]])
-    observed = observe(labels, mask)
+    """Test rows are whole wherever they stand."""
+    labels = np.array([[1, -1, 0]] * 5, dtype=np.int8)
+    observed, checksum = observe(labels, ("train", "test", "validation", "train", "test"), 0.5, seed=3)
+    mask = known_mask(3, 3, 0.5, seed=3)
     assert observed.dtype == np.int8
-    assert observed.tolist() == [[1, -1, 0], [0, 0, 0]]
+    assert observed[[0, 2, 3]].tolist() == (labels[[0, 2, 3]] * mask).tolist()
+    assert observed[[1, 4]].tolist() == labels[[1, 4]].tolist()
+    assert checksum == mask_sha256(mask)
 
 
 def test_checksum_reads_one_byte_a_cell_row_after_row() -> None:

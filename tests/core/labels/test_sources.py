@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.labels.archives import unfinished
-from mlrpl_cli.core.labels.sources import ARCHIVES, SOURCES, Archive, download
+from mlrpl_cli.core.labels.sources import ARCHIVES, SOURCES, Archive, download, unfinished
 
 
 def _zip(members: dict[str, bytes]) -> bytes:
@@ -29,8 +28,8 @@ FILES = {"labels.zip": _zip({"kit/labels/1.txt": b"1"}), "images.zip": _zip({"ki
 
 
 @pytest.fixture
-def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, tuple[Archive, ...]], list[str]]]:
-    """The sources of a data set named "small" on this machine, and the names that were asked for."""
+def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A data set named "small" whose source is this machine; the names that were asked for."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     asked: list[str] = []
 
@@ -51,54 +50,46 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, tuple
     thread.start()
     base = f"http://127.0.0.1:{server.server_port}"
     md5 = {name: hashlib.md5(data).hexdigest() for name, data in FILES.items()}
-    yield (
-        {
-            "small": (
-                Archive(f"{base}/labels.zip", md5["labels.zip"], ("kit/labels",)),
-                Archive(f"{base}/images.zip", md5["images.zip"], ("kit/images",)),
-            )
-        },
-        asked,
-    )
+    archives = [Archive(f"{base}/{name}", md5[name], (f"kit/{name.removesuffix('.zip')}",)) for name in FILES]
+    monkeypatch.setitem(SOURCES, "small", tuple(archives))
+    yield asked
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-def test_archives_are_fetched_and_merged_below_the_root(publisher, tmp_path: Path) -> None:
-    sources, asked = publisher
-    assert download("small", tmp_path, sources=sources) == tmp_path
+def test_archives_are_fetched_and_merged_below_the_root(publisher: list[str], tmp_path: Path) -> None:
+    download("small", tmp_path)
     assert (tmp_path / "kit" / "labels" / "1.txt").read_bytes() == b"1"
     assert (tmp_path / "kit" / "images" / "1.jpg").read_bytes() == b"jpg"
-    assert asked == ["labels.zip", "images.zip"]
+    assert publisher == ["labels.zip", "images.zip"]
 
 
-def test_unpacked_data_set_is_not_fetched_again_even_without_its_archives(publisher, tmp_path: Path) -> None:
-    sources, asked = publisher
-    download("small", tmp_path, sources=sources)
+def test_unpacked_data_set_is_not_fetched_again_even_without_its_archives(publisher: list[str], tmp_path: Path) -> None:
+    download("small", tmp_path)
     for name in FILES:
         (tmp_path / ARCHIVES / name).unlink()
-    asked.clear()
-    download("small", tmp_path, sources=sources)
-    assert asked == []
+    publisher.clear()
+    download("small", tmp_path)
+    assert publisher == []
 
 
-def test_unpacking_that_was_killed_half_way_is_done_again(publisher, tmp_path: Path) -> None:
-    sources, asked = publisher
-    download("small", tmp_path, sources=sources)
+def test_unpacking_that_was_killed_half_way_is_done_again(publisher: list[str], tmp_path: Path) -> None:
+    download("small", tmp_path)
     (tmp_path / "kit" / "images" / "1.jpg").unlink()
     unfinished(tmp_path / ARCHIVES / "images.zip", tmp_path).mkdir()
-    asked.clear()
-    download("small", tmp_path, sources=sources)
+    publisher.clear()
+    download("small", tmp_path)
     assert (tmp_path / "kit" / "images" / "1.jpg").read_bytes() == b"jpg"
-    assert asked == []
+    assert publisher == []
 
 
-def test_wrong_hash_stops_before_anything_is_unpacked(publisher, tmp_path: Path) -> None:
-    sources, _ = publisher
-    wrong = {"small": tuple(Archive(a.url, "0" * 32, a.holds) for a in sources["small"])}
+def test_wrong_hash_stops_before_anything_is_unpacked(
+    publisher: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCES, "small", tuple(archive._replace(md5="0" * 32) for archive in SOURCES["small"]))
     with pytest.raises(DataError, match="its md5 is"):
-        download("small", tmp_path, sources=wrong)
+        download("small", tmp_path)
     assert not (tmp_path / "kit").exists()
 
 

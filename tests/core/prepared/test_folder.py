@@ -71,7 +71,7 @@ def test_writing_twice_gives_the_same_bytes(written: Prepared, tmp_path: Path) -
 
 def test_images_inside_the_folder_move_with_it(written: Prepared, tmp_path: Path) -> None:
     moved = written.folder.rename(tmp_path / "moved")
-    assert read_prepared(moved).path(0) == moved / "pictures" / "plain.jpg"
+    assert read_prepared(moved).image_root == moved / "pictures"
 
 
 def test_images_elsewhere_are_found_by_their_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +236,28 @@ def test_a_row_that_is_no_split_and_image_is_named(written: Prepared, row: str) 
         read_prepared(written.folder)
 
 
-@pytest.mark.parametrize("shape", [(1 << 40, 1 << 20), (-4, 2), (4, 3), (8,), ()])
-def test_the_shape_of_labels_is_checked_before_anything_of_that_size_is_made(written: Prepared, shape: tuple) -> None:
+NO_ARRAY = "is no array that mlrpl wrote"
+OTHER_SHAPE = r"holds int8 \(.*\), expected int8 \(4, 2\)"
+
+
+@pytest.mark.parametrize(
+    ("shape", "what"),
+    [
+        ((1 << 40, 1 << 20), NO_ARRAY),
+        ((-4, 2), NO_ARRAY),
+        ((4, 3), NO_ARRAY),
+        ((1, 1), OTHER_SHAPE),
+        ((1,), OTHER_SHAPE),
+        ((), OTHER_SHAPE),
+    ],
+)
+def test_the_shape_of_labels_is_checked_before_anything_of_that_size_is_made(
+    written: Prepared, shape: tuple[int, ...], what: str
+) -> None:
+    """Of a file with one cell."""
     header = repr({"descr": "|i1", "fortran_order": False, "shape": shape}).encode() + b"\n"
     replace_file(written, "labels_full.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\1")
-    with pytest.raises(DataError, match=r"labels_full\.npy holds int8 \(.*\), expected int8 \(4, 2\)"):
+    with pytest.raises(DataError, match=rf"labels_full\.npy {what}"):
         read_prepared(written.folder)
 
 
@@ -249,7 +266,7 @@ def test_the_shape_of_labels_is_checked_before_anything_of_that_size_is_made(wri
 )
 def test_a_file_that_is_no_array_is_named(written: Prepared, content: bytes) -> None:
     replace_file(written, "labels_observed.npy", content)
-    with pytest.raises(DataError, match=r"labels_observed\.npy is no array that mlrpl wrote"):
+    with pytest.raises(DataError, match=rf"labels_observed\.npy {NO_ARRAY}"):
         read_prepared(written.folder)
 
 

@@ -7,27 +7,32 @@ import io
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
-from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, open_file, short, shown
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, make_labels
 
+if TYPE_CHECKING:
+    import numpy as np
+
 YEARS = ("2014", "2017")
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
-EXPECTED = {
-    "id": "ids that are whole numbers or text",
-    "name": "names of categories that are text",
-    "file_name": "a file_name that a file can have",
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (lambda value: type(value) in (int, str), "ids that are whole numbers or text"),
+    "name": (is_name, "names of categories that are text"),
+    "file_name": (is_file_name, "a file_name that a file can have"),
 }
+"""What an entry's field has to be."""
 MOST_BYTES, MOST_LABELS = 4 * GIB, 4 * GIB
 """Of an annotation file, nine times the largest of COCO; and of its images times its categories, a byte each."""
 
@@ -46,20 +51,24 @@ class Coco(Format):
         images without annotation, unless these are left out.
         Raises DataError, naming everything found at once, for wrong data.
         """
+        import numpy as np
+
         year = _find_year(self.root, [self.year] if self.year else YEARS)
         problems = Problems()
-        parts: dict[str, _Part] = {}
-        with progress.task("reading annotations", len(PARTS), "files") as task:
-            for split, name in PARTS.items():
-                if part := _read_part(_annotations(self.root, name, year), f"{name}{year}", problems):
-                    parts[split] = part
-                task.advance()
+        listed = track(progress, PARTS.items(), "reading annotations", len(PARTS), "files")
+        read = {split: _read_part(self.root, f"{name}{year}", problems) for split, name in listed}
+        parts = {split: part for split, part in read.items() if part}
         for part in parts.values():
             check_images(self.root, part.images, problems)
         if len({part.categories for part in parts.values()}) > 1:
             problems.add("files differ in their categories", f"instances_train{year}.json, instances_val{year}.json")
         problems.raise_if_any(f"COCO {year} in {self.root}", "restore these files from the published archives")
-        return _joined(self.root, parts, self.annotated_only)
+        classes = tuple(name for _, name in parts[TRAIN].categories)
+        images = tuple(image for part in parts.values() for image in part.images)
+        labels = np.concatenate([part.labels for part in parts.values()])
+        splits = tuple(split for split, part in parts.items() for _ in part.images)
+        kept = (labels == PRESENT).any(axis=1) | (not self.annotated_only)
+        return Records(classes, self.root, tuple(compress(images, kept)), labels[kept], tuple(compress(splits, kept)))
 
 
 class _Part(NamedTuple):
@@ -68,14 +77,13 @@ class _Part(NamedTuple):
     categories: tuple[tuple[int | str, str], ...]
     """(id, name) in ascending id."""
     images: list[str]
-    present: list[tuple[int, int]]
-    """(row, column) of the cells with an annotation."""
+    labels: np.ndarray
 
 
 def _find_year(root: Path, years: Sequence[str]) -> str:
     """The first of `years` that has an annotation file below `root`."""
     for year in years:
-        if any(os.path.exists(_annotations(root, part, year)) for part in PARTS.values()):
+        if any(os.path.exists(_annotations(root, f"{part}{year}")) for part in PARTS.values()):
             return year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     wanted = " or ".join(f"instances_train{year}.json" for year in years)
@@ -84,33 +92,18 @@ def _find_year(root: Path, years: Sequence[str]) -> str:
     )
 
 
-def _annotations(root: Path, part: str, year: str) -> Path:
-    return root / "annotations" / f"instances_{part}{year}.json"
+def _annotations(root: Path, folder: str) -> Path:
+    return root / "annotations" / f"instances_{folder}.json"
 
 
-def _joined(root: Path, parts: Mapping[str, _Part], annotated_only: bool) -> Records:
-    """The parts below each other, on request without the images that have no annotation."""
-    categories = parts[TRAIN].categories
-    images, splits, present = list[str](), list[str](), list[tuple[int, int]]()
-    for split, part in parts.items():
-        annotated = {row for row, _ in part.present}
-        kept = [row for row in range(len(part.images)) if row in annotated or not annotated_only]
-        row_of = {row: len(images) + position for position, row in enumerate(kept)}
-        present += [(row_of[row], column) for row, column in part.present]
-        images += [part.images[row] for row in kept]
-        splits += [split] * len(kept)
-    labels = make_labels((len(images), len(categories)), ABSENT, (PRESENT, present))
-    return Records(tuple(name for _, name in categories), root, tuple(images), labels, tuple(splits))
-
-
-def _read_part(path: Path, folder: str, problems: Problems) -> _Part | None:
+def _read_part(root: Path, folder: str, problems: Problems) -> _Part | None:
     """What one annotation file says of the images in `folder`; None, and a problem, when it cannot be read."""
     from pycocotools.coco import COCO  # takes longer to import than help to print
 
+    path = _annotations(root, folder)
     try:
         open_file(path, MOST_BYTES).close()
-        # pycocotools prints how long it takes.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how long it takes
             data: dict[str, Any] = COCO(str(path)).dataset
         return _to_part(data, folder, path.name, problems)
     except FileNotFoundError:
@@ -123,11 +116,9 @@ def _read_part(path: Path, folder: str, problems: Problems) -> _Part | None:
 
 
 def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -> _Part:
-    categories = tuple(
-        sorted((_checked(entry, "id", _is_id), _checked(entry, "name", is_name)) for entry in data["categories"])
-    )
-    ids = [_checked(entry, "id", _is_id) for entry in data["images"]]
-    images = [posixpath.join(folder, _checked(entry, "file_name", is_file_name)) for entry in data["images"]]
+    categories = sorted((_checked(each, "id"), _checked(each, "name")) for each in data["categories"])
+    ids = [_checked(each, "id") for each in data["images"]]
+    images = [posixpath.join(folder, _checked(each, "file_name")) for each in data["images"]]
     if not images or not categories:
         problems.add("annotation files have no images or no categories", file)
     if len(images) * len(categories) > MOST_LABELS:
@@ -141,25 +132,22 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
     present = []
     for annotation in data["annotations"]:
         image, category = annotation["image_id"], annotation["category_id"]
-        row, column = row_of.get(image), column_of.get(category)
-        if row is None:
+        if image not in row_of:
             problems.add("annotations are of unknown images", f"{shown(image)} in {file}")
-        if column is None:
+        if category not in column_of:
             problems.add("annotations are of unknown categories", f"{shown(category)} in {file}")
-        if row is not None and column is not None:
-            present.append((row, column))
-    return _Part(categories, images, present)
+        if image in row_of and category in column_of:
+            present.append((row_of[image], column_of[category]))
+    labels = make_labels((len(images), len(categories)), ABSENT, (PRESENT, present))
+    return _Part(tuple(categories), images, labels)
 
 
-def _checked(entry: Any, key: str, fits: Callable[[Any], bool]) -> Any:
+def _checked(entry: Any, key: str) -> Any:
     """entry[key]. TypeError for a value that an id, a class or a file cannot have."""
+    fits, expected = FIELDS[key]
     if not fits(entry[key]):
-        raise TypeError(f"expected {EXPECTED[key]}, got {shown(entry[key])}")
+        raise TypeError(f"expected {expected}, got {shown(entry[key])}")
     return entry[key]
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _report_repeated(what: str, values: Iterable[Hashable], file: str, problems: Problems) -> None:

@@ -15,7 +15,6 @@ from mlrpl_cli.core.io.registry import load
 from mlrpl_cli.core.io.schema import problems
 from mlrpl_cli.core.labels.records import SCENES, Format
 
-DEFAULT_DATASET = SCENES
 DATASETS = {
     SCENES: "mlrpl_cli.core.labels.formats.scenes:Scenes",
     "voc": "mlrpl_cli.core.labels.formats.voc:Voc",

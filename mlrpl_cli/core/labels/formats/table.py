@@ -38,16 +38,11 @@ MOST_BYTES = GIB
 _MINUS_ONE, _BAD = 2, 3
 _WORDS = {
     **dict.fromkeys(("1", "1.0", "yes", "y", "true", "present"), PRESENT),
-    **dict.fromkeys(("0", "0.0", "no", "n", "false", "absent"), ABSENT),
+    **dict.fromkeys(("no", "n", "false", "absent"), ABSENT),
     **dict.fromkeys(("", "?", "unknown", "nan", "na", "n/a", "none", "null"), UNKNOWN),
-    **dict.fromkeys(("-1", "-1.0", "−1"), _MINUS_ONE),
 }
-CODINGS = {
-    "minus-one-absent": {_MINUS_ONE: ABSENT, ABSENT: UNKNOWN},
-    "minus-one-unknown": {_MINUS_ONE: UNKNOWN, ABSENT: ABSENT},
-}
-"""What the numbers −1 and 0 mean to the laboratory of HCP-MLR-PL and to DualCoOp; 1 is present in both."""
-_NUMBERS = ("-1", "-1.0", "−1", "0", "0.0")
+CODINGS = {None: (_MINUS_ONE, ABSENT), "minus-one-absent": (ABSENT, UNKNOWN), "minus-one-unknown": (UNKNOWN, ABSENT)}
+"""What the numbers −1 and 0 mean: to the laboratory of HCP-MLR-PL, and to DualCoOp; 1 is present in both."""
 ASK_FOR_CODING = (
     "two codings are in use: in HCP-MLR-PL's -1 is absent and 0 unknown, in DualCoOp's -1 is unknown and 0 absent; "
     "choose with --coding minus-one-absent or --coding minus-one-unknown"
@@ -76,6 +71,8 @@ class Table(Format):
         without one, `test_fraction` of the images, drawn by RandomState(`split_seed`), become test.
         Raises DataError, naming everything found at once, for wrong data.
         """
+        from mlrpl_cli.core.labels.masks import drawn_rows
+
         path = _table_file(self.root)
         root = self.images or path.parent
         problems = Problems()
@@ -84,15 +81,14 @@ class Table(Format):
         images = _images(table, image_column, root, problems)
         labels = _labels(table, class_columns, _state_of(self.coding), problems, progress)
         if split_column is None:
-            splits = _draw_test(len(table.rows), self.test_fraction, self.split_seed)
+            test = drawn_rows(len(table.rows), self.test_fraction, self.split_seed)
+            splits = tuple(TEST if row in test else TRAIN for row in range(len(table.rows)))
         else:
             splits = _splits(table, split_column, problems)
-        problems.raise_if_any(
-            f"{path} (images in column '{short(table.header[image_column])}', below {root})",
-            ASK_FOR_CODING
-            if (labels == _MINUS_ONE).any()
-            else "correct the table, or name the images' folder with --images",
-        )
+        correct = "correct the table, or name the images' folder with --images"
+        advice = ASK_FOR_CODING if (labels == _MINUS_ONE).any() else correct
+        where = f"{path} (images in column '{short(table.header[image_column])}', below {root})"
+        problems.raise_if_any(where, advice)
         return Records(tuple(table.header[column] for column in class_columns), root, images, labels, splits)
 
 
@@ -109,8 +105,8 @@ class _Table(NamedTuple):
 
 def _state_of(coding: str | None) -> Callable[[str], int]:
     """Cell → state, learning each spelling once: a large table has millions of cells and few spellings."""
-    numbers = {} if coding is None else {word: CODINGS[coding][_WORDS[word]] for word in _NUMBERS}
-    words = {**_WORDS, **numbers}
+    minus_one, zero = CODINGS[coding]
+    words = {**_WORDS, **dict.fromkeys(("-1", "-1.0", "−1"), minus_one), **dict.fromkeys(("0", "0.0"), zero)}
     return cache(lambda cell: words.get(cell.strip().lower(), _BAD))
 
 
@@ -131,7 +127,6 @@ def _table_file(root: Path) -> Path:
 def _read_table(path: Path, problems: Problems) -> _Table:
     rows: list[tuple[str, ...]] = []
     numbers: list[int] = []
-    wrong: list[str] = []
     try:
         # The signature that spreadsheets put in front of UTF-8 is no part of the first name.
         with io.TextIOWrapper(open_file(path, MOST_BYTES), encoding="utf-8-sig") as stream:
@@ -144,17 +139,16 @@ def _read_table(path: Path, problems: Problems) -> _Table:
                     numbers.append(number)
                     rows.append(cells)
                 else:
-                    wrong.append(f"row {number}: {len(cells)}")
+                    problems.add(f"rows do not have the header's {len(header)} cells", f"row {number}: {len(cells)}")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text; save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise DataError(f"{path} is no readable table: {error}; check its quotes") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path") from error
-    if not rows and not wrong:
+    if not rows and not problems:
         found = "a header and no rows" if header else "nothing in it"
         raise DataError(f"{path} has {found}; a table needs an image column, a column per class and a row per image")
-    problems.extend(f"rows do not have the header's {len(header)} cells", wrong)
     return _Table(tuple(" ".join(name.split()) for name in header), rows, numbers)
 
 
@@ -174,8 +168,9 @@ def _find_columns(path: Path, header: Sequence[str], problems: Problems) -> tupl
     split = names.index(SPLIT_COLUMN) if SPLIT_COLUMN in names else None
     classes = [column for column in range(len(header)) if column not in (image, split)]
     if not classes:
-        only = ", ".join(map(short, header))
-        raise DataError(f"{path} has no class column, only {only}; add a column for each class")
+        raise DataError(
+            f"{path} has no class column, only {', '.join(map(short, header))}; add a column for each class"
+        )
     problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
     odd = [header[column] for column in classes if names[column] and not is_name(header[column])]
     problems.extend("columns have names that no class can have", map(short, odd))
@@ -212,14 +207,10 @@ def _labels(
     labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
     for row, cells in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
         labels[row] = [state_of(cells[column]) for column in columns]
-    for code, what in (
-        (_MINUS_ONE, "cells hold -1"),
-        (_BAD, "cells are none of 1/yes/present, 0/no/absent, empty/?/unknown"),
-    ):
-        for row, position in np.argwhere(labels == code).tolist():
-            column = columns[position]
-            name, cell = short(table.header[column]), short(table.rows[row][column])
-            problems.add(what, f"row {table.numbers[row]} '{name}': '{cell}'")
+    what = {_MINUS_ONE: "cells hold -1", _BAD: "cells are none of 1/yes/present, 0/no/absent, empty/?/unknown"}
+    for row, position in np.argwhere(labels > PRESENT).tolist():
+        name, cell = short(table.header[columns[position]]), short(table.rows[row][columns[position]])
+        problems.add(what[labels[row, position]], f"row {table.numbers[row]} '{name}': '{cell}'")
     return labels
 
 
@@ -229,12 +220,3 @@ def _splits(table: _Table, column: int, problems: Problems) -> tuple[str, ...]:
         if cell.casefold() not in SPLIT_NAMES:
             problems.add("splits are none of train, validation, test", f"row {number}: '{short(cell)}'")
     return tuple(SPLIT_NAMES.get(cell.casefold(), TRAIN) for cell in cells)
-
-
-def _draw_test(count: int, fraction: float, seed: int) -> tuple[str, ...]:
-    """At least one image for each split, as far as there are two."""
-    import numpy as np
-
-    share = min(max(1, round(fraction * count)), max(count - 1, 0))
-    drawn = set(np.random.RandomState(seed).permutation(count)[:share].tolist())
-    return tuple(TEST if row in drawn else TRAIN for row in range(count))

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DTDForbidden
@@ -24,26 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 """In alphabetical order: the order of the label columns."""
 COLUMNS = {name: column for column, name in enumerate(CLASSES)}
@@ -67,38 +49,33 @@ class Voc(Format):
         An object marked difficult is skipped, as is usual, or makes a class that no other object shows unknown.
         Raises DataError, naming everything found at once, for wrong data.
         """
-        release = _find_release(self.root, self.year)
+        folder, year = _find_release(self.root, self.year)
         problems = Problems()
-        ids_of = {split: _read_image_set(release, name, problems) for split, name in IMAGE_SETS[release.year].items()}
+        ids_of = {split: _read_image_set(folder, name, problems) for split, name in IMAGE_SETS[year].items()}
         ids = [identifier for listed in ids_of.values() for identifier in listed]
         images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
         problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
-        check_images(release.folder, images, problems)
-        labels = _read_labels(release, ids, DIFFICULT_STATES[self.difficult], problems, progress)
-        where, advice = f"VOC {release.year} in {release.folder}", "restore these files from the published archives"
-        problems.raise_if_any(where, advice)
+        check_images(folder, images, problems)
+        labels = _read_labels(folder, ids, DIFFICULT_STATES[self.difficult], problems, progress)
+        problems.raise_if_any(f"VOC {year} in {folder}", "restore these files from the published archives")
         splits = tuple(split for split, listed in ids_of.items() for _ in listed)
-        return Records(CLASSES, release.folder, images, labels, splits)
+        return Records(CLASSES, folder, images, labels, splits)
 
 
-class _Release(NamedTuple):
-    folder: Path
-    year: str
-
-
-def _find_release(root: Path, asked: str | None) -> _Release:
+def _find_release(root: Path, asked: str | None) -> tuple[Path, str]:
+    """The folder and the year of the release that `root` is or holds."""
     years = [asked] if asked else list(IMAGE_SETS)
     if _is_release(root):
         named = next((year for year in IMAGE_SETS if root.resolve().name == f"VOC{year}"), years[0])
         if named not in years:
             raise DataError(f"{root} is VOC {named}, not {asked}; leave --year out or name another folder")
-        return _Release(root, named)
+        return root, named
     for year in years:
         for folder in (root / f"VOC{year}", root / "VOCdevkit" / f"VOC{year}"):
             if _is_release(folder):
-                return _Release(folder, year)
-    wanted = " or ".join(f"VOC{year}" for year in years)
+                return folder, year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
+    wanted = " or ".join(f"VOC{year}" for year in years)
     raise DataError(
         f"{root} {what} {wanted} with ImageSets/Main and Annotations; name the VOCdevkit or the release's own "
         "folder with --root, or add --download for VOC 2007"
@@ -110,9 +87,9 @@ def _is_release(folder: Path) -> bool:
     return os.path.isdir(folder / "ImageSets" / "Main") and os.path.isdir(folder / "Annotations")
 
 
-def _read_image_set(release: _Release, name: str, problems: Problems) -> list[str]:
+def _read_image_set(folder: Path, name: str, problems: Problems) -> list[str]:
     """The ids that an image-set file lists, in its order. What cannot be an id is a problem."""
-    path = release.folder / "ImageSets" / "Main" / f"{name}.txt"
+    path = folder / "ImageSets" / "Main" / f"{name}.txt"
     try:
         lines = read_text(path, MOST_OF_AN_IMAGE_SET).splitlines()
     except FileNotFoundError:
@@ -133,19 +110,18 @@ def _is_id(identifier: str) -> bool:
 
 
 def _read_labels(
-    release: _Release, ids: Sequence[str], difficult_state: int, problems: Problems, progress: Progress
+    folder: Path, ids: Sequence[str], difficult_state: int, problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, 20) int8 label states, one row for each id."""
-    plain: list[tuple[int, int]] = []
-    hard: list[tuple[int, int]] = []
+    cells: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
     for row, identifier in enumerate(track(progress, ids, "reading annotations", len(ids))):
         file = f"{identifier}.xml"
-        for name, difficult in _read_objects(release.folder / "Annotations" / file, problems):
+        for name, difficult in _read_objects(folder / "Annotations" / file, problems):
             if name in COLUMNS:
-                (hard if difficult else plain).append((row, COLUMNS[name]))
+                cells[difficult].append((row, COLUMNS[name]))
             else:
                 problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
-    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult_state, hard), (PRESENT, plain))
+    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult_state, cells[True]), (PRESENT, cells[False]))
 
 
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
