@@ -31,6 +31,8 @@ class Site:
     ranges: bool = True
     cut_at: int | None = None
     redirect: str | None = None
+    redirected_by: str = "Location"
+    always_partial: bool = False
     answers: list[tuple[str | None, int]] = field(default_factory=list)
 
 
@@ -61,9 +63,11 @@ def _answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     asked = handler.headers.get("Range")
     body, status, extra = site.body, 200, {}
     if site.redirect is not None:
-        body, status, extra = b"", 302, {"Location": site.redirect}
+        body, status, extra = b"", 302, {site.redirected_by: site.redirect}
     elif handler.path != "/file.bin":
         body, status = b"", 404
+    elif site.always_partial:
+        status = 206
     elif asked and site.ranges and handler.headers.get("If-Range") in (None, site.etag):
         start = int(asked.removeprefix("bytes=").rstrip("-"))
         if start >= len(body):
@@ -141,6 +145,14 @@ def test_server_without_ranges_sends_everything_again(site: Site, tmp_path: Path
     assert site.answers == [("bytes=500-", 200)]
 
 
+def test_server_that_calls_everything_a_part_is_believed(site: Site, tmp_path: Path) -> None:
+    """Such an answer to a request for the rest is asked again without it, and once."""
+    site.always_partial = True
+    (tmp_path / "file.bin.part").write_bytes(b"x" * 500)
+    assert fetch(site.url, tmp_path / "file.bin", md5=MD5).read_bytes() == BODY
+    assert [asked for asked, _ in site.answers] == ["bytes=500-", None]
+
+
 def test_part_that_is_already_whole_is_accepted_on_416(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(BODY)
     assert fetch(site.url, tmp_path / "file.bin", md5=MD5).read_bytes() == BODY
@@ -160,8 +172,9 @@ def test_wrong_hash_leaves_nothing_behind(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
-def test_redirect_off_the_web_is_refused(site: Site, tmp_path: Path, target: str) -> None:
-    site.redirect = target
+@pytest.mark.parametrize("header", ["Location", "URI"])
+def test_redirect_off_the_web_is_refused(site: Site, tmp_path: Path, target: str, header: str) -> None:
+    site.redirect, site.redirected_by = target, header
     with pytest.raises(DataError, match=f"redirects to {target}; only http and https are followed"):
         fetch(site.url, tmp_path / "file.bin")
     assert _names(tmp_path) == []

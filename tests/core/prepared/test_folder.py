@@ -130,7 +130,7 @@ DAMAGES = {
         b"short"
     ),
     "manifest.json cannot be read": lambda folder: (folder / "manifest.json").write_text('{"kind": '),
-    "manifest.json is not what mlrpl wrote (classes: expected a list of names, got 5)": change_manifest(classes=None),
+    "manifest.json is not what mlrpl wrote (classes: expected a list of names, got 5)": change_manifest(classes=5),
     "labels_full.npy holds int8 (4, 2), expected int8 (4, 1) (images, classes)": change_manifest(classes=["cat"]),
     "labels_full.npy holds int64 (4, 2), expected int8 (4, 2) (images, classes)": rewrite_labels(
         "full_labels", np.array(FULL)
