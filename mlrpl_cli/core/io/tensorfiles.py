@@ -31,13 +31,9 @@ class TensorFile:
     sha256: str
     """What the checksum of `metadata` and `tensors` should be."""
 
-    def is_whole(self) -> bool:
-        """Whether everything is as it was written; reads all of it."""
-        return _checksum(self.metadata, self.tensors) == self.sha256
-
     def check(self) -> None:
-        """Raise ValueError unless it is whole."""
-        if not self.is_whole():
+        """Raise ValueError unless everything is as it was written; reads all of it."""
+        if _checksum(self.metadata, self.tensors) != self.sha256:
             raise ValueError("its content does not match its checksum")
 
 

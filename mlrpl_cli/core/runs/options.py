@@ -84,12 +84,8 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
         del wanted["precision"]  # it was resolved when the run began
     made = _with_absolute_paths(make_config(flags={**asdict(stored), **wanted}, problems=config_problems))
     kept = [key for key in wanted if key not in FREE_ON_RESUME and getattr(made, key) != getattr(stored, key)]
-    raise_together(
-        [
-            f"--resume keeps {key} {getattr(stored, key)}, got {getattr(made, key)}; start a new run for that"
-            for key in kept
-        ]
-    )
+    told = "--resume keeps {0} {1}, got {2}; start a new run for that".format
+    raise_together([told(key, getattr(stored, key), getattr(made, key)) for key in kept])
     return made
 
 
@@ -106,7 +102,8 @@ def check_unused(folder: Path) -> None:
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     if is_prepared(folder):
         raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
-    if not checkpoints.is_run_or_empty(folder):
+    ours = not folder.is_dir() or (folder / checkpoints.CONFIG_FILE).exists()
+    if not ours and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
 
 
