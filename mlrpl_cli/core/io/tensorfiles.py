@@ -24,7 +24,6 @@ _METADATA, _CHECKSUM = "mlrpl", "sha256"
 class TensorFile:
     """One file, mapped into memory."""
 
-    path: Path
     metadata: dict[str, str]
     """What the file says of itself."""
     tensors: dict[str, Tensor]
@@ -57,7 +56,7 @@ def open_tensors(path: Path) -> TensorFile:
         raise ValueError(one_line(error)) from error
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("it does not say what it is")
-    return TensorFile(path, metadata, tensors, metadata.pop(_CHECKSUM, ""))
+    return TensorFile(metadata, tensors, metadata.pop(_CHECKSUM, ""))
 
 
 def tensor_places(path: Path) -> dict[str, tuple[int, str, list[int]]]:
