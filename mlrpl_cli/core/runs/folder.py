@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from torch import Tensor
 from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import RunError, one_line
-from mlrpl_cli.core.io.files import make_folder, write_text
+from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.reading import shown
 from mlrpl_cli.core.io.schema import Text, read_rows, validated
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
@@ -107,10 +107,8 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
     except (ValueError, RecursionError) as error:
-        other = LAST if which == BEST else BEST
-        raise RunError(
-            f"{path} is damaged: {one_line(error)}; restore it, take --checkpoint {other}, or train again"
-        ) from error
+        advice = f"restore it, take --checkpoint {LAST if which == BEST else BEST}, or train again"
+        raise RunError(f"{path} is damaged: {one_line(error)}; {advice}") from error
     return Checkpoint(info, file.tensors)
 
 
@@ -130,18 +128,6 @@ def newest_run(parent: Path = RUNS) -> Path:
     if not found:
         raise RunError(f"no run below {parent}; run `mlrpl train`, or name one with --run")
     return found[-1].parent
-
-
-def new_run_folder(name: str, parent: Path = RUNS) -> Path:
-    """Make `parent`/`name`, or with -2, -3 … behind it: the first that is not there, also for two who ask at once."""
-    make_folder(parent)
-    folder, number = parent / name, 1
-    while True:
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-        number += 1
-        folder = parent / f"{name}-{number}"
 
 
 @contextmanager
@@ -211,10 +197,8 @@ def _existing(path: Path) -> Path:
 def _run_info(values: Any, path: Path) -> RunInfo:
     """Raises ValueError for what is not what a checkpoint says of itself, RunError for what another mlrpl wrote."""
     if isinstance(values, dict) and values.get("format") != FORMAT:
-        raise RunError(
-            f"{path}: expected checkpoint format {FORMAT}, got {shown(values.get('format'))}; "
-            "train again, or use the mlrpl that wrote it"
-        )
+        found = f"expected checkpoint format {FORMAT}, got {shown(values.get('format'))}"
+        raise RunError(f"{path}: {found}; train again, or use the mlrpl that wrote it")
     info = validated(RunInfo, values)
     if info.method not in METHODS:
         raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")
