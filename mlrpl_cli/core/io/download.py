@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -21,41 +21,33 @@ TIMEOUT = 60
 """Seconds without a byte after which a connection counts as dead."""
 
 
-def fetch(
-    url: str, destination: Path, *, sha256: str | None = None, md5: str | None = None, progress: Progress | None = None
-) -> Path:
+def fetch(url: str, destination: Path, algorithm: str, digest: str, progress: Progress | None = None) -> Path:
     """Download `url` to `destination`, verify it and return `destination`; a file already there is only verified.
 
-    What has arrived waits in `<name>.part` until it is whole, and a later call goes on from there. Raises DataError
-    for an address that is not http(s), a server out of reach, a broken connection, a wrong hash (hexadecimal) and
-    a folder that cannot be written to.
+    `digest` is its hexadecimal hash by one of hashlib's algorithms. What has arrived waits in `<name>.part` until it
+    is whole, and a later call goes on from there. Raises DataError for an address that is not http(s), a server out
+    of reach, a broken connection, another hash and a folder that cannot be written to.
     """
-    hashes = {name: value.lower() for name, value in (("sha256", sha256), ("md5", md5)) if value is not None}
     _check_scheme(url, url)
     if destination.is_file():
-        _verify(destination, hashes, f"{destination} is not what {url} should give", "remove it to download it again")
+        what, advice = f"{destination} is not what {url} should give", "remove it to download it again"
+        _verify(destination, algorithm, digest, what, advice)
         return destination
     make_folder(destination.parent)
+    part, lock = (destination.with_name(destination.name + suffix) for suffix in (".part", ".lock"))
     progress = progress or Silent()
-    lock = destination.with_name(f"{destination.name}.lock")
     with held(lock, lambda: progress.note(f"waiting for another process that downloads {destination}")):
         if not destination.is_file():
-            _fetch(url, destination, hashes, progress)
+            with _unreachable(url, destination):
+                _receive(url, part, progress)
+            try:
+                what, advice = f"{url} gave another file than expected", "what arrived is removed; try again"
+                _verify(part, algorithm, digest, what, advice)
+            except DataError:
+                part.unlink()
+                raise
+            part.replace(destination)
     return destination
-
-
-def _fetch(url: str, destination: Path, hashes: Mapping[str, str], progress: Progress) -> None:
-    part, version = (destination.with_name(destination.name + end) for end in (".part", ".part-version"))
-    with _unreachable(url, destination):
-        _receive(url, part, version, resumable=bool(hashes), progress=progress)
-    try:
-        _verify(part, hashes, f"{url} gave another file than expected", "what arrived is removed; try again")
-    except DataError:
-        part.unlink()
-        version.unlink(missing_ok=True)
-        raise
-    part.replace(destination)
-    version.unlink(missing_ok=True)
 
 
 class _WebRedirects(request.HTTPRedirectHandler):
@@ -76,22 +68,16 @@ def _check_scheme(address: str, url: str) -> None:
         raise DataError(f"{url} {leads}; only http and https are followed")
 
 
-def _receive(url: str, part: Path, version: Path, resumable: bool, progress: Progress) -> None:
-    """Bring `part` to its full length; `resumable` says that a hash will catch a file that changed in between.
-
-    The file `version` keeps the server's name for the version that `part` belongs to.
-    """
-    known = version.read_text(encoding="latin-1") if version.is_file() else None
-    have = part.stat().st_size if part.exists() and (known or resumable) else 0
-    response = _connect(url, have, known)
+def _receive(url: str, part: Path, progress: Progress) -> None:
+    """Bring `part` to its full length. Whether what it began as and the rest are one file is for its hash to say."""
+    have = part.stat().st_size if part.exists() else 0
+    response = _connect(url, have)
     if response is None:
         return
     with response:
         if not _continues(response, have):
             have = 0
             part.unlink(missing_ok=True)
-            with writing(version):
-                version.write_text(_version(response.headers), encoding="latin-1")
         length = int(response.headers.get("Content-Length", 0))
         if length > (free := free_bytes(part)):
             needed, room = in_words(length), in_words(free)
@@ -104,12 +90,9 @@ def _receive(url: str, part: Path, version: Path, resumable: bool, progress: Pro
         raise DataError(f"{url} broke off after {have} of {total} bytes; run the same command again to go on")
 
 
-def _connect(url: str, have: int, version: str | None) -> Any:
+def _connect(url: str, have: int) -> Any:
     """The response that gives the bytes from `have` on, or all of them; None when `have` is already everything."""
-    asked = {"Range": f"bytes={have}-"} if have else {}
-    if have and version:
-        asked["If-Range"] = version
-    headers = {"User-Agent": "mlrpl", "Accept-Encoding": "identity", **asked}
+    headers = {"User-Agent": "mlrpl", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         opener = request.build_opener(_WebRedirects)
         response = opener.open(request.Request(url, headers=headers), timeout=TIMEOUT)
@@ -123,7 +106,7 @@ def _connect(url: str, have: int, version: str | None) -> Any:
         if not have or response.status != 206 or _continues(response, have):
             return response
         response.close()
-    return _connect(url, 0, None)
+    return _connect(url, 0)
 
 
 def _continues(response: Any, have: int) -> bool:
@@ -160,14 +143,6 @@ def _unreachable(url: str, destination: Path) -> Iterator[None]:
         raise DataError(f"cannot fetch {url}: {reason}; {by_hand}") from error
 
 
-def _verify(path: Path, hashes: Mapping[str, str], what: str, advice: str) -> None:
-    for name, expected in hashes.items():
-        if (found := hash_of_file(path, name)) != expected:
-            raise DataError(f"{what}: its {name} is {found}, expected {expected}; {advice}")
-
-
-def _version(headers: HTTPMessage) -> str:
-    """What names the bytes a server has at an address: its ETag, unless weak, or the date of the last change."""
-    tag = headers.get("ETag", "")
-    # A weak ETag may stay the same when the bytes change.
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+def _verify(path: Path, algorithm: str, digest: str, what: str, advice: str) -> None:
+    if (found := hash_of_file(path, algorithm)) != digest.lower():
+        raise DataError(f"{what}: its {algorithm} is {found}, expected {digest}; {advice}")

@@ -73,7 +73,7 @@ def download(
     progress = progress or Silent()
     for archive in sources[dataset]:
         if not _is_unpacked(archive, root):
-            path = fetch(archive.url, root / ARCHIVES / archive.name, md5=archive.md5, progress=progress)
+            path = fetch(archive.url, root / ARCHIVES / archive.name, "md5", archive.md5, progress)
             extract(path, root, progress)
     return root
 
