@@ -339,7 +339,7 @@ def _rebuild(run: Path) -> None:
 
     head = TrainedHead.of_run(run)
     assert head.text.ndim == 2
-    assert all(isinstance(name, str) for name in head.classes)
+    assert all(isinstance(name, str) for name in head.info.classes)
 
 
 def _check_records(records: Records) -> None:

@@ -44,6 +44,7 @@ class RunInfo:
 
     method: str
     classes: Classes
+    """C class names, in the order of the logits' columns."""
     dataset: str
     data: Text
     """The prepared folder it was trained on."""

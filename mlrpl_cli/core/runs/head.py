@@ -35,11 +35,6 @@ class TrainedHead(nn.Module):
         """The head of a run's "best" or "last" checkpoint, on the CPU. Raises what `load_checkpoint` raises."""
         return cls(load_checkpoint(run, which))
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """C class names, in the order of the logits' columns."""
-        return self.info.classes
-
     def forward(self, features: ImageFeatures) -> Recognition:
         """Frozen features of B images → logits (B, C), class features and attention."""
         return self.recognizer(features, self.text)
@@ -52,5 +47,5 @@ class TrainedHead(nn.Module):
         Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
         """
         info = self.info
-        chosen = info.precision if precision == AUTO else precision
-        return load_encoder(info.backbone, info.fingerprint, info.image_size, device, chosen, progress)
+        precision = info.precision if precision == AUTO else precision
+        return load_encoder(info.backbone, info.fingerprint, info.image_size, device, precision, progress)
