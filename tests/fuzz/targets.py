@@ -335,12 +335,11 @@ def _is_small_shape(shape: object) -> bool:
 
 
 def _rebuild(run: Path) -> None:
-    from mlrpl_cli.core.runs.folder import load_checkpoint
+    from mlrpl_cli.core.runs.head import TrainedHead
 
-    loaded = load_checkpoint(run)
-    loaded.recognizer()
-    assert loaded.text_features.ndim == 2
-    assert all(isinstance(name, str) for name in loaded.info.classes)
+    head = TrainedHead.of_run(run)
+    assert head.text.ndim == 2
+    assert all(isinstance(name, str) for name in head.info.classes)
 
 
 def _check_records(records: Records) -> None:

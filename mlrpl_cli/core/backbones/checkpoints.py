@@ -88,7 +88,7 @@ def fetch_published(name: str, progress: Progress) -> Path:
     """The checkpoint that OpenAI published under `name`, downloaded once into the cache folder and verified."""
     cached = cache_folder() / published_file_name(name)
     if not cached.is_file():
-        return fetch(published_url(name), cached, sha256=PUBLISHED_SHA256[name], progress=progress)
+        return fetch(published_url(name), cached, "sha256", PUBLISHED_SHA256[name], progress)
     if (found := sha256_of_file(cached)) != PUBLISHED_SHA256[name]:
         raise WeightsError(
             f"{cached} is not what OpenAI published as {name}: expected SHA-256 {PUBLISHED_SHA256[name][:16]}…, "

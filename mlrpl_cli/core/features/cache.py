@@ -235,10 +235,10 @@ def _header(path: Path) -> tuple[Any, ...] | None:
 
 
 def _is_whole(path: Path) -> bool:
-    try:
-        return open_tensors(path).is_whole()
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        open_tensors(path).check()
+        return True
+    return False
 
 
 def _read(shard: Shard, rows: Sequence[tuple[int, int]], stored: Stored) -> None:

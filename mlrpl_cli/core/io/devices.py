@@ -64,9 +64,6 @@ def choose_precision(device: torch.device) -> str:
     return BF16 if any(test() for test in tests if test is not None) else FLOAT32
 
 
-MOST_WORKERS = 8
-
-
 def decoding_workers(given: int | None) -> int:
     """How many processes or threads decode images: as `given`, else a core each, at most 8.
 
@@ -75,7 +72,7 @@ def decoding_workers(given: int | None) -> int:
     if given is not None:
         return given
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(usable // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), MOST_WORKERS), 1)
+    return max(min(usable // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 8), 1)
 
 
 def make_generator(seed: int, *stream: object) -> torch.Generator:
@@ -85,5 +82,5 @@ def make_generator(seed: int, *stream: object) -> torch.Generator:
 
 def derive_seed(seed: int, *stream: object) -> int:
     """A 63-bit seed from a seed and any names or numbers."""
-    text = "/".join(str(part) for part in (seed, *stream))
+    text = "/".join(map(str, (seed, *stream)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

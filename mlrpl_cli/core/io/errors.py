@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-
-NAMES_SHOWN = 3
-_UNITS = ("bytes", "KiB", "MiB", "GiB")
 
 
 class MlrplError(Exception):
@@ -58,18 +56,15 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, list[str]] = {}
+        self._found: defaultdict[str, list[str]] = defaultdict(list)
 
     def add(self, what: str, name: object) -> None:
         """Note that `name` suffers from `what`, a plural clause such as "images are missing"."""
-        self._found.setdefault(what, []).append(str(name))
+        self._found[what].append(str(name))
 
     def extend(self, what: str, names: Iterable[object]) -> None:
         for name in names:
             self.add(what, name)
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
 
     def summary(self) -> str:
         """One line: each kind of problem with its count and the first few names."""
@@ -77,11 +72,11 @@ class Problems:
 
     def raise_if_any(self, where: str, advice: str) -> None:
         """Raise one DataError that names everything found, or return when nothing was."""
-        if self:
+        if self._found:
             raise DataError(f"{where}: {self.summary()}; {advice}")
 
 
-def first_few(names: Iterable[object], shown: int = NAMES_SHOWN) -> str:
+def first_few(names: Iterable[object], shown: int = 3) -> str:
     """`a, b, c, …`: the first `shown` names, and an ellipsis when there are more."""
     listed = [str(name) for name in names]
     return ", ".join(listed[:shown]) + (", …" if len(listed) > shown else "")
@@ -96,9 +91,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def printable(text: object) -> str:
     """`text` on one line with every control character escaped, so that a name cannot steer a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
-    )
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in str(text))
 
 
 def one_line(reason: object) -> str:
@@ -108,7 +101,8 @@ def one_line(reason: object) -> str:
 
 def in_words(size: float) -> str:
     """A number of bytes as people read it: 1000 bytes, 3.42 KiB, 270 MiB."""
-    unit = 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.0f} {_UNITS[unit]}" if size >= 100 else f"{size:.3g} {_UNITS[unit]}"
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size >= 100 else f"{size:.3g} {unit}"

@@ -33,7 +33,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     with _aside(path) as temporary:
         yield temporary
-        _sync(temporary)
+        with temporary.open("r+b") as stream:  # Windows syncs only what is open for writing
+            os.fsync(stream.fileno())
         temporary.replace(path)
 
 
@@ -86,8 +87,8 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        elsewhere = temporary is not None and isinstance(error.filename, str)
-        if elsewhere and not Path(error.filename).absolute().is_relative_to(temporary.absolute()):  # type: ignore[union-attr]
+        named = temporary and isinstance(error.filename, str) and Path(error.filename).absolute()
+        if temporary and named and not named.is_relative_to(temporary.absolute()):
             raise
         reason = error.strerror or str(error)
         raise DataError(f"cannot write {path}: {reason}; choose another place or free this one") from error
@@ -143,20 +144,18 @@ def _exchange(new: Path, path: Path) -> None:
     if not path.exists() or not any(path.iterdir()):
         new.replace(path)  # an empty folder is simply replaced
     elif not _exchanged_at_once(new, path):
-        aside = path.with_name(f"{REPLACED_PREFIX}{path.name}")
-        path.replace(aside)
+        path.replace(path.with_name(f"{REPLACED_PREFIX}{path.name}"))
         new.replace(path)
-        shutil.rmtree(aside, ignore_errors=True)
+        _put_back(path)
 
 
 def _put_back(path: Path) -> None:
     """Undo, or finish, an exchange that was cut short."""
     aside = path.with_name(f"{REPLACED_PREFIX}{path.name}")
-    if aside.is_dir():
-        if path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.replace(path)
+    if aside.is_dir() and path.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    elif aside.is_dir():
+        aside.replace(path)
 
 
 def _exchanged_at_once(new: Path, path: Path) -> bool:
@@ -168,8 +167,3 @@ def _exchanged_at_once(new: Path, path: Path) -> bool:
         renameat2 = ctypes.CDLL(None).renameat2
         return renameat2(at_current_folder, os.fsencode(new), at_current_folder, os.fsencode(path), exchange) == 0
     return False
-
-
-def _sync(path: Path) -> None:
-    with path.open("r+b") as stream:  # Windows syncs only what is open for writing
-        os.fsync(stream.fileno())

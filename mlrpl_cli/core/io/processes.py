@@ -29,16 +29,15 @@ def process_pool(
     """
     context = multiprocessing.get_context("spawn")
     end, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(processes, context, _begin, (end, initializer, arguments))
-    try:
-        yield pool
-    except BaseException:
-        held.close()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        held.close()
-        end.close()
+    with end, held:
+        pool = ProcessPoolExecutor(processes, context, _begin, (end, initializer, arguments))
+        try:
+            yield pool
+        except BaseException:
+            held.close()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -70,14 +69,11 @@ class _QuietProcess(_DEFAULT.Process):
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the library ends it
-        sys.excepthook = _say_nothing  # of threads that lend memory, when the borrower was interrupted
+        # What threads that lend memory say when the borrower was interrupted; the work's own errors go another way.
+        sys.excepthook = lambda *error: None
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         super().run()
-
-
-def _say_nothing(*error: object) -> None:
-    """The work's own errors go another way, to the process that started it."""
 
 
 class _QuietContext(type(_DEFAULT)):  # type: ignore[misc]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from mlrpl_cli.core.io.errors import did_you_mean, one_line
 from mlrpl_cli.core.io.reading import short, shown
@@ -19,7 +19,11 @@ LONGEST_TEXT = 2000
 """Characters of a field that is text; a path is the longest."""
 UNKNOWN_SHOWN = 10
 """Unknown fields that are named with advice; finding advice takes a while."""
-_WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "array": "a list", "object": "a mapping"}
+_WORDS = {
+    **{"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"},
+    **{"array": "a list", "object": "a mapping", "path": "a path"},
+}
+"""JSON schema's type or format → our words for it; another type is in our words already, by WithJsonSchema."""
 
 
 def _text(value: Any) -> str:
@@ -46,25 +50,28 @@ def validated(model: type[Model], values: Any) -> Model:
         raise ValueError("; ".join(sentences(error, model).values())) from error
 
 
-def sentences(error: ValidationError, model: type) -> dict[str, str]:
-    """A sentence for each field that `error` is about, by its name: first those that `model` lacks, with advice."""
+def problems(error: ValidationError, model: type) -> dict[str, str | None]:
+    """Each wrong field (dotted inside another) → "expected …, got …"; None for one that `model` lacks."""
     fields = fields_of(model)
-    unknown: dict[str, str] = {}
-    wrong: dict[str, str] = {}
-    more = 0
+    found: dict[str, str | None] = {}
     for each in error.errors(include_url=False, include_context=False):
         place = each["loc"] or (str(each["input"]),)  # a name beyond UTF-8 has no place: it is the input
-        name = ".".join(map(str, place))
-        if place[0] in fields:
-            got = "nothing" if each["type"] == "missing" else shown(each["input"])
-            wrong[name] = f"{name}: expected {expected(_at(fields, place))}, got {got}"
-        elif len(unknown) < UNKNOWN_SHOWN:
-            unknown[name] = f"unknown option '{short(name)}'; {did_you_mean(name, fields)}"
-        else:
-            more += 1
-    if more:
-        unknown[""] = f"{more} more unknown options"
-    return unknown | wrong
+        got = "nothing" if each["type"] == "missing" else shown(each["input"])
+        field = fields.get(str(place[0]))
+        if field and len(place) > 1:
+            field = field.get("items", field)
+        found[".".join(map(str, place))] = f"expected {expected(field)}, got {got}" if field else None
+    return found
+
+
+def sentences(error: ValidationError, model: type) -> dict[str, str]:
+    """A sentence for each field that `error` is about, by its name: first those that `model` lacks, with advice."""
+    found = problems(error, model)
+    unknown = [name for name, what in found.items() if what is None]
+    told = {n: f"unknown option '{short(n)}'; {did_you_mean(n, fields_of(model))}" for n in unknown[:UNKNOWN_SHOWN]}
+    if more := len(unknown[UNKNOWN_SHOWN:]):
+        told[""] = f"{more} more unknown options"
+    return told | {name: f"{name}: {what}" for name, what in found.items() if what is not None}
 
 
 def fields_of(model: type) -> dict[str, dict[str, Any]]:
@@ -77,10 +84,16 @@ def expected(field: Mapping[str, Any]) -> str:
     field = field.get("anyOf", [field])[0]  # the other one is null
     if "enum" in field or "const" in field:
         return f"one of {', '.join(field.get('enum') or [field['const']])}"
-    words = _WORDS[field["type"]]
-    if "maximum" in field:
-        return f"{words} from {_plain(field['minimum'])} to {_plain(field['maximum'])}"
-    return f"{words} of at least {_plain(field['minimum'])}" if "minimum" in field else words
+    kind = field.get("format", field["type"])
+    words = _WORDS.get(kind, kind)
+    match field:
+        case {"minimum": low, "maximum": high}:
+            return f"{words} from {low:.15g} to {high:.15g}"
+        case {"exclusiveMinimum": low, "exclusiveMaximum": high}:
+            return f"{words} between {low:.15g} and {high:.15g}"
+        case {"minimum": low}:
+            return f"{words} of at least {low:.15g}"
+    return words
 
 
 def read_rows(path: Path, model_of: Callable[[dict[str, Any]], type]) -> list[dict[str, Any]]:
@@ -89,14 +102,10 @@ def read_rows(path: Path, model_of: Callable[[dict[str, Any]], type]) -> list[di
     An unfinished last line, of a process that was killed, is left out. Raises ValueError, which names the first line
     that is not an object as `model_of` says, and all that is wrong in it.
     """
-    rows: list[dict[str, Any]] = []
     if not path.is_file():
-        return rows
+        return []
     with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            if line.endswith("\n"):
-                rows.append(_row(line, len(rows) + 1, model_of))
-    return rows
+        return [_row(line, number, model_of) for number, line in enumerate(stream, 1) if line.endswith("\n")]
 
 
 def _row(line: str, number: int, model_of: Callable[[dict[str, Any]], type]) -> dict[str, Any]:
@@ -106,63 +115,3 @@ def _row(line: str, number: int, model_of: Callable[[dict[str, Any]], type]) -> 
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected a JSON object a line, got in line {number}: {one_line(error)}") from error
     return row
-
-
-def _at(fields: Mapping[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
-    """The schema of a field, or of an item in it."""
-    field = fields[str(place[0])]
-    for _ in place[1:]:
-        field = field.get("anyOf", [field])[0].get("items", field)
-    return field
-
-
-def _plain(number: float) -> str:
-    return str(int(number)) if number == int(number) else str(number)
-
-
-EXPECTED = {
-    "string_type": "text",
-    "path_type": "a path",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "literal_error": "{expected}",
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "more than {gt}",
-    "less_than_equal": "at most {le}",
-    "less_than": "less than {lt}",
-    "missing": "a value",
-}
-"""Kind of error → what is put after "expected"; a kind that is not listed keeps pydantic's words."""
-
-
-def problems(error: ValidationError) -> list[tuple[str, str, str]]:
-    """Pydantic's name of the kind, the field (dotted inside another) and "expected …, got …", for everything wrong."""
-    found = error.errors(include_url=False)
-    return [(each["type"], ".".join(map(str, each["loc"])), _sentence(each)) for each in found]
-
-
-def fitting(check: Callable[[Any], bool], expected: str) -> AfterValidator:
-    """For `Annotated`: a value has to pass `check` too, else `expected` stands in the sentence."""
-
-    def checked(value: Any) -> Any:
-        if not check(value):
-            raise ValueError(expected)
-        return value
-
-    return AfterValidator(checked)
-
-
-def _sentence(found: Mapping[str, Any]) -> str:
-    pydantic_words = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    context = {name: value for name, value in found.get("ctx", {}).items() if name != "error"}
-    words = EXPECTED.get(found["type"])
-    expected = pydantic_words if words is None else words.format(**context).replace("'", "")
-    return f"expected {expected}, got {'nothing' if found['type'] == 'missing' else shown(found['input'])}"

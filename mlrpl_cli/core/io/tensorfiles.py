@@ -24,20 +24,15 @@ _METADATA, _CHECKSUM = "mlrpl", "sha256"
 class TensorFile:
     """One file, mapped into memory."""
 
-    path: Path
     metadata: dict[str, str]
     """What the file says of itself."""
     tensors: dict[str, Tensor]
     sha256: str
     """What the checksum of `metadata` and `tensors` should be."""
 
-    def is_whole(self) -> bool:
-        """Whether everything is as it was written; reads all of it."""
-        return _checksum(self.metadata, self.tensors) == self.sha256
-
     def check(self) -> None:
-        """Raise ValueError unless it is whole."""
-        if not self.is_whole():
+        """Raise ValueError unless everything is as it was written; reads all of it."""
+        if _checksum(self.metadata, self.tensors) != self.sha256:
             raise ValueError("its content does not match its checksum")
 
 
@@ -61,7 +56,7 @@ def open_tensors(path: Path) -> TensorFile:
         raise ValueError(one_line(error)) from error
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("it does not say what it is")
-    return TensorFile(path, metadata, tensors, metadata.pop(_CHECKSUM, ""))
+    return TensorFile(metadata, tensors, metadata.pop(_CHECKSUM, ""))
 
 
 def tensor_places(path: Path) -> dict[str, tuple[int, str, list[int]]]:

@@ -84,7 +84,7 @@ def download(dataset: str, root: Path, progress: Progress | None = None) -> None
     for archive in archives_of(dataset):
         path = root / ARCHIVES / archive.name
         if unfinished(path, root).exists() or not all((root / held).exists() for held in archive.holds):
-            extract(fetch(archive.url, path, md5=archive.md5, progress=progress), root, progress)
+            extract(fetch(archive.url, path, "md5", archive.md5, progress), root, progress)
 
 
 def extract(archive: Path, folder: Path, progress: Progress | None = None) -> None:

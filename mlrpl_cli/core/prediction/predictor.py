@@ -46,7 +46,7 @@ class Predictor:
 
     def __init__(self, head: TrainedHead, encoder: FrozenEncoder) -> None:
         self.head, self.encoder = head.to(encoder.device), encoder
-        self.info, self.classes = head.info, head.classes
+        self.info, self.classes = head.info, head.info.classes
 
     @classmethod
     def from_run(cls, run: Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:

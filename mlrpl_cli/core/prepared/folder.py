@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Predicate
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
 from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
-from mlrpl_cli.core.io.schema import fitting, problems
+from mlrpl_cli.core.io.schema import validated
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -100,16 +101,18 @@ class Manifest(BaseModel):
 
     kind: str = KIND
     version: int = VERSION
-    dataset: Annotated[str, fitting(str.isidentifier, "a name")]
+    dataset: Annotated[str, Predicate(str.isidentifier), WithJsonSchema({"type": "a name"})]
     options: dict[str, Any]
-    image_root: Annotated[Any, fitting(is_file_name, "a folder")]
+    image_root: Annotated[Any, Predicate(is_file_name), WithJsonSchema({"type": "a folder"})]
     """Relative to the manifest's folder when it lies inside."""
     counts: dict[str, Any]
     """Images of each split."""
     mask_sha256: str
     sha256: dict[str, Any]
     """Checksums of the files beside the manifest, by name."""
-    classes: Annotated[list[Any], fitting(lambda names: all(map(is_name, names)), "a list of names")]
+    classes: Annotated[
+        list[Any], Predicate(lambda names: all(map(is_name, names))), WithJsonSchema({"type": "a list of names"})
+    ]
 
 
 def write_manifest(folder: Path, prepared: Prepared) -> None:
@@ -207,10 +210,9 @@ def _read_manifest(folder: Path) -> Manifest:
         found = shown(content.get("version"))
         raise DataError(f"{folder} has format version {found}, this mlrpl reads version {VERSION}; {AGAIN}")
     try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        wrong = "; ".join(f"{field}: {sentence}" for _, field, sentence in problems(error))
-        raise damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({wrong})") from error
+        return validated(Manifest, content)
+    except ValueError as error:
+        raise damaged(folder, f"{MANIFEST} is not what mlrpl wrote ({error})") from error
 
 
 def _verify(prepared: Prepared, counts: Mapping[str, int]) -> None:

@@ -6,10 +6,9 @@ the TensorBoard events.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,10 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
-from mlrpl_cli.core.heads.methods import METHODS, rebuild_recognizer
-from mlrpl_cli.core.heads.recognizers import Recognizer
+from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import RunError, one_line
-from mlrpl_cli.core.io.files import make_folder, write_text
+from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.reading import shown
 from mlrpl_cli.core.io.schema import Text, read_rows, validated
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
@@ -35,19 +33,18 @@ RUNS = Path("runs")
 
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 _METADATA = "run"
-_DTYPES = (torch.float32, torch.bfloat16)
-_STRICT = ConfigDict(extra="forbid", strict=True)
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
 Epoch = Annotated[int, Field(ge=0)]
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class RunInfo:
     """What a checkpoint says of itself."""
 
     method: str
     classes: Classes
+    """C class names, in the order of the logits' columns."""
     dataset: str
     data: Text
     """The prepared folder it was trained on."""
@@ -71,7 +68,7 @@ class RunInfo:
 class LoggedEpoch(BaseModel):
     """What every row of metrics.jsonl has; there is more."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(strict=True)
 
     epoch: Epoch
     loss: float
@@ -87,22 +84,9 @@ class Checkpoint:
     info: RunInfo
     tensors: dict[str, Tensor]
 
-    def recognizer(self) -> Recognizer:
-        """The trained recognizer, in evaluation mode, its sizes read off the tensors.
-
-        Raises RunError for tensors that no recognizer of this method and these classes has.
-        """
-        with fitting(self.info):
-            return rebuild_recognizer(self.info.method, len(self.info.classes), self.group(RECOGNIZER))
-
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix`, without it."""
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
-
-    @property
-    def text_features(self) -> Tensor:
-        """Text features (C, E), or (2C, E) for pairs, so that neither tokenizer nor text encoder is needed."""
-        return self.tensors[TEXT_FEATURES]
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -115,9 +99,7 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
 
     Raises RunError when the folder is not a run, or the file is missing, of another format, or not whole to the bit.
     """
-    path = checkpoint_path(run, which)
-    if not path.is_file():
-        raise RunError(f"{run} has no {path.name}: expected a run folder that `mlrpl train` wrote; check --run")
+    path = _existing(checkpoint_path(run, which))
     try:
         file = open_tensors(path)
         info = _run_info(json.loads(file.metadata[_METADATA]), path)
@@ -126,10 +108,8 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
     except (ValueError, RecursionError) as error:
-        other = LAST if which == BEST else BEST
-        raise RunError(
-            f"{path} is damaged: {one_line(error)}; restore it, take --checkpoint {other}, or train again"
-        ) from error
+        advice = f"restore it, take --checkpoint {LAST if which == BEST else BEST}, or train again"
+        raise RunError(f"{path} is damaged: {one_line(error)}; {advice}") from error
     return Checkpoint(info, file.tensors)
 
 
@@ -140,9 +120,7 @@ def checkpoint_path(run: Path, which: str) -> Path:
 
 def load_config(run: Path) -> TrainConfig:
     """The configuration a run was started with."""
-    if not (run / CONFIG_FILE).is_file():
-        raise RunError(f"{run} has no {CONFIG_FILE}: expected a run folder that `mlrpl train` wrote; check --run")
-    return make_config(run / CONFIG_FILE, {"run": run})
+    return make_config(_existing(run / CONFIG_FILE), {"run": run})
 
 
 def newest_run(parent: Path = RUNS) -> Path:
@@ -151,24 +129,6 @@ def newest_run(parent: Path = RUNS) -> Path:
     if not found:
         raise RunError(f"no run below {parent}; run `mlrpl train`, or name one with --run")
     return found[-1].parent
-
-
-def new_run_folder(name: str, parent: Path = RUNS) -> Path:
-    """Make `parent`/`name`, or with -2, -3 … behind it: the first that is not there, also for two who ask at once."""
-    make_folder(parent)
-    for number in itertools.count(1):
-        folder = parent / (name if number == 1 else f"{name}-{number}")
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-    raise AssertionError("numbers do not end")
-
-
-def is_run_or_empty(folder: Path) -> bool:
-    """Whether a run may write to `folder`: it is not there, has a run's configuration, or has nothing but dot files."""
-    if not folder.is_dir() or (folder / CONFIG_FILE).exists():
-        return True
-    return all(path.name.startswith(".") for path in folder.iterdir())
 
 
 @contextmanager
@@ -228,13 +188,18 @@ def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(run / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def _existing(path: Path) -> Path:
+    """A file of a run folder. Raises RunError where there is none."""
+    if not path.is_file():
+        raise RunError(f"{path.parent} has no {path.name}: expected a run folder that `mlrpl train` wrote; check --run")
+    return path
+
+
 def _run_info(values: Any, path: Path) -> RunInfo:
     """Raises ValueError for what is not what a checkpoint says of itself, RunError for what another mlrpl wrote."""
     if isinstance(values, dict) and values.get("format") != FORMAT:
-        raise RunError(
-            f"{path}: expected checkpoint format {FORMAT}, got {shown(values.get('format'))}; "
-            "train again, or use the mlrpl that wrote it"
-        )
+        found = f"expected checkpoint format {FORMAT}, got {shown(values.get('format'))}"
+        raise RunError(f"{path}: {found}; train again, or use the mlrpl that wrote it")
     info = validated(RunInfo, values)
     if info.method not in METHODS:
         raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")
@@ -243,9 +208,9 @@ def _run_info(values: Any, path: Path) -> RunInfo:
 
 def _check_tensors(info: RunInfo, tensors: Mapping[str, Tensor]) -> None:
     """Raises ValueError for text features of other classes, and for learned tensors that are no floats."""
-    text = tensors[TEXT_FEATURES]
-    if text.ndim != 2 or len(text) not in (len(info.classes), 2 * len(info.classes)):
-        raise ValueError(f"text features {tuple(text.shape)} for {len(info.classes)} classes")
-    strange = [name for name, tensor in tensors.items() if tensor.dtype not in _DTYPES]
-    if strange:
-        raise ValueError(f"{strange[0]} is {tensors[strange[0]].dtype}")
+    text, classes = tensors[TEXT_FEATURES], len(info.classes)
+    if text.ndim != 2 or len(text) not in (classes, 2 * classes):
+        raise ValueError(f"text features {tuple(text.shape)} for {classes} classes")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"{name} is {tensor.dtype}")

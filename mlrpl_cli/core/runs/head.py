@@ -10,32 +10,30 @@ from torch import Tensor, nn
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, load_encoder
 from mlrpl_cli.core.config import AUTO
+from mlrpl_cli.core.heads.methods import rebuild_recognizer
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.runs.folder import BEST, Checkpoint, load_checkpoint
+from mlrpl_cli.core.runs.folder import BEST, RECOGNIZER, TEXT_FEATURES, Checkpoint, fitting, load_checkpoint
 
 
 class TrainedHead(nn.Module):
     """The recognizer of a checkpoint with its stored text features: no text encoder, no tokenizer, frozen."""
 
     text: Tensor
+    """Text features (C, E), or (2C, E) for pairs: neither tokenizer nor text encoder is needed."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Raises RunError for tensors that no recognizer of the checkpoint's method and classes has."""
         super().__init__()
-        self.info = checkpoint.info
-        self.recognizer = checkpoint.recognizer()
-        self.register_buffer("text", checkpoint.text_features)
+        self.info = info = checkpoint.info
+        with fitting(info):  # its sizes are read off the tensors
+            self.recognizer = rebuild_recognizer(info.method, len(info.classes), checkpoint.group(RECOGNIZER))
+        self.register_buffer("text", checkpoint.tensors[TEXT_FEATURES])
 
     @classmethod
     def of_run(cls, run: Path, which: str = BEST) -> TrainedHead:
         """The head of a run's "best" or "last" checkpoint, on the CPU. Raises what `load_checkpoint` raises."""
         return cls(load_checkpoint(run, which))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """C class names, in the order of the logits' columns."""
-        return self.info.classes
 
     def forward(self, features: ImageFeatures) -> Recognition:
         """Frozen features of B images → logits (B, C), class features and attention."""
@@ -49,5 +47,5 @@ class TrainedHead(nn.Module):
         Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
         """
         info = self.info
-        chosen = info.precision if precision == AUTO else precision
-        return load_encoder(info.backbone, info.fingerprint, info.image_size, device, chosen, progress)
+        precision = info.precision if precision == AUTO else precision
+        return load_encoder(info.backbone, info.fingerprint, info.image_size, device, precision, progress)

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
-from mlrpl_cli.core.backbones.frozen import (
-    default_attention_width,
-    default_image_size,
-    image_size_problem,
-    resolved_precision,
-)
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
@@ -25,6 +21,7 @@ from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.prompts import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import RunError, did_you_mean
+from mlrpl_cli.core.io.files import make_folder
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 
@@ -35,16 +32,13 @@ def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
     problems = [device_problem(config.device)]
     for option, known in (("method", METHODS), ("loss", LOSSES)):
-        value = getattr(config, option)
-        if value not in known:
-            problems.append(
-                f"{option}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}"
-            )
+        if (value := getattr(config, option)) not in known:
+            expected = f"{option}: expected one of {', '.join(known)}"
+            problems.append(f"{expected}, got '{value}'; {did_you_mean(value, known)}")
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
-        stride = known_stride(config.backbone)
-        if stride and config.image_size:
-            problems.append(image_size_problem(config.image_size, stride))
+        if config.image_size and (stride := known_stride(config.backbone)):
+            problems.append(frozen.image_size_problem(config.image_size, stride))
     if config.semantics == "glove" and not config.glove:
         problems.append("semantics glove needs glove, the path of a GloVe text file")
     if config.glove is not None and not os.path.isfile(config.glove):
@@ -64,11 +58,11 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         data=str(prepared.folder),
         cache=config.cache or str(prepared.folder.resolve().parent / CACHE),
         backbone=backbone,
-        image_size=config.image_size or default_image_size(backbone),
-        attention_width=config.attention_width or default_attention_width(backbone),
+        image_size=config.image_size or frozen.default_image_size(backbone),
+        attention_width=config.attention_width or frozen.default_attention_width(backbone),
     )
     raise_together(config_problems(resolved))
-    precision: Any = resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
+    precision: Any = frozen.resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
     return _with_absolute_paths(replace(resolved, precision=precision))
 
 
@@ -84,20 +78,27 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
         del wanted["precision"]  # it was resolved when the run began
     made = _with_absolute_paths(make_config(flags={**asdict(stored), **wanted}, problems=config_problems))
     kept = [key for key in wanted if key not in FREE_ON_RESUME and getattr(made, key) != getattr(stored, key)]
-    raise_together(
-        [
-            f"--resume keeps {key} {getattr(stored, key)}, got {getattr(made, key)}; start a new run for that"
-            for key in kept
-        ]
-    )
+    asks = [f"{key} {getattr(stored, key)}, got {getattr(made, key)}" for key in kept]
+    raise_together([f"--resume keeps {ask}; start a new run for that" for ask in asks])
     return made
 
 
 def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
-    """Where this run writes: a new folder, made now, unless `config` names one."""
+    """Where this run writes: unless `config` names it, a new folder below ./runs, made now.
+
+    It is named after data, method and seed, with -2, -3 … behind them until it is new, also for two who ask at once.
+    """
     if config.run is not None:
         return Path(config.run)
-    return checkpoints.new_run_folder(f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}")
+    make_folder(checkpoints.RUNS)
+    name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
+    folder, number = checkpoints.RUNS / name, 1
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        number += 1
+        folder = folder.with_name(f"{name}-{number}")
 
 
 def check_unused(folder: Path) -> None:
@@ -106,12 +107,13 @@ def check_unused(folder: Path) -> None:
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     if is_prepared(folder):
         raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
-    if not checkpoints.is_run_or_empty(folder):
+    ours = not folder.is_dir() or (folder / checkpoints.CONFIG_FILE).exists()
+    if not ours and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    names = ("data", "glove", "cache", *(("backbone",) if config.backbone and is_file(config.backbone) else ()))
-    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
+    given = {name: getattr(config, name) for name in ("data", "glove", "cache")}
+    given["backbone"] = config.backbone if config.backbone and is_file(config.backbone) else None
+    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items() if path is not None}
     return replace(config, **resolved)

@@ -133,8 +133,8 @@ def test_the_addresses_are_those_that_open_clip_knows():
 def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path, monkeypatch):
     asked = {}
 
-    def fetch(url, destination, *, sha256, progress):
-        asked.update(url=url, sha256=sha256)
+    def fetch(url, destination, algorithm, digest, progress):
+        asked.update({"url": url, algorithm: digest})
         save_file(state, destination.with_suffix(".safetensors"))
         return destination.with_suffix(".safetensors")
 

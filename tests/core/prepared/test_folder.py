@@ -130,7 +130,7 @@ DAMAGES = {
         b"short"
     ),
     "manifest.json cannot be read": lambda folder: (folder / "manifest.json").write_text('{"kind": '),
-    "manifest.json is not what mlrpl wrote (classes: expected a list, got None)": change_manifest(classes=None),
+    "manifest.json is not what mlrpl wrote (classes: expected a list of names, got 5)": change_manifest(classes=5),
     "labels_full.npy holds int8 (4, 2), expected int8 (4, 1) (images, classes)": change_manifest(classes=["cat"]),
     "labels_full.npy holds int64 (4, 2), expected int8 (4, 2) (images, classes)": rewrite_labels(
         "full_labels", np.array(FULL)
@@ -201,11 +201,11 @@ def test_no_prepared_folder_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"classes": "ab"}, "classes: expected a list, got 'ab'"),
+        ({"classes": "ab"}, "classes: expected a list of names, got 'ab'"),
         ({"classes": [1, "b"]}, "classes: expected a list of names, got [1, 'b']"),
         ({"classes": ["a", "\ud800"]}, "classes: expected a list of names, got ['a', '\\ud800']"),
         ({"options": []}, "options: expected a mapping, got []"),
-        ({"dataset": None}, "dataset: expected text, got None"),
+        ({"dataset": None}, "dataset: expected a name, got None"),
         ({"mask_sha256": 5}, "mask_sha256: expected text, got 5"),
         ({"sha256": "x"}, "sha256: expected a mapping, got 'x'"),
         ({"counts": [1]}, "counts: expected a mapping, got [1]"),

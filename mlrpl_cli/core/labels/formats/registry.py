@@ -6,12 +6,12 @@ To add one: a file with its `labels.records.Format`, and its line here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import ValidationError
 
 from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
-from mlrpl_cli.core.io.registry import load
 from mlrpl_cli.core.io.schema import problems
 from mlrpl_cli.core.labels.records import SCENES, Format
 
@@ -27,15 +27,17 @@ def format_of(dataset: str) -> type[Format]:
     """The class of a data set's format. Raises ConfigError for an unknown one."""
     if dataset not in DATASETS:
         raise ConfigError(f"no data set is called '{dataset}'; {did_you_mean(dataset, DATASETS)}")
-    return load(DATASETS[dataset])
+    return resolve_name(DATASETS[dataset])
 
 
 def make_format(dataset: str, given: Mapping[str, Any]) -> Format:
     """The format of `dataset` with the options `given`. Raises ConfigError for everything wrong with them at once."""
+    kind = format_of(dataset)
     try:
-        return format_of(dataset)(**given)
+        return kind(**given)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(dataset, *problem) for problem in problems(error))) from error
+        found = problems(error, kind)
+    raise ConfigError("; ".join(_sentence(dataset, name, what, name in given) for name, what in found.items()))
 
 
 def flag(name: str) -> str:
@@ -43,15 +45,15 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _sentence(dataset: str, kind: str, name: str, what: str) -> str:
-    """Of one problem that pydantic found: its kind, the option and the sentence about its value."""
+def _sentence(dataset: str, name: str, what: str | None, given: bool) -> str:
+    """Of one of the `problems` that pydantic found with what is given for a data set."""
     fields = format_of(dataset).model_fields
-    if kind == "missing":
+    if what is not None and not given:
         from mlrpl_cli.core.labels.sources import SOURCES  # what it imports is slow, and help imports this module
 
         fetched = "; --download fetches it" if dataset in SOURCES else ""
         return f"{dataset} needs {flag(name)}, {fields[name].description}{fetched}"
-    if kind != "extra_forbidden":
+    if what is not None:
         return f"{flag(name)}: {what}"
     owners = [other for other in DATASETS if name in format_of(other).model_fields]
     if owners:
