@@ -14,9 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mlrpl_cli.core.io.archives import leads_outside
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.reading import GIB, is_file_name, open_file, shown
+from mlrpl_cli.core.io.reading import GIB, is_file_name, leads_outside, open_file, shown
 from mlrpl_cli.core.labels.records import SPLITS
 
 AGAIN = "run mlrpl prepare again"
