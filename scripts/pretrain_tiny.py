@@ -13,7 +13,7 @@ import math
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.frozen import normalize
-from mlrpl_cli.core.backbones.openai.architectures import CLIP, Architecture, ImageArchitecture, TextArchitecture
+from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture, TextArchitecture, openai_state
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
 from mlrpl_cli.core.backbones.openai.text import pad_tokens
-from mlrpl_cli.core.backbones.tiny import EMBEDDING, TINY_PATH, initial_token_embedding, pack_token_embedding
+from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
 from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.scenes.captions import CAPTIONED, KINDS, THING, render_captioned
@@ -86,6 +86,15 @@ class Pairs:
     """(distinct captions,) position of the end-of-text token."""
     tokens: list[int]
     """The vocabulary's id of each compact id."""
+
+
+class CLIP(nn.Module):
+    """Both encoders and the logit scale, as OpenAI trains them together."""
+
+    def __init__(self, image: ImageArchitecture, text: TextArchitecture) -> None:
+        super().__init__()
+        self.visual, self.text = image.build(), text.build()
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
 
 def main() -> None:
@@ -156,7 +165,7 @@ def build(options: Options, tokens: list[int]) -> CLIP:
     """An untrained CLIP whose vocabulary is the tokens that the captions use."""
     image = ImageArchitecture((2, 2, 2, 2), 16, EMBED_DIM, options.size)
     text = TextArchitecture(TEXT_WIDTH, 3, EMBED_DIM, vocabulary=len(tokens))
-    clip = CLIP(Architecture(image, text))
+    clip = CLIP(image, text)
     with torch.no_grad():
         clip.text.token_embedding.weight.copy_(initial_token_embedding(TEXT_WIDTH, options.seed)[tokens])
         for name, parameter in clip.visual.named_parameters():
@@ -270,7 +279,8 @@ def parameter_groups(clip: CLIP, weight_decay: float) -> list[dict]:
 
 def save(clip: CLIP, tokens: list[int], options: Options) -> None:
     """Write the model in OpenAI's names and float16, with the rows of the token embedding that training saw."""
-    state = {name: tensor for name, tensor in clip.openai_state_dict().items() if "num_batches" not in name}
+    state = openai_state(clip.visual, clip.text, clip.logit_scale)
+    state = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
     table = initial_token_embedding(TEXT_WIDTH, options.seed)
     table[tokens] = state[EMBEDDING]
     packed = pack_token_embedding({**state, EMBEDDING: table}, tokens, options.seed)
@@ -280,6 +290,13 @@ def save(clip: CLIP, tokens: list[int], options: Options) -> None:
     }
     with atomic_file(options.out) as temporary:
         safetensors.torch.save_file(stored, temporary, metadata={"format": "mlrpl-tiny"})
+
+
+def pack_token_embedding(state: Mapping[str, Tensor], rows: Sequence[int], seed: int) -> dict[str, Tensor]:
+    """Replace the embedding table by the `rows` that training changed; the others must still be as drawn."""
+    packed = {name: tensor for name, tensor in state.items() if name != EMBEDDING}
+    chosen = torch.tensor(sorted(set(rows)), dtype=torch.int32)
+    return {**packed, ROWS: chosen, VALUES: state[EMBEDDING][chosen.long()], SEED: torch.tensor(seed)}
 
 
 if __name__ == "__main__":

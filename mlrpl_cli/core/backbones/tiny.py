@@ -1,4 +1,4 @@
-"""The CLIP that ships with the package, and the form its token embedding is stored in.
+"""The CLIP that ships with the package, and the form in which its maker, scripts/pretrain_tiny.py, stores it.
 
 CLIP's vocabulary has 49,408 tokens, of which tiny's pre-training met a few hundred. The rows of the others still have
 the values they were drawn with, so they are drawn again from the same seed instead of being stored.
@@ -6,7 +6,7 @@ the values they were drawn with, so they are drawn again from the same seed inst
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +26,11 @@ def initial_token_embedding(width: int, seed: int) -> Tensor:
     return torch.from_numpy((drawn * INITIAL_STD).astype(np.float32))
 
 
-def pack_token_embedding(state: Mapping[str, Tensor], rows: Sequence[int], seed: int) -> dict[str, Tensor]:
-    """Replace the embedding table by the `rows` that training changed; the others must still be as drawn."""
-    packed = {name: tensor for name, tensor in state.items() if name != EMBEDDING}
-    chosen = torch.tensor(sorted(set(rows)), dtype=torch.int32)
-    values = state[EMBEDDING][chosen.long()]
-    return {**packed, ROWS: chosen, VALUES: values, SEED: torch.tensor(seed)}
-
-
 def unpack_token_embedding(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse: a state dict with the whole table. A state dict that was not packed is returned as it is."""
-    if ROWS not in state:
-        return dict(state)
-    unpacked = {name: tensor for name, tensor in state.items() if name not in (ROWS, VALUES, SEED)}
-    table = initial_token_embedding(state[VALUES].shape[1], int(state[SEED]))
-    table[state[ROWS].long()] = state[VALUES].float()
-    return {**unpacked, EMBEDDING: table}
+    """The state dict with the whole table. One that was not packed is returned as it is."""
+    unpacked = dict(state)
+    if ROWS in unpacked:
+        rows, values, seed = (unpacked.pop(name) for name in (ROWS, VALUES, SEED))
+        unpacked[EMBEDDING] = initial_token_embedding(values.shape[1], int(seed))
+        unpacked[EMBEDDING][rows.long()] = values.float()
+    return unpacked

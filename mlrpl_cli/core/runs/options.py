@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
-from mlrpl_cli.core.backbones.frozen import (
-    default_attention_width,
-    default_image_size,
-    image_size_problem,
-    resolved_precision,
-)
+from mlrpl_cli.core.backbones.frozen import default_sizes, image_size_problem, resolved_precision
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
@@ -59,13 +54,14 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """
     check_class_names(prepared.classes)
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
+    image_size, attention_width = default_sizes(backbone)
     resolved = replace(
         config,
         data=str(prepared.folder),
         cache=config.cache or str(prepared.folder.resolve().parent / CACHE),
         backbone=backbone,
-        image_size=config.image_size or default_image_size(backbone),
-        attention_width=config.attention_width or default_attention_width(backbone),
+        image_size=config.image_size or image_size,
+        attention_width=config.attention_width or attention_width,
     )
     raise_together(config_problems(resolved))
     precision: Any = resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
