@@ -25,14 +25,14 @@ JOINED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonit
 
 @dataclass(frozen=True)
 class TextInputs:
-    """What text heads and semantic vectors are made from."""
+    """What a method's text head and semantic vectors are made from."""
 
     config: TrainConfig
     classes: Sequence[str]
     text_encoder: TextEncoder
     tokenize: Tokenize
     generator: torch.Generator
-    """Contexts are drawn from it."""
+    """What is learned is drawn from it."""
 
 
 class PromptLearner(nn.Module):
@@ -59,21 +59,19 @@ class PromptLearner(nn.Module):
 def build_prompts(inputs: TextInputs, per_class: bool) -> PromptLearner:
     """Prompts for the classes, contexts drawn from N(0, 0.02) or starting as the words of `config.context_template`.
 
-    Raises ConfigError naming every class whose name is empty, given twice, or too long for the text encoder.
+    Raises ConfigError naming every class whose name is too long for the text encoder.
     """
-    classes, embed = inputs.classes, inputs.text_encoder.token_embedding
-    check_class_names(classes)
-    rows = inputs.tokenize([f"{readable(name)}." for name in classes])
-    context = _initial_context(inputs)
-    _check_lengths(classes, rows, len(context), inputs.text_encoder.context_length)
+    context = _initial_context(inputs, len(inputs.classes) if per_class else 1)
+    tokens, limit = context.shape[1], inputs.text_encoder.context_length
+    rows = inputs.tokenize([f"{readable(name)}." for name in inputs.classes])
+    if long := [name for name, row in zip(inputs.classes, rows, strict=True) if len(row) + tokens > limit]:
+        raise ConfigError(
+            f"prompts must fit {limit} tokens, {tokens} of them context; too long: {first_few(long)}; "
+            "shorten the names or lower context_tokens"
+        )
     ids, last = pad_tokens(rows)
-    embedded = embed(ids.to(embed.weight.device))
-    copies = len(classes) if per_class else 1
-    if inputs.config.context_template is None:
-        context = torch.stack([context, *(_random_context(context, inputs.generator) for _ in range(copies - 1))])
-    else:
-        context = context.expand(copies, -1, -1).clone()
-    return PromptLearner(embedded[0, :1].clone(), embedded[:, 1:].clone(), last + context.shape[1], context)
+    embedded = inputs.text_encoder.embed(ids)
+    return PromptLearner(embedded[0, :1].clone(), embedded[:, 1:].clone(), last + tokens, context)
 
 
 def check_class_names(classes: Sequence[str]) -> None:
@@ -94,23 +92,11 @@ def readable(name: str) -> str:
     return JOINED.get(words, words)
 
 
-def _initial_context(inputs: TextInputs) -> Tensor:
-    """(M, W): drawn, or the embeddings of the template's words, which then decide M."""
-    config, embed = inputs.config, inputs.text_encoder.token_embedding
+def _initial_context(inputs: TextInputs, copies: int) -> Tensor:
+    """(copies, M, W): drawn, or the embeddings of the template's words, which then decide M."""
+    config, encoder = inputs.config, inputs.text_encoder
     if config.context_template is None:
-        return _random_context(torch.empty(config.context_tokens, inputs.text_encoder.width), inputs.generator)
+        drawn = torch.empty(copies, config.context_tokens, encoder.width)
+        return drawn.normal_(std=CONTEXT_STD, generator=inputs.generator)
     words = inputs.tokenize([config.context_template])[0][1:-1]
-    return embed(torch.tensor(words, dtype=torch.long, device=embed.weight.device)).clone()
-
-
-def _random_context(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.empty(like.shape).normal_(std=CONTEXT_STD, generator=generator).to(like)
-
-
-def _check_lengths(classes: Sequence[str], rows: list[list[int]], context_tokens: int, limit: int) -> None:
-    long = [name for name, row in zip(classes, rows, strict=True) if len(row) + context_tokens > limit]
-    if long:
-        raise ConfigError(
-            f"prompts must fit {limit} tokens, {context_tokens} of them context; too long: {first_few(long)}; "
-            "shorten the names or lower context_tokens"
-        )
+    return encoder.embed(torch.tensor(words, dtype=torch.long)).repeat(copies, 1, 1)

@@ -5,7 +5,8 @@ Axes: C classes, S semantic size (E for CLIP, 300 for GloVe).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,8 @@ UNIT_WITHIN = 1e-3
 
 def guiding_vectors(inputs: TextInputs) -> Tensor:
     """(C, S) of the configured kind, set apart from each other. Raises ConfigError like `glove_features`."""
-    if inputs.config.semantics == "glove":
-        return centred(glove_features(inputs.classes, Path(inputs.config.glove or "")))
-    return centred(template_features(inputs))
+    glove = Path(inputs.config.glove or "") if inputs.config.semantics == "glove" else None
+    return centred(glove_features(inputs.classes, glove) if glove else template_features(inputs))
 
 
 @torch.no_grad()
@@ -70,30 +70,19 @@ def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     return vectors_of
 
 
-def _numbers(texts: Sequence[str]) -> np.ndarray | None:
-    """None for the few lines whose "word" holds a space, such as an address in GloVe's 840B file."""
-    try:
-        return np.array(texts, dtype=np.float64)
-    except ValueError:
-        return None
-
-
 def _read_vectors(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
+    vectors: dict[str, np.ndarray] = {}
     try:
-        split = (line.split(" ") for line in _lines(path))
-        found = ((word, _numbers(rest)) for word, *rest in split if word in wanted)
-        vectors = {word: numbers for word, numbers in found if numbers is not None}
+        with open_file(path) as stream:
+            while line := stream.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise ValueError(f"a line has more than {LONGEST_LINE} bytes")
+                word, *numbers = line.decode("utf-8").rstrip("\r\n").split(" ")
+                if word in wanted:
+                    with suppress(ValueError):  # a few "words" hold a space, such as an address in GloVe's 840B file
+                        vectors[word] = np.array(numbers, dtype=np.float64)
     except (OSError, ValueError, DataError) as error:
         raise ConfigError(f"cannot read GloVe vectors from {path}: expected a word and its numbers a line") from error
     if len({len(vector) for vector in vectors.values()}) > 1:
         raise ConfigError(f"{path} holds vectors of different lengths; expected one length, GloVe's text format")
     return vectors
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file without their ends. Raises ValueError for one that is longer than LONGEST_LINE."""
-    with open_file(path) as stream:
-        while line := stream.readline(LONGEST_LINE + 1):
-            if len(line) > LONGEST_LINE:
-                raise ValueError(f"a line has more than {LONGEST_LINE} bytes")
-            yield line.decode("utf-8").rstrip("\r\n")

@@ -5,19 +5,18 @@ Axes: C classes, E joint embedding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts
 from mlrpl_cli.core.heads.semantics import template_features
 
 
 class TextHead(nn.Module):
     """Gives the text features (C, E), or (2C, E) for a pair a class."""
-
-    def forward(self) -> Tensor:
-        raise NotImplementedError
 
     def contexts(self) -> dict[str, nn.Parameter]:
         """What is learned of the text head, by name."""
@@ -27,11 +26,11 @@ class TextHead(nn.Module):
 class PromptedText(TextHead):
     """Text features of learnable prompts through the frozen text encoder, those of the first learner first."""
 
-    def __init__(self, text_encoder: TextEncoder, **learners: PromptLearner) -> None:
+    def __init__(self, inputs: TextInputs, learners: Sequence[str] = ("prompts",), per_class: bool = True) -> None:
         super().__init__()
-        for name, learner in learners.items():
-            self.add_module(name, learner)
-        self.text_encoder = text_encoder
+        for name in learners:
+            self.add_module(name, build_prompts(inputs, per_class))
+        self.text_encoder = inputs.text_encoder
 
     def forward(self) -> Tensor:
         learners = [module for module in self.children() if isinstance(module, PromptLearner)]
@@ -61,17 +60,9 @@ def template(inputs: TextInputs) -> FixedText:
     return FixedText(template_features(inputs))
 
 
-def shared_context(inputs: TextInputs) -> PromptedText:
-    """One learned context for all classes."""
-    return PromptedText(inputs.text_encoder, prompts=build_prompts(inputs, per_class=False))
-
-
-def context_per_class(inputs: TextInputs) -> PromptedText:
-    """A learned context for each class."""
-    return PromptedText(inputs.text_encoder, prompts=build_prompts(inputs, per_class=True))
-
-
-def pair_per_class(inputs: TextInputs) -> PromptedText:
-    """A positive and a negative learned context for each class → (2C, E), the positive ones first."""
-    positive, negative = (build_prompts(inputs, per_class=True) for _ in range(2))
-    return PromptedText(inputs.text_encoder, positive=positive, negative=negative)
+context_per_class = PromptedText
+"""A learned context for each class."""
+shared_context = partial(PromptedText, per_class=False)
+"""One learned context for all classes."""
+pair_per_class = partial(PromptedText, learners=("positive", "negative"))
+"""A positive and a negative learned context for each class → (2C, E), the positive ones first."""

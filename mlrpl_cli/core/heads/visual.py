@@ -34,7 +34,7 @@ class Blueprint:
 
 
 class VisualHead(nn.Module):
-    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
+    """Of features and the number of classes: each class's visual feature (B, C, E) and where it looked (B, C, P)."""
 
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
@@ -44,20 +44,13 @@ class VisualHead(nn.Module):
         """The semantic vectors (C, S) of a new head's blueprint; (0, 0) for a head without guidance."""
         return torch.empty(0, 0)
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
-    def fit_scale(self, features: ImageFeatures) -> None:
-        """Fit the scale of what is learned to a sample of training features, before training starts."""
-
 
 class PooledHead(VisualHead):
     """CLIP's own pooled vector for every class, with CLIP's own attention."""
 
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        batch = len(features.pooled)
-        shared = features.pooled[:, None].expand(batch, classes, -1)
-        return shared, features.attention[:, None].expand(batch, classes, -1)
+        shared, attention = (one[:, None].expand(-1, classes, -1) for one in (features.pooled, features.attention))
+        return shared, attention
 
 
 class DecoupledHead(VisualHead):
@@ -74,9 +67,6 @@ class DecoupledHead(VisualHead):
     def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
         attention = self.decoupling(features.grid, self.semantics)
         return pool(attention, features.joint), attention
-
-    def fit_scale(self, features: ImageFeatures) -> None:
-        self.decoupling.fit_scale(features.grid)
 
 
 class SemanticHead(VisualHead):
@@ -97,5 +87,5 @@ class SemanticHead(VisualHead):
 
 def region_cosines(features: ImageFeatures, vectors: Tensor) -> Tensor:
     """cos(g_bp, x_c) of the joint-space grid and vectors (C, E) → (B, C, P) float32."""
-    regions, directions = F.normalize(features.joint.float(), dim=-1), F.normalize(vectors.float(), dim=-1)
+    regions, directions = (F.normalize(of.float(), dim=-1) for of in (features.joint, vectors))
     return torch.einsum("bpe,ce->bcp", regions, directions)
