@@ -296,7 +296,8 @@ def pack_token_embedding(state: Mapping[str, Tensor], rows: Sequence[int], seed:
     """Replace the embedding table by the `rows` that training changed; the others must still be as drawn."""
     packed = {name: tensor for name, tensor in state.items() if name != EMBEDDING}
     chosen = torch.tensor(sorted(set(rows)), dtype=torch.int32)
-    return {**packed, ROWS: chosen, VALUES: state[EMBEDDING][chosen.long()], SEED: torch.tensor(seed)}
+    values = state[EMBEDDING][chosen.long()]
+    return {**packed, ROWS: chosen, VALUES: values, SEED: torch.tensor(seed)}
 
 
 if __name__ == "__main__":

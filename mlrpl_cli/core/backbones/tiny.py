@@ -1,4 +1,4 @@
-"""The CLIP that ships with the package, and the form in which its maker, scripts/pretrain_tiny.py, stores it.
+"""The CLIP that ships with the package, and the form its token embedding is stored in.
 
 CLIP's vocabulary has 49,408 tokens, of which tiny's pre-training met a few hundred. The rows of the others still have
 the values they were drawn with, so they are drawn again from the same seed instead of being stored.
@@ -27,10 +27,10 @@ def initial_token_embedding(width: int, seed: int) -> Tensor:
 
 
 def unpack_token_embedding(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with the whole table. One that was not packed is returned as it is."""
-    unpacked = dict(state)
-    if ROWS in unpacked:
-        rows, values, seed = (unpacked.pop(name) for name in (ROWS, VALUES, SEED))
-        unpacked[EMBEDDING] = initial_token_embedding(values.shape[1], int(seed))
-        unpacked[EMBEDDING][rows.long()] = values.float()
-    return unpacked
+    """The state dict with the whole table in place of its trained rows; one that has the table is returned as it is."""
+    if ROWS not in state:
+        return dict(state)
+    unpacked = {name: tensor for name, tensor in state.items() if name not in (ROWS, VALUES, SEED)}
+    table = initial_token_embedding(state[VALUES].shape[1], int(state[SEED]))
+    table[state[ROWS].long()] = state[VALUES].float()
+    return {**unpacked, EMBEDDING: table}

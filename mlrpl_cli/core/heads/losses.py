@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
+from pkgutil import resolve_name
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.io.registry import load
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -93,6 +93,6 @@ LOSSES: dict[str, str] = {
 
 def make_loss(config: TrainConfig) -> Loss:
     """The loss that `config.loss` names; its parameters that are called like an option of training get its value."""
-    function = load(LOSSES[config.loss])
+    function = resolve_name(LOSSES[config.loss])
     options = signature(function).parameters.keys() & vars(config).keys()
     return partial(function, **{name: getattr(config, name) for name in options})

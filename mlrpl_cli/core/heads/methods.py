@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from mlrpl_cli.core.heads.prompts import TextInputs, check_class_names
 from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
 from mlrpl_cli.core.heads.visual import Blueprint
 from mlrpl_cli.core.io.errors import ConfigError
-from mlrpl_cli.core.io.registry import load
 
 VISUAL, TEXT, RECOGNIZERS = (f"mlrpl_cli.core.heads.{module}" for module in ("visual", "text", "recognizers"))
 POOLED, DECOUPLED, SEMANTIC = f"{VISUAL}:PooledHead", f"{VISUAL}:DecoupledHead", f"{VISUAL}:SemanticHead"
@@ -95,7 +95,7 @@ def _part(method: Method, kind: str) -> Any:
     """The part that `method` names. Raises ConfigError with those that the methods have when it is not there."""
     reference = getattr(method, kind)
     try:
-        return load(reference)
+        return resolve_name(reference)
     except (ImportError, AttributeError, ValueError) as error:
         known = sorted({getattr(other, kind) for other in METHODS.values()} - {reference, None})
         what = kind.replace("_", " ")
