@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
-from mlrpl_cli.core.heads.prompts import TextInputs, check_class_names
 from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
+from mlrpl_cli.core.heads.text import TextInputs, check_class_names
 from mlrpl_cli.core.heads.visual import Blueprint
 from mlrpl_cli.core.io.errors import ConfigError
 

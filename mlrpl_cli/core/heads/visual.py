@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
-from mlrpl_cli.core.heads.prompts import TextInputs
-from mlrpl_cli.core.heads.semantics import guiding_vectors, template_features
+from mlrpl_cli.core.heads.semantics import guiding_vectors
+from mlrpl_cli.core.heads.text import TextInputs, template_features
 
 SEMANTIC_TEMPERATURE = 0.05
 

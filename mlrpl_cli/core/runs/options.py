@@ -17,7 +17,7 @@ from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.heads.prompts import check_class_names
+from mlrpl_cli.core.heads.text import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import RunError, did_you_mean
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared

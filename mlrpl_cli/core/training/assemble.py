@@ -12,8 +12,8 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import labels_of
 from mlrpl_cli.core.features.batches import FeatureBatches, TrainingFeatures
 from mlrpl_cli.core.heads.methods import build_trainable
-from mlrpl_cli.core.heads.prompts import TextInputs
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.devices import DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION

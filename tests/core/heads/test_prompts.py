@@ -3,7 +3,7 @@ import torch
 
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts, check_class_names
+from mlrpl_cli.core.heads.text import PromptLearner, TextInputs, check_class_names
 from mlrpl_cli.core.io.errors import ConfigError
 
 CLASSES = ["dog", "hot air balloon", "rock'n'roll (band), live!"]
@@ -23,7 +23,7 @@ def text_encoder() -> TextEncoder:
 def build(text_encoder, classes=CLASSES, per_class=True, tokens=4, template=None, seed=0) -> PromptLearner:
     config = TrainConfig(context_tokens=tokens, context_template=template)
     inputs = TextInputs(config, classes, text_encoder, by_letter, torch.Generator().manual_seed(seed))
-    return build_prompts(inputs, per_class)
+    return PromptLearner(inputs, per_class)
 
 
 def test_a_prompt_is_start_context_name_full_stop_end(text_encoder):

@@ -15,7 +15,7 @@ from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evalu
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable
-from mlrpl_cli.core.heads.prompts import TextInputs
+from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
