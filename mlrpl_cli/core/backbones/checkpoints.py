@@ -47,10 +47,8 @@ def is_file(backbone: str) -> bool:
 
 def known_stride(backbone: str) -> int | None:
     """Pixels per grid position, as far as the name tells; None for a file."""
-    if backbone == TINY:
-        return STRIDE
-    architecture = ARCHITECTURES.get(backbone.removeprefix(RANDOM))
-    return architecture.image.stride if architecture else None
+    strides = {TINY: STRIDE, **{name: architecture.image.stride for name, architecture in ARCHITECTURES.items()}}
+    return strides.get(backbone.removeprefix(RANDOM))
 
 
 def backbone_problem(backbone: str) -> str | None:

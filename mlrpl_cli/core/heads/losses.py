@@ -71,14 +71,10 @@ def _absent(logits: Tensor, gamma: float, margin: float) -> Tensor:
     shifted = (torch.sigmoid(logits.clamp(-SATURATED, SATURATED)) - margin).clamp(min=0)
     # A clamp alone would leave 0 ** γ, whose gradient is infinite for γ < 1.
     weight = (shifted.clamp(min=SMALLEST) ** gamma).where(shifted > 0, 0)
-    return -weight * _log_absence(logits, margin)
-
-
-def _log_absence(logits: Tensor, margin: float) -> Tensor:
-    """log(1 - p_m) from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17."""
+    # log(1 - p_m) from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17.
     if margin == 0:
-        return F.logsigmoid(-logits)
-    return torch.log((torch.sigmoid(-logits) + margin).clamp(min=FAINTEST, max=1))
+        return -weight * F.logsigmoid(-logits)
+    return -weight * torch.log((torch.sigmoid(-logits) + margin).clamp(min=FAINTEST, max=1))
 
 
 def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:

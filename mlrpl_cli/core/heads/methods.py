@@ -87,8 +87,7 @@ def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -
 
 def _recognizer(method: Method, blueprint: Blueprint) -> Recognizer:
     heads = [_part(method, "visual_head")(blueprint)] if method.visual_head else []
-    recognizer: Recognizer = _part(method, "recognizer")(blueprint, *heads)
-    return recognizer
+    return _part(method, "recognizer")(blueprint, *heads)
 
 
 def _part(method: Method, kind: str) -> Any:
