@@ -75,7 +75,7 @@ class CosineRecognizer(AffineRecognizer):
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (C, E)."""
-        class_features, attention = self.visual_head(features, len(text))
+        class_features, attention = self.visual_head(features)
         visual, textual = (F.normalize(vectors.float(), dim=-1) for vectors in (class_features, text))
         similarity = torch.einsum("bce,ce->bc", visual, textual)
         return Recognition(self.log_scale.exp() * similarity + self.bias, class_features, attention)

@@ -34,10 +34,11 @@ class Blueprint:
 
 
 class VisualHead(nn.Module):
-    """Of features and the number of classes: each class's visual feature (B, C, E) and where it looked (B, C, P)."""
+    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
 
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
+        self.classes = blueprint.classes
 
     @staticmethod
     def guidance(inputs: TextInputs) -> Tensor:
@@ -48,9 +49,9 @@ class VisualHead(nn.Module):
 class PooledHead(VisualHead):
     """CLIP's own pooled vector for every class, with CLIP's own attention."""
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        shared, attention = (one[:, None].expand(-1, classes, -1) for one in (features.pooled, features.attention))
-        return shared, attention
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        shared, attention = features.pooled[:, None], features.attention[:, None]
+        return shared.expand(-1, self.classes, -1), attention.expand(-1, self.classes, -1)
 
 
 class DecoupledHead(VisualHead):
@@ -64,7 +65,7 @@ class DecoupledHead(VisualHead):
         self.decoupling = SemanticDecoupling(blueprint.channels, blueprint.semantics.shape[1], blueprint.width)
         self.register_buffer("semantics", blueprint.semantics)
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         attention = self.decoupling(features.grid, self.semantics)
         return pool(attention, features.joint), attention
 
@@ -80,7 +81,7 @@ class SemanticHead(VisualHead):
         super().__init__(blueprint)
         self.register_buffer("semantics", blueprint.semantics)
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         attention = (region_cosines(features, self.semantics) / SEMANTIC_TEMPERATURE).softmax(dim=-1)
         return pool(attention, features.joint), attention
 
