@@ -12,7 +12,7 @@ from mlrpl_cli.core.heads.semantics import centred, glove_features
 from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import ConfigError
 from tests import reference, small
-from tests.core.heads.test_prompts import by_letter
+from tests.core.heads.test_text import by_letter
 
 CLASSES = ("dog", "traffic light")
 

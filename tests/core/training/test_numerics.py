@@ -22,8 +22,8 @@ from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
 from tests import small
-from tests.core.heads.test_prompts import by_letter
 from tests.core.heads.test_recognizers import random_features
+from tests.core.heads.test_text import by_letter
 
 Edit = Callable[[np.ndarray, np.ndarray], None]
 pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning"), pytest.mark.usefixtures("one_thread")]
