@@ -21,8 +21,8 @@ from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
-from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.heads.text import PromptLearner, TextInputs
 from mlrpl_cli.core.training.assemble import make_trainable
 
 BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
@@ -77,7 +77,7 @@ def class_prompts(state: StateDict) -> tuple[TextEncoder, PromptLearner]:
     encoder = build_text_encoder(state)
     config = TrainConfig(context_tokens=CONTEXT_TOKENS)
     inputs = TextInputs(config, CLASSES, encoder, tokenize, torch.Generator().manual_seed(0))
-    return encoder, build_prompts(inputs, per_class=True)
+    return encoder, PromptLearner(inputs, per_class=True)
 
 
 def padded(embeddings: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.frozen import normalize
-from mlrpl_cli.core.backbones.openai.architectures import CLIP, Architecture, ImageArchitecture, TextArchitecture
+from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture, TextArchitecture, openai_state
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
 from mlrpl_cli.core.backbones.openai.text import pad_tokens
 from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
@@ -86,6 +86,15 @@ class Pairs:
     """(distinct captions,) position of the end-of-text token."""
     tokens: list[int]
     """The vocabulary's id of each compact id."""
+
+
+class CLIP(nn.Module):
+    """Both encoders and the logit scale, as OpenAI trains them together."""
+
+    def __init__(self, image: ImageArchitecture, text: TextArchitecture) -> None:
+        super().__init__()
+        self.visual, self.text = image.build(), text.build()
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
 
 def main() -> None:
@@ -156,7 +165,7 @@ def build(options: Options, tokens: list[int]) -> CLIP:
     """An untrained CLIP whose vocabulary is the tokens that the captions use."""
     image = ImageArchitecture((2, 2, 2, 2), 16, EMBED_DIM, options.size)
     text = TextArchitecture(TEXT_WIDTH, 3, EMBED_DIM, vocabulary=len(tokens))
-    clip = CLIP(Architecture(image, text))
+    clip = CLIP(image, text)
     with torch.no_grad():
         clip.text.token_embedding.weight.copy_(initial_token_embedding(TEXT_WIDTH, options.seed)[tokens])
         for name, parameter in clip.visual.named_parameters():
@@ -270,7 +279,8 @@ def parameter_groups(clip: CLIP, weight_decay: float) -> list[dict]:
 
 def save(clip: CLIP, tokens: list[int], options: Options) -> None:
     """Write the model in OpenAI's names and float16, with the rows of the token embedding that training saw."""
-    state = {name: tensor for name, tensor in clip.openai_state_dict().items() if "num_batches" not in name}
+    state = openai_state(clip.visual, clip.text, clip.logit_scale)
+    state = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
     table = initial_token_embedding(TEXT_WIDTH, options.seed)
     table[tokens] = state[EMBEDDING]
     packed = pack_token_embedding({**state, EMBEDDING: table}, tokens, options.seed)

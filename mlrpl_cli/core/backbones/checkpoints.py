@@ -47,10 +47,8 @@ def is_file(backbone: str) -> bool:
 
 def known_stride(backbone: str) -> int | None:
     """Pixels per grid position, as far as the name tells; None for a file."""
-    if backbone == TINY:
-        return STRIDE
-    architecture = ARCHITECTURES.get(backbone.removeprefix(RANDOM))
-    return architecture.image.stride if architecture else None
+    strides = {TINY: STRIDE, **{name: architecture.image.stride for name, architecture in ARCHITECTURES.items()}}
+    return strides.get(backbone.removeprefix(RANDOM))
 
 
 def backbone_problem(backbone: str) -> str | None:
@@ -61,62 +59,48 @@ def backbone_problem(backbone: str) -> str | None:
     return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
 
 
-def load_image_state(backbone: str, progress: Progress | None = None) -> dict[str, Tensor]:
-    """The image encoder's part of `load_state`; of a safetensors file, nothing else is read."""
-    return load_state(backbone, progress, VISUAL)
-
-
 def load_state(backbone: str, progress: Progress | None = None, prefix: str = "") -> dict[str, Tensor]:
     """OpenAI-format state dict of "tiny", "RN101", "random:RN101" (untrained, seed 0) or a file.
 
-    Only the tensors whose names start with `prefix`. Raises WeightsError for a name that is not known and a file that
-    is not, or not wholly, a CLIP.
+    Only the tensors whose names start with `prefix`, such as `VISUAL`; of a safetensors file, nothing else is read.
+    Raises WeightsError for a name that is not known and a file that is not, or not wholly, a CLIP.
     """
-    problem = backbone_problem(backbone)
-    if problem:
+    if problem := backbone_problem(backbone):
         raise WeightsError(problem)
     if backbone.startswith(RANDOM):
-        return _starting(random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0), prefix)
-    if backbone == TINY:
-        return unpack_token_embedding(read_state(TINY_PATH, prefix))
-    if backbone in ARCHITECTURES:
-        return read_state(fetch_published(backbone, progress or Silent()), prefix, published=True)
-    return unpack_token_embedding(read_state(Path(backbone), prefix))
+        state = random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0)
+    elif backbone in ARCHITECTURES:
+        state = read_state(fetch_published(backbone, progress or Silent()), prefix, published=True)
+    else:
+        state = unpack_token_embedding(read_state(TINY_PATH if backbone == TINY else Path(backbone), prefix))
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def fetch_published(name: str, progress: Progress) -> Path:
     """The checkpoint that OpenAI published under `name`, downloaded once into the cache folder and verified."""
-    cached = cache_folder() / published_file_name(name)
+    url, expected = published_url(name), PUBLISHED_SHA256[name]
+    folder = Path(os.environ.get("MLRPL_CACHE") or Path.home() / ".cache" / "clip")  # where OpenAI's package has it too
+    cached = folder / url.rpartition("/")[2]
     if not cached.is_file():
-        return fetch(published_url(name), cached, "sha256", PUBLISHED_SHA256[name], progress)
-    if (found := sha256_of_file(cached)) != PUBLISHED_SHA256[name]:
+        return fetch(url, cached, "sha256", expected, progress)
+    if (found := sha256_of_file(cached)) != expected:
         raise WeightsError(
-            f"{cached} is not what OpenAI published as {name}: expected SHA-256 {PUBLISHED_SHA256[name][:16]}…, "
+            f"{cached} is not what OpenAI published as {name}: expected SHA-256 {expected[:16]}…, "
             f"got {found[:16]}…; delete it to fetch it again, or give its path as the backbone"
         )
     return cached
 
 
-def cache_folder() -> Path:
-    """$MLRPL_CACHE, else ~/.cache/clip, which OpenAI's package uses too."""
-    return Path(os.environ.get("MLRPL_CACHE") or Path.home() / ".cache" / "clip")
-
-
 def published_url(name: str) -> str:
-    """The address that OpenAI's `clip` package has for `name`: the folder before the file is its SHA-256."""
-    return f"{PUBLISHED_AT}/{PUBLISHED_SHA256[name]}/{published_file_name(name)}"
-
-
-def published_file_name(name: str) -> str:
-    """OpenAI's file name: "ViT-L/14@336px" is ViT-L-14-336px.pt."""
-    return name.replace("/", "-").replace("@", "-") + ".pt"
+    """The address that OpenAI's `clip` package has for "ViT-L/14@336px": PUBLISHED_AT/SHA-256/ViT-L-14-336px.pt."""
+    return f"{PUBLISHED_AT}/{PUBLISHED_SHA256[name]}/{name.replace('/', '-').replace('@', '-')}.pt"
 
 
 def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[str, Tensor]:
     """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
 
-    Only those whose names start with `prefix`; of a safetensors file, nothing else is read. `published` says that the
-    file's hash is known to be one that OpenAI published; else a TorchScript archive is hashed before it is opened.
+    Of a safetensors file, only those are read whose names start with `prefix`. `published` says that the file's hash
+    is known to be one that OpenAI published; else a TorchScript archive is hashed before it is opened.
     """
     state: object
     try:
@@ -130,12 +114,10 @@ def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[st
             state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
-    except FileNotFoundError as error:
-        raise WeightsError(f"no checkpoint at {path}; check the path") from error
     except Exception as error:
         # A file that is no checkpoint can raise nearly anything inside an unpickler.
         raise WeightsError(f"{path} is not a readable checkpoint, or only part of one; fetch it again") from error
-    return _starting(_tensors_of(state, path), prefix)
+    return _tensors_of(state, path)
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -146,10 +128,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _starting(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _is_name(backbone: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ class ImageFeatures:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
         """The features with `function` applied to each tensor."""
-        return ImageFeatures(*(function(getattr(self, field.name)) for field in fields(self)))
+        return ImageFeatures(**{name: function(tensor) for name, tensor in vars(self).items()})
 
     def images(self, chosen: slice) -> ImageFeatures:
         """Those of some images."""
@@ -34,8 +34,7 @@ class ImageFeatures:
     @staticmethod
     def concatenate(parts: list[ImageFeatures]) -> ImageFeatures:
         """One object for all the images of `parts`, in order."""
-        names = [field.name for field in fields(ImageFeatures)]
-        return ImageFeatures(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return ImageFeatures(**{name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
 def resize_positions(table: Tensor, grid: torch.Size | tuple[int, int]) -> Tensor:

@@ -7,19 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_image_state
+from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import ImageEncoder, StateDict, build_image_encoder
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder, fold
 from mlrpl_cli.core.config import AUTO
 from mlrpl_cli.core.io.devices import DTYPES, FLOAT32, choose_precision
-from mlrpl_cli.core.io.errors import ConfigError, RunError
-from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.errors import ConfigError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-TINY_SIZE, USUAL_SIZE = 256, 448
-TINY_WIDTH, USUAL_WIDTH = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class FrozenEncoder:
     device: torch.device
     dtype: torch.dtype
     fingerprint: str
-    """Of the weights; see `weights.fingerprint`."""
+    """Of the weights; see `checkpoints.fingerprint`."""
 
     @property
     def positions(self) -> int:
@@ -47,21 +44,18 @@ class FrozenEncoder:
         return features.map(torch.clone)
 
 
-def default_image_size(backbone: str) -> int:
-    """256 for tiny, whose scenes are that large, and else 448, the size the literature uses."""
-    return TINY_SIZE if backbone == TINY else USUAL_SIZE
+def default_sizes(backbone: str) -> tuple[int, int]:
+    """Pixels of an image's side, and K of the attention: 448 and 1024, which the literature uses.
 
-
-def default_attention_width(backbone: str) -> int:
-    """K = 64 for tiny, for speed (docs/trials.md), and else 1024, the width of the literature."""
-    return TINY_WIDTH if backbone == TINY else USUAL_WIDTH
+    For tiny 256, since its scenes are that large, and 64, for speed (docs/trials.md).
+    """
+    return (256, 64) if backbone == TINY else (448, 1024)
 
 
 def resolved_precision(precision: str, backbone: str, device: torch.device) -> str:
     """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
-    if precision != AUTO:
-        return precision
-    return FLOAT32 if backbone == TINY else choose_precision(device)
+    automatic = FLOAT32 if backbone == TINY else choose_precision(device)
+    return automatic if precision == AUTO else precision
 
 
 def image_size_problem(image_size: int, stride: int) -> str | None:
@@ -90,27 +84,7 @@ def make_encoder(state: StateDict, image_size: int, device: torch.device, precis
     return FrozenEncoder(module, image_size, device, dtype, fingerprint(state))
 
 
-def load_encoder(
-    backbone: str,
-    expected: str,
-    image_size: int,
-    device: torch.device,
-    precision: str,
-    progress: Progress | None = None,
-) -> FrozenEncoder:
-    """The encoder a run was trained with. Raises RunError when the weights are no longer those."""
-    state = load_image_state(backbone, progress)
-    encoder = make_encoder(state, image_size, device, precision)
-    if encoder.fingerprint != expected:
-        raise RunError(
-            f"this run was trained with other weights of {backbone}: "
-            f"expected fingerprint {expected[:16]}…, got {encoder.fingerprint[:16]}…; put the original checkpoint back"
-        )
-    return encoder
-
-
 def normalize(pixels: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 → float32 with CLIP's channel mean and deviation taken out."""
-    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(3, 1, 1) * 255
-    std = torch.tensor(CLIP_STD, device=pixels.device).view(3, 1, 1) * 255
+    mean, std = (torch.tensor(of, device=pixels.device).view(3, 1, 1) * 255 for of in (CLIP_MEAN, CLIP_STD))
     return (pixels.float() - mean) / std

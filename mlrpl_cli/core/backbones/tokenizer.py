@@ -7,17 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import runpy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 from mlrpl_cli.core.io.errors import ConfigError
-
-
-class BytePairEncoder(Protocol):
-    def encode(self, text: str) -> list[int]: ...
-
 
 # The ids that CLIP's vocabulary reserves for the start and the end of a text.
 START, END = 49406, 49407
@@ -31,8 +25,7 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
 
     Raises ConfigError for a text of more than 77 tokens, naming it.
     """
-    encoder = _tokenizer()
-    rows = [[START, *encoder.encode(text), END] for text in texts]
+    rows = [[START, *_tokenizer()(text), END] for text in texts]
     for text, row in zip(texts, rows, strict=True):
         if len(row) > CONTEXT_LENGTH:
             raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, CLIP takes {CONTEXT_LENGTH}; shorten it")
@@ -40,10 +33,10 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
 
 
 @cache
-def _tokenizer() -> BytePairEncoder:
+def _tokenizer() -> Callable[[str], list[int]]:
     for package, file in SOURCES:
         found = importlib.util.find_spec(package)  # without importing it
         for folder in (found and found.submodule_search_locations) or ():
             if (path := Path(folder) / file).is_file():
-                return runpy.run_path(str(path))["SimpleTokenizer"]()
+                return runpy.run_path(str(path))["SimpleTokenizer"]().encode
     raise ConfigError("expected OpenAI's clip or open_clip, got neither; run pip install open-clip-torch")

@@ -21,7 +21,11 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 SMALLEST, FAINTEST = 1e-8, 1e-30
 SATURATED = 1000.0
-"""Logit beyond which a sigmoid is 0 or 1 exactly, in float64 too."""
+"""Logit beyond which a sigmoid is 0 or 1 exactly, in float64 too.
+
+Where a sigmoid is a factor, its logit is clamped there: its slope is 0 far out, where what it multiplies may be too
+large for the product.
+"""
 
 
 def count_known(labels: Tensor) -> Tensor:
@@ -59,31 +63,22 @@ def partial_asl(
 
 
 def _present(logits: Tensor, gamma: float) -> Tensor:
-    absence = torch.sigmoid(-_saturated(logits)).clamp(min=SMALLEST)  # 1 - p without rounding to 0
+    absence = torch.sigmoid(-logits.clamp(-SATURATED, SATURATED)).clamp(min=SMALLEST)  # 1 - p without rounding to 0
     return -(absence**gamma) * F.logsigmoid(logits)
 
 
 def _absent(logits: Tensor, gamma: float, margin: float) -> Tensor:
-    shifted = (torch.sigmoid(_saturated(logits)) - margin).clamp(min=0)
+    shifted = (torch.sigmoid(logits.clamp(-SATURATED, SATURATED)) - margin).clamp(min=0)
     # A clamp alone would leave 0 ** γ, whose gradient is infinite for γ < 1.
-    weight = torch.where(shifted > 0, shifted.clamp(min=SMALLEST) ** gamma, torch.zeros_like(shifted))
-    return -weight * _log_absence(logits, margin)
-
-
-def _log_absence(logits: Tensor, margin: float) -> Tensor:
-    """log(1 - p_m) from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17."""
+    weight = (shifted.clamp(min=SMALLEST) ** gamma).where(shifted > 0, 0)
+    # log(1 - p_m) from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17.
     if margin == 0:
-        return F.logsigmoid(-logits)
-    return torch.log((torch.sigmoid(-logits) + margin).clamp(min=FAINTEST, max=1))
-
-
-def _saturated(logits: Tensor) -> Tensor:
-    """For what is a factor: its slope is 0 far out, where what it multiplies may be too large for the product."""
-    return logits.clamp(-SATURATED, SATURATED)
+        return -weight * F.logsigmoid(-logits)
+    return -weight * torch.log((torch.sigmoid(-logits) + margin).clamp(min=FAINTEST, max=1))
 
 
 def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
-    return torch.where(labels != UNKNOWN, cells, torch.zeros_like(cells)).sum() / known.clamp(min=1)
+    return cells.where(labels != UNKNOWN, 0).sum() / known.clamp(min=1)
 
 
 LOSSES: dict[str, str] = {

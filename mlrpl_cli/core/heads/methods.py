@@ -5,7 +5,7 @@ A method is a composition: a visual head and a text head over the same frozen fe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
@@ -13,34 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture
-from mlrpl_cli.core.backbones.openai.text import TextEncoder
-from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
-from mlrpl_cli.core.heads.prompts import TextInputs, Tokenize, check_class_names
 from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
+from mlrpl_cli.core.heads.text import TextInputs, check_class_names
 from mlrpl_cli.core.heads.visual import Blueprint
 from mlrpl_cli.core.io.errors import ConfigError
 
-# How the names of the tensors end that say a recognizer's sizes.
-SEMANTICS = "visual_head.semantics"
-IMAGE_PROJECTION = "visual_head.decoupling.image_projection.weight"
-REGION_WEIGHT = "region_weight"
-
-POOLED = "mlrpl_cli.core.heads.visual:PooledHead"
-DECOUPLED = "mlrpl_cli.core.heads.visual:DecoupledHead"
-SEMANTIC = "mlrpl_cli.core.heads.visual:SemanticHead"
-
-NO_TEXT = "mlrpl_cli.core.heads.text:no_text"
-TEMPLATE = "mlrpl_cli.core.heads.text:template"
-SHARED = "mlrpl_cli.core.heads.text:shared_context"
-PER_CLASS = "mlrpl_cli.core.heads.text:context_per_class"
-PAIRS = "mlrpl_cli.core.heads.text:pair_per_class"
-
-COSINE = "mlrpl_cli.core.heads.recognizers:CosineRecognizer"
-PAIRED = "mlrpl_cli.core.heads.recognizers:PairedRecognizer"
-REGIONS = "mlrpl_cli.core.heads.recognizers:RegionRecognizer"
-COSINE_AND_REGIONS = "mlrpl_cli.core.heads.recognizers:cosine_and_regions"
+VISUAL, TEXT, RECOGNIZERS = (f"mlrpl_cli.core.heads.{module}" for module in ("visual", "text", "recognizers"))
+POOLED, DECOUPLED, SEMANTIC = f"{VISUAL}:PooledHead", f"{VISUAL}:DecoupledHead", f"{VISUAL}:SemanticHead"
+NO_TEXT, TEMPLATE = f"{TEXT}:no_text", f"{TEXT}:template"
+SHARED, PER_CLASS, PAIRS = f"{TEXT}:shared_context", f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
+COSINE, PAIRED = f"{RECOGNIZERS}:CosineRecognizer", f"{RECOGNIZERS}:PairedRecognizer"
+REGIONS, ENSEMBLE = f"{RECOGNIZERS}:RegionRecognizer", f"{RECOGNIZERS}:EnsembleRecognizer"
 
 
 @dataclass(frozen=True)
@@ -63,34 +47,26 @@ METHODS: dict[str, Method] = {
     "sd": Method(DECOUPLED, SHARED, COSINE, "semantic decoupling, one learned context for all classes"),
     "cspo": Method(POOLED, PER_CLASS, COSINE, "CLIP's pooled vector, a learned context per class"),
     "sarl": Method(DECOUPLED, PER_CLASS, COSINE, "semantic decoupling and a learned context per class"),
-    "sarl+": Method(DECOUPLED, PER_CLASS, COSINE_AND_REGIONS, "an ensemble of sarl and linear: their mean logit"),
+    "sarl+": Method(DECOUPLED, PER_CLASS, ENSEMBLE, "an ensemble of sarl and linear: their mean logit"),
     "sa": Method(SEMANTIC, PER_CLASS, COSINE, "attention by the frozen text features, a learned context per class"),
     "dualcoop": Method(None, PAIRS, PAIRED, "regions against a positive and a negative prompt per class (DualCoOp)"),
     "linear": Method(None, NO_TEXT, REGIONS, "a linear classifier on the regions, no text"),
 }
 
 
-def build_trainable(
-    config: TrainConfig,
-    classes: Sequence[str],
-    image: ImageArchitecture,
-    text_encoder: TextEncoder,
-    tokenize: Tokenize,
-    generator: torch.Generator,
-) -> TrainableRecognizer:
-    """A recognizer ready to train, with every learned tensor drawn from `generator`.
+def build_trainable(inputs: TextInputs, channels: int, embed_dim: int) -> TrainableRecognizer:
+    """A recognizer ready to train on feature maps of D `channels`, every learned tensor drawn from `inputs.generator`.
 
     Raises ConfigError for class names that no prompt can hold, and for a method with a part that is not there.
     """
-    check_class_names(classes)
-    method, inputs = METHODS[config.method], TextInputs(config, classes, text_encoder, tokenize, generator)
+    check_class_names(inputs.classes)
+    method, width = METHODS[inputs.config.method], inputs.config.attention_width or 0
     semantics = _part(method, "visual_head").guidance(inputs) if method.visual_head else torch.empty(0, 0)
-    width = config.attention_width or 0
-    recognizer = _recognizer(method, Blueprint(len(classes), image.channels, image.embed_dim, width, semantics))
+    recognizer = _recognizer(method, Blueprint(len(inputs.classes), channels, embed_dim, width, semantics))
     # The attention first and the contexts after it: a seed means its draws in this order.
     for module in recognizer.modules():
         if isinstance(module, SemanticDecoupling):
-            module.initialize(generator)
+            module.initialize(inputs.generator)
     return TrainableRecognizer(recognizer, _part(method, "text_head")(inputs))
 
 
@@ -101,8 +77,9 @@ def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -
         # Where a needed one is missing, loading says so; PyTorch warns of layers without numbers, hence not (0, 0).
         return next((tensor for key, tensor in state.items() if key.endswith(name)), torch.zeros(1, 1))
 
-    (width, channels), (_, embed_dim) = ending(IMAGE_PROJECTION).shape, ending(REGION_WEIGHT).shape
-    blueprint = Blueprint(classes, channels, embed_dim, width, ending(SEMANTICS))
+    width, channels = ending("visual_head.decoupling.image_projection.weight").shape
+    _, embed_dim = ending("region_weight").shape
+    blueprint = Blueprint(classes, channels, embed_dim, width, ending("visual_head.semantics"))
     recognizer = _recognizer(METHODS[method], blueprint)
     recognizer.load_state_dict(state)
     return recognizer.eval().requires_grad_(False)
@@ -110,8 +87,7 @@ def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -
 
 def _recognizer(method: Method, blueprint: Blueprint) -> Recognizer:
     heads = [_part(method, "visual_head")(blueprint)] if method.visual_head else []
-    recognizer: Recognizer = _part(method, "recognizer")(blueprint, *heads)
-    return recognizer
+    return _part(method, "recognizer")(blueprint, *heads)
 
 
 def _part(method: Method, kind: str) -> Any:

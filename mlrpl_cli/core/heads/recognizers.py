@@ -6,7 +6,6 @@ Axes: B images, C classes, P grid positions, E joint embedding.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.heads.attention import pool
+from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
 from mlrpl_cli.core.heads.text import TextHead
 from mlrpl_cli.core.heads.visual import Blueprint, VisualHead, region_cosines
 
@@ -40,46 +39,46 @@ class Recognition:
 class Recognizer(nn.Module):
     """Frozen features of B images and text features → Recognition."""
 
-    def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
-        raise NotImplementedError
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
 
+    @torch.no_grad()
     def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        """Start each class at its `prior` (C,) in (0, 1), by the mean over a sample of training features."""
+        """Start each class at its `prior` (C,) in (0, 1), by the mean over a sample of training features.
+
+        Before, the scale of what attends is fitted to the sample.
+        """
+        for module in self.modules():
+            if isinstance(module, SemanticDecoupling):
+                module.fit_scale(features.grid)
+        for module in self.modules():
+            if isinstance(module, AffineRecognizer):
+                logits = module(features, text).logits
+                module.bias.add_(torch.logit(prior.to(logits)) - logits.mean(dim=0))
 
 
 class AffineRecognizer(Recognizer):
     """Has a learned scale α > 0 and a learned bias β_c of each class, which starts it at its prior."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__()
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
         self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
-        self.bias = nn.Parameter(torch.zeros(classes))
-
-    @torch.no_grad()
-    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        logits = self(features, text).logits
-        self.bias.add_(torch.logit(prior.to(logits)) - logits.mean(dim=0))
+        self.bias = nn.Parameter(torch.zeros(blueprint.classes))
 
 
 class CosineRecognizer(AffineRecognizer):
     """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of a visual head."""
 
     def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
-        super().__init__(blueprint.classes)
+        super().__init__(blueprint)
         self.visual_head = visual_head
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (C, E)."""
-        class_features, attention = self.visual_head(features, len(text))
-        similarity = torch.einsum(
-            "bce,ce->bc", F.normalize(class_features.float(), dim=-1), F.normalize(text.float(), dim=-1)
-        )
+        class_features, attention = self.visual_head(features)
+        visual, textual = (F.normalize(vectors.float(), dim=-1) for vectors in (class_features, text))
+        similarity = torch.einsum("bce,ce->bc", visual, textual)
         return Recognition(self.log_scale.exp() * similarity + self.bias, class_features, attention)
-
-    @torch.no_grad()
-    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        self.visual_head.fit_scale(features)
-        super().initialize_from_prior(features, text, prior)
 
 
 class PairedRecognizer(Recognizer):
@@ -88,9 +87,6 @@ class PairedRecognizer(Recognizer):
     a_bcp = softmax_p(20 s⁺_bcp), logit^±_bc = 5 Σ_p a_bcp 20 s^±_bcp with s^± = cos(g_bp, t^±_c); the softmax over the
     pair is the sigmoid of the difference. Nothing is learned here: there is neither scale nor bias.
     """
-
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__()
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (2C, E), the positive prompts first."""
@@ -104,7 +100,7 @@ class RegionRecognizer(AffineRecognizer):
     """A linear classifier on every region and no text: z_bcp = α w_c · ĝ_bp + β_c, logit_bc = Σ_p softmax_p(z) z."""
 
     def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint.classes)
+        super().__init__(blueprint)
         self.region_weight = nn.Parameter(torch.zeros(blueprint.classes, blueprint.embed_dim))
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
@@ -116,31 +112,21 @@ class RegionRecognizer(AffineRecognizer):
 
 
 class EnsembleRecognizer(Recognizer):
-    """Several recognizers over the same features, each trained by its own loss; their mean logit decides.
+    """The cosine with the text features, which says where the classes are, and a linear classifier on the regions.
 
-    One loss on the mean could let the member that learns fastest explain the labels away from the others.
+    Each is trained by its own loss, and their mean logit decides: one loss on the mean could let the member that
+    learns fastest explain the labels away from the other.
     """
 
-    def __init__(self, members: Sequence[Recognizer]) -> None:
-        """The first member says where the classes are."""
-        super().__init__()
-        self.members = nn.ModuleList(members)
+    def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
+        super().__init__(blueprint)
+        self.members = nn.ModuleList([CosineRecognizer(blueprint, visual_head), RegionRecognizer(blueprint)])
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         members = [member(features, text) for member in self.members]
         logits = tuple(member.logits for member in members)
         first = members[0]
         return Recognition(torch.stack(logits).mean(dim=0), first.class_features, first.attention, logits)
-
-    def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        for member in self.members:
-            assert isinstance(member, Recognizer)
-            member.initialize_from_prior(features, text, prior)
-
-
-def cosine_and_regions(blueprint: Blueprint, visual_head: VisualHead) -> EnsembleRecognizer:
-    """The cosine with the text features, and a linear classifier on the regions."""
-    return EnsembleRecognizer([CosineRecognizer(blueprint, visual_head), RegionRecognizer(blueprint)])
 
 
 class TrainableRecognizer(nn.Module):

@@ -5,7 +5,8 @@ Axes: C classes, S semantic size (E for CLIP, 300 for GloVe).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlrpl_cli.core.heads.prompts import TextInputs, readable
+from mlrpl_cli.core.heads.text import TextInputs, readable, template_features
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, open_file
 
-TEMPLATE = "a photo of a {}"
 LONGEST_LINE = MIB
 """Bytes of a word and its numbers in a GloVe file; the published ones have 5,000."""
 UNIT_WITHIN = 1e-3
@@ -26,16 +26,8 @@ UNIT_WITHIN = 1e-3
 
 def guiding_vectors(inputs: TextInputs) -> Tensor:
     """(C, S) of the configured kind, set apart from each other. Raises ConfigError like `glove_features`."""
-    if inputs.config.semantics == "glove":
-        return centred(glove_features(inputs.classes, Path(inputs.config.glove or "")))
-    return centred(template_features(inputs))
-
-
-@torch.no_grad()
-def template_features(inputs: TextInputs) -> Tensor:
-    """Frozen text embeddings of "a photo of a {name}" → (C, E), each of unit length."""
-    tokens = inputs.tokenize([TEMPLATE.format(readable(name)) for name in inputs.classes])
-    return F.normalize(inputs.text_encoder.encode_tokens(tokens), dim=-1)
+    glove = Path(inputs.config.glove or "") if inputs.config.semantics == "glove" else None
+    return centred(glove_features(inputs.classes, glove) if glove else template_features(inputs))
 
 
 def centred(vectors: Tensor) -> Tensor:
@@ -59,41 +51,29 @@ def glove_features(classes: Sequence[str], path: Path) -> Tensor:
     vectors = _read_vectors(path, wanted)
     # A file may hold "pottedplant" as VOC writes it and not its two words.
     words = {name: [name.lower()] if name.lower() in vectors else parts for name, parts in spelt.items()}
-    lacking = [name for name, parts in words.items() if not all(part in vectors for part in parts)]
-    if lacking:
+    if lacking := [name for name, parts in words.items() if not vectors.keys() >= set(parts)]:
         raise ConfigError(f"{path} lacks words of these classes: {first_few(lacking)}; use --semantics clip for them")
     averaged = np.stack([np.mean([vectors[part] for part in parts], axis=0) for parts in words.values()])
     vectors_of = F.normalize(torch.from_numpy(averaged).float(), dim=-1)
-    length = torch.linalg.vector_norm(vectors_of, dim=-1)
-    if still := [name for name, one in zip(words, length.tolist(), strict=True) if not abs(one - 1) < UNIT_WITHIN]:
+    lengths = zip(words, vectors_of.norm(dim=-1).tolist(), strict=True)
+    if still := [name for name, length in lengths if not abs(length - 1) < UNIT_WITHIN]:
         raise ConfigError(f"{path} gives these classes no direction: {first_few(still)}; expected numbers like GloVe's")
     return vectors_of
 
 
-def _numbers(texts: Sequence[str]) -> np.ndarray | None:
-    """None for the few lines whose "word" holds a space, such as an address in GloVe's 840B file."""
-    try:
-        return np.array(texts, dtype=np.float64)
-    except ValueError:
-        return None
-
-
 def _read_vectors(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
+    vectors: dict[str, np.ndarray] = {}
     try:
-        split = (line.split(" ") for line in _lines(path))
-        found = ((word, _numbers(rest)) for word, *rest in split if word in wanted)
-        vectors = {word: numbers for word, numbers in found if numbers is not None}
+        with open_file(path) as stream:
+            while line := stream.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise ValueError(f"a line has more than {LONGEST_LINE} bytes")
+                word, *numbers = line.decode("utf-8").rstrip("\r\n").split(" ")
+                if word in wanted:
+                    with suppress(ValueError):  # a few "words" hold a space, such as an address in GloVe's 840B file
+                        vectors[word] = np.array(numbers, dtype=np.float64)
     except (OSError, ValueError, DataError) as error:
         raise ConfigError(f"cannot read GloVe vectors from {path}: expected a word and its numbers a line") from error
     if len({len(vector) for vector in vectors.values()}) > 1:
         raise ConfigError(f"{path} holds vectors of different lengths; expected one length, GloVe's text format")
     return vectors
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file without their ends. Raises ValueError for one that is longer than LONGEST_LINE."""
-    with open_file(path) as stream:
-        while line := stream.readline(LONGEST_LINE + 1):
-            if len(line) > LONGEST_LINE:
-                raise ValueError(f"a line has more than {LONGEST_LINE} bytes")
-            yield line.decode("utf-8").rstrip("\r\n")

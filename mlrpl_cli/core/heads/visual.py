@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
-from mlrpl_cli.core.heads.prompts import TextInputs
-from mlrpl_cli.core.heads.semantics import guiding_vectors, template_features
+from mlrpl_cli.core.heads.semantics import guiding_vectors
+from mlrpl_cli.core.heads.text import TextInputs, template_features
 
 SEMANTIC_TEMPERATURE = 0.05
 
@@ -38,26 +38,20 @@ class VisualHead(nn.Module):
 
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
+        self.classes = blueprint.classes
 
     @staticmethod
     def guidance(inputs: TextInputs) -> Tensor:
         """The semantic vectors (C, S) of a new head's blueprint; (0, 0) for a head without guidance."""
         return torch.empty(0, 0)
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
-    def fit_scale(self, features: ImageFeatures) -> None:
-        """Fit the scale of what is learned to a sample of training features, before training starts."""
-
 
 class PooledHead(VisualHead):
     """CLIP's own pooled vector for every class, with CLIP's own attention."""
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
-        batch = len(features.pooled)
-        shared = features.pooled[:, None].expand(batch, classes, -1)
-        return shared, features.attention[:, None].expand(batch, classes, -1)
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        shared, attention = features.pooled[:, None], features.attention[:, None]
+        return shared.expand(-1, self.classes, -1), attention.expand(-1, self.classes, -1)
 
 
 class DecoupledHead(VisualHead):
@@ -71,12 +65,9 @@ class DecoupledHead(VisualHead):
         self.decoupling = SemanticDecoupling(blueprint.channels, blueprint.semantics.shape[1], blueprint.width)
         self.register_buffer("semantics", blueprint.semantics)
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         attention = self.decoupling(features.grid, self.semantics)
         return pool(attention, features.joint), attention
-
-    def fit_scale(self, features: ImageFeatures) -> None:
-        self.decoupling.fit_scale(features.grid)
 
 
 class SemanticHead(VisualHead):
@@ -90,12 +81,12 @@ class SemanticHead(VisualHead):
         super().__init__(blueprint)
         self.register_buffer("semantics", blueprint.semantics)
 
-    def forward(self, features: ImageFeatures, classes: int) -> tuple[Tensor, Tensor]:
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         attention = (region_cosines(features, self.semantics) / SEMANTIC_TEMPERATURE).softmax(dim=-1)
         return pool(attention, features.joint), attention
 
 
 def region_cosines(features: ImageFeatures, vectors: Tensor) -> Tensor:
     """cos(g_bp, x_c) of the joint-space grid and vectors (C, E) → (B, C, P) float32."""
-    regions, directions = F.normalize(features.joint.float(), dim=-1), F.normalize(vectors.float(), dim=-1)
+    regions, directions = (F.normalize(of.float(), dim=-1) for of in (features.joint, vectors))
     return torch.einsum("bpe,ce->bcp", regions, directions)

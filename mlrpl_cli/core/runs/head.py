@@ -7,11 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mlrpl_cli.core.backbones.checkpoints import load_state
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder, load_encoder
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.config import AUTO
 from mlrpl_cli.core.heads.methods import rebuild_recognizer
 from mlrpl_cli.core.heads.recognizers import Recognition
+from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.runs.folder import BEST, RECOGNIZER, TEXT_FEATURES, Checkpoint, fitting, load_checkpoint
 
@@ -46,6 +49,11 @@ class TrainedHead(nn.Module):
 
         Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
         """
-        info = self.info
-        precision = info.precision if precision == AUTO else precision
-        return load_encoder(info.backbone, info.fingerprint, info.image_size, device, precision, progress)
+        info, state = self.info, load_state(self.info.backbone, progress, VISUAL)
+        encoder = make_encoder(state, info.image_size, device, info.precision if precision == AUTO else precision)
+        if encoder.fingerprint != info.fingerprint:
+            raise RunError(
+                f"this run was trained with other weights of {info.backbone}: expected fingerprint "
+                f"{info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…; put the original checkpoint back"
+            )
+        return encoder

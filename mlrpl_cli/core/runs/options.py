@@ -18,7 +18,7 @@ from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.heads.prompts import check_class_names
+from mlrpl_cli.core.heads.text import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import RunError, did_you_mean
 from mlrpl_cli.core.io.files import make_folder
@@ -53,13 +53,14 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """
     check_class_names(prepared.classes)
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
+    image_size, attention_width = frozen.default_sizes(backbone)
     resolved = replace(
         config,
         data=str(prepared.folder),
         cache=config.cache or str(prepared.folder.resolve().parent / CACHE),
         backbone=backbone,
-        image_size=config.image_size or frozen.default_image_size(backbone),
-        attention_width=config.attention_width or frozen.default_attention_width(backbone),
+        image_size=config.image_size or image_size,
+        attention_width=config.attention_width or attention_width,
     )
     raise_together(config_problems(resolved))
     precision: Any = frozen.resolved_precision(resolved.precision, backbone, choose_device(resolved.device))

@@ -13,6 +13,7 @@ from mlrpl_cli.core.evaluation.evaluate import labels_of
 from mlrpl_cli.core.features.batches import FeatureBatches
 from mlrpl_cli.core.heads.methods import build_trainable
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.devices import DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
@@ -68,9 +69,9 @@ def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]
     # The tokenizer takes seconds to import, and everything that can be wrong before should be told before.
     from mlrpl_cli.core.backbones.tokenizer import tokenize
 
-    generator = make_generator(config.seed, "initialisation")
-    text_encoder = build_text_encoder(state)
-    trainable = build_trainable(config, classes, image_architecture(state), text_encoder, tokenize, generator)
+    image, text_encoder = image_architecture(state), build_text_encoder(state)
+    inputs = TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
+    trainable = build_trainable(inputs, image.channels, image.embed_dim)
     text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
     return trainable

@@ -48,11 +48,11 @@ def test_the_image_encoders_part_is_the_same_however_it_is_read(state, tmp_path,
     path = tmp_path / f"clip.{suffix}"
     {"safetensors": save_file, "pt": torch.save}[suffix]({prefix + name: t for name, t in state.items()}, path)
     expected = {name: tensor for name, tensor in state.items() if name.startswith("visual.")}
-    assert same(weights.load_image_state(str(path)), expected)
+    assert same(weights.load_state(str(path), prefix="visual."), expected)
 
 
 def test_tinys_image_encoder_is_read_without_its_text_encoder():
-    whole, image = weights.load_state("tiny"), weights.load_image_state("tiny")
+    whole, image = weights.load_state("tiny"), weights.load_state("tiny", prefix="visual.")
     assert same(image, {name: tensor for name, tensor in whole.items() if name.startswith("visual.")})
     assert weights.fingerprint(image) == weights.fingerprint(whole)
 

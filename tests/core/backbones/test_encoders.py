@@ -12,7 +12,6 @@ from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
     Architecture,
-    build_clip,
     build_image_encoder,
     build_text_encoder,
     image_architecture,
@@ -71,13 +70,13 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
 @torch.no_grad()
 def check_parity(architecture: Architecture) -> None:
     state = state_of(architecture)
-    ours, theirs = build_clip(state), open_clip_model(architecture, state)
+    visual, text, theirs = build_image_encoder(state), build_text_encoder(state), open_clip_model(architecture, state)
     size = architecture.image.image_size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2))
-    assert relative_error(ours.visual(images).pooled, theirs.encode_image(images)) < 1e-4
+    assert relative_error(visual(images).pooled, theirs.encode_image(images)) < 1e-4
     tokens = tokenize(TEXTS)
     padded = torch.tensor([row + [0] * (77 - len(row)) for row in tokens])
-    assert relative_error(ours.text.encode_tokens(tokens), theirs.encode_text(padded)) < 1e-4
+    assert relative_error(text.encode_tokens(tokens), theirs.encode_text(padded)) < 1e-4
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -233,9 +232,10 @@ def test_text_behind_the_end_token_changes_nothing():
 
 
 def test_nothing_of_the_encoders_is_trainable():
-    clip = build_clip(random_state(small(ARCHITECTURES["RN50"]), seed=0))
-    assert not any(parameter.requires_grad for parameter in clip.parameters())
-    assert not clip.visual.training
+    state = random_state(small(ARCHITECTURES["RN50"]), seed=0)
+    for encoder in (build_image_encoder(state), build_text_encoder(state)):
+        assert not any(parameter.requires_grad for parameter in encoder.parameters())
+        assert not encoder.training
 
 
 def test_a_state_dict_that_is_no_clip_is_refused():

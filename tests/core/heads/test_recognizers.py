@@ -9,9 +9,10 @@ from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, ra
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable, rebuild_recognizer
 from mlrpl_cli.core.heads.semantics import centred, glove_features
+from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import ConfigError
 from tests import reference, small
-from tests.core.heads.test_prompts import by_letter
+from tests.core.heads.test_text import by_letter
 
 CLASSES = ("dog", "traffic light")
 
@@ -25,8 +26,8 @@ def random_features(images: int = 4) -> ImageFeatures:
 def build(method: str):
     text_encoder = build_text_encoder(random_state(small.ARCHITECTURE, seed=0))
     config = TrainConfig(method=method, attention_width=5, context_tokens=2)
-    generator = torch.Generator().manual_seed(1)
-    return build_trainable(config, CLASSES, small.ARCHITECTURE.image, text_encoder, by_letter, generator)
+    inputs = TextInputs(config, CLASSES, text_encoder, by_letter, torch.Generator().manual_seed(1))
+    return build_trainable(inputs, channels=64, embed_dim=8)
 
 
 @torch.no_grad()

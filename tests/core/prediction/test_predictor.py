@@ -49,8 +49,8 @@ from mlrpl_cli.core.backbones.openai import text
 from mlrpl_cli.core.backbones import checkpoints as weights
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 read = weights.read_state
-def recorded(path, prefix=""):
-    state = read(path, prefix)
+def recorded(path, prefix="", published=False):
+    state = read(path, prefix, published)
     assert state
     assert all(name.startswith(VISUAL) for name in state)
     return state

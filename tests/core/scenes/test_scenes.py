@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from mlrpl_cli.core.backbones.checkpoints import load_state
 from mlrpl_cli.core.backbones.frozen import normalize
-from mlrpl_cli.core.backbones.openai.architectures import build_clip
+from mlrpl_cli.core.backbones.openai.architectures import build_image_encoder, build_text_encoder
 from mlrpl_cli.core.backbones.tiny import TINY_PATH
 from mlrpl_cli.core.backbones.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import DataError
@@ -209,12 +209,13 @@ def test_tiny_is_small_enough_for_the_package():
 
 def test_tiny_recognises_scenes_without_training():
     """Zero-shot mAP on 64 test scenes, against the same scores given to the scenes in another order."""
-    clip = build_clip(load_state("tiny"))
+    state = load_state("tiny")
+    visual, text = build_image_encoder(state), build_text_encoder(state)
     shown = [render_scene(0, FIRST_TEST_INDEX + index) for index in range(64)]
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in shown])).permute(0, 3, 1, 2)
     present = np.stack([scene.present for scene in shown])
     with torch.no_grad():
-        images = clip.visual(normalize(pixels)).pooled
-        prompts = clip.text.encode_tokens(tokenize([f"a photo of a {name}" for name in SCENE_CLASSES]))
+        images = visual(normalize(pixels)).pooled
+        prompts = text.encode_tokens(tokenize([f"a photo of a {name}" for name in SCENE_CLASSES]))
     scores = torch.nn.functional.cosine_similarity(images[:, None], prompts[None], dim=-1).numpy()
     assert average_precision_score(present, scores) > 3 * average_precision_score(present, np.roll(scores, 1, axis=0))

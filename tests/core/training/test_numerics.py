@@ -15,14 +15,15 @@ from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evalu
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable
+from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
 from tests import small
-from tests.core.heads.test_prompts import by_letter
 from tests.core.heads.test_recognizers import random_features
+from tests.core.heads.test_text import by_letter
 
 Edit = Callable[[np.ndarray, np.ndarray], None]
 pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning"), pytest.mark.usefixtures("one_thread")]
@@ -206,7 +207,7 @@ def test_ten_thousand_classes_take_a_step(method):
     config = TrainConfig(method=method, attention_width=4, context_tokens=1)
     encoder = build_text_encoder(random_state(small.ARCHITECTURE, seed=0))
     names, generator = [f"{number:04d}" for number in range(classes)], torch.Generator().manual_seed(1)
-    model = build_trainable(config, names, small.ARCHITECTURE.image, encoder, by_letter, generator)
+    model = build_trainable(TextInputs(config, names, encoder, by_letter, generator), 64, 8)
     labels = torch.tensor([[1, -1, 0, 1], [-1, 1, 1, 0]], dtype=torch.int8).repeat(1, classes // 4)
     optimizer = torch.optim.AdamW(model.learned().values())
     logits = model(random_features(2)).logits

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,70 +70,60 @@ class Architecture:
     text: TextArchitecture
 
 
-def _resnet(layers: tuple[int, ...], width: int, embed_dim: int, size: int, text_width: int) -> Architecture:
-    return Architecture(ImageArchitecture(layers, width, embed_dim, size), TextArchitecture(text_width, 12, embed_dim))
-
-
-def _vit(patch: int, width: int, layers: int, embed_dim: int, size: int) -> Architecture:
-    image = ImageArchitecture((layers,), width, embed_dim, size, patch)
-    return Architecture(image, TextArchitecture(embed_dim, 12, embed_dim))
+def _clip(layers: tuple[int, ...], width: int, embed_dim: int, size: int, stride: int, text_width: int) -> Architecture:
+    image = ImageArchitecture(layers, width, embed_dim, size, stride)
+    return Architecture(image, TextArchitecture(text_width, 12, embed_dim))
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "RN50": _resnet((3, 4, 6, 3), 64, 1024, 224, 512),
-    "RN101": _resnet((3, 4, 23, 3), 64, 512, 224, 512),
-    "RN50x4": _resnet((4, 6, 10, 6), 80, 640, 288, 640),
-    "RN50x16": _resnet((6, 8, 18, 8), 96, 768, 384, 768),
-    "RN50x64": _resnet((3, 15, 36, 10), 128, 1024, 448, 1024),
-    "ViT-B/32": _vit(32, 768, 12, 512, 224),
-    "ViT-B/16": _vit(16, 768, 12, 512, 224),
-    "ViT-L/14": _vit(14, 1024, 24, 768, 224),
-    "ViT-L/14@336px": _vit(14, 1024, 24, 768, 336),
+    "RN50": _clip((3, 4, 6, 3), 64, 1024, 224, STRIDE, 512),
+    "RN101": _clip((3, 4, 23, 3), 64, 512, 224, STRIDE, 512),
+    "RN50x4": _clip((4, 6, 10, 6), 80, 640, 288, STRIDE, 640),
+    "RN50x16": _clip((6, 8, 18, 8), 96, 768, 384, STRIDE, 768),
+    "RN50x64": _clip((3, 15, 36, 10), 128, 1024, 448, STRIDE, 1024),
+    "ViT-B/32": _clip((12,), 768, 512, 224, 32, 512),
+    "ViT-B/16": _clip((12,), 768, 512, 224, 16, 512),
+    "ViT-L/14": _clip((24,), 1024, 768, 224, 14, 768),
+    "ViT-L/14@336px": _clip((24,), 1024, 768, 336, 14, 768),
 }
-
-
-class CLIP(nn.Module):
-    """Both encoders and the logit scale, as OpenAI trains them together."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.visual = architecture.image.build()
-        self.text = architecture.text.build()
-        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-
-    def openai_state_dict(self) -> dict[str, Tensor]:
-        """The state dict under OpenAI's names: `visual.…` for the image tower, no prefix for the text tower."""
-        state = {VISUAL + name: tensor for name, tensor in self.visual.state_dict().items()}
-        return {**state, **self.text.state_dict(), "logit_scale": self.logit_scale.detach()}
 
 
 def image_architecture(state: StateDict) -> ImageArchitecture:
     """Read the sizes of the image encoder off the shapes. Raises WeightsError when the tensors are not a CLIP's."""
-    try:
+    with _of_clip("image encoder", state):
         if VISUAL + "proj" in state:
-            return _vit_architecture(state)
-        return _resnet_architecture(state)
-    except KeyError as missing:
-        raise WeightsError(
-            f"not an OpenAI-format CLIP: expected the tensor {missing}, got {first_few(state) or 'no tensor'}; "
-            "give an OpenAI archive, or a state dict of one, as --backbone"
-        ) from missing
-    except (ValueError, IndexError, TypeError) as error:
-        raise WeightsError("not an OpenAI-format CLIP: the image encoder's tensors have other dimensions") from error
+            width, _, patch, _ = state["visual.conv1.weight"].shape
+            layers: tuple[int, ...] = (_count(state, r"visual\.transformer\.resblocks\.(\d+)\."),)
+            positions, embed_dim = state["visual.positional_embedding"], state["visual.proj"].shape[1]
+        else:
+            layers = tuple(_count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
+            width, patch = state["visual.layer1.0.conv1.weight"].shape[0], STRIDE
+            positions = state["visual.attnpool.positional_embedding"]
+            embed_dim = len(state["visual.attnpool.c_proj.weight"])
+        return ImageArchitecture(layers, width, embed_dim, int((len(positions) - 1) ** 0.5) * patch, patch)
 
 
 def text_architecture(state: StateDict) -> TextArchitecture:
     """Read the sizes of the text encoder off the shapes. Raises WeightsError when the tensors are not a CLIP's."""
-    try:
+    with _of_clip("text encoder", state):
         width, embed_dim = state["text_projection"].shape
         length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
+        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
+    return TextArchitecture(width, layers, embed_dim, length, vocabulary)
+
+
+@contextmanager
+def _of_clip(tower: str, state: StateDict) -> Iterator[None]:
+    """Raise WeightsError where sizes cannot be read off the tensors of `state`."""
+    try:
+        yield
     except KeyError as missing:
         raise WeightsError(
-            f"not a whole CLIP: expected the tensor {missing} of its text encoder, got {first_few(state)}"
+            f"not an OpenAI-format CLIP: expected the tensor {missing} of its {tower}, got "
+            f"{first_few(state) or 'no tensor'}; give an OpenAI archive, or a state dict of one, as --backbone"
         ) from missing
     except (ValueError, IndexError, TypeError) as error:
-        raise WeightsError("not an OpenAI-format CLIP: the text encoder's tensors have other dimensions") from error
-    return TextArchitecture(width, _count(state, r"transformer\.resblocks\.(\d+)\."), embed_dim, length, vocabulary)
+        raise WeightsError(f"not an OpenAI-format CLIP: the {tower}'s tensors have other dimensions") from error
 
 
 def build_image_encoder(state: StateDict) -> ImageEncoder:
@@ -148,32 +139,9 @@ def build_text_encoder(state: StateDict) -> TextEncoder:
     return _load(text_architecture(state).build, own)
 
 
-def build_clip(state: StateDict) -> CLIP:
-    """Both encoders from an OpenAI-format state dict, frozen, in evaluation mode and float32."""
-    clip = CLIP.__new__(CLIP)
-    nn.Module.__init__(clip)
-    clip.visual, clip.text = build_image_encoder(state), build_text_encoder(state)
-    clip.logit_scale = nn.Parameter(state["logit_scale"].float(), requires_grad=False)
-    return clip
-
-
-def _resnet_architecture(state: StateDict) -> ImageArchitecture:
-    layers = tuple(_count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
-    width = state["visual.layer1.0.conv1.weight"].shape[0]
-    side = int((len(state["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
-    return ImageArchitecture(layers, width, len(state["visual.attnpool.c_proj.weight"]), side * STRIDE)
-
-
-def _vit_architecture(state: StateDict) -> ImageArchitecture:
-    width, _, patch, _ = state["visual.conv1.weight"].shape
-    side = int((len(state["visual.positional_embedding"]) - 1) ** 0.5)
-    blocks = _count(state, r"visual\.transformer\.resblocks\.(\d+)\.")
-    return ImageArchitecture((blocks,), width, state["visual.proj"].shape[1], side * patch, patch)
-
-
 def _count(state: StateDict, pattern: str) -> int:
-    matcher = re.compile(pattern)
-    found = {match[1] for match in map(matcher.match, state) if match}
+    """How many numbers stand where `pattern` has its group."""
+    found = {match[1] for name in state if (match := re.match(pattern, name))}
     if not found:
         raise WeightsError(f"not an OpenAI-format CLIP: no tensor is named like {pattern}")
     return len(found)
@@ -184,11 +152,8 @@ def _load(build: Callable[[], Module], state: dict[str, Tensor]) -> Module:
     with torch.device("meta"):
         module = build()
     expected = module.state_dict()
-    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
-    weights = {
-        **counters,
-        **{name: tensor.float() for name, tensor in state.items() if not name.endswith(COUNTERS)},
-    }
+    weights = {name: tensor.float() for name, tensor in state.items() if not name.endswith(COUNTERS)}
+    weights |= {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
     _check_tensors(expected, weights)
     module.load_state_dict(weights, assign=True)
     return module.eval().requires_grad_(False)
@@ -198,13 +163,19 @@ def random_state(architecture: Architecture, seed: int) -> dict[str, Tensor]:
     """An untrained CLIP's state dict, to try a pipeline at full size where no weights can be had."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        clip = CLIP(architecture)
-        for name, parameter in clip.visual.named_parameters():
+        visual, text = architecture.image.build(), architecture.text.build()
+        for name, parameter in visual.named_parameters():
             if parameter.ndim == 4:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
             elif name.endswith("bn3.weight") and name != "bn3.weight":
                 nn.init.constant_(parameter, 0.25)  # or the residual sums grow without bound over 33 blocks
-    return clip.openai_state_dict()
+    return openai_state(visual, text, torch.tensor(1 / 0.07).log())
+
+
+def openai_state(visual: ImageEncoder, text: TextEncoder, logit_scale: Tensor) -> dict[str, Tensor]:
+    """The state dict of a CLIP under OpenAI's names: `visual.…` for the image tower, no prefix for the text tower."""
+    state = {VISUAL + name: tensor for name, tensor in visual.state_dict().items()}
+    return {**state, **text.state_dict(), "logit_scale": logit_scale.detach()}
 
 
 def _check_tensors(expected: StateDict, got: StateDict) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -152,19 +153,11 @@ def fold(encoder: ResNetEncoder) -> None:
     projections become one, too.
     """
     encoder.attnpool.fold()
-    for module in encoder.modules():
-        if isinstance(module, ResNetEncoder | Bottleneck):
-            for number in (1, 2, 3):
-                _fold(module, f"conv{number}", f"bn{number}")
-        if isinstance(module, Bottleneck) and module.downsample is not None:
-            _fold(module.downsample, "0", "1")
-
-
-def _fold(parent: nn.Module, convolution: str, norm: str) -> None:
-    layer, following = parent.get_submodule(convolution), parent.get_submodule(norm)
-    if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-        setattr(parent, convolution, fuse_conv_bn_eval(layer, following))
-        setattr(parent, norm, nn.Identity())
+    for parent in list(encoder.modules()):
+        for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(layer, after))
+                setattr(parent, name_after, nn.Identity())
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:

@@ -53,10 +53,14 @@ class TextEncoder(nn.Module):
         for block in self.transformer.blocks():
             fold_activation(block)
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids of any shape and on any device → their embeddings (…, W)."""
+        return self.token_embedding(ids.to(self.token_embedding.weight.device))
+
     def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Token ids of each text, from start-of-text to end-of-text and not padded → (C, E)."""
         ids, end = pad_tokens(tokens)
-        return self(self.token_embedding(ids.to(self.positional_embedding.device)), end)
+        return self(self.embed(ids), end)
 
 
 def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -106,8 +110,8 @@ def _attend(attention: SelfAttention, rows: Tensor, shapes: Shapes) -> Tensor:
 
 def _attend_from_ends(attention: SelfAttention, rows: Tensor, ends: Tensor, shapes: Shapes) -> Tensor:
     """Attention of each prompt's end token over the whole prompt: (R, W) and (C, W) → (C, W)."""
-    query = _computable(attention.pack_queries(ends)).split([count for count, _ in shapes])
-    prompts = _with_start(_computable(attention.pack_keys_and_values(rows)), shapes)
+    query = _computable(attention.pack(ends, slice(0, 1))).split([count for count, _ in shapes])
+    prompts = _with_start(_computable(attention.pack(rows, slice(1, 3))), shapes)
     mixed = [attention.mix_from(q, kv) for q, kv in zip(query, prompts, strict=True)]
     return torch.cat(mixed).to(rows.dtype)
 

@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HEAD_WIDTH = 64
-
-
 QUICK = 1.702
 
 
@@ -35,19 +33,10 @@ class SelfAttention(nn.Module):
         """(B, T, W) → (B, T, W): every position sees every other."""
         return self.out_proj(self.mix(self.pack(x), causal=False))
 
-    def pack(self, x: Tensor) -> Tensor:
-        """(…, W) → (…, 3W): queries, keys and values side by side."""
-        return F.linear(x, self.in_proj_weight, self.in_proj_bias)
-
-    def pack_queries(self, x: Tensor) -> Tensor:
-        """(…, W) → (…, W): queries alone."""
-        width = x.shape[-1]
-        return F.linear(x, self.in_proj_weight[:width], self.in_proj_bias[:width])
-
-    def pack_keys_and_values(self, x: Tensor) -> Tensor:
-        """(…, W) → (…, 2W): keys and values alone."""
-        width = x.shape[-1]
-        return F.linear(x, self.in_proj_weight[width:], self.in_proj_bias[width:])
+    def pack(self, x: Tensor, parts: slice = slice(0, 3)) -> Tensor:
+        """(…, W) → (…, 3W): queries, keys and values side by side; `parts` says which of the three alone."""
+        rows = slice(parts.start * x.shape[-1], parts.stop * x.shape[-1])
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
     def mix(self, packed: Tensor, causal: bool) -> Tensor:
         """Packed (B, T, 3W) → (B, T, W): values mixed by attention, before the output projection.

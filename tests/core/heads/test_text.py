@@ -3,7 +3,7 @@ import torch
 
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.prompts import PromptLearner, TextInputs, build_prompts
+from mlrpl_cli.core.heads.text import PromptLearner, TextInputs, check_class_names
 from mlrpl_cli.core.io.errors import ConfigError
 
 CLASSES = ["dog", "hot air balloon", "rock'n'roll (band), live!"]
@@ -23,7 +23,7 @@ def text_encoder() -> TextEncoder:
 def build(text_encoder, classes=CLASSES, per_class=True, tokens=4, template=None, seed=0) -> PromptLearner:
     config = TrainConfig(context_tokens=tokens, context_template=template)
     inputs = TextInputs(config, classes, text_encoder, by_letter, torch.Generator().manual_seed(seed))
-    return build_prompts(inputs, per_class)
+    return PromptLearner(inputs, per_class)
 
 
 def test_a_prompt_is_start_context_name_full_stop_end(text_encoder):
@@ -87,9 +87,14 @@ def test_the_ends_stay_on_the_cpu_where_the_text_encoder_reads_them(text_encoder
         ([], "no class to recognise; give at least one"),
         (["dog", " "], r"class names must not be empty; number 1 \(counting from 0\) is"),
         (["dog", "Dog", "cat"], "class names must differ; given more than once: dog"),
-        (["dog", "x" * 80], "prompts must fit 77 tokens, 4 of them context; too long: x{80}; shorten the names"),
     ],
 )
-def test_class_names_that_no_prompt_can_hold_are_named(text_encoder, classes, sentence):
+def test_class_names_that_cannot_be_are_told(classes, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        build(text_encoder, classes)
+        check_class_names(classes)
+
+
+def test_class_names_that_no_prompt_can_hold_are_named(text_encoder):
+    sentence = "prompts must fit 77 tokens, 4 of them context; too long: x{80}; shorten the names"
+    with pytest.raises(ConfigError, match=sentence):
+        build(text_encoder, ["dog", "x" * 80])
