@@ -6,6 +6,7 @@ Axes: N images, C classes. Labels are LabelState values; unknown cells are left 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
@@ -13,7 +14,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
 
-AVERAGE_PRECISIONS = ("all-point", "interpolated", "11-point")
+AveragePrecision = Literal["all-point", "interpolated", "11-point"]
+AVERAGE_PRECISIONS = get_args(AveragePrecision)
 
 
 @dataclass(frozen=True)
