@@ -26,7 +26,7 @@ from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions, make_plan
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
-from mlrpl_cli.core.sweep.worker import Shared, Worker
+from mlrpl_cli.core.sweep.worker import Worker
 from mlrpl_cli.core.training.train import train
 from tests import small
 
@@ -220,7 +220,7 @@ def swept(config: TrainConfig, prepared: Prepared, cell: Cell, base: Path) -> tu
     (options.out / "scores").mkdir(parents=True)
     state = load_state(str(config.backbone))
     plan = make_plan(options, prepared, fingerprint(state))
-    row = Worker(Shared(plan, encode_once(plan, prepared, state, Silent()))).run(cell)
+    row = Worker(encode_once(plan, prepared, state, Silent())).run(cell)
     return row, read_scores(options.out, row["key"])
 
 

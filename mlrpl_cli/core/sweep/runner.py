@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +22,10 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.options import resolve_config
-from mlrpl_cli.core.sweep.encoding import encode_once
+from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
-from mlrpl_cli.core.sweep.worker import Shared, run_cell, start_problem, start_worker
+from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
 Listener = Callable[[Sequence[Row]], None]
 """Told all rows asked for so far, whenever there is a new one."""
@@ -74,13 +73,13 @@ def _sweep(
     results = Results(options.out / RESULTS)
     if results.without_scores:
         progress.note(f"{len(results.without_scores)} runs lost their scores ({first_few(results.without_scores)})")
-    work = _Work(Shared(plan, encode_once(plan, prepared, state, progress)), results)
-    failures = work.run(tuning_cells(options), "tuning", progress) if options.tune else []
+    work = _Work(encode_once(plan, prepared, state, progress), results, progress)
+    failures = work.run(tuning_cells(options), "tuning")
     settings = chosen_settings(plan, results.rows)
     failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
     cells = run_cells(options, settings)
     wanted = [plan.key(cell) for cell in cells]
-    failures += work.run(cells, "training", progress, listener and (lambda rows: listener(_in_order(rows, wanted))))
+    failures += work.run(cells, "training", listener and (lambda rows: listener(_in_order(rows, wanted))))
     return SweepSummary(options.out, _in_order(results.rows, wanted), failures)
 
 
@@ -91,18 +90,22 @@ def pending(options: SweepOptions) -> SweepSize:
     """
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
-    done = {row["key"] for row in rows}
-    tuning = tuning_cells(options) if options.tune else []
-    tuned = sum(plan.key(cell) in done for cell in tuning)
-    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == len(tuning) else []
-    return replace(size_of(options), tuning_done=tuned, runs_done=sum(plan.key(cell) in done for cell in cells))
+    size = size_of(options)
+    tuned, done = _count(plan, tuning_cells(options), rows), 0
+    if tuned == size.tuning_runs:
+        done = _count(plan, run_cells(options, chosen_settings(plan, rows)), rows)
+    return replace(size, tuning_done=tuned, runs_done=done)
 
 
 def size_of(options: SweepOptions) -> SweepSize:
     """What a sweep asks for before any of it is done. Raises ConfigError for options that cannot be."""
     raise_together(sweep_problems(options))
-    tuning = len(tuning_cells(options)) if options.tune else 0
-    return SweepSize(tuning, 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
+    return SweepSize(len(tuning_cells(options)), 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
+
+
+def _count(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> int:
+    """How many of the cells have a row."""
+    return len({plan.key(cell) for cell in cells} & {row["key"] for row in rows})
 
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
@@ -124,23 +127,22 @@ def _in_order(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
 class _Work:
     """Runs cells in processes of their own and keeps their rows."""
 
-    def __init__(self, shared: Shared, results: Results) -> None:
-        self.shared, self.results = shared, results
+    def __init__(self, shared: Shared, results: Results, progress: Progress) -> None:
+        self.shared, self.results, self.progress = shared, results, progress
+        self.jobs = shared.plan.options.jobs
 
-    def run(
-        self, cells: Sequence[Cell], description: str, progress: Progress, listener: Listener | None = None
-    ) -> list[str]:
+    def run(self, cells: Sequence[Cell], description: str, listener: Listener | None = None) -> list[str]:
         """Run the cells that have no row yet; returns a line for each that failed."""
         done = self.results.keys
-        left = [cell for cell in cells if self.shared.plan.key(cell) not in done]
+        left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
         failures: list[str] = []
         if not left:
             return failures
-        with progress.task(description, len(left), "runs") as task:
+        with self.progress.task(description, len(left), "runs") as task:
             for cell, row in self._rows(left):
                 if "error" in row:
                     failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
-                    progress.note(f"failed: {failures[-1]}")
+                    self.progress.note(f"failed: {failures[-1]}")
                 else:
                     self.results.append(row)
                     if listener:
@@ -148,18 +150,18 @@ class _Work:
                 task.advance()
         return failures
 
-    def _rows(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
+    def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
-        left = deque(cells)
+        threads = max((os.cpu_count() or 1) // self.jobs, 1)
         while left:
-            with self._pool() as pool:
+            with process_pool(self.jobs, start_worker, (self.shared, threads)) as pool:
                 self._check_started(pool)
                 yield from self._rows_of(pool, left)
 
     def _check_started(self, pool: ProcessPoolExecutor) -> None:
         """Raise RunError when a process cannot start: what ends one at its start would end every run."""
         with without_interrupts():
-            started = [pool.submit(start_problem) for _ in range(self.shared.plan.options.jobs)]
+            started = [pool.submit(start_problem) for _ in range(self.jobs)]
         try:
             problems = [problem for future in started if (problem := future.result())]
         except BrokenProcessPool as error:
@@ -175,30 +177,27 @@ class _Work:
         running: dict[Future[Row], Cell] = {}
         broken = False
         while running or (left and not broken):
-            # No more than can run at once, so that a process that dies takes only the runs under way with it.
-            while left and not broken and len(running) < self.shared.plan.options.jobs:
-                try:
+            try:
+                # No more than can run at once, so that a process that dies takes only the runs under way with it.
+                while left and not broken and len(running) < self.jobs:
                     with without_interrupts():
                         running[pool.submit(run_cell, left[0])] = left[0]
-                except BrokenProcessPool:
-                    broken = True
-                else:
                     left.popleft()
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
+            except BrokenProcessPool:
+                broken = True
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 broken |= isinstance(future.exception(), BrokenProcessPool)
                 yield running.pop(future), _result(future)
 
-    def _pool(self) -> AbstractContextManager[ProcessPoolExecutor]:
-        jobs = self.shared.plan.options.jobs
-        threads = max((os.cpu_count() or 1) // jobs, 1)
-        return process_pool(jobs, start_worker, (self.shared, threads))
-
 
 def _result(future: Future[Row]) -> Row:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return {"error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"}
-    except Exception as error:  # whatever ended one run must not end the others
-        return {"error": f"{type(error).__name__}: {one_line(error)}"}
+    """The row of a run, or one with "error": whatever ended one run must not end the others."""
+    match future.exception():
+        case None:
+            return future.result()
+        case BrokenProcessPool():
+            return {
+                "error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"
+            }
+        case error:
+            return {"error": f"{type(error).__name__}: {one_line(error)}"}
