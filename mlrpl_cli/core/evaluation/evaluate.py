@@ -74,7 +74,7 @@ class Evaluation:
     @property
     def left_out(self) -> list[str]:
         """Classes without a known positive in the split, which the mean leaves out."""
-        return [self.classes[c] for c in self.metrics.without_positive]
+        return [self.classes[c] for c in np.flatnonzero(np.isnan(self.metrics.average_precision))]
 
 
 def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Evaluation:

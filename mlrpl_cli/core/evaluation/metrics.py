@@ -52,11 +52,6 @@ class Metrics:
     at_threshold: PrecisionRecall
     at_top_k: PrecisionRecall
 
-    @property
-    def without_positive(self) -> np.ndarray:
-        """Indices of the classes left out of the mean."""
-        return np.flatnonzero(np.isnan(self.average_precision))
-
 
 def compute_metrics(
     probabilities: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5, top_k: int = 3, ap: str = "all-point"
@@ -104,8 +99,7 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
     op, or_ = _ratio(hits.sum(), claims.sum()), _ratio(hits.sum(), positives.sum())
     precision, recall = _ratio(hits, claims), _ratio(hits, positives)
     cp, cr = _mean(precision), _mean(recall)
-    per_class_f1 = _ratio(2 * precision * recall, precision + recall)
-    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(per_class_f1))
+    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(_f1(precision, recall)))
     return PrecisionRecall(*(float(figure) for figure in figures))
 
 

@@ -63,24 +63,17 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
-        return _sweep(plan, prepared, state, progress, listener)
-
-
-def _sweep(
-    plan: Plan, prepared: Prepared, state: StateDict, progress: Progress, listener: Listener | None
-) -> SweepSummary:
-    options = plan.options
-    results = Results(options.out / RESULTS)
-    if results.without_scores:
-        progress.note(f"{len(results.without_scores)} runs lost their scores ({first_few(results.without_scores)})")
-    work = _Work(encode_once(plan, prepared, state, progress), results, progress)
-    failures = work.run(tuning_cells(options), "tuning")
-    settings = chosen_settings(plan, results.rows)
-    failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
-    cells = run_cells(options, settings)
-    wanted = [plan.key(cell) for cell in cells]
-    failures += work.run(cells, "training", listener and (lambda rows: listener(_in_order(rows, wanted))))
-    return SweepSummary(options.out, _in_order(results.rows, wanted), failures)
+        results = Results(options.out / RESULTS)
+        if lost := results.without_scores:
+            progress.note(f"{len(lost)} runs lost their scores ({first_few(lost)})")
+        work = _Work(encode_once(plan, prepared, state, progress), results, progress)
+        failures = work.run(tuning_cells(options), "tuning")
+        settings = chosen_settings(plan, results.rows)
+        failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
+        cells = run_cells(options, settings)
+        wanted = [plan.key(cell) for cell in cells]
+        failures += work.run(cells, "training", listener and (lambda rows: listener(_in_order(rows, wanted))))
+        return SweepSummary(options.out, _in_order(results.rows, wanted), failures)
 
 
 def pending(options: SweepOptions) -> SweepSize:
