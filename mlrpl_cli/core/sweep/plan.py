@@ -14,7 +14,7 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.options import config_problems, resolve_config
+from mlrpl_cli.core.runs.options import config_problems
 
 Setting = tuple[float, int, str]
 """Learning rate, epochs and loss."""
@@ -90,12 +90,6 @@ class Plan:
         decides = {"config": config, "kind": cell.kind, "keep": cell.keep}
         decides |= {"data": self.data_sha256, "backbone": self.fingerprint}
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def make_plan(options: SweepOptions, prepared: Prepared, fingerprint: str) -> Plan:
-    """Resolve `options` for the data and for the backbone with this fingerprint."""
-    config = resolve_config(replace(options.config, data=str(options.data)), prepared)
-    return Plan(options, config, data_sha256(prepared), fingerprint)
 
 
 def sweep_problems(options: SweepOptions) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -108,11 +109,10 @@ def write_scores(out: Path, key: str, probabilities: np.ndarray) -> None:
 
 
 def _has_scores(out: Path, key: str) -> bool:
-    try:
+    with suppress(RunError):
         read_scores(out, key)
-    except RunError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _scores_path(out: Path, key: str) -> Path:

@@ -23,7 +23,7 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
-from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
+from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, data_sha256, run_cells, sweep_problems, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
 from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
@@ -71,9 +71,8 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
         settings = chosen_settings(plan, results.rows)
         failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
         cells = run_cells(options, settings)
-        wanted = [plan.key(cell) for cell in cells]
-        failures += work.run(cells, "training", listener and (lambda rows: listener(_in_order(rows, wanted))))
-        return SweepSummary(options.out, _in_order(results.rows, wanted), failures)
+        failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
+        return SweepSummary(options.out, _rows_of(plan, cells, results.rows), failures)
 
 
 def pending(options: SweepOptions) -> SweepSize:
@@ -84,10 +83,9 @@ def pending(options: SweepOptions) -> SweepSize:
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
     size = size_of(options)
-    tuned, done = _count(plan, tuning_cells(options), rows), 0
-    if tuned == size.tuning_runs:
-        done = _count(plan, run_cells(options, chosen_settings(plan, rows)), rows)
-    return replace(size, tuning_done=tuned, runs_done=done)
+    tuned = len(_rows_of(plan, tuning_cells(options), rows))
+    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == size.tuning_runs else []
+    return replace(size, tuning_done=tuned, runs_done=len(_rows_of(plan, cells, rows)))
 
 
 def size_of(options: SweepOptions) -> SweepSize:
@@ -96,25 +94,20 @@ def size_of(options: SweepOptions) -> SweepSize:
     return SweepSize(len(tuning_cells(options)), 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
 
 
-def _count(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> int:
-    """How many of the cells have a row."""
-    return len({plan.key(cell) for cell in cells} & {row["key"] for row in rows})
-
-
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
     raise_together(sweep_problems(options))
     prepared = read_prepared(options.data)
     if not (prepared.full_labels[prepared.rows(TEST)] == PRESENT).any():
         raise DataError(f"{options.data} has no test image with a class to compare methods on; prepare it with some")
-    backbone = resolve_config(options.config, prepared).backbone
-    state = load_state(backbone or TINY, progress)
-    return make_plan(options, prepared, fingerprint(state)), prepared, state
+    config = resolve_config(replace(options.config, data=str(options.data)), prepared)
+    state = load_state(config.backbone or TINY, progress)
+    return Plan(options, config, data_sha256(prepared), fingerprint(state)), prepared, state
 
 
-def _in_order(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
-    """The rows with these keys, in the keys' order."""
+def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
+    """The rows of those cells that have one, in the cells' order."""
     found = {row["key"]: row for row in rows}
-    return [found[key] for key in keys if key in found]
+    return [found[key] for key in map(plan.key, cells) if key in found]
 
 
 class _Work:
@@ -149,7 +142,7 @@ class _Work:
         while left:
             with process_pool(self.jobs, start_worker, (self.shared, threads)) as pool:
                 self._check_started(pool)
-                yield from self._rows_of(pool, left)
+                yield from self._rows_from(pool, left)
 
     def _check_started(self, pool: ProcessPoolExecutor) -> None:
         """Raise RunError when a process cannot start: what ends one at its start would end every run."""
@@ -165,7 +158,7 @@ class _Work:
         if problems:
             raise RunError(problems[0])
 
-    def _rows_of(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
+    def _rows_from(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Take cells off `left` until it is empty or a process of `pool` has died."""
         running: dict[Future[Row], Cell] = {}
         broken = False

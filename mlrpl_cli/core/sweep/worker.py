@@ -54,16 +54,13 @@ class Worker:
         trainer = self._trainer(cell)
         trainer.start()
         selected = trainer.checkpoint()
-        log = []
-        with Silent().task("", 0) as task:
-            for epoch in trainer.epochs(task):
-                log.append(epoch)
-                if trainer.info.best_epoch == epoch["epoch"]:
-                    selected = trainer.checkpoint()
+        for epoch in trainer.epochs(Silent()):
+            if trainer.info.best_epoch == epoch["epoch"]:
+                selected = trainer.checkpoint()
         row: Row = {
             "key": self.plan.key(cell),
             **asdict(cell),
-            "validation_map": log[-1]["map"],
+            "validation_map": epoch["map"],
             "learned_parameters": sum(p.numel() for p in trainer.trainable.learned().values()),
             "train_seconds": time.perf_counter() - started,
         }
