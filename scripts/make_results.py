@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mlrpl_cli.core.evaluation.comparison import Interval
+from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.reports.pages import percent, points, render_page
-from mlrpl_cli.core.reports.sweep_page import page_values, write_figures
+from mlrpl_cli.core.reports.sweep_page import write_figures
 from mlrpl_cli.core.sweep.plan import GRID_LR, RUN, data_sha256
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
@@ -43,9 +44,8 @@ def main() -> None:
     prepared = read_prepared(sweep / "data")
     rows = [row for row in read_results(sweep / RESULTS) if row["kind"] == RUN]
     report = make_report(sweep, prepared, rows, Silent())
-    write_figures(report, out / FIGURES)
-    values = {**page_values(report, f"{FIGURES}/"), **setting(report, prepared, rows)}
-    values |= {"edges": edges(report), "claims": claims(report)}
+    values = setting(report, prepared, rows) | {"edges": edges(report), "claims": claims(report)}
+    values |= {"report": report, "figures": write_figures(report, out / FIGURES, f"{FIGURES}/")}
     write_text(out / PAGE, render_page(TEMPLATE, values, Path(__file__).parent))
 
 
@@ -145,4 +145,7 @@ def _yes(holds: bool) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MlrplError as error:
+        sys.exit(f"make_results: error: {error}")

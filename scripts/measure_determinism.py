@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,8 +89,8 @@ def rescored(folder: Path, trained: Outcome, batch_size: int) -> Outcome:
 
 
 def tested(folder: Path, batch_size: int, device: str) -> tuple[np.ndarray, float]:
-    options = EvaluationOptions(folder, checkpoint=LAST, batch_size=batch_size, workers=0, device=device)
-    result = evaluate(options)
+    options: dict[str, Any] = {"checkpoint": LAST, "batch_size": batch_size, "workers": 0, "device": device}
+    result = evaluate(EvaluationOptions(folder, **options))
     return result.probabilities, 100 * result.metrics.mean_average_precision
 
 

@@ -1,5 +1,8 @@
 """The page of results draws its verdicts from the figures."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +11,9 @@ import pytest
 
 from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.reports.pages import render_page
-from mlrpl_cli.core.reports.sweep_page import page_values
 from mlrpl_cli.core.sweep.report import MethodReport, SweepReport
 from scripts.make_results import TEMPLATE, claims, edges, verdict
+from tests import small
 
 FOLDER = Path(__file__).parents[1] / "scripts"
 
@@ -99,8 +102,11 @@ def test_a_method_that_did_not_run_is_not_spoken_of():
 def test_the_page_holds_what_was_found():
     found = report()
     values = {"runs": 8, "minutes": 3, "versions": "mlrpl 1", "data": "d", "fingerprint": "f", "prior": 0.2}
+    figures = {"map-against-proportion": "a.svg"}
     told = {"averages": {"sarl+": 0.84}, "best": "sarl+", "edges": [("highest", 0.032, ["sa", "sd"])]}
-    text = render_page(TEMPLATE, {**page_values(found), **values, **told, "claims": claims(found)}, FOLDER)
+    text = render_page(
+        TEMPLATE, {"report": found, "figures": figures, **values, **told, "claims": claims(found)}, FOLDER
+    )
     assert "8 runs (4 methods, 2 proportions, seeds 0), 3 minutes" in text
     assert (
         "\n\n`sa`, `sd` chose the highest learning rate of the grid, 0.032: a better one may lie beyond it.\n\n##"
@@ -109,3 +115,22 @@ def test_the_page_holds_what_was_found():
     assert all(f"\n| {' | '.join(each)} |\n" in text for each in claims(found))
     assert "\n\n## Differences\n\n" in text
     assert "\n\n\n" not in text
+
+
+def test_a_method_that_is_not_known_is_one_line(tmp_path):
+    small.write_prepared(tmp_path / "data")
+    row = {"key": "a", "kind": "run", "method": "sral", "keep": 0.2, "seed": 0, "lr": 0.1, "epochs": 5, "loss": "asl"}
+    row |= {
+        "validation_map": None,
+        "learned_parameters": 3,
+        "map": 0.5,
+        "selected_map": 0.5,
+        "average_precision": [1.0],
+    }
+    (tmp_path / "results.jsonl").write_text(json.dumps(row) + "\n")
+    command = [sys.executable, "-m", "scripts.make_results", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent)
+    assert done.returncode == 1
+    assert done.stderr.startswith("make_results: error: ")
+    assert done.stderr.count("\n") == 1
+    assert "methods that this mlrpl lacks (sral)" in done.stderr

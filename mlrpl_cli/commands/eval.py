@@ -47,17 +47,9 @@ def eval(
     from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
     from mlrpl_cli.core.runs.folder import newest_run
 
-    given = {"batch_size": batch_size, "workers": workers, "device": device, "precision": precision}
-    chosen = EvaluationOptions(
-        run=run or newest_run(),
-        data=data,
-        checkpoint=checkpoint,
-        split=split,
-        threshold=threshold,
-        top_k=top_k,
-        ap=ap,
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
-    )
+    given: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "device": device, "precision": precision}
+    given |= {"checkpoint": checkpoint, "split": split, "threshold": threshold, "top_k": top_k, "ap": ap, "data": data}
+    chosen = EvaluationOptions(run or newest_run(), **{key: value for key, value in given.items() if value is not None})
     if csv_file is not None:
         check_writable(csv_file)
     result = evaluate(chosen, console.progress())

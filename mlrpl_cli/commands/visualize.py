@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,16 +34,9 @@ def visualize(
     from mlrpl_cli.core.reports.run_figures import FigureOptions, draw_run
     from mlrpl_cli.core.runs.folder import newest_run
 
-    chosen = FigureOptions(
-        run=run or newest_run(),
-        out=out,
-        checkpoint=checkpoint,
-        images=tuple(images or ()),
-        classes=tuple(options.names(classes)),
-        top_k=top_k,
-        device=device or "auto",
-        workers=workers,
-    )
+    given: dict[str, Any] = {"checkpoint": checkpoint, "device": device or "auto", "top_k": top_k, "workers": workers}
+    named: dict[str, Any] = {"images": tuple(images or ()), "classes": tuple(options.names(classes))}
+    chosen = FigureOptions(run or newest_run(), out, **named, **given)
     failed = False
     for written in draw_run(chosen, console.progress()):
         if isinstance(written, Unreadable):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -24,7 +24,6 @@ AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
-DEVICES, PRECISIONS = get_args(Device), get_args(Precision)
 FLOAT16, UINT8 = "float16", "uint8"
 
 MOST_BYTES = 64 * KIB
@@ -42,11 +41,32 @@ class OptionsError(ConfigError):
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
-class TrainConfig:
-    """All that decides a training run, besides the prepared data.
+class CheckedOptions:
+    """Options whose types, ranges and choices stand at their fields.
 
     Raises OptionsError, for all of them at once, when an option has no such value or there is none of that name.
     """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        """Python counts true as 1, and YAML reads yes and on as true."""
+        if isinstance(value, bool):
+            raise ValueError
+        return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told(cls, values: Any, validate: Callable[[Any], CheckedOptions]) -> CheckedOptions:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise OptionsError(sentences(error, cls)) from None
+
+
+@dataclass(frozen=True)
+class TrainConfig(CheckedOptions):
+    """All that decides a training run, besides the prepared data."""
 
     data: Text | None = None
     """Prepared folder; None takes the newest below ./prepared."""
@@ -109,22 +129,6 @@ class TrainConfig:
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth(cls, value: Any) -> Any:
-        """Python counts true as 1, and YAML reads yes and on as true."""
-        if isinstance(value, bool):
-            raise ValueError
-        return value
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _told(cls, values: Any, validate: Callable[[Any], TrainConfig]) -> TrainConfig:
-        try:
-            return validate(values)
-        except ValidationError as error:
-            raise OptionsError(sentences(error, cls)) from None
 
 
 def make_config(

@@ -134,6 +134,7 @@ def test_predict_reads_names_from_standard_input(mlrpl, monkeypatch):
     [
         (["prepared/small/images/000.png", "--classes", "red thin"], "the run knows no class 'red thin'; did you mean"),
         (["prepared/small/images/000.png", "--format", "xml"], "--format: expected one of table, json, jsonl, csv"),
+        (["prepared/small/images/000.png", "--device", "tpu"], "device: expected one of auto, cpu, cuda, got 'tpu'"),
         (["nothing-here.jpg"], "images: 1 arguments name no image (nothing-here.jpg)"),
     ],
 )

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mlrpl_cli.core.backbones.checkpoints import fingerprint, load_state
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
+from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.encoding import encode_once
-from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions, make_plan
+from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
-from mlrpl_cli.core.sweep.worker import Shared, Worker
+from mlrpl_cli.core.sweep.worker import Worker
 from mlrpl_cli.core.training.train import train
 from tests import small
 
@@ -218,9 +218,7 @@ def swept(config: TrainConfig, prepared: Prepared, cell: Cell, base: Path) -> tu
     """The row of a cell of a sweep over `prepared`, in this process, and the test scores it kept."""
     options = SweepOptions(prepared.folder, base / f"sweep-{prepared.folder.name}", tune=False, config=config)
     (options.out / "scores").mkdir(parents=True)
-    state = load_state(str(config.backbone))
-    plan = make_plan(options, prepared, fingerprint(state))
-    row = Worker(Shared(plan, encode_once(plan, prepared, state, Silent()))).run(cell)
+    row = Worker(encode_once(*runner._resolve(options, Silent()), Silent())).run(cell)
     return row, read_scores(options.out, row["key"])
 
 

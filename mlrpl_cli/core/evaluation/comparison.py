@@ -57,9 +57,8 @@ def resampled_maps(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) 
     total, counted = np.zeros((2, len(weights)))
     for of_class, known in zip(scores.T, labels.T, strict=True):
         average_precision = _weighted_ap(of_class, known, table)
-        told = np.isfinite(average_precision)
-        total += np.where(told, average_precision, 0.0)
-        counted += told
+        total += np.nan_to_num(average_precision)
+        counted += np.isfinite(average_precision)
     return np.divide(total, counted, out=np.full(len(weights), np.nan), where=counted > 0)
 
 
@@ -99,8 +98,7 @@ def confusion(
 
 def pairs_of_columns(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> list[tuple[int, int]]:
     """The pairs of class names that are both among `classes`, as columns."""
-    known = [pair for pair in pairs if set(pair) <= set(classes)]
-    return [(classes.index(one), classes.index(other)) for one, other in known]
+    return [(classes.index(one), classes.index(other)) for one, other in pairs if {one, other} <= set(classes)]
 
 
 def _weighted_ap(scores: np.ndarray, labels: np.ndarray, table: Tensor) -> np.ndarray:

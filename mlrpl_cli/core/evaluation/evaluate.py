@@ -8,49 +8,51 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import pydantic.dataclasses
 import torch
+from pydantic import Field
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.config import AUTO, DEVICES, PRECISIONS, raise_together
-from mlrpl_cli.core.evaluation.metrics import AVERAGE_PRECISIONS, Metrics, compute_metrics
+from mlrpl_cli.core.config import CheckedOptions, Device, Precision
+from mlrpl_cli.core.evaluation.metrics import AveragePrecision, Metrics, compute_metrics
 from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import decoding_workers, make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.records import SPLITS, TEST
+from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import BEST, LAST
+from mlrpl_cli.core.runs.folder import BEST, Which
 from mlrpl_cli.core.runs.head import TrainedHead
 
 
-@dataclass(frozen=True)
-class EvaluationOptions:
+@pydantic.dataclasses.dataclass(frozen=True)
+class EvaluationOptions(CheckedOptions):
     """What to evaluate and by which protocol."""
 
     run: Path
     """Run folder."""
     data: Path | None = None
     """Prepared folder; None is the one the run was trained on."""
-    checkpoint: str = BEST
+    checkpoint: Which = BEST
     """ "best" (by the split that selected) or "last"."""
-    split: str = TEST
+    split: Literal["train", "validation", "test"] = "test"
     """Which split; the labels of a split other than test are the observed ones."""
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A class is predicted when its probability is above this."""
-    top_k: int = 3
+    top_k: Annotated[int, Field(ge=1)] = 3
     """The other way to turn scores into labels: the k highest of each image."""
-    ap: str = "all-point"
-    """How average precision is read off the curve; see metrics.AVERAGE_PRECISIONS."""
-    batch_size: int = 32
-    workers: int | None = None
+    ap: AveragePrecision = "all-point"
+    """How average precision is read off the curve."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    workers: Annotated[int | None, Field(ge=0)] = None
     """Processes that decode images; None is one for each core, at most 8."""
-    device: str = "auto"
-    precision: str = AUTO
+    device: Device = "auto"
+    precision: Precision = "auto"
     """What the image encoder computes in; "auto" is what the run was trained with."""
 
 
@@ -72,7 +74,7 @@ class Evaluation:
     @property
     def left_out(self) -> list[str]:
         """Classes without a known positive in the split, which the mean leaves out."""
-        return [self.classes[c] for c in self.metrics.without_positive]
+        return [self.classes[c] for c in np.flatnonzero(np.isnan(self.metrics.average_precision))]
 
 
 def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Evaluation:
@@ -80,14 +82,16 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
 
     Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
     """
-    raise_together(_option_problems(options))
     head = TrainedHead.of_run(options.run, options.checkpoint)
     info, progress = head.info, progress or Silent()
     prepared = read_prepared(options.data or Path(info.data))
     _check_classes(info.classes, prepared)
     if options.data is None and prepared.sha256 != info.data_sha256:
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
-    rows = _rows(prepared, options.split)
+    rows = prepared.rows(options.split)
+    if not len(rows):
+        advice = "prepare it with one, or choose another"
+        raise RunError(f"{prepared.folder} has no image in the split '{options.split}'; {advice}")
     accelerator = make_accelerator(options.device)
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
@@ -154,32 +158,9 @@ def labels_of(prepared: Prepared, split: str, rows: np.ndarray) -> np.ndarray:
 
 def _check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
     """Raise RunError unless the run and the data have the same classes in the same order."""
-    given = prepared.classes
-    if trained != given:
-        differing = sorted(set(trained) ^ set(given)) or ["the order"]
+    if trained != (given := prepared.classes):
+        differing = first_few(sorted(set(trained) ^ set(given)) or ["the order"])
         raise RunError(
-            f"the run knows {len(trained)} classes and {prepared.folder} has {len(given)}, differing in "
-            f"{first_few(differing)}; give the data the run was trained on with --data"
+            f"the run knows {len(trained)} classes and {prepared.folder} has {len(given)}, differing in {differing}; "
+            "give the data the run was trained on with --data"
         )
-
-
-def _option_problems(options: EvaluationOptions) -> list[str]:
-    known = {
-        "checkpoint": (BEST, LAST),
-        "split": SPLITS,
-        "ap": AVERAGE_PRECISIONS,
-        "device": DEVICES,
-        "precision": PRECISIONS,
-    }
-    return [
-        f"{name}: expected one of {', '.join(choices)}, got '{getattr(options, name)}'"
-        for name, choices in known.items()
-        if getattr(options, name) not in choices
-    ]
-
-
-def _rows(prepared: Prepared, split: str) -> np.ndarray:
-    rows = prepared.rows(split)
-    if not len(rows):
-        raise RunError(f"{prepared.folder} has no image in the split '{split}'; prepare it with one, or choose another")
-    return rows

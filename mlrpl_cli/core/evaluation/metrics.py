@@ -6,6 +6,7 @@ Axes: N images, C classes. Labels are label states; unknown cells are left out o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
@@ -13,7 +14,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
 
-AVERAGE_PRECISIONS = ("all-point", "interpolated", "11-point")
+AveragePrecision = Literal["all-point", "interpolated", "11-point"]
+AVERAGE_PRECISIONS = get_args(AveragePrecision)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,6 @@ class Metrics:
     """(C,) in [0, 1]; NaN for a class without a known positive."""
     at_threshold: PrecisionRecall
     at_top_k: PrecisionRecall
-
-    @property
-    def without_positive(self) -> np.ndarray:
-        """Indices of the classes left out of the mean."""
-        return np.flatnonzero(np.isnan(self.average_precision))
 
 
 def compute_metrics(
@@ -102,8 +99,7 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
     op, or_ = _ratio(hits.sum(), claims.sum()), _ratio(hits.sum(), positives.sum())
     precision, recall = _ratio(hits, claims), _ratio(hits, positives)
     cp, cr = _mean(precision), _mean(recall)
-    per_class_f1 = _ratio(2 * precision * recall, precision + recall)
-    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(per_class_f1))
+    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(_f1(precision, recall)))
     return PrecisionRecall(*(float(figure) for figure in figures))
 
 

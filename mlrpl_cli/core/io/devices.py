@@ -47,12 +47,15 @@ def device_problem(device: str) -> str | None:
 
 
 def choose_device(device: str) -> torch.device:
-    """ "cpu", "cuda", or "auto" for CUDA where there is one. Raises ConfigError when CUDA is asked for in vain."""
+    """ "cpu", "cuda", or "auto" for CUDA where there is one. Raises ConfigError for any other, and for CUDA in vain."""
     if problem := device_problem(device):
         raise ConfigError(problem)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device: expected one of auto, cpu, cuda, got '{device}'") from error
 
 
 def choose_precision(device: torch.device) -> str:

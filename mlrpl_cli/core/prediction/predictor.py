@@ -5,10 +5,11 @@ Axes: B images, C classes, H·W = P grid positions.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -72,16 +73,13 @@ class Predictor:
         and the threads of a matrix product wait for the slowest: there, decoding and computing take turns.
         """
         batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-        ahead = self.encoder.device.type != "cpu"
+        ahead = 0 if self.encoder.device.type == "cpu" else 1
         with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
-            coming = self._decode(pool, batches[0]) if batches else []
-            for batch, following in zip_longest(batches, batches[1:], fillvalue=()):
-                loaded = [future.result() for future in coming]
-                if ahead:
-                    coming = self._decode(pool, following)
-                yield from self._predict_loaded(batch, loaded)
-                if not ahead:
-                    coming = self._decode(pool, following)
+            decoding = (pool.map(self._load, batch) for batch in batches)
+            coming = deque(islice(decoding, ahead))
+            for batch in batches:
+                coming.extend(islice(decoding, 1))
+                yield from self._predict_loaded(batch, list(coming.popleft()))
 
     def class_index(self, name: str) -> int:
         """The position of a class. Raises ConfigError, naming the closest one, for a name the run does not know."""
@@ -89,19 +87,16 @@ class Predictor:
             raise ConfigError(f"the run knows no class '{name}'; {did_you_mean(name, self.classes)}")
         return self.classes.index(name)
 
-    def _decode(self, pool: ThreadPoolExecutor, paths: Sequence[Path]) -> list[Future[np.ndarray | str]]:
-        return [pool.submit(self._load, path) for path in paths]
-
-    def _load(self, path: Path) -> np.ndarray | str:
+    def _load(self, path: Path) -> np.ndarray | Unreadable:
         try:
             return load_pixels(path, self.encoder.image_size)
         except DataError as error:
-            return str(error)
+            return Unreadable(path, str(error))
 
     def _predict_loaded(
-        self, paths: Sequence[Path], loaded: Sequence[np.ndarray | str]
+        self, paths: Sequence[Path], loaded: Sequence[np.ndarray | Unreadable]
     ) -> Iterator[Prediction | Unreadable]:
-        pixels = [image for image in loaded if not isinstance(image, str)]
+        pixels = [image for image in loaded if not isinstance(image, Unreadable)]
         results = zip(*self.predict(np.stack(pixels)), strict=True) if pixels else iter(())
         for path, image in zip(paths, loaded, strict=True):
-            yield Unreadable(path, image) if isinstance(image, str) else Prediction(path, *next(results))
+            yield image if isinstance(image, Unreadable) else Prediction(path, *next(results))

@@ -54,32 +54,35 @@ def draw_attention(
 ) -> Image.Image:
     """A row an image: the image (H, W, 3) uint8, then an overlay for each of its maps (k, h, w), titled."""
     columns = 1 + max(len(attention) for attention in maps)
-    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.3) * len(images)), dpi=DPI)
-    axes = figure.subplots(len(images), columns, squeeze=False)
+    figure, axes = _figure((PANEL * columns, (PANEL + 0.3) * len(images)), len(images), columns)
     for row, pixels, attention, names in zip(axes, images, maps, titles, strict=True):
-        _panel(row[0], pixels, "")
-        for axis, one, name in zip(row[1:], attention, names, strict=False):
-            _panel(axis, overlay(pixels, one), name)
-        for axis in row[1 + len(attention) :]:
+        panels = [(pixels, ""), *zip((overlay(pixels, one) for one in attention), names, strict=False)]
+        for axis in row:
             axis.set_axis_off()
-    figure.tight_layout(pad=0.4)
-    return render(figure)
+        for axis, (panel, title) in zip(row, panels, strict=False):
+            axis.imshow(panel)
+            axis.set_title(_plain(title), fontsize=10, color=INK)
+    return render(figure, pad=0.4)
 
 
 def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
     """Loss and mAP against the epoch, from the rows of a run's log."""
-    figure = Figure(figsize=(9, 3.4), dpi=DPI)
-    loss_axis, map_axis = figure.subplots(1, 2)
+    figure, ((loss_axis, map_axis),) = _figure((9, 3.4), 1, 2)
     epochs = [row["epoch"] for row in log]
-    _curve(loss_axis, epochs, [row["loss"] for row in log], "training loss", MUTED)
     figures = [np.nan if row["map"] is None else 100 * row["map"] for row in log]
     split = log[-1]["split"] if log else "validation"
-    _curve(map_axis, epochs, figures, f"{split} mAP (%)", ACCENT)
+    losses = [row["loss"] for row in log]
+    for axis, values, label, color in (
+        (loss_axis, losses, "training loss", MUTED),
+        (map_axis, figures, f"{split} mAP (%)", ACCENT),
+    ):
+        axis.plot(epochs, values, color=color, marker="." if len(epochs) < 40 else None)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _label(axis, "epoch", label)
     if np.isfinite(figures).any():
         best = int(np.nanargmax(figures))
         map_axis.plot(epochs[best], figures[best], "o", color=ACCENT)
         map_axis.set_title(f"best {figures[best]:.1f} at epoch {epochs[best]}", fontsize=10, color=INK)
-    figure.tight_layout()
     return render(figure)
 
 
@@ -100,32 +103,21 @@ def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray
     for position, value in enumerate(values):
         label = "no positive" if np.isnan(value) else f"{value:.1f}"
         axis.text(1 if np.isnan(value) else value + 0.6, position, label, va="center", fontsize=7, color=INK)
-    figure.tight_layout()
     return render(figure)
 
 
 def draw_map_against_keep(keeps: Sequence[float], maps: Mapping[str, np.ndarray], emphasis: str) -> Figure:
     """mAP (%) against the proportion of known labels (%), a line a method: means of (K, S), bands of one std."""
-    figure = Figure(figsize=(7, 4.6), dpi=DPI)
-    axis = figure.subplots()
+    figure, ((axis,),) = _figure((7, 4.6))
     for color, (method, values) in zip(cycle(colormaps["tab10"].colors), maps.items()):  # type: ignore[attr-defined]
-        mean, spread = np.nanmean(values, axis=1), _spread(values)
-        chosen = method == emphasis
-        axis.plot(keeps, mean, marker="o", ms=4, lw=2.6 if chosen else 1.3, color=color, label=method)
+        mean = np.nanmean(values, axis=1)
+        spread = np.ma.masked_invalid(values).std(axis=1, ddof=1).filled(0)  # 0 where only one run is known
+        axis.plot(keeps, mean, marker="o", ms=4, lw=2.6 if method == emphasis else 1.3, color=color, label=method)
         axis.fill_between(keeps, mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
-    axis.set_xlabel("known labels (%)", fontsize=9)
-    axis.set_ylabel("test mAP (%)", fontsize=9)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    _bare(axis)
+    _label(axis, "known labels (%)", "test mAP (%)")
     figure.tight_layout()
     return figure
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Standard deviation (n - 1) over the known of each row's values; 0 where there is one."""
-    known = np.isfinite(values).sum(axis=1)
-    squares = np.nansum((values - np.nanmean(values, axis=1, keepdims=True)) ** 2, axis=1)
-    return np.asarray(np.sqrt(squares / np.maximum(known - 1, 1)))
 
 
 def draw_paired_bars(classes: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> Figure:
@@ -153,8 +145,7 @@ def _ends(order: np.ndarray) -> np.ndarray:
 
 def _bars(names: Sequence[str], values: Mapping[str, np.ndarray], title: str) -> tuple[Figure, Axes]:
     """Horizontal bars (%), one a name and label of `values`, from the top down."""
-    figure = Figure(figsize=(7, 1.1 + (0.18 + 0.06 * len(values)) * len(names)), dpi=DPI)
-    axis = figure.subplots()
+    figure, ((axis,),) = _figure((7, 1.1 + (0.18 + 0.06 * len(values)) * len(names)))
     places, step = np.arange(len(names)), 0.8 / len(values)
     for n, (label, of_names) in enumerate(values.items()):
         shift = (n - (len(values) - 1) / 2) * step
@@ -164,41 +155,34 @@ def _bars(names: Sequence[str], values: Mapping[str, np.ndarray], title: str) ->
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.set_title(title, fontsize=10, color=INK)
-    _bare(axis)
+    _label(axis)
     return figure, axis
 
 
 def save_figure(figure: Figure, path: Path, kind: str) -> None:
     """Write a figure as "png" or "svg", the same bytes each time."""
-    metadata = {"Date": None} if kind == "svg" else None
     with rc_context({"svg.hashsalt": "mlrpl"}):
-        figure.savefig(path, format=kind, metadata=metadata)
+        figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
-def render(figure: Figure) -> Image.Image:
-    """A figure as an RGB image."""
+def render(figure: Figure, pad: float = 1.08) -> Image.Image:
+    """A figure as an RGB image; `pad` is the space around it, in font sizes."""
+    figure.tight_layout(pad=pad)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def _panel(axis: Axes, pixels: np.ndarray, title: str) -> None:
-    axis.imshow(pixels)
-    axis.set_title(_plain(title), fontsize=10, color=INK)
-    axis.set_axis_off()
+def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure of `size` inches and its axes (rows, columns)."""
+    figure = Figure(figsize=size, dpi=DPI)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _curve(axis: Axes, epochs: Sequence[int], values: Sequence[float], label: str, color: str) -> None:
-    axis.plot(epochs, values, color=color, marker="." if len(epochs) < 40 else None)
-    axis.set_xlabel("epoch", fontsize=9)
-    axis.set_ylabel(label, fontsize=9)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _bare(axis)
-
-
-def _bare(axis: Axes) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+def _label(axis: Axes, across: str = "", up: str = "") -> None:
+    axis.set_xlabel(across, fontsize=9)
+    axis.set_ylabel(up, fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
 

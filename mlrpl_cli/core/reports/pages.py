@@ -24,10 +24,9 @@ _STEERS = re.compile(r"[^\w\s.,+-]|_|(?<=www)\.", re.IGNORECASE)
 
 def render_page(template: str, values: Mapping[str, object], folder: Path | None = None) -> str:
     """A template of `folder`, or of those that ship with the package, filled in with `values`."""
-    shipped = jinja2.PackageLoader("mlrpl_cli", "assets")
-    loader = jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), shipped]) if folder else shipped
+    folders = [jinja2.FileSystemLoader(folder)] if folder else []
     page = jinja2.Environment(
-        loader=loader,
+        loader=jinja2.ChoiceLoader([*folders, jinja2.PackageLoader("mlrpl_cli", "assets")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -54,9 +53,8 @@ def points(difference: Interval | None) -> str:
 def spread(shares: np.ndarray) -> str:
     """Mean ± standard deviation (n - 1), in percent, of the shares that are known; a dash for none."""
     known = 100 * shares[np.isfinite(shares)]
-    if not len(known):
-        return NOTHING
-    return f"{known.mean():.1f} ± {known.std(ddof=1):.1f}" if len(known) > 1 else f"{known.mean():.1f}"
+    deviation = f" ± {known.std(ddof=1):.1f}" if len(known) > 1 else ""
+    return f"{known.mean():.1f}{deviation}" if len(known) else NOTHING
 
 
 def percent(share: float | None) -> str:

@@ -6,13 +6,16 @@ Axes: C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.config import CheckedOptions, Device
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.find import find_images
@@ -24,28 +27,28 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
-from mlrpl_cli.core.runs.folder import BEST, read_log
+from mlrpl_cli.core.runs.folder import BEST, Which, read_log
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
 
 
 @dataclass(frozen=True)
-class FigureOptions:
+class FigureOptions(CheckedOptions):
     """What to draw of a run."""
 
     run: Path
     out: Path | None = None
     """Where to write; the run's folder `figures` when None."""
-    checkpoint: str = BEST
+    checkpoint: Which = BEST
     images: tuple[str, ...] = ()
     """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
     classes: tuple[str, ...] = ()
     """Whose attention to draw; the most probable ones of each image when empty."""
-    top_k: int = 3
+    top_k: Annotated[int, Field(ge=1)] = 3
     """How many the most probable ones are."""
-    device: str = "auto"
-    workers: int | None = None
+    device: Device = "auto"
+    workers: Annotated[int | None, Field(ge=0)] = None
 
 
 def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unreadable]:
@@ -65,44 +68,27 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     yield from _draw_attention(results, predictor, columns, options.top_k, out)
     if not options.images:
         yield _save(draw_curves(read_log(options.run)), out / "curves.png")
-        chosen = EvaluationOptions(
-            run=options.run, checkpoint=options.checkpoint, device=options.device, workers=options.workers
-        )
-        found = evaluate(chosen, progress)
+        same = {name: getattr(options, name) for name in ("run", "checkpoint", "device", "workers")}
+        found = evaluate(EvaluationOptions(**same), progress)
         bars = draw_average_precision(found.classes, found.metrics.average_precision)
         yield _save(bars, out / "average-precision.png")
-
-
-_Row = tuple[np.ndarray, np.ndarray, list[str]]
-"""Of a figure: an image (H, W, 3), and the attention (k, h, w) and titles of the classes that are shown."""
 
 
 def _draw_attention(
     results: Iterable[Prediction | Unreadable], predictor: Predictor, columns: Sequence[int], top_k: int, out: Path
 ) -> Iterator[Path | Unreadable]:
-    numbers = count(1)
-    rows: list[_Row] = []
-    for result in results:
+    rows, numbers = [], count(1)
+    for result in chain(results, [None]):
         if isinstance(result, Unreadable):
             yield result
-            continue
-        rows.append(_row(result, predictor, columns, top_k))
-        if len(rows) == IMAGES_A_FIGURE:
-            yield _save_attention(rows, out / f"attention-{next(numbers)}.png")
+        elif result:
+            shown = columns or np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
+            titles = [f"{predictor.classes[c]} {result.probabilities[c]:.2f}" for c in shown]
+            pixels = load_pixels(result.path, predictor.encoder.image_size)
+            rows.append((pixels, result.attention[shown], titles))
+        if len(rows) == IMAGES_A_FIGURE or (rows and result is None):
+            yield _save(draw_attention(*zip(*rows, strict=True)), out / f"attention-{next(numbers)}.png")
             rows = []
-    if rows:
-        yield _save_attention(rows, out / f"attention-{next(numbers)}.png")
-
-
-def _row(result: Prediction, predictor: Predictor, columns: Sequence[int], top_k: int) -> _Row:
-    shown = columns or np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
-    titles = [f"{predictor.classes[c]} {result.probabilities[c]:.2f}" for c in shown]
-    return load_pixels(result.path, predictor.encoder.image_size), result.attention[shown], titles
-
-
-def _save_attention(rows: Sequence[_Row], path: Path) -> Path:
-    pixels, maps, titles = zip(*rows, strict=True)
-    return _save(draw_attention(pixels, maps, titles), path)
 
 
 def _save(picture: Image.Image, path: Path) -> Path:

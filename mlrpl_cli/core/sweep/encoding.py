@@ -21,33 +21,20 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.sweep.plan import Plan
 
-_OBJECTS = ("rows", "classes", "masks")
-
 
 @dataclass(frozen=True)
-class Objects:
-    """Where the classes of the test images are, for data that know it; M (image, class) pairs."""
+class Shared:
+    """What every run of a sweep needs; small, since it goes to each process."""
 
-    rows: np.ndarray
-    """(M,) positions among the test images."""
-    classes: np.ndarray
-    """(M,) columns."""
-    masks: np.ndarray
-    """(M, H, W) bool."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Where a process finds what it needs; small, since it goes to each of them."""
-
+    plan: Plan
     learning: CachedViews
     """Training and validation images."""
     test: CachedViews
     objects: Path | None
-    """File of the test images' objects; None for data that do not know them."""
+    """File of where the classes of the test images are; None for data that do not know it."""
 
 
-def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Progress) -> Encoded:
+def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Progress) -> Shared:
     """Encode what the feature cache lacks. Raises ConfigError when there is no room for it."""
     config = plan.config
     accelerator = make_accelerator(config.device)
@@ -57,10 +44,11 @@ def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Prog
     if problem := cache_problem(encoder, len(learning) * views + len(test), config):
         raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
     cache = open_cache(encoder, config)
-    return Encoded(
+    return Shared(
+        plan,
         fill_cache(cache, encoder, learning, views, config, accelerator, progress),
         fill_cache(cache, encoder, test, 1, config, accelerator, progress, "test images"),
-        _write_objects(plan, prepared),
+        _write_objects(plan, prepared) if prepared.dataset == SCENES else None,
     )
 
 
@@ -69,22 +57,23 @@ def learning_rows(prepared: Prepared) -> np.ndarray:
     return np.flatnonzero(np.array(prepared.splits) != TEST)
 
 
-def load_objects(path: Path) -> Objects:
-    """What `encode_once` wrote. Raises ValueError when it is not whole."""
+def load_objects(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of M (test image, class that it shows) pairs: images (M,), columns (M,) and bool masks (M, H, W).
+
+    Raises ValueError or KeyError when the file is not what `encode_once` wrote.
+    """
     tensors = read_tensors(path).tensors
-    return Objects(*(tensors[name].numpy() for name in _OBJECTS))
+    return tensors["rows"].numpy(), tensors["classes"].numpy(), tensors["masks"].numpy()
 
 
-def _write_objects(plan: Plan, prepared: Prepared) -> Path | None:
-    if prepared.dataset != SCENES:
-        return None
+def _write_objects(plan: Plan, prepared: Prepared) -> Path:
     path = plan.options.out / f"objects-{plan.data_sha256[:16]}{SUFFIX}"
     try:
         load_objects(path)
     except (ValueError, KeyError):
         names = [prepared.images[row] for row in prepared.rows(TEST)]
-        found = object_masks(names, scenes_seed(prepared), prepared.classes)
-        write_tensors(path, {name: torch.from_numpy(array) for name, array in zip(_OBJECTS, found, strict=True)})
+        rows, classes, masks = map(torch.from_numpy, object_masks(names, scenes_seed(prepared), prepared.classes))
+        write_tensors(path, {"rows": rows, "classes": classes, "masks": masks})
     return path
 
 

@@ -14,7 +14,7 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.options import config_problems, resolve_config
+from mlrpl_cli.core.runs.options import config_problems
 
 Setting = tuple[float, int, str]
 """Learning rate, epochs and loss."""
@@ -87,44 +87,39 @@ class Plan:
     def key(self, cell: Cell) -> str:
         """What decides a run's result, as 16 hexadecimal digits."""
         config = {k: v for k, v in asdict(cell.config(self.config)).items() if k not in _WITHOUT_EFFECT}
-        decides = {"config": config, "kind": cell.kind, "keep": cell.keep, "data": self.data_sha256}
-        return digest(json.dumps({**decides, "backbone": self.fingerprint}, sort_keys=True))
-
-
-def make_plan(options: SweepOptions, prepared: Prepared, fingerprint: str) -> Plan:
-    """Resolve `options` for the data and for the backbone with this fingerprint."""
-    config = resolve_config(replace(options.config, data=str(options.data)), prepared)
-    return Plan(options, config, data_sha256(prepared), fingerprint)
+        decides = {"config": config, "kind": cell.kind, "keep": cell.keep}
+        decides |= {"data": self.data_sha256, "backbone": self.fingerprint}
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sweep_problems(options: SweepOptions) -> list[str]:
     """Everything that is wrong in `options`: one sentence each."""
-    problems = [problem for keep in options.keeps for problem in [mask_problem(keep, 0)] if problem]
-    problems += [problem for seed in options.seeds for problem in [mask_problem(1, seed)] if problem]
+    found = [mask_problem(keep, 0) for keep in options.keeps] + [mask_problem(1, seed) for seed in options.seeds]
     for method in options.methods:
-        problems += config_problems(replace(options.config, method=method))
-    problems += _overruled(options)
+        found += config_problems(replace(options.config, method=method))
+    found += _overruled(options)
     if options.jobs < 1:
-        problems.append(f"jobs: expected a number from 1, got {options.jobs}")
+        found.append(f"jobs: expected a number from 1, got {options.jobs}")
     if not (options.methods and options.keeps and options.seeds):
-        problems.append("a sweep needs at least one method, one proportion and one seed")
-    return list(dict.fromkeys(problems))
+        found.append("a sweep needs at least one method, one proportion and one seed")
+    return [problem for problem in dict.fromkeys(found) if problem]
 
 
 def _overruled(options: SweepOptions) -> list[str]:
     """A sentence for each option that was set and that the sweep would not use."""
-    default = TrainConfig()
-    told = dict.fromkeys(
-        ("lr", "epochs", "loss") if options.tune else (), "chosen by the grid; add --no-tune to set it"
-    )
-    told["context_lr"] = "in a sweep contexts learn at lr; leave it out"
-    told["selection"] = "a sweep chooses on validation labels; leave it out"
-    return [f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(default, name)]
+    tuned = ("lr", "epochs", "loss") if options.tune else ()
+    told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {
+        "context_lr": "in a sweep contexts learn at lr; leave it out",
+        "selection": "a sweep chooses on validation labels; leave it out",
+    }
+    return [
+        f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(TrainConfig, name)
+    ]
 
 
 def tuning_cells(options: SweepOptions) -> list[Cell]:
-    """The runs that choose each method's setting."""
-    grid = product(options.methods, TUNING_KEEPS, product(GRID_LR, GRID_EPOCHS, GRID_LOSS))
+    """The runs that choose each method's setting; none without tuning."""
+    grid = product(options.methods, TUNING_KEEPS, product(GRID_LR, GRID_EPOCHS, GRID_LOSS)) if options.tune else ()
     return [Cell(TUNING, method, keep, TUNING_SEED, *setting) for method, keep, setting in grid]
 
 
@@ -139,8 +134,3 @@ def data_sha256(prepared: Prepared) -> str:
     sizes = [path.stat().st_size for path in prepared.paths(np.arange(len(prepared.images)))]
     told = json.dumps([prepared.classes, prepared.images, prepared.splits, sizes])
     return hashlib.sha256(told.encode() + prepared.full_labels.tobytes()).hexdigest()
-
-
-def digest(text: str) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `text`."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,40 +1,39 @@
 """What a sweep found: means over seeds, paired intervals, where attention looks, what is confused.
 
-Axes: M methods, K proportions, S seeds, N test images, C classes.
+Axes: K proportions, S seeds, N test images, C classes, R resamples.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.evaluation.comparison import (
-    RESAMPLES,
-    Interval,
-    confusion,
-    paired_difference,
-    pairs_of_columns,
-)
+from mlrpl_cli.core.evaluation import comparison
+from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, track
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.scenes.rendering import ALIKE
 from mlrpl_cli.core.sweep.plan import Setting
-from mlrpl_cli.core.sweep.resampling import Resampling
-from mlrpl_cli.core.sweep.results import Row, read_scores
-
-_Cell = tuple[str, float, int]
-"""Method, proportion and seed."""
+from mlrpl_cli.core.sweep.results import RESULTS, Row, read_scores
 
 PAPER = "sarl"
 """The method of the paper."""
+RESAMPLED = "resampled"
+"""Folder of a small file a run, beside its scores: its mAP in every resample."""
 
 
 @dataclass(frozen=True)
@@ -85,114 +84,132 @@ class SweepReport:
     """The methods that the others are compared with: the default one, and the paper's if that is another."""
     methods: tuple[MethodReport, ...]
     resamples: int
+    level: float = comparison.LEVEL
+    """Of the intervals."""
 
 
-def make_report(
-    out: Path, prepared: Prepared, rows: Sequence[Row], progress: Progress, resamples: int = RESAMPLES
-) -> SweepReport:
-    """The report of a sweep's rows, whose scores lie in its folder `out`.
-
-    What is slow at the size of COCO, resampling, is computed once a run and kept in `out`. Raises RunError when a cell
-    has two rows, or a run's scores are damaged.
-    """
-    _check_once(rows)
-    keeps, seeds = (tuple(sorted({row[name] for row in rows})) for name in ("keep", "seed"))
-    methods = tuple(sorted({row["method"] for row in rows}, key=list(METHODS).index))
-    references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
-    labels = prepared.full_labels[prepared.rows(TEST)]
-    alike = pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
-    runs = _measure(out, rows, labels, alike, resamples, progress)
-    found = tuple(_method_report(method, runs, keeps, seeds, references) for method in methods)
-    return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, references, found, resamples)
-
-
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     """A row, and what its scores tell beside it."""
 
     row: Row
     resampled: np.ndarray
     """(R,) mAP in the resamples, which are the same ones for every run."""
-    confused: tuple[float | None, float | None]
-    """By classes made to look alike, and by the others."""
+    alike: float | None
+    other: float | None
 
 
-_Runs = dict[_Cell, _Run]
+def make_report(
+    out: Path, prepared: Prepared, rows: Sequence[Row], progress: Progress, resamples: int = comparison.RESAMPLES
+) -> SweepReport:
+    """The report of a sweep's rows, whose scores lie in its folder `out`.
 
-
-def _measure(
-    out: Path,
-    rows: Sequence[Row],
-    labels: np.ndarray,
-    alike: Sequence[tuple[int, int]],
-    resamples: int,
-    progress: Progress,
-) -> _Runs:
-    resampling = Resampling(out, labels, resamples)
+    What is slow at the size of COCO, resampling, is computed once a run and kept in `out`. Raises RunError when there
+    is no row, a cell has two or a method is unknown, and when a run's scores are damaged.
+    """
+    _check(rows, out / RESULTS)
+    keeps, seeds = (tuple(sorted({row[name] for row in rows})) for name in ("keep", "seed"))
+    methods = tuple(name for name in METHODS if any(row["method"] == name for row in rows))
+    references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
+    labels = prepared.full_labels[prepared.rows(TEST)]
+    alike = comparison.pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
+    resampling = _Resampling(out / RESAMPLED, labels, resamples)
     runs = {}
     for row in track(progress, rows, "resampling test images", len(rows), "runs"):
         scores = read_scores(out, row["key"])
-        runs[_cell(row)] = _Run(row, resampling.maps(row["key"], scores), confusion(scores, labels, alike))
-    return runs
+        confused = comparison.confusion(scores, labels, alike)
+        runs[_cell(row)] = _Run(row, resampling.maps(row["key"], scores), *confused)
+    tables = {name: [[runs.get((name, keep, seed)) for seed in seeds] for keep in keeps] for name in methods}
+    found = tuple(_method_report(name, tables, references) for name in methods)
+    return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, references, found, resamples)
 
 
-def _method_report(
-    method: str, runs: _Runs, keeps: Sequence[float], seeds: Sequence[int], references: Sequence[str]
-) -> MethodReport:
-    own = {cell: run for cell, run in runs.items() if cell[0] == method}
-    rows = [run.row for run in own.values()]
-    some = rows[0]
+_Table = list[list[_Run | None]]
+"""The runs of a method (K, S); None where one is missing."""
+
+
+def _method_report(method: str, tables: dict[str, _Table], references: Sequence[str]) -> MethodReport:
+    table = tables[method]
+    runs = [run for of_keep in table for run in of_keep if run]
+    some = runs[0].row
     maps, selected_maps = (
-        [
-            [own[method, keep, seed].row[name] if (method, keep, seed) in own else np.nan for seed in seeds]
-            for keep in keeps
-        ]
+        np.array([[run.row[name] if run else np.nan for run in of_keep] for of_keep in table], dtype=float)
         for name in ("map", "selected_map")
     )
-    aps = [[row["average_precision"] for row in rows if row["keep"] == keep] for keep in keeps]
-    others = [name for name in references if name != method]
+    aps = [[run.row["average_precision"] for run in of_keep if run] for of_keep in table]
+    unknown = np.full(len(some["average_precision"]), np.nan)
+    others = {name: tables[name] for name in references if name != method}
     return MethodReport(
         method=method,
         setting=(some["lr"], some["epochs"], some["loss"]),
         learned_parameters=some["learned_parameters"],
-        maps=np.array(maps, dtype=float),
-        selected_maps=np.array(selected_maps, dtype=float),
-        average_precision=np.stack([_mean_rows(of_keep, len(some["average_precision"])) for of_keep in aps]),
-        differences=_differences(method, others, runs, keeps),
-        differences_at_fewest=_differences(method, others, runs, [min(keeps)]),
-        pointing=_mean(row.get("pointing") for row in rows),
-        attention_inside=_mean(row.get("attention_inside") for row in rows),
-        confused_alike=_mean(run.confused[0] for run in own.values()),
-        confused_other=_mean(run.confused[1] for run in own.values()),
+        maps=maps,
+        selected_maps=selected_maps,
+        average_precision=np.stack([np.array(found, float).mean(axis=0) if found else unknown for found in aps]),
+        differences=_differences(table, others),
+        differences_at_fewest=_differences(table[:1], others),
+        pointing=_mean(run.row.get("pointing") for run in runs),
+        attention_inside=_mean(run.row.get("attention_inside") for run in runs),
+        confused_alike=_mean(run.alike for run in runs),
+        confused_other=_mean(run.other for run in runs),
     )
 
 
-def _differences(method: str, others: Sequence[str], runs: _Runs, keeps: Sequence[float]) -> dict[str, Interval]:
-    """mAP of `method` minus that of each other at these proportions, over the runs that both have, if there are any."""
+def _differences(table: _Table, others: dict[str, _Table]) -> dict[str, Interval]:
+    """mAP of a method minus that of each other, over the runs that both have, if there are any."""
     found = {}
-    for other in others:
-        pairs = [
-            (run, runs[other, keep, seed])
-            for (name, keep, seed), run in runs.items()
-            if name == method and keep in keeps and (other, keep, seed) in runs
-        ]
+    for name, other in others.items():
+        rows = zip(table, other, strict=False)
+        pairs = [(run, rival) for row in rows for run, rival in zip(*row, strict=True) if run and rival]
         if pairs:
-            ours, theirs = (np.mean([pair[side].resampled for pair in pairs], axis=0) for side in (0, 1))
+            ours, theirs = (np.mean([run.resampled for run in side], axis=0) for side in zip(*pairs, strict=True))
             value = float(np.mean([run.row["map"] - rival.row["map"] for run, rival in pairs]))
-            found[other] = paired_difference(ours, theirs, value)
+            found[name] = comparison.paired_difference(ours, theirs, value)
     return found
 
 
-def _check_once(rows: Sequence[Row]) -> None:
-    """Raise RunError when a cell has two rows, as when a sweep was run again with other settings."""
-    seen: set[_Cell] = set()
-    for row in rows:
-        if _cell(row) in seen:
-            raise RunError(
-                f"{row['method']} at {row['keep']:.0%}, seed {row['seed']} has two rows of different settings; "
-                "report the runs of one sweep, or start anew in another --out"
-            )
-        seen.add(_cell(row))
+class _Resampling:
+    """R bootstrap resamples of the test images, the same ones for every run; what they give is kept in `folder`."""
+
+    def __init__(self, folder: Path, labels: np.ndarray, resamples: int, seed: int = 0) -> None:
+        self.folder, self.labels, self.resamples, self.seed = folder, labels, resamples, seed
+
+    def maps(self, key: str, scores: np.ndarray) -> np.ndarray:
+        """(R,) mAP of the run with this key, whose test scores are (N, C), in each resample.
+
+        Taken from its file when that is whole and made of these scores, labels and resamples; else computed and stored.
+        """
+        digest = hashlib.sha256(f"{self.resamples} {self.seed} {scores.shape}".encode())
+        for values in (scores, self.labels):
+            digest.update(np.ascontiguousarray(values).data)
+        path, made_of = self.folder / f"{key}{SUFFIX}", {"made_of": digest.hexdigest()}
+        try:
+            stored = read_tensors(path)
+            if stored.metadata == made_of:
+                return stored.tensors["maps"].numpy()
+        except (ValueError, KeyError):
+            pass  # missing, damaged or of another kind: made again
+        maps = comparison.resampled_maps(scores, self.labels, self._weights)
+        write_tensors(path, {"maps": torch.from_numpy(maps)}, made_of)
+        return maps
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return comparison.resample_weights(len(self.labels), self.resamples, self.seed)
+
+
+def _check(rows: Sequence[Row], path: Path) -> None:
+    """Raise RunError for rows that no report can be made of; they come from the file at `path`."""
+    if not rows:
+        raise RunError(f"{path} has no tested run; run `mlrpl sweep` first")
+    if unknown := sorted({row["method"] for row in rows} - METHODS.keys()):
+        advice = "update mlrpl, or remove their lines"
+        raise RunError(f"{path} has runs of methods that this mlrpl lacks ({first_few(unknown)}); {advice}")
+    ((method, keep, seed), count), *_ = Counter(map(_cell, rows)).most_common(1)
+    if count > 1:
+        raise RunError(
+            f"{method} at {keep:.0%}, seed {seed} has two rows of different settings; "
+            "report the runs of one sweep, or start anew in another --out"
+        )
 
 
 def mean_maps(rows: Sequence[Row]) -> dict[tuple[str, float], float]:
@@ -203,12 +220,9 @@ def mean_maps(rows: Sequence[Row]) -> dict[tuple[str, float], float]:
     return {cell: sum(values) / len(values) for cell, values in maps.items()}
 
 
-def _cell(row: Row) -> _Cell:
+def _cell(row: Row) -> tuple[str, float, int]:
+    """Method, proportion and seed."""
     return row["method"], row["keep"], row["seed"]
-
-
-def _mean_rows(values: Sequence[Sequence[float | None]], classes: int) -> np.ndarray:
-    return np.array(values, dtype=float).mean(axis=0) if len(values) else np.full(classes, np.nan)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

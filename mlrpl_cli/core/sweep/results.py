@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,7 +67,7 @@ class Results:
         self.rows = [row for row in rows if row["kind"] != RUN or _has_scores(path.parent, row["key"])]
         self.without_scores = [row["key"] for row in rows if row not in self.rows]
         """Keys of the rows that were dropped."""
-        if self.without_scores or _is_cut_short(path):
+        if self.without_scores or (path.is_file() and not path.read_bytes().endswith(b"\n")):
             write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     @property
@@ -107,19 +109,14 @@ def write_scores(out: Path, key: str, probabilities: np.ndarray) -> None:
 
 
 def _has_scores(out: Path, key: str) -> bool:
-    try:
+    with suppress(RunError):
         read_scores(out, key)
-    except RunError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _scores_path(out: Path, key: str) -> Path:
     return out / SCORES / f"{key}{SUFFIX}"
-
-
-def _is_cut_short(path: Path) -> bool:
-    return path.is_file() and not path.read_bytes().endswith(b"\n")
 
 
 def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
@@ -130,18 +127,14 @@ def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
     """
     if not plan.options.tune:
         return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs, plan.config.loss))
-    found = {row["key"]: row for row in rows}
-    maps: dict[str, dict[Setting, list[float]]] = {}
+    found = {row["key"]: row["validation_map"] or 0.0 for row in rows}
+    maps: dict[tuple[str, Setting], list[float]] = defaultdict(list)
     for cell in tuning_cells(plan.options):
-        if row := found.get(plan.key(cell)):
-            of_method = maps.setdefault(cell.method, {})
-            of_method.setdefault(cell.setting, []).append(row["validation_map"] or 0.0)
-    whole = {
-        method: {setting: found for setting, found in tried.items() if len(found) == len(TUNING_KEEPS)}
-        for method, tried in maps.items()
-    }
-    return {
-        method: max(tried, key=lambda setting: float(np.mean(tried[setting])))
-        for method, tried in whole.items()
-        if tried
-    }
+        if (key := plan.key(cell)) in found:
+            maps[cell.method, cell.setting].append(found[key])
+    means = {choice: float(np.mean(tried)) for choice, tried in maps.items() if len(tried) == len(TUNING_KEEPS)}
+    best: dict[str, Setting] = {}
+    for (method, setting), mean in means.items():
+        if method not in best or mean > means[method, best[method]]:
+            best[method] = setting
+    return best

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +22,10 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.options import resolve_config
-from mlrpl_cli.core.sweep.encoding import encode_once
-from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, make_plan, run_cells, sweep_problems, tuning_cells
+from mlrpl_cli.core.sweep.encoding import Shared, encode_once
+from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, data_sha256, run_cells, sweep_problems, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
-from mlrpl_cli.core.sweep.worker import Shared, run_cell, start_problem, start_worker
+from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
 Listener = Callable[[Sequence[Row]], None]
 """Told all rows asked for so far, whenever there is a new one."""
@@ -64,24 +63,16 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
-        return _sweep(plan, prepared, state, progress, listener)
-
-
-def _sweep(
-    plan: Plan, prepared: Prepared, state: StateDict, progress: Progress, listener: Listener | None
-) -> SweepSummary:
-    options = plan.options
-    results = Results(options.out / RESULTS)
-    if results.without_scores:
-        progress.note(f"{len(results.without_scores)} runs lost their scores ({first_few(results.without_scores)})")
-    work = _Work(Shared(plan, encode_once(plan, prepared, state, progress)), results)
-    failures = work.run(tuning_cells(options), "tuning", progress) if options.tune else []
-    settings = chosen_settings(plan, results.rows)
-    failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
-    cells = run_cells(options, settings)
-    wanted = [plan.key(cell) for cell in cells]
-    failures += work.run(cells, "training", progress, listener and (lambda rows: listener(_in_order(rows, wanted))))
-    return SweepSummary(options.out, _in_order(results.rows, wanted), failures)
+        results = Results(options.out / RESULTS)
+        if lost := results.without_scores:
+            progress.note(f"{len(lost)} runs lost their scores ({first_few(lost)})")
+        work = _Work(encode_once(plan, prepared, state, progress), results, progress)
+        failures = work.run(tuning_cells(options), "tuning")
+        settings = chosen_settings(plan, results.rows)
+        failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
+        cells = run_cells(options, settings)
+        failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
+        return SweepSummary(options.out, _rows_of(plan, cells, results.rows), failures)
 
 
 def pending(options: SweepOptions) -> SweepSize:
@@ -91,18 +82,16 @@ def pending(options: SweepOptions) -> SweepSize:
     """
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
-    done = {row["key"] for row in rows}
-    tuning = tuning_cells(options) if options.tune else []
-    tuned = sum(plan.key(cell) in done for cell in tuning)
-    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == len(tuning) else []
-    return replace(size_of(options), tuning_done=tuned, runs_done=sum(plan.key(cell) in done for cell in cells))
+    size = size_of(options)
+    tuned = len(_rows_of(plan, tuning_cells(options), rows))
+    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == size.tuning_runs else []
+    return replace(size, tuning_done=tuned, runs_done=len(_rows_of(plan, cells, rows)))
 
 
 def size_of(options: SweepOptions) -> SweepSize:
     """What a sweep asks for before any of it is done. Raises ConfigError for options that cannot be."""
     raise_together(sweep_problems(options))
-    tuning = len(tuning_cells(options)) if options.tune else 0
-    return SweepSize(tuning, 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
+    return SweepSize(len(tuning_cells(options)), 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
 
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
@@ -110,37 +99,36 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
     prepared = read_prepared(options.data)
     if not (prepared.full_labels[prepared.rows(TEST)] == PRESENT).any():
         raise DataError(f"{options.data} has no test image with a class to compare methods on; prepare it with some")
-    backbone = resolve_config(options.config, prepared).backbone
-    state = load_state(backbone or TINY, progress)
-    return make_plan(options, prepared, fingerprint(state)), prepared, state
+    config = resolve_config(replace(options.config, data=str(options.data)), prepared)
+    state = load_state(config.backbone or TINY, progress)
+    return Plan(options, config, data_sha256(prepared), fingerprint(state)), prepared, state
 
 
-def _in_order(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
-    """The rows with these keys, in the keys' order."""
+def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
+    """The rows of those cells that have one, in the cells' order."""
     found = {row["key"]: row for row in rows}
-    return [found[key] for key in keys if key in found]
+    return [found[key] for key in map(plan.key, cells) if key in found]
 
 
 class _Work:
     """Runs cells in processes of their own and keeps their rows."""
 
-    def __init__(self, shared: Shared, results: Results) -> None:
-        self.shared, self.results = shared, results
+    def __init__(self, shared: Shared, results: Results, progress: Progress) -> None:
+        self.shared, self.results, self.progress = shared, results, progress
+        self.jobs = shared.plan.options.jobs
 
-    def run(
-        self, cells: Sequence[Cell], description: str, progress: Progress, listener: Listener | None = None
-    ) -> list[str]:
+    def run(self, cells: Sequence[Cell], description: str, listener: Listener | None = None) -> list[str]:
         """Run the cells that have no row yet; returns a line for each that failed."""
         done = self.results.keys
-        left = [cell for cell in cells if self.shared.plan.key(cell) not in done]
+        left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
         failures: list[str] = []
         if not left:
             return failures
-        with progress.task(description, len(left), "runs") as task:
+        with self.progress.task(description, len(left), "runs") as task:
             for cell, row in self._rows(left):
                 if "error" in row:
                     failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
-                    progress.note(f"failed: {failures[-1]}")
+                    self.progress.note(f"failed: {failures[-1]}")
                 else:
                     self.results.append(row)
                     if listener:
@@ -148,18 +136,18 @@ class _Work:
                 task.advance()
         return failures
 
-    def _rows(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
+    def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
-        left = deque(cells)
+        threads = max((os.cpu_count() or 1) // self.jobs, 1)
         while left:
-            with self._pool() as pool:
+            with process_pool(self.jobs, start_worker, (self.shared, threads)) as pool:
                 self._check_started(pool)
-                yield from self._rows_of(pool, left)
+                yield from self._rows_from(pool, left)
 
     def _check_started(self, pool: ProcessPoolExecutor) -> None:
         """Raise RunError when a process cannot start: what ends one at its start would end every run."""
         with without_interrupts():
-            started = [pool.submit(start_problem) for _ in range(self.shared.plan.options.jobs)]
+            started = [pool.submit(start_problem) for _ in range(self.jobs)]
         try:
             problems = [problem for future in started if (problem := future.result())]
         except BrokenProcessPool as error:
@@ -170,35 +158,32 @@ class _Work:
         if problems:
             raise RunError(problems[0])
 
-    def _rows_of(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
+    def _rows_from(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Take cells off `left` until it is empty or a process of `pool` has died."""
         running: dict[Future[Row], Cell] = {}
         broken = False
         while running or (left and not broken):
-            # No more than can run at once, so that a process that dies takes only the runs under way with it.
-            while left and not broken and len(running) < self.shared.plan.options.jobs:
-                try:
+            try:
+                # No more than can run at once, so that a process that dies takes only the runs under way with it.
+                while left and not broken and len(running) < self.jobs:
                     with without_interrupts():
                         running[pool.submit(run_cell, left[0])] = left[0]
-                except BrokenProcessPool:
-                    broken = True
-                else:
                     left.popleft()
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
+            except BrokenProcessPool:
+                broken = True
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 broken |= isinstance(future.exception(), BrokenProcessPool)
                 yield running.pop(future), _result(future)
 
-    def _pool(self) -> AbstractContextManager[ProcessPoolExecutor]:
-        jobs = self.shared.plan.options.jobs
-        threads = max((os.cpu_count() or 1) // jobs, 1)
-        return process_pool(jobs, start_worker, (self.shared, threads))
-
 
 def _result(future: Future[Row]) -> Row:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return {"error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"}
-    except Exception as error:  # whatever ended one run must not end the others
-        return {"error": f"{type(error).__name__}: {one_line(error)}"}
+    """The row of a run, or one with "error": whatever ended one run must not end the others."""
+    match future.exception():
+        case None:
+            return future.result()
+        case BrokenProcessPool():
+            return {
+                "error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"
+            }
+        case error:
+            return {"error": f"{type(error).__name__}: {one_line(error)}"}

@@ -44,12 +44,12 @@ def test_unknown_cells_are_left_out():
     np.testing.assert_allclose(average_precisions(SCORES, labels), expected, rtol=1e-9)
 
 
-def test_a_class_without_a_positive_is_left_out_of_the_mean_and_named():
+def test_a_class_without_a_positive_is_nan_and_left_out_of_the_mean():
     labels = LABELS.copy()
     labels[:, 2] = -1
     metrics = compute_metrics(SCORES, labels)
     rest = [c for c in range(5) if c != 2]
-    assert metrics.without_positive.tolist() == [2]
+    assert np.flatnonzero(np.isnan(metrics.average_precision)).tolist() == [2]
     assert metrics.mean_average_precision == pytest.approx(average_precisions(SCORES, LABELS)[rest].mean())
 
 

@@ -76,3 +76,13 @@ def test_long_names_are_cut():
     figure = draw_paired_bars(["x" * 10_000], {"a": np.ones(1), "b": np.ones(1)}, "AP")
     assert render(figure).width == 770
     assert len(ticks(figure)[0]) == 60
+
+
+def test_a_letter_that_the_font_lacks_is_no_warning_on_the_command_line():
+    code = (
+        "import warnings; warnings.simplefilter('error')\n"
+        "from mlrpl_cli.core.io.own_process import own_process; own_process()\n"
+        "from mlrpl_cli.core.reports.figures import np, draw_average_precision\n"
+        "draw_average_precision(['\u4e2d'], np.ones(1))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

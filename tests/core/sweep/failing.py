@@ -7,16 +7,17 @@ import signal
 from dataclasses import replace
 
 from mlrpl_cli.core.sweep import worker
+from mlrpl_cli.core.sweep.encoding import Shared
 from mlrpl_cli.core.sweep.plan import Cell
 from mlrpl_cli.core.sweep.results import Row
 
 
-def start_worker(shared: worker.Shared, threads: int) -> None:
+def start_worker(shared: Shared, threads: int) -> None:
     """A process that finds no features."""
-    worker.start_worker(replace(shared, encoded=None), threads)
+    worker.start_worker(replace(shared, learning=None), threads)
 
 
-def start_killed_worker(shared: worker.Shared, threads: int) -> None:
+def start_killed_worker(shared: Shared, threads: int) -> None:
     """A process that is killed while it starts, as without enough memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.evaluation import comparison
 from mlrpl_cli.core.evaluation.comparison import confusion
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.io.errors import RunError
@@ -16,9 +17,7 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.reports.pages import points
 from mlrpl_cli.core.reports.sweep_page import PAGE, table_csv, write_report
-from mlrpl_cli.core.sweep import resampling
-from mlrpl_cli.core.sweep.report import SweepReport, make_report
-from mlrpl_cli.core.sweep.resampling import RESAMPLED
+from mlrpl_cli.core.sweep.report import RESAMPLED, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import SCORES, read_scores, write_scores
 from tests import small
 
@@ -77,7 +76,7 @@ def test_a_difference_is_the_method_minus_the_reference_over_the_runs_that_both_
 
 def test_resampling_is_computed_once(found, prepared, tmp_path, monkeypatch):
     rows, report = found
-    monkeypatch.setattr(resampling, "resampled_maps", None)  # computing again would raise
+    monkeypatch.setattr(comparison, "resampled_maps", None)  # computing again would raise
     again = make_report(tmp_path, prepared, rows, Silent(), resamples=200)
     assert again.methods[0].differences == report.methods[0].differences
 
@@ -98,6 +97,16 @@ def test_two_rows_of_one_cell_are_refused(found, prepared, tmp_path):
     rows, _ = found
     with pytest.raises(RunError, match="sarl at 10%, seed 0 has two rows of different settings"):
         make_report(tmp_path, prepared, [*rows, {**rows[0], "lr": 0.1}], Silent(), resamples=2)
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [((), "has no tested run"), (("sral", "new"), r"of methods that this mlrpl lacks \(new, sral\); update mlrpl")],
+)
+def test_rows_that_no_report_can_be_made_of_are_refused(found, prepared, tmp_path, methods, sentence):
+    rows = [{**found[0][0], "method": method} for method in methods]
+    with pytest.raises(RunError, match=sentence):
+        make_report(tmp_path, prepared, rows, Silent(), resamples=2)
 
 
 def test_the_axes_are_in_order_whatever_the_order_of_the_rows(found, prepared, tmp_path):
@@ -155,7 +164,10 @@ def test_a_name_from_a_file_is_text_on_the_page(found, tmp_path):
 
 def test_the_files_are_the_same_bytes_each_time(found, tmp_path):
     _, report = found
-    first = {path.name: path.read_bytes() for path in write_report(report, tmp_path / "one")}
-    assert first == {path.name: path.read_bytes() for path in write_report(report, tmp_path / "two")}
-    assert len(first) == 6
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        write_report(report, folder)
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
+    assert all(path.read_bytes() == (two / path.name).read_bytes() for path in one.iterdir())
+    assert len(list(one.iterdir())) == 6
     assert table_csv(report).count("\n") == 8
