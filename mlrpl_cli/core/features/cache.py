@@ -49,6 +49,7 @@ _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
+_SCALES = {name + part for name in _COARSE for part in (_LOW, _STEP)}
 _DTYPES = {"F16": torch.float16, "F32": torch.float32, "U8": torch.uint8}
 
 
@@ -186,17 +187,15 @@ def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) ->
 
 def _encoded(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for name in _FIELDS:
-        values = getattr(features, name).cpu()
+    for name, values in vars(features).items():
         stored = _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
-        finite = torch.isfinite(values).all() and all(t.isfinite().all() for t in stored.values())
-        if not finite:
+        if not all(tensor.isfinite().all() for tensor in (values, *stored.values())):
             raise RunError(
                 f"the backbone's {name} features reach {float(values.abs().max()):.3g}, more than {dtype} can hold: "
                 "train with --set views=0, or another backbone"
             )
         tensors |= stored
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return tensors
 
 
 def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
@@ -206,8 +205,7 @@ def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
     """
     low, high = values.aminmax(dim=1)  # (N, X)
     step = (high - low) / 255
-    smallest = torch.finfo(torch.float32).tiny
-    coded = ((values - low[:, None]) / step[:, None].clamp_min(smallest)).round_().to(torch.uint8)
+    coded = ((values - low[:, None]) / step[:, None].clamp_min(torch.finfo(step.dtype).tiny)).round_().to(torch.uint8)
     return {name: coded, name + _LOW: low, name + _STEP: step}
 
 
@@ -228,8 +226,7 @@ def _header(path: Path) -> tuple[Any, ...] | None:
         known = all(dtype in _DTYPES for _, dtype, _ in places.values())
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
-    scales = {name + part for name in _COARSE for part in (_LOW, _STEP)}
-    complete = set(places) - scales == set(_FIELDS) and len(places) in (len(_FIELDS), len(_FIELDS) + len(scales))
+    complete = set(places) in (set(_FIELDS), _SCALES.union(_FIELDS))
     texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     return (keys, places) if known and complete and texts and rows == {len(keys)} else None
 

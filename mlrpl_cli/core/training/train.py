@@ -15,6 +15,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
 from mlrpl_cli.core.features.batches import features_of_run
+from mlrpl_cli.core.features.views import CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.files import check_writable, make_folder, writing
@@ -179,7 +180,7 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
         state = load_state(config.backbone or TINY, progress)
     encoder = make_encoder(state, config.image_size, accelerator.device, config.precision)
     paths = [prepared.paths(rows) for rows in (training_rows(prepared), selecting_rows(config, prepared))]
-    features = features_of_run(encoder, paths[0], paths[1], config, accelerator, progress)
+    features = features_of_run(CacheFiller(encoder, config, accelerator, progress), *paths)
     return assemble(config, prepared, state, encoder.fingerprint, features, accelerator)
 
 
