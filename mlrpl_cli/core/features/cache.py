@@ -32,7 +32,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
 from mlrpl_cli.core.features.index import FileIndex
 from mlrpl_cli.core.io.errors import DataError, RunError
-from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file
+from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, tensor_places, write_tensors
 
 SHARD_VIEWS = 32
@@ -88,10 +88,9 @@ class FeatureCache:
     def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
         """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read whole."""
         wanted = dict.fromkeys(keys)
-        paths = sorted(p for p in self.folder.glob(f"*{SUFFIX}") if not p.name.startswith(TEMPORARY_PREFIX))
-        look = partial(_shard, self._index, wanted.keys())
+        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter's lock
-            shards = [shard for shard in pool.map(look, paths) if shard is not None]
+            shards = [*filter(None, pool.map(partial(_shard, self._index, wanted.keys()), paths))]
         shards = [shard for shard in shards if shard.form == shards[0].form]
         intact = {shard.path for shard in shards}
         self.damaged = sorted(set(paths) - intact)

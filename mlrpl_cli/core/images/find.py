@@ -12,9 +12,7 @@ from pathlib import Path
 from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.reading import leads_outside
 
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"]
-)
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 """What counts as an image in a folder; a file that is named itself may have any suffix."""
 
 

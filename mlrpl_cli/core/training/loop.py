@@ -50,21 +50,20 @@ class LabelledFeatures:
     """N names of the training images, for messages."""
 
 
+@dataclass
 class Trainer:
     """The state of one training run, in one process."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        trainable: TrainableRecognizer,
-        data: LabelledFeatures,
-        info: RunInfo,
-        accelerator: Accelerator,
-    ) -> None:
-        self.config, self.trainable, self.data, self.info = config, trainable, data, info
-        self.accelerator = accelerator
-        self.labels = torch.from_numpy(data.labels).to(accelerator.device)
-        self.loss = make_loss(config)
+    config: TrainConfig
+    trainable: TrainableRecognizer
+    data: LabelledFeatures
+    info: RunInfo
+    """What a checkpoint made at this moment says of itself."""
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        self.labels = torch.from_numpy(self.data.labels).to(self.accelerator.device)
+        self.loss = make_loss(self.config)
 
     def start(self, last: Checkpoint | None = None) -> None:
         """Initialise a new recognizer from the class priors, or go on from the checkpoint `last`.
