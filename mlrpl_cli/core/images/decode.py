@@ -234,7 +234,7 @@ def _reason(error: Exception) -> str:
 
 def _random_box(image: Image.Image, rng: np.random.Generator, scale: Range, ratio: Range) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) inside the image; the largest box in the middle when ten draws do not fit."""
-    width, height = image.size
+    width, height = image.width, image.height
     for _ in range(10):
         area = width * height * rng.uniform(*scale)
         aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
