@@ -20,7 +20,7 @@ from mlrpl_cli.core.config import CheckedOptions, Device, Precision
 from mlrpl_cli.core.evaluation.metrics import AveragePrecision, Metrics, compute_metrics
 from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
-from mlrpl_cli.core.io.devices import decoding_workers, make_accelerator
+from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
@@ -95,8 +95,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     accelerator = make_accelerator(options.device)
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
-    workers = decoding_workers(options.workers)
-    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, workers)
+    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split, rows)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)

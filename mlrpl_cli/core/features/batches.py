@@ -16,12 +16,10 @@ from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
-from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.features.cache import decoded
-from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache, open_cache
+from mlrpl_cli.core.features.views import CachedViews, CacheFiller
 from mlrpl_cli.core.images.loading import ImageViews, Index, in_order, load, shares, shuffled
 from mlrpl_cli.core.io.devices import decoding_workers
-from mlrpl_cli.core.io.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,7 @@ class FeatureBatches:
         return -(-self.images // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        """(features, positions (B,)) of all images in order, in their plain view.
-
-        A position counted from the end repeats an image that another process has, so that all have as many.
-        """
+        """(features, positions (B,)) of all images in order, in their plain view; padding has positions below 0."""
         return self._batches(in_order(self.images))
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
@@ -87,35 +82,28 @@ def encoded(
     paths: Sequence[Path],
     accelerator: Accelerator,
     batch_size: int,
-    workers: int,
+    workers: int | None,
     seed: int = 0,
 ) -> FeatureBatches:
-    """Features that are encoded as they come."""
+    """Features that are encoded as they come; `workers` is what TrainConfig.workers is."""
     dataset = ImageViews(paths, encoder.image_size, seed)
-    return FeatureBatches(dataset, encoder, accelerator, batch_size, workers, seed=seed)
+    return FeatureBatches(dataset, encoder, accelerator, batch_size, decoding_workers(workers), seed=seed)
 
 
 def features_of_run(
-    encoder: FrozenEncoder,
-    training: Sequence[Path],
-    selecting: Sequence[Path],
-    config: TrainConfig,
-    accelerator: Accelerator,
-    progress: Progress,
+    filler: CacheFiller, training: Sequence[Path], selecting: Sequence[Path]
 ) -> tuple[FeatureBatches, FeatureBatches]:
-    """Features of the training images, and of those that select the best epoch, as `config` asks.
+    """Features of the training images, and of those that select the best epoch, as the filler's configuration asks.
 
     Both come from the feature cache where they fit in it, else they are encoded as they come.
     """
-    batch_size, seed = config.batch_size, config.seed
-    problem = cache_problem(encoder, len(training) * config.views + len(selecting), config)
+    config, accelerator = filler.config, filler.accelerator
+    problem = filler.problem(len(training) * config.views + len(selecting))
     if problem and config.views:
-        progress.note(f"{problem}: encoding anew every epoch")
+        filler.progress.note(f"{problem}: encoding anew every epoch")
     if problem or not config.views:
-        workers = decoding_workers(config.workers)
-        selection = encoded(encoder, selecting, accelerator, batch_size, workers)
-        return encoded(encoder, training, accelerator, batch_size, workers, seed), selection
-    cache = open_cache(encoder, config)
-    plain = fill_cache(cache, encoder, selecting, 1, config, accelerator, progress, "validation images")
-    views = fill_cache(cache, encoder, training, config.views, config, accelerator, progress)
-    return cached(views, accelerator, batch_size, seed), cached(plain, accelerator, batch_size)
+        options = accelerator, config.batch_size, config.workers
+        return encoded(filler.encoder, training, *options, config.seed), encoded(filler.encoder, selecting, *options)
+    plain = filler.fill(selecting, 1, "validation images")
+    views = filler.fill(training, config.views)
+    return cached(views, accelerator, config.batch_size, config.seed), cached(plain, accelerator, config.batch_size)

@@ -32,7 +32,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
 from mlrpl_cli.core.features.index import FileIndex
 from mlrpl_cli.core.io.errors import DataError, RunError
-from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file
+from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, tensor_places, write_tensors
 
 SHARD_VIEWS = 32
@@ -49,6 +49,7 @@ _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
+_SCALES = {name + part for name in _COARSE for part in (_LOW, _STEP)}
 _DTYPES = {"F16": torch.float16, "F32": torch.float32, "U8": torch.uint8}
 
 
@@ -87,10 +88,9 @@ class FeatureCache:
     def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
         """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read whole."""
         wanted = dict.fromkeys(keys)
-        paths = sorted(p for p in self.folder.glob(f"*{SUFFIX}") if not p.name.startswith(TEMPORARY_PREFIX))
-        look = partial(_shard, self._index, wanted.keys())
+        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter's lock
-            shards = [shard for shard in pool.map(look, paths) if shard is not None]
+            shards = [*filter(None, pool.map(partial(_shard, self._index, wanted.keys()), paths))]
         shards = [shard for shard in shards if shard.form == shards[0].form]
         intact = {shard.path for shard in shards}
         self.damaged = sorted(set(paths) - intact)
@@ -186,17 +186,15 @@ def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) ->
 
 def _encoded(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for name in _FIELDS:
-        values = getattr(features, name).cpu()
+    for name, values in vars(features).items():
         stored = _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
-        finite = torch.isfinite(values).all() and all(t.isfinite().all() for t in stored.values())
-        if not finite:
+        if not all(tensor.isfinite().all() for tensor in (values, *stored.values())):
             raise RunError(
                 f"the backbone's {name} features reach {float(values.abs().max()):.3g}, more than {dtype} can hold: "
                 "train with --set views=0, or another backbone"
             )
         tensors |= stored
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return tensors
 
 
 def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
@@ -206,8 +204,7 @@ def _quantized(name: str, values: Tensor) -> dict[str, Tensor]:
     """
     low, high = values.aminmax(dim=1)  # (N, X)
     step = (high - low) / 255
-    smallest = torch.finfo(torch.float32).tiny
-    coded = ((values - low[:, None]) / step[:, None].clamp_min(smallest)).round_().to(torch.uint8)
+    coded = ((values - low[:, None]) / step[:, None].clamp_min(torch.finfo(step.dtype).tiny)).round_().to(torch.uint8)
     return {name: coded, name + _LOW: low, name + _STEP: step}
 
 
@@ -228,8 +225,7 @@ def _header(path: Path) -> tuple[Any, ...] | None:
         known = all(dtype in _DTYPES for _, dtype, _ in places.values())
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
-    scales = {name + part for name in _COARSE for part in (_LOW, _STEP)}
-    complete = set(places) - scales == set(_FIELDS) and len(places) in (len(_FIELDS), len(_FIELDS) + len(scales))
+    complete = set(places) in (set(_FIELDS), _SCALES.union(_FIELDS))
     texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     return (keys, places) if known and complete and texts and rows == {len(keys)} else None
 

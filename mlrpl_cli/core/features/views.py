@@ -5,7 +5,9 @@ Axes: N images, B of them in a batch, P grid positions, D channels, E joint embe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,18 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.features.cache import (
-    IMAGE_INDEX,
-    SHARD_VIEWS,
-    FeatureCache,
-    Stored,
-    ViewKey,
-    bytes_per_view,
-    encoder_key,
-    image_digests,
-    view_key,
-)
+from mlrpl_cli.core.features import cache as feature_cache
+from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, Stored, ViewKey, view_key
 from mlrpl_cli.core.features.index import FileIndex
 from mlrpl_cli.core.images.loading import ImageViews, Index, Waiting, load, shares
 from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
 from mlrpl_cli.core.io.files import free_bytes
-from mlrpl_cli.core.io.progress import Progress, Task
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.reading import GIB
 
 CACHE = "features"
 """Name of the feature cache, beside the prepared folder."""
@@ -73,105 +68,97 @@ class CachedViews(Dataset[Any]):
         return CachedViews(self.cache, [self.digests[n] for n in positions], self.views, self.computed_in)
 
 
-def open_cache(encoder: FrozenEncoder, config: TrainConfig) -> FeatureCache:
-    """The part of the feature cache of `config` that holds what this encoder computes."""
-    key = encoder_key(encoder.fingerprint, encoder.image_size, str(encoder.dtype), config.cache_dtype)
-    return FeatureCache(Path(config.cache or CACHE) / key, config.cache_dtype)
+@dataclass(frozen=True)
+class CacheFiller:
+    """Puts what `encoder` makes of images into the feature cache of `config`."""
 
+    encoder: FrozenEncoder
+    config: TrainConfig
+    accelerator: Accelerator
+    progress: Progress
 
-def fill_cache(
-    cache: FeatureCache,
-    encoder: FrozenEncoder,
-    paths: Sequence[Path],
-    views: int,
-    config: TrainConfig,
-    accelerator: Accelerator,
-    progress: Progress,
-    what: str = "training images",
-) -> CachedViews:
-    """Encode those of the `views` views of each image that `cache` lacks.
+    @cached_property
+    def cache(self) -> FeatureCache:
+        """The part of the feature cache that holds what this encoder computes."""
+        encoder, dtype = self.encoder, self.config.cache_dtype
+        key = feature_cache.encoder_key(encoder.fingerprint, encoder.image_size, str(encoder.dtype), dtype)
+        return FeatureCache(Path(self.config.cache or CACHE) / key, dtype)
 
-    A call that is stopped has stored all but the last few, and the next one goes on from there.
-    Raises DataError when the disk has no room for them.
-    """
-    workers = decoding_workers(config.workers)
-    digests, missing = broadcast_object_list(
-        _lacking(cache, paths, views, workers) if accelerator.is_main_process else [None, None]
-    )
-    if missing:
-        _check_room(cache, len(missing) * _bytes_per_view(encoder, config))
-        if cache.damaged:
-            damaged = first_few(path.name for path in cache.damaged)
-            progress.note(f"{cache.folder}: {len(cache.damaged)} damaged ({damaged}): encoding their images again")
-            cache.tidy()
-        images = dict(zip(digests, paths, strict=True))
-        wanted = {view_key(digest, view): (path, view) for view in range(views) for digest, path in images.items()}
-        dataset = ImageViews([wanted[key][0] for key in missing], encoder.image_size, names=missing)
-        indices = [(number, wanted[key][1]) for number, key in enumerate(missing)]
-        rank, processes = accelerator.process_index, accelerator.num_processes
-        batches = shares(indices, ENCODED_TOGETHER * processes, rank, processes)
-        waiting = Waiting()
-        pixels = waiting.through(load(dataset, batches, workers, encoder.device.type == "cuda"))
-        with progress.task(f"encoding {what}", len(missing)) as task:
-            _encode_into(cache, encoder, missing, pixels, accelerator, task)
-        progress.note(f"encoded {len(missing)} views, {waiting.share:.0%} of the time waiting for decoded images")
-    with accelerator.main_process_first():  # the others find remembered what it looked for in the files
-        return CachedViews(cache, digests, views, encoder.dtype).found()
+    def problem(self, views: int) -> str | None:
+        """Why so many views may not be kept in the cache, or None.
 
+        The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
+        """
+        needed, limit = views * self._bytes_per_view, self.config.cache_gib
+        if needed <= limit * GIB:
+            return None
+        return f"the features need {needed / GIB:.3g} GiB, more than cache_gib {limit:g}"
 
-def _lacking(cache: FeatureCache, paths: Sequence[Path], views: int, workers: int) -> list[list[str]]:
-    """Digests of the images and keys of what has to be encoded: one process looks, since others may see more later."""
-    digests = image_digests(paths, workers, FileIndex(cache.folder.parent / IMAGE_INDEX))
-    return [digests, cache.missing(_keys(digests, views))]
+    def fill(self, paths: Sequence[Path], views: int, what: str = "training images") -> CachedViews:
+        """Encode those of the `views` views of each image that the cache lacks.
+
+        A call that is stopped has stored all but the last few, and the next one goes on from there.
+        Raises DataError when the disk has no room for them.
+        """
+        # One process looks, since others may see more later.
+        looked = self._lacking(paths, views) if self.accelerator.is_main_process else [None, None]
+        digests, missing = broadcast_object_list(looked)
+        if missing:
+            self._make_room(len(missing))
+            self._encode(missing, dict(zip(digests, paths, strict=True)), what)
+        with self.accelerator.main_process_first():  # the others find remembered what it looked for in the files
+            return CachedViews(self.cache, digests, views, self.encoder.dtype).found()
+
+    @property
+    def _bytes_per_view(self) -> int:
+        positions, module = self.encoder.positions, self.encoder.module
+        return feature_cache.bytes_per_view(positions, module.channels, module.embed_dim, self.config.cache_dtype)
+
+    def _lacking(self, paths: Sequence[Path], views: int) -> list[list[str]]:
+        """Digests of the images, and keys of the views that have to be encoded."""
+        index = FileIndex(self.cache.folder.parent / feature_cache.IMAGE_INDEX)
+        digests = feature_cache.image_digests(paths, decoding_workers(self.config.workers), index)
+        return [digests, self.cache.missing(_keys(digests, views))]
+
+    def _make_room(self, views: int) -> None:
+        """Delete damaged shards; raises DataError when the disk has no room for so many views."""
+        folder, needed = self.cache.folder, views * self._bytes_per_view
+        free = free_bytes(folder)
+        if needed > free:
+            raise DataError(
+                f"the feature cache {folder.parent} needs {in_words(needed)} more and its disk has {in_words(free)}; "
+                "free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
+            )
+        if damaged := self.cache.damaged:
+            names = first_few(path.name for path in damaged)
+            self.progress.note(f"{folder}: {len(damaged)} damaged ({names}): encoding their images again")
+            self.cache.tidy()
+
+    def _encode(self, keys: Sequence[ViewKey], images: Mapping[str, Path], what: str) -> None:
+        """Encode the views `keys` of `images` by their digests; the main process writes them."""
+        views = [(images[digest], int(view)) for digest, _, view in (key.rpartition("-") for key in keys)]
+        dataset = ImageViews([path for path, _ in views], self.encoder.image_size, names=keys)
+        indices = [(position, view) for position, (_, view) in enumerate(views)]
+        together = ENCODED_TOGETHER * self.accelerator.num_processes
+        batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)
+        workers, waiting = decoding_workers(self.config.workers), Waiting()
+        loaded = waiting.through(load(dataset, batches, workers, self.encoder.device.type == "cuda"))
+        with self.progress.task(f"encoding {what}", len(keys)) as task:
+            for first, (pixels, _) in zip(range(0, len(keys), together), loaded, strict=True):
+                encoded, features = keys[first : first + together], self._features(pixels)
+                for start in range(0, len(encoded), SHARD_VIEWS) if self.accelerator.is_main_process else ():
+                    shard = encoded[start : start + SHARD_VIEWS]
+                    self.cache.put(shard, features.images(slice(start, start + len(shard))))
+                task.advance(len(encoded))
+        self.progress.note(f"encoded {len(keys)} views, {waiting.share:.0%} of the time waiting for decoded images")
+
+    def _features(self, pixels: Tensor) -> ImageFeatures:
+        """Of this process's images and then all others', padding last."""
+        whole = pixels[torch.arange(ENCODED_TOGETHER) % len(pixels)]  # a last batch is filled up with its own images
+        with memory_for(ENCODING_LESS):
+            features = self.encoder(whole).images(slice(len(pixels)))
+        return features.map(lambda tensor: self.accelerator.gather(tensor.float()).cpu())
 
 
 def _keys(digests: Sequence[str], views: int) -> list[ViewKey]:
     return [view_key(digest, view) for view in range(views) for digest in digests]
-
-
-def cache_problem(encoder: FrozenEncoder, views: int, config: TrainConfig) -> str | None:
-    """Why so many views may not be kept in the cache of `config`, or None.
-
-    The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
-    """
-    needed = views * _bytes_per_view(encoder, config)
-    if needed <= config.cache_gib * 2**30:
-        return None
-    return f"the features need {needed / 2**30:.3g} GiB, more than cache_gib {config.cache_gib:g}"
-
-
-def _check_room(cache: FeatureCache, needed: float) -> None:
-    free = free_bytes(cache.folder)
-    if needed > free:
-        raise DataError(
-            f"the feature cache {cache.folder.parent} needs {in_words(needed)} more and its disk has "
-            f"{in_words(free)}; free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
-        )
-
-
-def _bytes_per_view(encoder: FrozenEncoder, config: TrainConfig) -> int:
-    module = encoder.module
-    return bytes_per_view(encoder.positions, module.channels, module.embed_dim, config.cache_dtype)
-
-
-def _encode_into(
-    cache: FeatureCache,
-    encoder: FrozenEncoder,
-    keys: Sequence[ViewKey],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    accelerator: Accelerator,
-    task: Task,
-) -> None:
-    """Encode the pixels of the views `keys`, which come in order; the main process writes them."""
-    done = 0
-    for pixels, _ in batches:
-        whole = pixels[torch.arange(ENCODED_TOGETHER) % len(pixels)]  # a last batch is filled up with its own images
-        with memory_for(ENCODING_LESS):
-            features = encoder(whole).images(slice(len(pixels)))
-        features = features.map(lambda tensor: accelerator.gather(tensor.float()).cpu())
-        encoded = keys[done : done + len(features.pooled)]  # without the images that are repeated in the last batch
-        for start in range(0, len(encoded), SHARD_VIEWS) if accelerator.is_main_process else ():
-            shard = encoded[start : start + SHARD_VIEWS]
-            cache.put(shard, features.images(slice(start, start + len(shard))))
-        task.advance(len(encoded))
-        done += len(encoded)

@@ -12,9 +12,7 @@ from pathlib import Path
 from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.reading import leads_outside
 
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"]
-)
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 """What counts as an image in a folder; a file that is named itself may have any suffix."""
 
 
@@ -29,10 +27,10 @@ def find_images(arguments: Sequence[str], names: Iterable[str] | None = None) ->
     """
     problems, found = Problems(), dict[str, Path]()
     for argument in arguments:
-        lines = argument == "-"
-        paths = list(_from_lines(_standard_input() if names is None else names) if lines else _from_argument(argument))
+        meant = _lines(names) if argument == "-" else _matches(argument)
+        paths = [path for name in meant for path in (_below(Path(name)) if os.path.isdir(name) else [Path(name)])]
         if not paths:
-            problems.add("arguments name no image", "standard input" if lines else argument)
+            problems.add("arguments name no image", "standard input" if argument == "-" else argument)
         for path in paths:
             found.setdefault(os.path.abspath(path), path)
     problems.raise_if_any("images", f"give files, folders or patterns of {' '.join(sorted(SUFFIXES))}")
@@ -58,31 +56,18 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
 # os.path and not Path asks what a name is: it answers no where Path raises, as for names that are too long.
 
 
-def _from_argument(argument: str) -> Iterator[Path]:
+def _matches(argument: str) -> list[str]:
+    """A file or folder of that name, or the folders and images that it matches as a pattern."""
     if os.path.lexists(argument):
-        yield from _named(argument)
-    elif glob.has_magic(argument):
-        for match in sorted(glob.glob(argument, recursive=True)):
-            if os.path.isdir(match) or _looks_like_image(match):
-                yield from _named(match)
+        return [argument]
+    return [name for name in sorted(glob.glob(argument, recursive=True)) if os.path.isdir(name) or _is_image(name)]
 
 
-def _from_lines(names: Iterable[str]) -> Iterator[Path]:
-    for name in (line.rstrip("\r\n") for line in names):
-        if name:
-            yield from _named(name)
-
-
-def _named(name: str) -> Iterable[Path]:
-    """The images below a folder, or the one path, whatever it is."""
-    return _below(Path(name)) if os.path.isdir(name) else [Path(name)]
-
-
-def _standard_input() -> Iterable[str]:
-    """Its lines, with bytes that are no text kept the way Python keeps them in file names."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
+def _lines(names: Iterable[str] | None) -> Iterator[str]:
+    """Those of `names`, or of standard input, whose bytes that are no text are kept as Python keeps them in names."""
+    if names is None and isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
-    return sys.stdin
+    return filter(None, (line.rstrip("\r\n") for line in (sys.stdin if names is None else names)))
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -90,31 +75,27 @@ def _below(folder: Path) -> Iterator[Path]:
 
     A folder below it that cannot be listed stands for itself. Raises DataError when `folder` cannot be.
     """
-    entered = set[tuple[int, int]]()
-    waiting = list(reversed(_children(folder, entered)))
+    entered, waiting = set[tuple[int, int]](), [folder]
     while waiting:
-        path, is_folder = waiting.pop()
-        if not is_folder:
+        path = waiting.pop()
+        if path is not folder and not os.path.isdir(path):
             yield path
             continue
         try:
-            waiting.extend(reversed(_children(path, entered)))
+            entries, status = _entries(path), os.stat(path)
         except (DataError, OSError):
+            if path is folder:
+                raise
             yield path
+            continue
+        if (identity := (status.st_dev, status.st_ino)) not in entered:
+            entered.add(identity)
+            shown = (entry for entry in entries if not entry.name.startswith("."))
+            inside = [entry.name for entry in shown if _is_image(entry.name) or _is(entry.is_dir)]
+            waiting.extend(path / name for name in sorted(inside, reverse=True))
 
 
-def _children(folder: Path, entered: set[tuple[int, int]]) -> list[tuple[Path, bool]]:
-    """Sorted images and folders in `folder`, each with whether it is a folder; none when it was `entered` before."""
-    entries, identity = _entries(folder), _identity(folder)
-    if identity in entered:
-        return []
-    entered.add(identity)
-    shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    kinds = ((folder / entry.name, _is(entry.is_dir)) for entry in shown)
-    return [(path, is_folder) for path, is_folder in kinds if is_folder or _looks_like_image(path.name)]
-
-
-def _looks_like_image(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -124,12 +105,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error.strerror}; check the path and its permissions") from error
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """The same for every name of a folder."""
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
 
 
 def _is(question: Callable[[], bool]) -> bool:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_convert
 from torch.utils.data._utils import signal_handling
 
 from mlrpl_cli.core.images.decode import load_pixels, open_image, random_view
@@ -22,8 +21,10 @@ from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.processes import QUIET_PROCESSES
 
 Index = tuple[int, int]
-"""Position of an image and number of its view. A position counted from the end, as −1 for the last image, repeats an
-image so that all processes have as many in a batch: it counts in no loss and in no score."""
+"""Position of an image and number of its view."""
+PADDING: Index = (-1, 0)
+"""The last image once more, so that all processes have as many in a batch. A position below 0 counts in no loss and in
+no score."""
 T = TypeVar("T")
 
 
@@ -66,11 +67,10 @@ def shuffled(images: int, views: int, seed: int, epoch: int) -> list[Index]:
 
 
 def shares(indices: Sequence[Index], batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[list[Index]]:
-    """What one of several processes has of each batch of all images: equal shares, filled up with a repeated image."""
+    """What one of several processes has of each batch: equal shares, the last ones filled up with PADDING."""
     for start in range(0, len(indices), batch_size):
         batch = list(indices[start : start + batch_size])
-        position, view = batch[0]
-        batch += [(position - len(indices), view)] * (-len(batch) % processes)
+        batch += [PADDING] * (-len(batch) % processes)
         each = len(batch) // processes
         yield batch[rank * each : (rank + 1) * each]
 
@@ -87,13 +87,12 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
         num_workers=workers,
         multiprocessing_context=QUIET_PROCESSES if workers else None,
         pin_memory=pinned,
-        collate_fn=None if not hasattr(dataset, "__getitems__") else _as_it_is,
+        collate_fn=default_convert if hasattr(dataset, "__getitems__") else None,
     )
     try:
         with _no_handler():
-            batches = iter(loader) if workers else _ahead(loader)
-            first = list(islice(batches, 1))
-        yield from chain(first, batches)
+            loaded = iter(loader) if workers else _ahead(loader)
+        yield from loaded
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
         last = str(error).rstrip().splitlines()[-1]
@@ -122,18 +121,14 @@ def _no_handler() -> Iterator[None]:
         signal_handling._SIGCHLD_handler_set = before
 
 
-def _as_it_is(batch: T) -> T:
-    return batch
-
-
 def _ahead(items: Iterable[T]) -> Iterator[T]:
     """`items`, each made by a thread while the one before is in use."""
-    iterator, end = iter(items), object()
+    iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield cast(T, item)
+        coming = thread.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, iterator, None)
+            yield item
 
 
 class Waiting:
@@ -149,11 +144,8 @@ class Waiting:
 
     def through(self, items: Iterable[T]) -> Iterator[T]:
         """Yield from `items`."""
-        iterator, end = iter(items), object()
-        while True:
-            asked = time.perf_counter()
-            item = next(iterator, end)
+        asked = time.perf_counter()
+        for item in items:
             self.seconds += time.perf_counter() - asked
-            if item is end:
-                return
-            yield cast(T, item)
+            yield item
+            asked = time.perf_counter()

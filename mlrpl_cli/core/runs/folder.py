@@ -132,18 +132,6 @@ def newest_run(parent: Path = RUNS) -> Path:
     return found[-1].parent
 
 
-@contextmanager
-def cleared_on_error(run: Path) -> Iterator[None]:
-    """After an error before the first checkpoint, take out what was written before it; an interruption is no error."""
-    try:
-        yield
-    except Exception:
-        if not checkpoint_path(run, LAST).exists():
-            for name in (CONFIG_FILE, LOG_FILE):
-                (run / name).unlink(missing_ok=True)
-        raise
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as named tensors: optimizer.<parameter index>.<quantity>."""
     states: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]

@@ -10,7 +10,7 @@ import torch
 
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
-from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache, open_cache
+from mlrpl_cli.core.features.views import CachedViews, CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress
@@ -41,15 +41,11 @@ def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Prog
     encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
     learning, test = prepared.paths(learning_rows(prepared)), prepared.paths(prepared.rows(TEST))
     views = max(config.views, 1)
-    if problem := cache_problem(encoder, len(learning) * views + len(test), config):
+    filler = CacheFiller(encoder, config, accelerator, progress)
+    if problem := filler.problem(len(learning) * views + len(test)):
         raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
-    cache = open_cache(encoder, config)
-    return Shared(
-        plan,
-        fill_cache(cache, encoder, learning, views, config, accelerator, progress),
-        fill_cache(cache, encoder, test, 1, config, accelerator, progress, "test images"),
-        _write_objects(plan, prepared) if prepared.dataset == SCENES else None,
-    )
+    objects = _write_objects(plan, prepared) if prepared.dataset == SCENES else None
+    return Shared(plan, filler.fill(learning, views), filler.fill(test, 1, "test images"), objects)
 
 
 def learning_rows(prepared: Prepared) -> np.ndarray:

@@ -26,7 +26,7 @@ from mlrpl_cli.core.runs.head import TrainedHead
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
-from mlrpl_cli.core.training.assemble import assemble, selecting_rows, training_rows
+from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import Trainer
 
 
@@ -89,7 +89,7 @@ class Worker:
         learning = learning_rows(prepared)
         training, validation = (
             self.learning.subset(np.searchsorted(learning, rows).tolist())
-            for rows in (training_rows(prepared), selecting_rows(config, prepared))
+            for rows in (training_rows(prepared), prepared.rows(config.selection))
         )
         features = (
             cached(training, self.accelerator, config.batch_size, config.seed),

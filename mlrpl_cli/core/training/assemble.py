@@ -16,7 +16,7 @@ from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.devices import DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError
-from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
+from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import RunInfo
 from mlrpl_cli.core.training.loop import LabelledFeatures, Trainer
@@ -33,18 +33,31 @@ def assemble(
     """A trainer of a resolved `config`, ready to start.
 
     `state` is the backbone's state dict and `fingerprint` that of its weights; `features` are those of the images of
-    `training_rows` and of `selecting_rows`. Raises ConfigError for class names that no prompt can hold.
+    `training_rows` and of the split `config.selection`. Raises ConfigError for class names that no prompt can hold.
     """
-    rows, selecting = training_rows(prepared), selecting_rows(config, prepared)
-    data = LabelledFeatures(
-        features[0],
-        prepared.observed_labels[rows],
-        features[1],
-        labels_of(prepared, _selection_split(config), selecting),
-        [prepared.images[row] for row in rows],
+    rows, (training, selection) = training_rows(prepared), features
+    labels = labels_of(prepared, config.selection, prepared.rows(config.selection))
+    names = [prepared.images[row] for row in rows]
+    data = LabelledFeatures(training, prepared.observed_labels[rows], selection, labels, names)
+    assert config.backbone is not None
+    assert config.image_size is not None
+    info = RunInfo(
+        method=config.method,
+        classes=prepared.classes,
+        dataset=prepared.dataset,
+        data=str(prepared.folder.resolve()),
+        mask_sha256=prepared.mask_sha256,
+        data_sha256=prepared.sha256,
+        backbone=config.backbone,
+        fingerprint=fingerprint,
+        image_size=config.image_size,
+        precision=config.precision,
+        epoch=0,
+        best_epoch=0,
+        best_map=None,
     )
     trainable = make_trainable(state, config, prepared.classes).to(accelerator.device)
-    return Trainer(config, trainable, data, _new_run_info(config, prepared, fingerprint), accelerator)
+    return Trainer(config, trainable, data, info, accelerator)
 
 
 def training_rows(prepared: Prepared) -> np.ndarray:
@@ -53,15 +66,6 @@ def training_rows(prepared: Prepared) -> np.ndarray:
     if not len(rows):
         raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
     return rows
-
-
-def selecting_rows(config: TrainConfig, prepared: Prepared) -> np.ndarray:
-    """Rows of the images whose labels choose the best epoch."""
-    return prepared.rows(_selection_split(config))
-
-
-def _selection_split(config: TrainConfig) -> str:
-    return TEST if config.selection == "test" else VALIDATION
 
 
 def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
@@ -75,24 +79,3 @@ def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]
     text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
     return trainable
-
-
-def _new_run_info(config: TrainConfig, prepared: Prepared, backbone_fingerprint: str) -> RunInfo:
-    """What a checkpoint of this run will say of itself, before the first epoch."""
-    assert config.backbone is not None
-    assert config.image_size is not None
-    return RunInfo(
-        method=config.method,
-        classes=prepared.classes,
-        dataset=prepared.dataset,
-        data=str(prepared.folder.resolve()),
-        mask_sha256=prepared.mask_sha256,
-        data_sha256=prepared.sha256,
-        backbone=config.backbone,
-        fingerprint=backbone_fingerprint,
-        image_size=config.image_size,
-        precision=config.precision,
-        epoch=0,
-        best_epoch=0,
-        best_map=None,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,21 +50,20 @@ class LabelledFeatures:
     """N names of the training images, for messages."""
 
 
+@dataclass
 class Trainer:
     """The state of one training run, in one process."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        trainable: TrainableRecognizer,
-        data: LabelledFeatures,
-        info: RunInfo,
-        accelerator: Accelerator,
-    ) -> None:
-        self.config, self.trainable, self.data, self.info = config, trainable, data, info
-        self.accelerator = accelerator
-        self.labels = torch.from_numpy(data.labels).to(accelerator.device)
-        self.loss = make_loss(config)
+    config: TrainConfig
+    trainable: TrainableRecognizer
+    data: LabelledFeatures
+    info: RunInfo
+    """What a checkpoint made at this moment says of itself."""
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        self.labels = torch.from_numpy(self.data.labels).to(self.accelerator.device)
+        self.loss = make_loss(self.config)
 
     def start(self, last: Checkpoint | None = None) -> None:
         """Initialise a new recognizer from the class priors, or go on from the checkpoint `last`.
@@ -128,7 +127,7 @@ class Trainer:
                 raise RunError(f"step {step + 1} of epoch {epoch}: {self._failure(shown, features, positions)}")
             total += loss
             task.advance(epoch=epoch, loss=shown)
-        if broken := _not_finite({**self.trainable.learned(), **checkpoints.optimizer_tensors(self.optimizer)}):
+        if broken := _not_finite(self.trainable.learned() | checkpoints.optimizer_tensors(self.optimizer)):
             what = f"{first_few(broken)} became NaN or infinite"
             raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
         return float(total) / steps
@@ -148,7 +147,7 @@ class Trainer:
         self.accelerator.backward(loss)
         self.optimizer.step()
         # NaN or infinite features spoil the weights even where no label is known and the loss is 0.
-        return loss.detach() + 0 * sum(tensor.sum() for tensor in _tensors(features))
+        return loss.detach() + 0 * sum(tensor.sum() for tensor in vars(features).values())
 
     def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
         map_ = self._selection_map()
@@ -169,16 +168,14 @@ class Trainer:
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
         """Why the loss of this batch is not finite, as far as can be told, and what to try."""
         positions, sound = self.accelerator.gather((positions, _sound(features)))
-        batch, spoilt = self._names(positions), self._names(positions[~sound])
-        if spoilt:
+        if spoilt := self._names(positions[~sound]):
             return _spoilt(spoilt)
-        return f"the loss became {loss} on {first_few(batch)}; {self._advice()}"
+        return f"the loss became {loss} on {first_few(self._names(positions))}; {self._advice()}"
 
     def _advice(self) -> str:
-        config = self.config
-        advice = f"train again with a lower lr and context_lr (now {config.lr:g} and {config.context_lr:g})"
-        other = " or with precision float32" if config.precision == BF16 else ""
-        return f"the last checkpoint holds epoch {self.info.epoch}; {advice}{other}"
+        config, other = self.config, " or with precision float32" if self.config.precision == BF16 else ""
+        advice = f"train again with a lower lr and context_lr (now {config.lr:g} and {config.context_lr:g}){other}"
+        return f"the last checkpoint holds epoch {self.info.epoch}; {advice}"
 
     def _names(self, positions: Tensor) -> list[str]:
         return [self.data.names[position] for position in positions.tolist()]
@@ -191,8 +188,8 @@ class Trainer:
             text = self.trainable.text_head()  # once, not for every batch
         probabilities = score(lambda features: recognizer(features, text), self.data.selection, Silent(), "")
         self.trainable.train()
-        value = mean_average_precision(probabilities, self.data.selection_labels)
-        return None if math.isnan(value) else value
+        map_ = mean_average_precision(probabilities, self.data.selection_labels)
+        return None if math.isnan(map_) else map_
 
     def _set_learning_rate(self, step: int) -> None:
         factor = schedule(step, self.config.epochs * self.data.features.steps_per_epoch, self.config.warmup)
@@ -219,16 +216,13 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
     """Contexts at their own rate; matrices decayed; vectors, scales and biases neither."""
-    contexts = list(trainable.text_head.contexts().values())
-    rest = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in rest if parameter.ndim == 2]
-    others = [parameter for parameter in rest if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "lr": config.lr, "peak_lr": config.lr, "weight_decay": config.weight_decay},
-        {"params": others, "lr": config.lr, "peak_lr": config.lr, "weight_decay": 0.0},
-        {"params": contexts, "lr": config.context_lr, "peak_lr": config.context_lr, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    learned = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
+    groups = (
+        ([parameter for parameter in learned if parameter.ndim == 2], config.lr, config.weight_decay),
+        ([parameter for parameter in learned if parameter.ndim < 2], config.lr, 0.0),
+        (list(trainable.text_head.contexts().values()), config.context_lr, 0.0),
+    )
+    return [{"params": own, "lr": lr, "peak_lr": lr, "weight_decay": decay} for own, lr, decay in groups if own]
 
 
 def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
@@ -239,13 +233,10 @@ def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
             context.data.copy_(trained[name])
 
 
-def _tensors(features: ImageFeatures) -> list[Tensor]:
-    return [getattr(features, field.name) for field in fields(features)]
-
-
 def _sound(features: ImageFeatures) -> Tensor:
     """(B,) bool: whether all features of an image are finite; a sum is, as long as all its terms are."""
-    return torch.stack([tensor.flatten(1).sum(dim=1).float() for tensor in _tensors(features)]).isfinite().all(dim=0)
+    sums = [tensor.flatten(1).sum(dim=1).float() for tensor in vars(features).values()]
+    return torch.stack(sums).isfinite().all(dim=0)
 
 
 def _spoilt(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
 from mlrpl_cli.core.features.batches import features_of_run
+from mlrpl_cli.core.features.views import CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.files import check_writable, make_folder, writing
@@ -24,7 +25,7 @@ from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepa
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, RunInfo
 from mlrpl_cli.core.runs.options import check_unused, config_problems, resolve_config, run_folder
-from mlrpl_cli.core.training.assemble import assemble, selecting_rows, training_rows
+from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 PREPARED = Path("prepared")
@@ -64,45 +65,44 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     # One process chooses, so that two never choose differently.
     chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""
     folder = Path(broadcast_object_list([chosen])[0])
-    with _writing_alone(folder, accelerator, new=config.run is None or not folder.exists()):
-        if accelerator.is_main_process and not resume:
-            check_unused(folder)
-        return _train(replace(config, run=str(folder)), prepared, folder, accelerator, progress, resume)
+    check_writable(folder)
+    new = config.run is None or not folder.exists()
+    config = replace(config, run=str(folder))
+    with _begun(folder, config, new, resume) if accelerator.is_main_process else nullcontext():
+        trainer = _make_trainer(config, prepared, accelerator, progress)
+        last = _last_checkpoint(folder, trainer.info) if resume else None
+        trainer.start(last)
+        writer = RunWriter(folder, trainer, resumed=last is not None)
+        return writer.summary(interrupted=not _run(trainer, writer, progress))
 
 
 @contextmanager
-def _writing_alone(folder: Path, accelerator: Accelerator, new: bool) -> Iterator[None]:
-    """Hold the run folder: two runs never share one. A `new` one goes again when there is nothing in it to resume."""
-    check_writable(folder)
-    if not accelerator.is_main_process:
-        yield
-        return
+def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool) -> Iterator[None]:
+    """Hold the run folder, with the run's options in it: two runs never share one, and --resume needs no more.
+
+    A `new` folder goes again after an error that left nothing to resume; an interruption is no error.
+    """
     make_folder(folder)
     try:
-        with (
-            sole_writer(folder, "choose another --run"),
-            checkpoints.cleared_on_error(folder) if new else nullcontext(),
-        ):
-            yield
+        with sole_writer(folder, "choose another --run"):
+            if not resume:
+                check_unused(folder)
+            try:
+                write_yaml(config, folder / checkpoints.CONFIG_FILE)
+                yield
+            except Exception:
+                if new and not checkpoints.checkpoint_path(folder, LAST).exists():
+                    for name in (checkpoints.CONFIG_FILE, checkpoints.LOG_FILE):
+                        (folder / name).unlink(missing_ok=True)
+                raise
     finally:
         if new:
             with suppress(OSError):  # as it should be, there is something in it
                 folder.rmdir()
 
 
-def _train(
-    config: TrainConfig, prepared: Prepared, folder: Path, accelerator: Accelerator, progress: Progress, resume: bool
-) -> TrainingSummary:
-    if accelerator.is_main_process:
-        write_yaml(config, folder / checkpoints.CONFIG_FILE)  # before the images are encoded: --resume needs no more
-    trainer = _make_trainer(config, prepared, accelerator, progress)
-    last = _last_checkpoint(folder, trainer.info) if resume else None
-    trainer.start(last)
-    return _run(trainer, RunWriter(folder, trainer, resumed=last is not None), progress)
-
-
-def _run(trainer: Trainer, writer: RunWriter, progress: Progress) -> TrainingSummary:
-    interrupted = False
+def _run(trainer: Trainer, writer: RunWriter, progress: Progress) -> bool:
+    """Whether all epochs were trained, and not interrupted."""
     try:
         with progress.task("training", trainer.remaining_steps, "steps") as task:
             for row in trainer.epochs(task):
@@ -112,18 +112,8 @@ def _run(trainer: Trainer, writer: RunWriter, progress: Progress) -> TrainingSum
                 progress.note(f"{epoch}: loss {row['loss']:.4f}, {row['split']} {shown}")
                 trainer.accelerator.wait_for_everyone()
     except KeyboardInterrupt:
-        interrupted = True
-    return TrainingSummary(
-        run=writer.folder,
-        method=trainer.config.method,
-        epochs_done=writer.kept.epoch,
-        interrupted=interrupted,
-        selection=trainer.config.selection,
-        last_map=next((row["map"] for row in writer.log if row["epoch"] == writer.kept.epoch), None),
-        best_map=writer.kept.best_map,
-        best_epoch=writer.kept.best_epoch,
-        learned_parameters=sum(parameter.numel() for parameter in trainer.trainable.learned().values()),
-    )
+        return False
+    return True
 
 
 class RunWriter:
@@ -152,6 +142,16 @@ class RunWriter:
             self._save(LAST)
         self.kept = self.trainer.info
 
+    def summary(self, interrupted: bool) -> TrainingSummary:
+        """What is kept."""
+        config, kept = self.trainer.config, self.kept
+        last_map = next((row["map"] for row in self.log if row["epoch"] == kept.epoch), None)
+        learned = sum(parameter.numel() for parameter in self.trainer.trainable.learned().values())
+        return TrainingSummary(
+            self.folder, config.method, kept.epoch, interrupted, config.selection, last_map, kept.best_map,
+            kept.best_epoch, learned,
+        )  # fmt: skip
+
     def _save(self, which: str) -> None:
         checkpoint = self.trainer.checkpoint(with_optimizer=which == LAST)
         checkpoints.save_checkpoint(checkpoint, checkpoints.checkpoint_path(self.folder, which))
@@ -178,8 +178,8 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         state = load_state(config.backbone or TINY, progress)
     encoder = make_encoder(state, config.image_size, accelerator.device, config.precision)
-    paths = [prepared.paths(rows) for rows in (training_rows(prepared), selecting_rows(config, prepared))]
-    features = features_of_run(encoder, paths[0], paths[1], config, accelerator, progress)
+    paths = [prepared.paths(rows) for rows in (training_rows(prepared), prepared.rows(config.selection))]
+    features = features_of_run(CacheFiller(encoder, config, accelerator, progress), *paths)
     return assemble(config, prepared, state, encoder.fingerprint, features, accelerator)
 
 
@@ -193,11 +193,8 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
             f"cannot resume {folder}: its best checkpoint, of epoch {last.info.best_epoch}, is gone; "
             "put it back, evaluate with --checkpoint last, or train again"
         )
-    for name, expected, got in (
-        ("backbone weights", last.info.fingerprint, info.fingerprint),
-        ("mask", last.info.mask_sha256, info.mask_sha256),
-        ("data", last.info.data_sha256, info.data_sha256),
-    ):
+    for name, field in (("backbone weights", "fingerprint"), ("mask", "mask_sha256"), ("data", "data_sha256")):
+        expected, got = getattr(last.info, field), getattr(info, field)
         if expected != got:
             raise RunError(
                 f"cannot resume {folder}: its {name} had SHA-256 {expected[:16]}…, now it is {got[:16]}…; "

@@ -18,7 +18,7 @@ from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features import views as feature_sources
 from mlrpl_cli.core.features.batches import features_of_run
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
-from mlrpl_cli.core.features.views import CachedViews, cache_problem, fill_cache, open_cache
+from mlrpl_cli.core.features.views import CachedViews, CacheFiller
 from mlrpl_cli.core.images.loading import ImageViews
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import DataError, RunError
@@ -87,10 +87,12 @@ def paths(tmp_path):
     return prepared.paths(prepared.rows("train"))
 
 
+def filler(encoder, config, progress=None) -> CacheFiller:
+    return CacheFiller(encoder, config, make_accelerator("cpu"), progress or Silent())
+
+
 def fill(encoder, paths, config):
-    return fill_cache(
-        open_cache(encoder, config), encoder, paths, config.views, config, make_accelerator("cpu"), Silent()
-    )
+    return filler(encoder, config).fill(paths, config.views)
 
 
 def test_float16_keeps_each_value_to_its_nearest_half(tmp_path):
@@ -229,10 +231,9 @@ def test_a_damaged_file_is_encoded_again_and_told(paths, config):
     progress = Silent()
     progress.note = told.append  # type: ignore[method-assign]
     encoder = CountingEncoder()
-    cache = open_cache(encoder, config)
-    fill_cache(cache, encoder, paths, config.views, config, make_accelerator("cpu"), progress)
+    filler(encoder, config, progress).fill(paths, config.views)
     assert encoder.images == 4
-    assert told[0] == f"{cache.folder}: 1 damaged ({shard.name}): encoding their images again"
+    assert told[0] == f"{cached.cache.folder}: 1 damaged ({shard.name}): encoding their images again"
     assert told[1].startswith("encoded 4 views, ")
 
 
@@ -314,10 +315,9 @@ def test_a_shard_of_another_shape_or_number_of_views_counts_as_not_there(tmp_pat
 def test_more_than_cache_gib_is_encoded_anew_every_epoch(paths, config):
     tight = TrainConfig(**{**vars(config), "cache_gib": 1e-6})
     encoder = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
-    assert "more than cache_gib 1e-06" in (cache_problem(encoder, 24, tight) or "")
-    accelerator = make_accelerator("cpu")
+    assert "more than cache_gib 1e-06" in (filler(encoder, tight).problem(24) or "")
     for options, source in ((tight, ImageViews), (config, CachedViews)):
-        training, _ = features_of_run(encoder, paths, paths[:2], options, accelerator, Silent())
+        training, _ = features_of_run(filler(encoder, options), paths, paths[:2])
         assert isinstance(training.dataset, source)
 
 

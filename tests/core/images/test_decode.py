@@ -24,15 +24,19 @@ GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
 
 
-def _stream(image: Image.Image, format: str = "PNG", **options: object) -> io.BytesIO:
-    memory = io.BytesIO()
-    image.save(memory, format, **options)
-    memory.seek(0)
-    return memory
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _file(image: Image.Image, format: str = "PNG", **options: object) -> Path:
+    path = Path("photo")
+    image.save(path, format, **options)
+    return path
 
 
 def _read(image: Image.Image, format: str = "PNG", **options: object) -> np.ndarray:
-    opened = open_image(_stream(image, format, **options))
+    opened = open_image(_file(image, format, **options))
     assert opened.mode == "RGB"
     return np.asarray(opened)
 
@@ -130,7 +134,7 @@ def test_damaged_exif_neither_hides_whole_pixels_nor_warns(tmp_path: Path) -> No
     """As the command line sets its process up, because pytest puts its own warning filters in front."""
     path = tmp_path / "photo.png"
     Image.fromarray(COLOUR).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
-    code = "from mlrpl_cli.core.images.decode import *; print(np.array(open_image(sys.argv[1])).tolist())"
+    code = "from mlrpl_cli.core.images.decode import *; print(np.array(open_image(Path(sys.argv[1]))).tolist())"
     done = subprocess.run([sys.executable, "-c", OWN_PROCESS + code, path], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == COLOUR.tolist()
     assert done.stderr == ""
@@ -148,11 +152,11 @@ def test_large_jpeg_is_decoded_reduced_and_a_usual_one_is_not() -> None:
     """2048×1024 for 100 px a side: 1024 / (2·100) allows 1/4 of the size; 640×480 for 448 px stays as it is."""
     halves = Image.new("RGB", (2048, 1024), "red")
     halves.paste("blue", (1024, 0, 2048, 1024))
-    reduced = open_image(_stream(halves, "JPEG"), target=100)
+    reduced = open_image(_file(halves, "JPEG"), target=100)
     assert reduced.size == (512, 256)
     np.testing.assert_allclose(np.asarray(reduced)[:, [100, 400]].mean(axis=0), [[255, 0, 0], [0, 0, 255]], atol=3)
-    assert open_image(_stream(halves, "JPEG")).size == (2048, 1024)
-    assert open_image(_stream(halves.resize((640, 480)), "JPEG"), target=448).size == (640, 480)
+    assert open_image(_file(halves, "JPEG")).size == (2048, 1024)
+    assert open_image(_file(halves.resize((640, 480)), "JPEG"), target=448).size == (640, 480)
 
 
 # What is wrong with a file
@@ -163,47 +167,46 @@ def test_more_pixels_than_the_limit_are_refused(format: str, weight: int, monkey
     """200 pixels; where the decoder takes more memory a pixel, fewer may be."""
     picture = Image.new("RGB", (10, 20))
     monkeypatch.setattr(images, "PIXEL_LIMIT", 200 * weight)
-    assert open_image(_stream(picture, format)).size == (10, 20)
+    assert open_image(_file(picture, format)).size == (10, 20)
     monkeypatch.setattr(images, "PIXEL_LIMIT", 200 * weight - 1)
     with pytest.raises(DataError, match="10×20 pixels are more than the limit of 199"):
-        open_image(_stream(picture, format))
+        open_image(_file(picture, format))
 
 
 def test_longer_side_than_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "SIDE_LIMIT", 19)
     with pytest.raises(DataError, match="10×20 pixels: a side is longer than the limit of 19"):
-        open_image(_stream(Image.new("RGB", (10, 20))))
+        open_image(_file(Image.new("RGB", (10, 20))))
 
 
 def test_png_of_more_bytes_than_memory_is_left_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows the pixels of a PNG is read with them: 200 pixels take 13 bytes each, its file 4 for each."""
-    stream = _stream(Image.new("RGB", (10, 20)))
-    size = len(stream.getvalue())
+    path = _file(Image.new("RGB", (10, 20)))
+    size = path.stat().st_size
     monkeypatch.setattr(images, "PEAK_BYTES", 200 * 13 + size * 4)
-    assert open_image(stream).size == (10, 20)
+    assert open_image(path).size == (10, 20)
     monkeypatch.setattr(images, "PEAK_BYTES", 200 * 13 + size * 4 - 1)
     with pytest.raises(DataError, match=f"10×20 pixels in a file of {size} bytes may take more memory than"):
-        open_image(stream)
+        open_image(path)
 
 
 def test_lower_limit_of_another_library_is_left_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow refuses from twice its limit: 200 pixels are over 2·60."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
     with pytest.raises(DataError, match=r"Image size \(200 pixels\) exceeds limit of 120 pixels"):
-        open_image(_stream(Image.new("RGB", (10, 20))))
+        open_image(_file(Image.new("RGB", (10, 20))))
     assert Image.MAX_IMAGE_PIXELS == 60
 
 
 def test_size_that_pillow_warns_of_is_read_without_a_word() -> None:
     """As the command line sets its process up: even a warning that the user turned into an error must not stop it."""
     code = """
-import io
+from pathlib import Path
 from PIL import Image
 from mlrpl_cli.core.images.decode import open_image
-memory = io.BytesIO()
-Image.new("RGB", (10, 10)).save(memory, "PNG")
+Image.new("RGB", (10, 10)).save("photo.png")
 Image.MAX_IMAGE_PIXELS = 60
-print(open_image(memory).size, Image.MAX_IMAGE_PIXELS)
+print(open_image(Path("photo.png")).size, Image.MAX_IMAGE_PIXELS)
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", OWN_PROCESS + code], capture_output=True, text=True, check=True
@@ -228,8 +231,9 @@ def test_what_threads_decode_at_one_time_stays_within_the_room() -> None:
 
 
 def test_room_is_free_again_after_an_image_that_cannot_be_read() -> None:
+    Path("photo").write_bytes(_truncated("PNG"))
     with pytest.raises(DataError):
-        open_image(io.BytesIO(_truncated("PNG")))
+        open_image(Path("photo"))
     assert images._ROOM.left == images.PEAK_BYTES
 
 
@@ -260,7 +264,9 @@ def test_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
 
 def _truncated(format: str) -> bytes:
     noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = _stream(Image.fromarray(noise), format).getvalue()
+    memory = io.BytesIO()
+    Image.fromarray(noise).save(memory, format)
+    data = memory.getvalue()
     return data[: len(data) // 2]
 
 
@@ -319,7 +325,7 @@ def test_load_pixels_is_the_separable_bicubic_of_the_whole_image(size: int) -> N
     picture = _smooth(30, 50)
     rows, columns = _bicubic_weights(30, size), _bicubic_weights(50, size)
     expected = np.einsum("ih,jw,hwd->ijd", rows, columns, picture.astype(float))
-    pixels = load_pixels(_stream(Image.fromarray(picture)), size)
+    pixels = load_pixels(_file(Image.fromarray(picture)), size)
     assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
     np.testing.assert_allclose(pixels, expected, atol=1.5)
 
@@ -332,8 +338,6 @@ def test_whole_view_is_the_image_or_its_mirror_half_of_the_time() -> None:
     mirrored = [not np.array_equal(view, picture) for view in views]
     assert all(np.array_equal(view, picture[:, ::-1]) for view, m in zip(views, mirrored, strict=True) if m)
     assert abs(sum(mirrored) - 100) < 4 * math.sqrt(50)
-    plain = random_view(Image.fromarray(picture), 8, rng, scale=(1, 1), ratio=(1, 1), flip=False)
-    np.testing.assert_array_equal(plain, picture)
 
 
 def test_views_cover_the_asked_share_of_the_area_uniformly() -> None:
@@ -360,9 +364,8 @@ def test_image_too_narrow_for_any_draw_gives_its_middle() -> None:
     assert view.max() <= (500 + 7) // 4
 
 
-@pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])
-def test_same_seed_gives_the_same_view(make: Callable) -> None:
+def test_same_seed_gives_the_same_view() -> None:
     image = Image.fromarray(_smooth(60, 80))
-    first, again, other = (random_view(image, 32, make(seed)) for seed in (7, 7, 8))
+    first, again, other = (random_view(image, 32, np.random.default_rng(seed)) for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 
 from mlrpl_cli.core.reports.figures import (
