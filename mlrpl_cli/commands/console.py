@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
+from rich import progress as bars
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
-from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -110,20 +108,19 @@ def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Seq
         progress.refresh()
 
 
-class BarProgress(Bars):
+class BarProgress(bars.Progress):
     """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
 
-    note = staticmethod(print_note)
     table: Table | None = None
     """What stands above the bars."""
 
     def __init__(self) -> None:
         super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=24),
             _Amount(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[figures]}", markup=False),
+            bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            bars.TextColumn("{task.fields[figures]}", markup=False),
             console=_console(sys.stderr),
         )
 
@@ -140,6 +137,9 @@ class BarProgress(Bars):
                 self.table = None  # what is left on the screen is the caller's to print
                 self.stop()
             self.remove_task(bar)
+
+    def note(self, message: str) -> None:
+        self.console.print(Text(printable(message)), soft_wrap=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         return [*([self.table] if self.table else []), *super().get_renderables()]
@@ -168,13 +168,13 @@ class LineProgress:
 
 
 class _BarTask(NamedTuple):
-    bars: Bars
-    bar: TaskID
+    progress: BarProgress
+    bar: bars.TaskID
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        self.bars.advance(self.bar, steps)
+        self.progress.advance(self.bar, steps)
         if figures:
-            self.bars.update(self.bar, figures=_figures(figures))
+            self.progress.update(self.bar, figures=_figures(figures))
 
 
 @dataclass
@@ -202,10 +202,10 @@ class _LineTask:
         print_note(f"{self.description}: {_amount(self.done, self.total, self.unit)}  {self.figures}".rstrip())
 
 
-class _Amount(ProgressColumn):
+class _Amount(bars.ProgressColumn):
     """How much is done, and how much of it a second."""
 
-    def render(self, task: Bar) -> Text:
+    def render(self, task: bars.Task) -> Text:
         done = _amount(int(task.completed), int(task.total or 0), task.fields["unit"])
         speed = task.finished_speed or task.speed
         if speed is None:
@@ -215,21 +215,13 @@ class _Amount(ProgressColumn):
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table(title=Text(printable(title)), title_justify="left")
+    cells = [["" if cell is None else printable(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
-        numeric = all(_is_number(row[index]) for row in rows)
+        numeric = all(_NUMBER.fullmatch(row[index]) for row in cells)
         table.add_column(Text(printable(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(cell)) for cell in row))
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
-
-
-def _is_number(cell: object) -> bool:
-    """Whether a cell is a number, however formatted, or stands for one that there is not."""
-    try:
-        float("nan" if cell in (None, MISSING) else str(cell).rstrip("%"))
-    except ValueError:
-        return False
-    return True
 
 
 def _amount(done: int, total: int, unit: str) -> str:
@@ -249,8 +241,10 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-# JSON escapes the ASCII control characters itself, all but the last.
+_NUMBER = re.compile(rf"-?\d+(\.\d+)?%?|{MISSING}|")
+"""A cell that is a number, or stands for one that there is not."""
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
+"""JSON escapes the ASCII control characters itself, all but the last."""
 
 
 def _json_character(found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from shlex import quote
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -43,33 +43,28 @@ def with_format_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _parameter(name: str, fields: Mapping[str, FieldInfo]) -> inspect.Parameter:
     """A flag whose default is None, "not given", so that the format itself fills its default in."""
-    dataset, field = next(iter(fields.items()))
-    kind, _ = _kind_and_choices(field.annotation)
-    shared = "; ".join(f"{dataset}: {_meaning(field)}" for dataset, field in fields.items())
+    (dataset, field), *others = fields.items()
+    kind, meaning = _kind_and_meaning(field)
+    shared = "; ".join(f"{dataset}: {_kind_and_meaning(field)[1]}" for dataset, field in fields.items())
     declared = option(
         METAVARS[kind],
-        f"{shared if len(fields) > 1 else _meaning(field)[0].upper() + _meaning(field)[1:]}.",
+        f"{shared if others else meaning[0].upper() + meaning[1:]}.",
         flag(name),
         min=next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None),
         show_default=str(field.default) if type(field.default) in (str, int, float) else False,
-        rich_help_panel=None if len(fields) > 1 else f"Options of --dataset {dataset}",
+        rich_help_panel=None if others else f"Options of --dataset {dataset}",
     )
     parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
     return parameter.replace(annotation=Annotated[kind | None, declared])
 
 
-def _meaning(field: FieldInfo) -> str:
-    """The description and the choices."""
-    _, choices = _kind_and_choices(field.annotation)
-    return f"{field.description}{': ' if choices else ''}{' or '.join(choices)}"
-
-
-def _kind_and_choices(annotation: Any) -> tuple[type, tuple[str, ...]]:
-    """`Literal["a", "b"] | None` → str, ("a", "b"); `int` → int, ()."""
-    if get_origin(annotation) is Literal:
-        return str, get_args(annotation)
-    inner = [part for part in get_args(annotation) if part is not NoneType]
-    return _kind_and_choices(inner[0]) if inner else (annotation, ())
+def _kind_and_meaning(field: FieldInfo) -> tuple[type, str]:
+    """The type, without None and str for a Literal, and the description with a Literal's choices."""
+    kind: Any = field.annotation
+    if NoneType in get_args(kind):
+        kind = get_args(kind)[0]
+    choices = get_args(kind)
+    return str if choices else kind, f"{field.description}{': ' if choices else ''}{' or '.join(choices)}"
 
 
 @with_format_options
