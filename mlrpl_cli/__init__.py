@@ -6,8 +6,9 @@ and changes nothing. docs/library.md shows it.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mlrpl_cli.core.io.registry import load
 
 if TYPE_CHECKING:
     from mlrpl_cli.api import evaluate, prepare, train
@@ -18,15 +19,15 @@ __version__ = "0.1.0"
 __all__ = ["MlrplError", "Predictor", "evaluate", "prepare", "train"]
 
 _API = {
-    "MlrplError": "mlrpl_cli.core.io.errors",
-    "Predictor": "mlrpl_cli.core.prediction.predictor",
-    "evaluate": "mlrpl_cli.api",
-    "prepare": "mlrpl_cli.api",
-    "train": "mlrpl_cli.api",
+    "MlrplError": "mlrpl_cli.core.io.errors:MlrplError",
+    "Predictor": "mlrpl_cli.core.prediction.predictor:Predictor",
+    "evaluate": "mlrpl_cli.api:evaluate",
+    "prepare": "mlrpl_cli.api:prepare",
+    "train": "mlrpl_cli.api:train",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_API[name]), name)
+    return load(_API[name])

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.config import make_config
-from mlrpl_cli.core.evaluation.evaluate import Evaluation, EvaluationOptions
-from mlrpl_cli.core.evaluation.evaluate import evaluate as evaluate_run
+from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
-from mlrpl_cli.core.prepared.build import prepare as prepare_data
+from mlrpl_cli.core.prepared import build
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import newest_run
 from mlrpl_cli.core.runs.options import config_problems, resume_config
-from mlrpl_cli.core.training.train import TrainingSummary
-from mlrpl_cli.core.training.train import train as train_method
+from mlrpl_cli.core.training import train as training
 
 
 def prepare(
@@ -43,12 +41,12 @@ def prepare(
     chosen = None if classes is None else tuple(classes)
     place = None if out is None else Path(out)
     options = PrepareOptions(dataset, keep, seed, place, validation_fraction, chosen, download, reading)
-    return prepare_data(options, progress)
+    return build.prepare(options, progress)
 
 
 def train(
     config: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None, **options: Any
-) -> TrainingSummary:
+) -> training.TrainingSummary:
     """Train a method on a prepared folder and write a run folder.
 
     `options` are those of docs/options.md by name, above those of the YAML file `config`: `data` is the prepared
@@ -58,13 +56,16 @@ def train(
     file = None if config is None else Path(config)
     if resume:
         run = options.pop("run", None)
-        return train_method(resume_config(None if run is None else Path(run), file, options), progress, resume=True)
-    return train_method(make_config(file, options, config_problems), progress)
+        return training.train(resume_config(None if run is None else Path(run), file, options), progress, resume=True)
+    return training.train(make_config(file, options, config_problems), progress)
 
 
-def evaluate(run: str | Path | None = None, *, progress: Progress | None = None, **options: Any) -> Evaluation:
+def evaluate(
+    run: str | Path | None = None, *, progress: Progress | None = None, **options: Any
+) -> evaluation.Evaluation:
     """The figures of a run (default: the newest below ./runs) on the test images of the data it was trained on.
 
     `options` are the fields of `mlrpl_cli.core.evaluation.evaluate.EvaluationOptions`.
     """
-    return evaluate_run(EvaluationOptions(run=newest_run() if run is None else Path(run), **options), progress)
+    chosen = evaluation.EvaluationOptions(run=newest_run() if run is None else Path(run), **options)
+    return evaluation.evaluate(chosen, progress)

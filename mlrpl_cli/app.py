@@ -17,11 +17,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Annotated, Any
 
@@ -31,22 +29,23 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
+from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import MlrplError, memory_for
 from mlrpl_cli.core.io.own_process import own_process
+from mlrpl_cli.core.io.registry import load
 
 COMMANDS = {
-    "prepare": ("mlrpl_cli.commands.prepare", "Read a data set, hide labels, and write the prepared folder."),
-    "train": ("mlrpl_cli.commands.train", "Train a method on a prepared folder."),
-    "eval": ("mlrpl_cli.commands.eval", "Measure a trained run on the test images."),
-    "sweep": ("mlrpl_cli.commands.sweep", "Compare methods at many proportions of known labels."),
-    "predict": ("mlrpl_cli.commands.predict", "Predict the classes of images with a trained run."),
-    "visualize": ("mlrpl_cli.commands.visualize", "Draw where a trained run looks, and how it trained."),
+    "prepare": ("mlrpl_cli.commands.prepare:prepare", "Read a data set, hide labels, and write the prepared folder."),
+    "train": ("mlrpl_cli.commands.train:train", "Train a method on a prepared folder."),
+    "eval": ("mlrpl_cli.commands.eval:eval", "Measure a trained run on the test images."),
+    "sweep": ("mlrpl_cli.commands.sweep:sweep", "Compare methods at many proportions of known labels."),
+    "predict": ("mlrpl_cli.commands.predict:predict", "Predict the classes of images with a trained run."),
+    "visualize": ("mlrpl_cli.commands.visualize:visualize", "Draw where a trained run looks, and how it trained."),
 }
 
-FAILED = 1
-INTERRUPTED = 130
 TRACEBACK_VARIABLE = "MLRPL_TRACEBACK"
 LESS_MEMORY = "lower the batch size (--batch-size or --set batch_size) or free some memory"
+HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 
 
 class LazyGroup(TyperGroup):
@@ -55,7 +54,11 @@ class LazyGroup(TyperGroup):
     # The contexts and commands are Any because Typer's own types for them are private.
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, listed, rest = super().resolve_command(ctx, args)
-        return name, listed if name is None else load_command(name), rest
+        if name is None:
+            return name, listed, rest
+        single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
+        single.command(name)(load(COMMANDS[name][0]))
+        return name, get_command(single), rest
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with error_boundary():  # --help and --version print here
@@ -64,14 +67,6 @@ class LazyGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with error_boundary():
             return super().invoke(ctx)
-
-
-def load_command(name: str) -> Any:
-    """The Typer command called `name`, a key of COMMANDS, with its options; imports its module."""
-    module, _ = COMMANDS[name]
-    single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
-    single.command(name)(getattr(import_module(module), name))
-    return get_command(single)
 
 
 @contextmanager
@@ -87,38 +82,26 @@ def error_boundary() -> Iterator[None]:
             sys.stdout.flush()
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
-    except MlrplError as error:
-        console.print_error(f"mlrpl: error: {error}")
-        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         if console.is_main_process():
             console.print_error("mlrpl: interrupted")
-        raise typer.Exit(INTERRUPTED) from error
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words
-            console.print_error(f"mlrpl: error: {_describe(error)}")
-        _discard_unwritten()
-        raise typer.Exit(FAILED) from error
+        raise typer.Exit(console.INTERRUPTED) from error
     except Exception as error:
-        _report_bug(error)
-        raise typer.Exit(FAILED) from error
+        if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words
+            console.print_error(f"mlrpl: {_told(error)}")
+        if isinstance(error, OSError):
+            _discard_unwritten()
+        raise typer.Exit(1) from error
 
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Ctrl-C, and the SIGTERM of a machine that goes down, raise KeyboardInterrupt: what is half-written is removed."""
-    if threading.current_thread() is not threading.main_thread():
+    with ExitStack() as restoring:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, and of a shell's background jobs
+                restoring.callback(signal.signal, number, signal.signal(number, _interrupt))
         yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:  # as under nohup, and of a shell's background jobs
-                signal.signal(number, _interrupt)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -140,18 +123,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app(args=arguments, prog_name="mlrpl")
 
 
-def _describe(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
-    return reason if error.filename is None else f"{error.filename}: {reason}"
-
-
-def _report_bug(error: Exception) -> None:
+def _told(error: Exception) -> str:
+    """The line of an error, and the traceback above that of a bug when it was asked for."""
+    if isinstance(error, MlrplError):
+        return f"error: {error}"
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        return f"error: {reason if error.filename is None else f'{error.filename}: {reason}'}"
+    advice = f"set {TRACEBACK_VARIABLE}=1 to see where, and please report it"
     if os.environ.get(TRACEBACK_VARIABLE) == "1":
         traceback.print_exc()
         advice = "please report it with the traceback above"
-    else:
-        advice = f"set {TRACEBACK_VARIABLE}=1 to see where, and please report it"
-    console.print_error(f"mlrpl: this is a bug in mlrpl: {type(error).__name__}: {error}; {advice}")
+    return f"this is a bug in mlrpl: {type(error).__name__}: {error}; {advice}"
 
 
 def _discard_unwritten() -> None:
@@ -170,8 +153,7 @@ def _print_version(asked: bool) -> None:
 
 def _global_options(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        bool, option(None, "Print the version and exit.", "--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Multi-label recognition when images carry only some of their labels.
@@ -179,12 +161,6 @@ def _global_options(
     Start with: mlrpl prepare, mlrpl train, mlrpl eval.
     """
 
-
-def _placeholder() -> None:
-    """What stands for every command in `--help`; resolve_command replaces it before anything calls it."""
-
-
-HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -194,4 +170,4 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for _name, (_, _help) in COMMANDS.items():
-    app.command(_name, help=_help)(_placeholder)
+    app.command(_name, help=_help)(lambda: None)  # resolve_command replaces it before anything calls it

@@ -14,21 +14,20 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from dataclasses import dataclass
+from typing import NamedTuple, TextIO
 
+from rich import progress as bars
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
-from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
 from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM ended."""
 WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""
 MISSING = "–"
@@ -59,7 +58,7 @@ def csv_text(text: object) -> str:
 def print_line(text: object) -> None:
     """One line of results on stdout."""
     if is_main_process():
-        _console(sys.stdout).print(Text(printable(text)), soft_wrap=True)
+        print(printable(text), flush=True)
 
 
 def percent(share: float | None) -> str:
@@ -76,8 +75,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 def print_json(value: object) -> None:
     """`value` as JSON on stdout: dataclasses as objects, paths as strings, NaN and infinities as null."""
     if is_main_process():
-        text = json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
-        sys.stdout.write(_BEYOND_ASCII.sub(_json_character, text) + "\n")
+        from pydantic_core import to_jsonable_python  # slow, and help imports this module
+
+        plain = to_jsonable_python(value, inf_nan_mode="null", fallback=lambda other: other.tolist())
+        text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+        print(_BEYOND_ASCII.sub(_json_character, text))
 
 
 def print_note(text: object) -> None:
@@ -89,7 +91,7 @@ def print_note(text: object) -> None:
 def print_error(text: object) -> None:
     """One line on stderr from whichever process calls: what only one rank met, only that rank can tell."""
     speaker = "" if is_main_process() else f"rank {os.environ['RANK']}: "
-    _console(sys.stderr).print(Text(speaker + printable(text)), soft_wrap=True)
+    print(speaker + printable(text), file=sys.stderr, flush=True)
 
 
 def progress() -> Progress:
@@ -106,7 +108,7 @@ def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Seq
         progress.refresh()
 
 
-class BarProgress(Bars):
+class BarProgress(bars.Progress):
     """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
 
     table: Table | None = None
@@ -114,11 +116,11 @@ class BarProgress(Bars):
 
     def __init__(self) -> None:
         super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=24),
             _Amount(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[figures]}", markup=False),
+            bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            bars.TextColumn("{task.fields[figures]}", markup=False),
             console=_console(sys.stderr),
         )
 
@@ -149,9 +151,8 @@ class LineProgress:
     The last line says how far a task came. A task inside another has no tenths, and no last line when it was short.
     """
 
-    def __init__(self) -> None:
-        self.note = print_note
-        self._open = 0
+    note = staticmethod(print_note)
+    _open = 0
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
@@ -161,50 +162,50 @@ class LineProgress:
             yield task
         finally:
             self._open -= 1
-        task.finish()
+        short = task.inside and clock() - task.begun < SOON
+        if task.said < task.done and not short:
+            task.say()
 
 
-class _BarTask:
-    def __init__(self, bars: Bars, bar: Any) -> None:
-        self._bars, self._bar = bars, bar
+class _BarTask(NamedTuple):
+    progress: BarProgress
+    bar: bars.TaskID
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        self._bars.advance(self._bar, steps)
+        self.progress.advance(self.bar, steps)
         if figures:
-            self._bars.update(self._bar, figures=_figures(figures))
+            self.progress.update(self.bar, figures=_figures(figures))
 
 
+@dataclass
 class _LineTask:
-    def __init__(self, description: str, total: int, unit: str, inside: bool) -> None:
-        self._description, self._total, self._unit, self._inside = description, total, unit, inside
-        self._done = self._said = 0
-        self._begun = self._spoke = clock()
-        self._figures = ""
+    description: str
+    total: int
+    unit: str
+    inside: bool
+    done: int = 0
+    said: int = 0
+    figures: str = ""
+
+    def __post_init__(self) -> None:
+        self.begun = self.spoke = clock()
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        self._done += steps
-        self._figures = _figures(figures) or self._figures
-        waited = clock() - self._spoke
-        tenth = not self._inside and 10 * (self._done - self._said) >= self._total > 0
-        if waited >= (SOON if tenth else SELDOM):
-            self._say()
+        self.done += steps
+        self.figures = _figures(figures) or self.figures
+        tenth = not self.inside and 10 * (self.done - self.said) >= self.total > 0
+        if clock() - self.spoke >= (SOON if tenth else SELDOM):
+            self.say()
 
-    def finish(self) -> None:
-        """Say how far it came, unless the last line did, or it is a small part of something else."""
-        small = self._inside and clock() - self._begun < SOON
-        if self._said < self._done and not small:
-            self._say()
-
-    def _say(self) -> None:
-        self._said, self._spoke = self._done, clock()
-        amount = _amount(self._done, self._total, self._unit)
-        print_note(f"{self._description}: {amount}  {self._figures}".rstrip())
+    def say(self) -> None:
+        self.said, self.spoke = self.done, clock()
+        print_note(f"{self.description}: {_amount(self.done, self.total, self.unit)}  {self.figures}".rstrip())
 
 
-class _Amount(ProgressColumn):
+class _Amount(bars.ProgressColumn):
     """How much is done, and how much of it a second."""
 
-    def render(self, task: Bar) -> Text:
+    def render(self, task: bars.Task) -> Text:
         done = _amount(int(task.completed), int(task.total or 0), task.fields["unit"])
         speed = task.finished_speed or task.speed
         if speed is None:
@@ -214,21 +215,13 @@ class _Amount(ProgressColumn):
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table(title=Text(printable(title)), title_justify="left")
+    cells = [["" if cell is None else printable(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
-        numeric = all(_is_number(row[index]) for row in rows)
+        numeric = all(_NUMBER.fullmatch(row[index]) for row in cells)
         table.add_column(Text(printable(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(cell)) for cell in row))
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
-
-
-def _is_number(cell: object) -> bool:
-    """Whether a cell is a number, however formatted, or stands for one that there is not."""
-    try:
-        float("nan" if cell in (None, MISSING) else str(cell).rstrip("%"))
-    except ValueError:
-        return False
-    return True
 
 
 def _amount(done: int, total: int, unit: str) -> str:
@@ -248,29 +241,14 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def _jsonable(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _jsonable(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _jsonable(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-# JSON escapes the ASCII control characters itself, all but the last.
+_NUMBER = re.compile(rf"-?\d+(\.\d+)?%?|{MISSING}|")
+"""A cell that is a number, or stands for one that there is not."""
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
+"""JSON escapes the ASCII control characters itself, all but the last."""
 
 
 def _json_character(found: re.Match[str]) -> str:
     """A character as it is, or escaped when it steers a terminal or when stdout's encoding has no place for it."""
     character = found[0]
-    try:
-        character.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(character)[1:-1]
-    return character if character.isprintable() else json.dumps(character)[1:-1]
+    shown = character.isprintable() and character.encode(sys.stdout.encoding or "utf-8", errors="ignore")
+    return character if shown else json.dumps(character)[1:-1]

@@ -1,50 +1,46 @@
-"""Options that several commands share, so that each has one name, one meaning and one help text.
+"""How an option is declared, and those that several commands share, each with one name, one meaning and one help text.
 
 `None` always means "not given"; the default then comes from the configuration or from the run itself.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Prepared folder.", show_default="the newest below ./prepared"),
-]
-Run = Annotated[
-    Path | None,
-    typer.Option("--run", metavar="DIR", help="Folder of a training run.", show_default="the newest below ./runs"),
-]
-Checkpoint = Annotated[
-    str,
-    typer.Option("--checkpoint", metavar="NAME", help="best (by the split that selects) or last."),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option("--classes", metavar="A,B", help="Only these classes.", show_default="all"),
-]
-Device = Annotated[
-    str | None,
-    typer.Option("--device", metavar="NAME", help="auto, cpu or cuda; auto takes a GPU if there is one."),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option("--precision", metavar="NAME", help="float32, bf16 or auto: what the frozen encoders compute in."),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option("--batch-size", metavar="N", min=1, help="Images that go through the network together."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", min=0, help="Processes that read images; 0 reads in this one."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout instead of tables.")]
+
+def option(metavar: str | None, help: str, *flags: str, **more: Any) -> Any:
+    """A Typer option, called like its parameter unless `flags` name it; `more` is what else Typer takes."""
+    return typer.Option(*flags, metavar=metavar, help=help, **more)
 
 
-def names(text: str | None) -> list[str]:
-    """ "a, b" → ["a", "b"]; nothing given → []."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> Any:
+    """An option for "a, b": (kind("a"), kind("b")), each once, or a usage error for what `kind` does not take."""
+
+    def parse(text: str) -> tuple:
+        try:
+            return tuple(dict.fromkeys(kind(part.strip()) for part in text.split(",") if part.strip()))
+        except ValueError as error:
+            raise typer.BadParameter(f"expected numbers separated by commas, got '{text}'") from error
+
+    return option(metavar, help, *flags, parser=parse, **more)
+
+
+def given(context: typer.Context, kind: Any) -> dict[str, Any]:
+    """The options on the command line that are fields of the dataclass `kind`, by name; none that is None."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in context.params.items() if name in names and value is not None}
+
+
+Data = Annotated[Path | None, option("DIR", "Prepared folder.", show_default="the newest below ./prepared")]
+Run = Annotated[Path | None, option("DIR", "Folder of a training run.", show_default="the newest below ./runs")]
+Checkpoint = Annotated[str, option("NAME", "best (by the split that selects) or last.")]
+Classes = Annotated[tuple | None, several(str, "A,B", "Only these classes.", show_default="all")]
+Device = Annotated[str | None, option("NAME", "auto, cpu or cuda; auto takes a GPU if there is one.")]
+Precision = Annotated[str | None, option("NAME", "float32, bf16 or auto: what the frozen encoders compute in.")]
+BatchSize = Annotated[int | None, option("N", "Images that go through the network together.", min=1)]
+Workers = Annotated[int | None, option("N", "Processes that read images; 0 reads in this one.", min=0)]
+Json = Annotated[bool, option(None, "Print the result as JSON on stdout instead of tables.", "--json")]

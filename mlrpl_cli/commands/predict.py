@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from mlrpl_cli.commands import console, options
+from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError
 
-Scores = list[tuple[str, float]]
+Rows = Iterator[tuple[str, list[tuple[str, float]]]]
+"""Images, each with the probabilities of its classes."""
 
 
 def predict(
@@ -23,14 +25,10 @@ def predict(
     ],
     run: options.Run = None,
     checkpoint: options.Checkpoint = "best",
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Show the k most probable classes.", show_default="3")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Show classes more probable than this.")
-    ] = None,
+    top_k: Annotated[int | None, option(None, "Show the k most probable classes.", min=1, show_default="3")] = None,
+    threshold: Annotated[float | None, option(None, "Show classes more probable than this.", min=0.0, max=1.0)] = None,
     classes: options.Classes = None,
-    output: Annotated[str, typer.Option("--format", metavar="NAME", help="table, json, jsonl or csv.")] = "table",
+    output: Annotated[str, option("NAME", "table, json, jsonl or csv.", "--format")] = "table",
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     device: options.Device = None,
@@ -48,41 +46,39 @@ def predict(
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
     paths = find_images(images)
     predictor = Predictor.from_run(run or newest_run(), checkpoint, device or "auto")
-    named = None if classes is None else options.names(classes)
-    selection = Selection.make(predictor, named, top_k, threshold)
-    failures = 0
+    selection = Selection.make(predictor, classes, top_k, threshold)
+    failed = False
 
-    def rows() -> Iterator[tuple[str, Scores]]:
-        nonlocal failures
+    def rows() -> Rows:
+        nonlocal failed
         for result in predictor.predict_files(paths, batch_size or 32, workers):
             if isinstance(result, Unreadable):
-                failures += 1
+                failed = True
                 console.print_error(f"mlrpl: error: {result.reason}")
             else:
                 yield str(result.path), selection.of(result.probabilities)
 
     WRITERS[output](rows())
-    if failures:
+    if failed:
         raise typer.Exit(1)
 
 
-def _write_table(rows: Iterator[tuple[str, Scores]]) -> None:
+def _write_table(rows: Rows) -> None:
     lines = [(path, ", ".join(f"{name} {score:.3f}" for name, score in scores) or "–") for path, scores in rows]
     if lines:
         console.print_table("Predictions", ("image", "classes and their probabilities"), lines)
 
 
-def _write_json(rows: Iterator[tuple[str, Scores]]) -> None:
-    console.print_json([_record(path, scores) for path, scores in rows])
+def _write_json(rows: Rows) -> None:
+    console.print_json(list(_records(rows)))
 
 
-def _write_jsonl(rows: Iterator[tuple[str, Scores]]) -> None:
-    for path, scores in rows:
-        sys.stdout.write(json.dumps(_record(path, scores)) + "\n")
-        sys.stdout.flush()
+def _write_jsonl(rows: Rows) -> None:
+    for record in _records(rows):
+        print(json.dumps(record), flush=True)
 
 
-def _write_csv(rows: Iterator[tuple[str, Scores]]) -> None:
+def _write_csv(rows: Rows) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", "class", "probability"])
     for path, scores in rows:
@@ -90,13 +86,9 @@ def _write_csv(rows: Iterator[tuple[str, Scores]]) -> None:
         writer.writerows((image, console.csv_text(name), f"{score:.6f}") for name, score in scores)
 
 
-def _record(path: str, scores: Scores) -> dict[str, Any]:
-    return {"image": path, "classes": [{"class": name, "probability": score} for name, score in scores]}
+def _records(rows: Rows) -> Iterator[dict[str, Any]]:
+    for path, scores in rows:
+        yield {"image": path, "classes": [{"class": name, "probability": score} for name, score in scores]}
 
 
-WRITERS: dict[str, Callable[[Iterator[tuple[str, Scores]]], None]] = {
-    "table": _write_table,
-    "json": _write_json,
-    "jsonl": _write_jsonl,
-    "csv": _write_csv,
-}
+WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}

@@ -8,11 +8,12 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from shlex import quote
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from mlrpl_cli.commands import console, options
+from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.labels.formats.registry import DATASETS, flag, format_of
 from mlrpl_cli.core.labels.records import PrepareOptions
 
@@ -34,7 +35,7 @@ def with_format_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, field in format_of(dataset).model_fields.items():
             owners.setdefault(name, {})[dataset] = field
     signature = inspect.signature(command, eval_str=True)
-    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    *own, _ = signature.parameters.values()
     flags = [_parameter(name, fields) for name, fields in owners.items()]
     command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
     return command
@@ -42,64 +43,49 @@ def with_format_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _parameter(name: str, fields: Mapping[str, FieldInfo]) -> inspect.Parameter:
     """A flag whose default is None, "not given", so that the format itself fills its default in."""
-    field = next(iter(fields.values()))
-    kind, _ = _kind_and_choices(field.annotation)
-    option = typer.Option(
+    (dataset, field), *others = fields.items()
+    kind, meaning = _kind_and_meaning(field)
+    shared = "; ".join(f"{dataset}: {_kind_and_meaning(field)[1]}" for dataset, field in fields.items())
+    declared = option(
+        METAVARS[kind],
+        f"{shared if others else meaning[0].upper() + meaning[1:]}.",
         flag(name),
-        metavar=METAVARS[kind],
-        help=_help(fields),
         min=next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None),
         show_default=str(field.default) if type(field.default) in (str, int, float) else False,
-        rich_help_panel=None if len(fields) > 1 else f"Options of --dataset {next(iter(fields))}",
+        rich_help_panel=None if others else f"Options of --dataset {dataset}",
     )
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
+    parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+    return parameter.replace(annotation=Annotated[kind | None, declared])
 
 
-def _help(fields: Mapping[str, FieldInfo]) -> str:
-    """The description and the choices; where formats share the flag, of each."""
-    texts = {}
-    for dataset, field in fields.items():
-        _, choices = _kind_and_choices(field.annotation)
-        texts[dataset] = f"{field.description}{': ' if choices else ''}{' or '.join(choices)}"
-    if len(texts) > 1:
-        return "; ".join(f"{dataset}: {text}" for dataset, text in texts.items()) + "."
-    (text,) = texts.values()
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _kind_and_choices(annotation: Any) -> tuple[type, tuple[str, ...]]:
-    """`Literal["a", "b"] | None` → str, ("a", "b"); `int` → int, ()."""
-    if get_origin(annotation) is Literal:
-        return str, get_args(annotation)
-    inner = [part for part in get_args(annotation) if part is not NoneType]
-    return _kind_and_choices(inner[0]) if inner else (annotation, ())
+def _kind_and_meaning(field: FieldInfo) -> tuple[type, str]:
+    """The type, without None and str for a Literal, and the description with a Literal's choices."""
+    kind: Any = field.annotation
+    if NoneType in get_args(kind):
+        kind = get_args(kind)[0]
+    choices = get_args(kind)
+    return str if choices else kind, f"{field.description}{': ' if choices else ''}{' or '.join(choices)}"
 
 
 @with_format_options
 def prepare(
+    context: typer.Context,
     dataset: Annotated[
-        str,
-        typer.Option(metavar="NAME", help=f"One of {', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS)),
+        str, option("NAME", f"One of {', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS))
     ] = PrepareOptions.dataset,
     keep: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Share of the labels that stay known.", show_default="0.3; 1 for a table"),
+        float | None, option("SHARE", "Share of the labels that stay known.", show_default="0.3; 1 for a table")
     ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of which labels are hidden and which images validate.")
-    ] = 0,
+    seed: Annotated[int, option("N", "Seed of which labels are hidden and which images validate.")] = 0,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder to write.", show_default="prepared/NAME-keepPERCENT-seedN"),
+        Path | None, option("DIR", "Folder to write.", show_default="prepared/NAME-keepPERCENT-seedN")
     ] = None,
     validation_fraction: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of the training images set aside for validation.")
+        float, option("SHARE", "Share of the training images set aside for validation.")
     ] = PrepareOptions.validation_fraction,
     classes: options.Classes = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.")
+        bool, option(None, "Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.", "--download")
     ] = False,
     as_json: options.Json = False,
     **reading: Any,
@@ -110,33 +96,21 @@ def prepare(
     """
     from mlrpl_cli.core.prepared.build import prepare as prepare_data
 
-    prepared = prepare_data(
-        PrepareOptions(
-            dataset=dataset,
-            keep=keep,
-            seed=seed,
-            out=out,
-            validation_fraction=validation_fraction,
-            classes=None if classes is None else tuple(options.names(classes)),
-            download=download,
-            reading={name: value for name, value in reading.items() if value is not None},
-        ),
-        console.progress(),
-    )
-    (_print_json if as_json else _print_tables)(prepared)
+    asked = {name: value for name, value in reading.items() if value is not None}
+    chosen = PrepareOptions(**options.given(context, PrepareOptions), reading=asked)
+    (_print_json if as_json else _print_tables)(prepare_data(chosen, console.progress()))
 
 
 def _print_tables(prepared: Prepared) -> None:
     from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
-    console.print_table(
-        f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see",
-        ("split", "images", "present", "absent", "unknown", "known"),
-        [
-            (split, prepared.splits.count(split), *astuple(states), f"{states.known_share:.1%}")
-            for split, states in states_of_splits(prepared).items()
-        ],
-    )
+    columns = ("split", "images", "present", "absent", "unknown", "known")
+    rows = [
+        (split, prepared.splits.count(split), *astuple(states), f"{states.known_share:.1%}")
+        for split, states in states_of_splits(prepared).items()
+    ]
+    title = f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see"
+    console.print_table(title, columns, rows)
     console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest_classes(prepared).items()))
     console.print_line(f"mask SHA-256: {prepared.mask_sha256}")
     console.print_line(f"prepared folder: {prepared.folder}")
@@ -146,17 +120,14 @@ def _print_tables(prepared: Prepared) -> None:
 def _print_json(prepared: Prepared) -> None:
     from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
-    console.print_json(
-        {
-            "folder": prepared.folder,
-            "dataset": prepared.dataset,
-            "classes": prepared.classes,
-            "splits": {
-                split: {"images": prepared.splits.count(split), **asdict(states)}
-                for split, states in states_of_splits(prepared).items()
-            },
-            "rarest": rarest_classes(prepared),
-            "mask_sha256": prepared.mask_sha256,
-            "options": prepared.options,
-        }
-    )
+    states = states_of_splits(prepared).items()
+    shown = {
+        "folder": prepared.folder,
+        "dataset": prepared.dataset,
+        "classes": prepared.classes,
+        "splits": {split: {"images": prepared.splits.count(split), **asdict(counts)} for split, counts in states},
+        "rarest": rarest_classes(prepared),
+        "mask_sha256": prepared.mask_sha256,
+        "options": prepared.options,
+    }
+    console.print_json(shown)

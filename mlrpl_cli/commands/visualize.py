@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mlrpl_cli.commands import console, options
+from mlrpl_cli.commands.options import option
 
 
 def visualize(
+    context: typer.Context,
     images: Annotated[
         list[str] | None,
         typer.Argument(metavar="[IMAGE|FOLDER|GLOB|-…]", help="Images to look at.", show_default="four test images"),
     ] = None,
     run: options.Run = None,
     checkpoint: options.Checkpoint = "best",
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Classes an image, the most probable ones.")] = 3,
+    top_k: Annotated[int, option(None, "Classes an image, the most probable ones.", min=1)] = 3,
     classes: options.Classes = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to write.", show_default="RUN/figures")
-    ] = None,
+    out: Annotated[Path | None, option("DIR", "Where to write.", show_default="RUN/figures")] = None,
     device: options.Device = None,
     workers: options.Workers = None,
 ) -> None:
@@ -34,9 +34,7 @@ def visualize(
     from mlrpl_cli.core.reports.run_figures import FigureOptions, draw_run
     from mlrpl_cli.core.runs.folder import newest_run
 
-    given: dict[str, Any] = {"checkpoint": checkpoint, "device": device or "auto", "top_k": top_k, "workers": workers}
-    named: dict[str, Any] = {"images": tuple(images or ()), "classes": tuple(options.names(classes))}
-    chosen = FigureOptions(run or newest_run(), out, **named, **given)
+    chosen = FigureOptions(**{**options.given(context, FigureOptions), "run": run or newest_run()})
     failed = False
     for written in draw_run(chosen, console.progress()):
         if isinstance(written, Unreadable):

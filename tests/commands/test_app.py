@@ -26,7 +26,7 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], No
         module = ModuleType("made_up_command")
         module.train = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "made_up_command", module)
-        monkeypatch.setitem(app.COMMANDS, "train", ("made_up_command", "Made up."))
+        monkeypatch.setitem(app.COMMANDS, "train", ("made_up_command:train", "Made up."))
 
     return install
 
@@ -205,7 +205,7 @@ def test_a_closed_pipe_is_no_error(printing: str) -> None:
     code = (
         "import sys; from mlrpl_cli import app; from mlrpl_cli.commands import console;"
         f"sys.modules['made_up'] = console; console.train = lambda: console.{printing};"
-        "app.COMMANDS['train'] = ('made_up', ''); app.main(['train'])"
+        "app.COMMANDS['train'] = ('made_up:train', ''); app.main(['train'])"
     )
     command = [sys.executable, "-c", code]
     process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
