@@ -20,8 +20,8 @@ class Archive:
     """One file of a data set and what it unpacks to."""
 
     url: str
-    md5: str | None
-    """Of the archive; None where none is known."""
+    md5: str
+    """Of the archive, hexadecimal."""
     holds: tuple[str, ...]
     """Paths relative to the root that are there once the archive is unpacked."""
 
