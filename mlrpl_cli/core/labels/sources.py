@@ -33,7 +33,7 @@ class Archive(NamedTuple):
 
     url: str
     md5: str
-    """Of the archive."""
+    """Of the archive, hexadecimal."""
     holds: tuple[str, ...]
     """Paths relative to the root that are there once the archive is unpacked."""
 
