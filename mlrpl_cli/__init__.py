@@ -6,9 +6,8 @@ and changes nothing. docs/library.md shows it.
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
-
-from mlrpl_cli.core.io.registry import load
 
 if TYPE_CHECKING:
     from mlrpl_cli.api import evaluate, prepare, train
@@ -30,4 +29,4 @@ _API = {
 def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load(_API[name])
+    return resolve_name(_API[name])

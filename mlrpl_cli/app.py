@@ -20,6 +20,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pkgutil import resolve_name
 from types import FrameType
 from typing import Annotated, Any
 
@@ -32,7 +33,6 @@ from mlrpl_cli.commands import console
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import MlrplError, memory_for
 from mlrpl_cli.core.io.own_process import own_process
-from mlrpl_cli.core.io.registry import load
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare:prepare", "Read a data set, hide labels, and write the prepared folder."),
@@ -57,7 +57,7 @@ class LazyGroup(TyperGroup):
         if name is None:
             return name, listed, rest
         single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
-        single.command(name)(load(COMMANDS[name][0]))
+        single.command(name)(resolve_name(COMMANDS[name][0]))
         return name, get_command(single), rest
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
