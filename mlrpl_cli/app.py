@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -44,7 +45,6 @@ COMMANDS = {
 }
 
 TRACEBACK_VARIABLE = "MLRPL_TRACEBACK"
-LESS_MEMORY = "lower the batch size (--batch-size or --set batch_size) or free some memory"
 HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 
 
@@ -73,7 +73,7 @@ class LazyGroup(TyperGroup):
 def error_boundary() -> Iterator[None]:
     """Turn whatever a command raises into one line on stderr and an exit code; Typer's own errors pass."""
     try:
-        with _signals_interrupt(), memory_for(LESS_MEMORY):
+        with _signals_interrupt(), memory_for("free some memory"):
             try:
                 yield
             except typer.Exit:
@@ -98,7 +98,8 @@ def error_boundary() -> Iterator[None]:
 def _signals_interrupt() -> Iterator[None]:
     """Ctrl-C, and the SIGTERM of a machine that goes down, raise KeyboardInterrupt: what is half-written is removed."""
     with ExitStack() as restoring:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        main_thread = threading.current_thread() is threading.main_thread()  # Python takes signals in no other one
+        for number in (signal.SIGINT, signal.SIGTERM) if main_thread else ():
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, and of a shell's background jobs
                 restoring.callback(signal.signal, number, signal.signal(number, _interrupt))
         yield

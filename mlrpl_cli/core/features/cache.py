@@ -71,7 +71,7 @@ class FeatureCache:
     """The features of one encoder in one number format. No file stays open or mapped from one call to the next."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        """`dtype` is one of config.CACHE_DTYPES."""
+        """`dtype` is "float16" or "uint8", as the option cache_dtype."""
         self.folder, self.dtype = folder, dtype
         self.damaged: list[Path] = []
         """Shards that `missing` could not read or that did not match their checksum: they count as not there."""

@@ -50,8 +50,9 @@ class FileIndex:
         if not self._changed:
             return
         settled = time.time_ns() - _SETTLED
-        own = {name: found for name, found in self._findings.items() if found[1] < settled}
-        text = json.dumps(self._read() | own)  # another command may have saved something meanwhile
+        known = self._read() | self._findings  # another command may have saved something meanwhile
+        there = {name: found for name, found in known.items() if os.path.exists(name.partition(" ")[2])}
+        text = json.dumps({name: found for name, found in there.items() if found[1] < settled})
         with suppress(DataError):
             write_text(self.path, f"{_sha256(text)}\n{text}")
             self._changed = False

@@ -38,7 +38,7 @@ lies in the cache must not depend on who put it there, or on where somebody was 
 
 ENCODING_LESS = (
     f"{ENCODED_TOGETHER} images are encoded at once, whatever the batch size: "
-    "lower --image-size, or try --precision bf16 or another --device"
+    "lower the image size (--set image_size=N), or try --precision bf16 or another --device"
 )
 
 

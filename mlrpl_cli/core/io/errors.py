@@ -66,13 +66,16 @@ class Problems:
         for name in names:
             self.add(what, name)
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def summary(self) -> str:
         """One line: each kind of problem with its count and the first few names."""
         return "; ".join(f"{len(names)} {what} ({first_few(names)})" for what, names in self._found.items())
 
     def raise_if_any(self, where: str, advice: str) -> None:
         """Raise one DataError that names everything found, or return when nothing was."""
-        if self._found:
+        if self:
             raise DataError(f"{where}: {self.summary()}; {advice}")
 
 

@@ -103,7 +103,7 @@ class _Job(NamedTuple):
         """The options that decide the content, as JSON holds them; where it is written does not."""
         given = {name: value for name, value in vars(self.options).items() if name not in ("out", "download")}
         record = {**given, "keep": self.keep, "reading": self.source.model_dump()}
-        return json.loads(json.dumps(record, default=lambda path: str(path.absolute())))
+        return json.loads(json.dumps(record, default=os.path.abspath))
 
 
 def _check(options: PrepareOptions) -> _Job:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
-from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, sha256_of_file, write_text
+from mlrpl_cli.core.io.files import REPLACED_PREFIX, sha256_of_file, write_text
 from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
 from mlrpl_cli.core.io.schema import validated
 from mlrpl_cli.core.labels.records import SPLITS, TEST
@@ -160,7 +160,7 @@ def read_prepared(folder: Path) -> Prepared:
         splits=splits,
         full_labels=full,
         observed_labels=observed,
-        options=content.options,
+        options=_renamed(content.options),
         mask_sha256=content.mask_sha256,
     )
     _verify(prepared, content.counts)
@@ -170,7 +170,7 @@ def read_prepared(folder: Path) -> Prepared:
 def newest_prepared(parent: Path) -> Path:
     """The folder below `parent` that was prepared last. Raises DataError when there is none."""
     found = [path.parent for path in parent.glob(f"*/{MANIFEST}") if is_prepared(path.parent)]
-    complete = [folder for folder in found if not folder.name.startswith(TEMPORARY_PREFIX)]
+    complete = [folder for folder in found if not folder.name.startswith(REPLACED_PREFIX)]
     if not complete:
         raise DataError(f"no prepared data below {parent}; run mlrpl prepare, or name a prepared folder with --data")
     return max(complete, key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name))
@@ -183,7 +183,16 @@ def is_prepared(folder: Path) -> bool:
 
 def options_of(folder: Path) -> Any:
     """The options in the manifest at `folder`, of whatever version; None where there is no manifest of ours."""
-    return (_content(folder) or {}).get("options")
+    return _renamed((_content(folder) or {}).get("options"))
+
+
+def _renamed(options: Any) -> Any:
+    """The options of a manifest by their present names: in those of mlrpl 0.1.0 all formats have the same."""
+    reading = options.get("reading") if isinstance(options, dict) else None
+    if not isinstance(reading, dict) or "image_folder" not in reading:
+        return options
+    seed, images = reading.get("seed"), reading["image_folder"]
+    return {**options, "reading": {**reading, "scenes_seed": seed, "split_seed": seed, "images": images}}
 
 
 def _content(folder: Path) -> dict[str, Any] | None:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
 from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.io.errors import RunError, one_line
+from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
-from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.io.reading import short, shown
 from mlrpl_cli.core.io.schema import Text, read_rows, validated
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 
@@ -100,6 +100,8 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
 
     Raises RunError when the folder is not a run, or the file is missing, of another format, or not whole to the bit.
     """
+    if which not in (LAST, BEST):
+        raise ConfigError(f"checkpoint: expected one of {BEST}, {LAST}, got '{short(which)}'")
     path = _existing(checkpoint_path(run, which))
     try:
         file = open_tensors(path)
@@ -120,8 +122,12 @@ def checkpoint_path(run: Path, which: str) -> Path:
 
 
 def load_config(run: Path) -> TrainConfig:
-    """The configuration a run was started with."""
-    return make_config(_existing(run / CONFIG_FILE), {"run": run})
+    """The configuration a run was started with. Raises RunError for a folder without, and for that of another mlrpl."""
+    path = _existing(run / CONFIG_FILE)
+    try:
+        return make_config(path, {"run": run})
+    except ConfigError as error:
+        raise RunError(f"{path} is not what this mlrpl writes: {error}; train again") from error
 
 
 def newest_run(parent: Path = RUNS) -> Path:

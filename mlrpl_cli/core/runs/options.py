@@ -20,7 +20,7 @@ from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.text import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
-from mlrpl_cli.core.io.errors import RunError, did_you_mean
+from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
 from mlrpl_cli.core.io.files import make_folder
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
@@ -108,9 +108,15 @@ def check_unused(folder: Path) -> None:
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     if is_prepared(folder):
         raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
-    ours = not folder.is_dir() or (folder / checkpoints.CONFIG_FILE).exists()
-    if not ours and not all(path.name.startswith(".") for path in folder.iterdir()):
+    if folder.is_dir() and not _is_begun(folder) and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a run was begun there: its configuration names every option, as no one's own file does."""
+    with suppress(ConfigError):
+        return read_yaml(folder / checkpoints.CONFIG_FILE).keys() == asdict(TrainConfig()).keys()
+    return False
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

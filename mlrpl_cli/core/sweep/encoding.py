@@ -76,8 +76,7 @@ def _write_objects(plan: Plan, prepared: Prepared) -> Path:
 def scenes_seed(prepared: Prepared) -> int:
     """The seed that drew the scenes of a prepared folder. Raises DataError when its manifest does not say."""
     reading = prepared.options.get("reading")
-    # "seed" is what manifests called it while all formats shared their options.
-    seed = reading.get("scenes_seed", reading.get("seed")) if isinstance(reading, dict) else None
+    seed = reading.get("scenes_seed") if isinstance(reading, dict) else None
     if type(seed) is not int:
         raise DataError(f"{prepared.folder} does not say which seed drew its scenes; run mlrpl prepare again")
     return seed

@@ -111,6 +111,10 @@ def _overruled(options: SweepOptions) -> list[str]:
     told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {
         "context_lr": "in a sweep contexts learn at lr; leave it out",
         "selection": "a sweep chooses on validation labels; leave it out",
+        "method": "name it with --methods",
+        "seed": "name it with --seeds",
+        "data": "name it with --data",
+        "run": "runs of a sweep go to --out; leave it out",
     }
     return [
         f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(TrainConfig, name)

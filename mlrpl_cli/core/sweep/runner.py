@@ -146,9 +146,9 @@ class _Work:
 
     def _check_started(self, pool: ProcessPoolExecutor) -> None:
         """Raise RunError when a process cannot start: what ends one at its start would end every run."""
-        with without_interrupts():
-            started = [pool.submit(start_problem) for _ in range(self.jobs)]
         try:
+            with without_interrupts():
+                started = [pool.submit(start_problem) for _ in range(self.jobs)]
             problems = [problem for future in started if (problem := future.result())]
         except BrokenProcessPool as error:
             raise RunError(

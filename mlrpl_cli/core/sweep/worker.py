@@ -148,7 +148,8 @@ def start_problem() -> str | None:
 
 def run_cell(cell: Cell) -> Row:
     """The row of a cell, or one with "error" when it cannot be trained."""
-    assert isinstance(_worker, Worker)
+    if isinstance(_worker, str):  # a process of the pool that was still starting when the others were asked
+        return {"error": _worker}
     try:
         return _worker.run(cell)
     except MlrplError as error:

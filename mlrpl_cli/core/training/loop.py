@@ -24,13 +24,14 @@ from mlrpl_cli.core.features.batches import FeatureBatches
 from mlrpl_cli.core.heads.losses import count_known, make_loss
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import BF16
-from mlrpl_cli.core.io.errors import RunError, first_few
+from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
 
 INITIAL_IMAGES = 64
+COMPUTING_LESS = "lower the batch size (--set batch_size=N) or the image size (--set image_size=N), or free some memory"
 
 EpochRow = dict[str, Any]
 """One epoch's figures: a line of metrics.jsonl."""
@@ -65,6 +66,7 @@ class Trainer:
         self.labels = torch.from_numpy(self.data.labels).to(self.accelerator.device)
         self.loss = make_loss(self.config)
 
+    @memory_for(COMPUTING_LESS)
     def start(self, last: Checkpoint | None = None) -> None:
         """Initialise a new recognizer from the class priors, or go on from the checkpoint `last`.
 
@@ -114,6 +116,7 @@ class Trainer:
             )
         return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()})
 
+    @memory_for(COMPUTING_LESS)
     def _train_epoch(self, epoch: int, task: Task) -> float:
         """Mean loss of the epoch's batches, over all processes."""
         steps = self.data.features.steps_per_epoch

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -191,6 +192,17 @@ def test_a_folder_of_the_same_options_is_prepared_once(toy: type[Toy]) -> None:
     prepare_once(options)
     prepare_once(options, dry_run=True)
     assert bytes_of(Path("data")) == before
+
+
+def test_scenes_of_mlrpl_0_1_0_are_the_same_options_by_other_names(tmp_path: Path) -> None:
+    options = PrepareOptions(out=tmp_path / "out", reading={"train_images": 3, "test_images": 2})
+    prepare(options)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["options"]["reading"].pop("scenes_seed") == 0
+    manifest["options"]["reading"] |= {"seed": 0, "image_folder": None, "year": None, "root": None}
+    (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
+    prepare_once(options)
+    assert read_prepared(tmp_path / "out").options["reading"]["scenes_seed"] == 0
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

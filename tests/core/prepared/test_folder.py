@@ -184,7 +184,7 @@ def test_the_newest_folder_is_the_one_prepared_last(tmp_path: Path) -> None:
         folder = tmp_path / name
         write_manifest(folder, make_prepared(folder))
         os.utime(folder / "manifest.json", (seconds, seconds))
-    incomplete = tmp_path / ".incomplete-fourth"
+    incomplete = tmp_path / ".replaced-fourth"
     write_manifest(incomplete, make_prepared(incomplete))
     assert newest_prepared(tmp_path) == tmp_path / "second"
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.tensorfiles import write_tensors
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo, load_checkpoint, read_log, save_checkpoint, write_log
 
@@ -87,3 +87,8 @@ def test_the_first_damaged_line_of_a_log_is_told_with_all_that_is_wrong_in_it(tm
     (tmp_path / "metrics.jsonl").write_text(f"{json.dumps(ROW)}\n{line}\n{line}\n")
     with pytest.raises(RunError, match=f"is damaged: expected a JSON object a line, got in {sentence}"):
         read_log(tmp_path)
+
+
+def test_a_checkpoint_is_the_best_or_the_last(tmp_path):
+    with pytest.raises(ConfigError, match=r"^checkpoint: expected one of best, last, got 'bset'$"):
+        load_checkpoint(tmp_path, "bset")

@@ -50,6 +50,7 @@ def test_a_training_that_fails_in_a_folder_of_the_users_leaves_the_folder(flags)
     [
         ("prepared/small", "prepared/small is a prepared folder, expected one for a run; name it with --data"),
         ("other", "other holds other files, expected a new folder for a run; choose another --run"),
+        ("own", "own holds other files"),  # a configuration of the user's, which a run would overwrite
     ],
 )
 def test_a_folder_that_is_not_for_a_run_is_refused_before_anything_is_read(tmp_path, monkeypatch, folder, sentence):
@@ -57,6 +58,8 @@ def test_a_folder_that_is_not_for_a_run_is_refused_before_anything_is_read(tmp_p
     small.write_prepared(Path("prepared/small"))
     Path("other").mkdir()
     Path("other/results.jsonl").touch()
+    Path("own").mkdir()
+    Path("own/config.yaml").write_text("epochs: 3\n")
     with pytest.raises(RunError, match=sentence):
         train(make_config(flags={"run": folder, "data": "not-there"}))
 
@@ -66,3 +69,9 @@ def test_a_run_whose_best_checkpoint_is_gone_is_not_resumed(flags):
     (run / "best.safetensors").unlink()
     with pytest.raises(RunError, match="its best checkpoint, of epoch 1, is gone; put it back, evaluate with"):
         train(resume_config(run, None, {}), resume=True)
+
+
+def test_a_run_of_an_older_mlrpl_is_told_to_be_trained_again(tmp_path):
+    (tmp_path / "config.yaml").write_text("bank: features\nepochs: 3\n")
+    with pytest.raises(RunError, match=r"is not what this mlrpl writes: unknown option 'bank'; .*; train again$"):
+        resume_config(tmp_path, None, {})

@@ -13,7 +13,6 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.folder import BEST, LAST
 from mlrpl_cli.core.sweep import runner
-from mlrpl_cli.core.sweep.encoding import scenes_seed
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, sweep
@@ -153,26 +152,19 @@ def test_every_wrong_option_is_told_at_once(options):
 
 
 def test_an_option_that_the_sweep_would_overrule_is_refused(options):
-    config = replace(options.config, context_lr=0.1, loss="bce", selection="test")
+    config = replace(options.config, context_lr=0.1, loss="bce", selection="test", seed=7, method="sd", run="run")
     with pytest.raises(ConfigError) as raised:
         sweep(replace(options, tune=True, config=config))
-    for name in ("epochs", "loss", "context_lr", "selection"):
+    for name in ("epochs", "loss", "context_lr", "selection", "seed", "method", "run"):
         assert f"{name}: " in str(raised.value)
     with pytest.raises(ConfigError, match=r"^context_lr: in a sweep contexts learn at lr; leave it out$"):
-        sweep(replace(options, config=replace(config, selection="validation")))
+        sweep(replace(options, config=replace(options.config, context_lr=0.1)))
 
 
 def test_a_damaged_results_file_is_an_error_that_says_so(options, tmp_path):
     (tmp_path / RESULTS).write_text("{]\n")
     with pytest.raises(RunError, match="is damaged: expected a JSON object a line"):
         sweep(replace(options, out=tmp_path))
-
-
-@pytest.mark.parametrize("reading", [{"scenes_seed": 3}, {"seed": 3, "root": None, "difficult": "absent"}])
-def test_the_seed_of_scenes_is_read_from_manifests_of_both_kinds(options, reading):
-    """As a format's own option, and as it was called while all formats shared theirs."""
-    prepared = replace(read_prepared(options.data), options={"reading": reading})
-    assert scenes_seed(prepared) == 3
 
 
 def test_scenes_whose_manifest_says_no_seed_are_an_error_that_says_so(options, tmp_path):
