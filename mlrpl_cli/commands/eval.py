@@ -47,7 +47,10 @@ def eval(
     result = evaluate(chosen, console.progress())
     if csv_file is not None and console.is_main_process():
         _write_csv(result, csv_file)
-    console.print_json(as_dict(result)) if as_json else _print_tables(result)
+    if as_json:
+        console.print_json(as_dict(result))
+    else:
+        _print_tables(result)
 
 
 def _print_tables(result: Evaluation) -> None:

@@ -56,7 +56,10 @@ def train(
     given = given_options(assignments, options.given(context, TrainConfig))
     chosen = resume_config(run, config, given) if resume else make_config(config, given, config_problems)
     summary = train_method(chosen, console.progress(), resume)
-    console.print_json(summary) if as_json else _print_summary(summary)
+    if as_json:
+        console.print_json(summary)
+    else:
+        _print_summary(summary)
     if summary.interrupted:
         raise typer.Exit(console.INTERRUPTED)
 
