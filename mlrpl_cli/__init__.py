@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return resolve_name(_API[name])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

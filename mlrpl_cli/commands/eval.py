@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def eval(
     context: typer.Context,
     run: options.Run = None,
-    data: options.Data = None,
+    data: Annotated[Path | None, option("DIR", "Prepared folder.", show_default="that of the run")] = None,
     checkpoint: options.Checkpoint = "best",
     split: Annotated[str, option("NAME", "test, or validation or train by their observed labels.")] = "test",
     threshold: Annotated[float, option(None, "Predicted are classes more probable than this.", min=0.0, max=1.0)] = 0.5,

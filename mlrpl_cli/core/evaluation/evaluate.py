@@ -90,7 +90,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = prepared.rows(options.split)
     if not len(rows):
-        advice = "prepare it with one, or choose another"
+        advice = "prepare it with one, or choose another with --split"
         raise RunError(f"{prepared.folder} has no image in the split '{options.split}'; {advice}")
     accelerator = make_accelerator(options.device)
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once

@@ -26,7 +26,7 @@ from mlrpl_cli.core.features.index import FileIndex
 from mlrpl_cli.core.images.loading import ImageViews, Index, Waiting, load, shares
 from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
-from mlrpl_cli.core.io.files import free_bytes
+from mlrpl_cli.core.io.files import free_bytes, remove_abandoned
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.io.reading import GIB
 
@@ -116,6 +116,8 @@ class CacheFiller:
 
     def _lacking(self, paths: Sequence[Path], views: int) -> list[list[str]]:
         """Digests of the images, and keys of the views that have to be encoded."""
+        for folder in (self.cache.folder, self.cache.folder.parent):
+            remove_abandoned(folder)  # a run that lacks nothing writes nothing, and so would leave it there
         index = FileIndex(self.cache.folder.parent / feature_cache.IMAGE_INDEX)
         digests = feature_cache.image_digests(paths, decoding_workers(self.config.workers), index)
         return [digests, self.cache.missing(_keys(digests, views))]

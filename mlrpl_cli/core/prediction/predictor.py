@@ -50,9 +50,9 @@ class Predictor:
         self.info, self.classes = head.info, head.info.classes
 
     @classmethod
-    def from_run(cls, run: Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:
+    def from_run(cls, run: str | Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:
         """Load the recognizer of `run` and the backbone it was trained with. Raises RunError or WeightsError."""
-        head = TrainedHead.of_run(run, checkpoint)
+        head = TrainedHead.of_run(Path(run), checkpoint)
         return cls(head, head.load_encoder(choose_device(device)))
 
     @torch.no_grad()

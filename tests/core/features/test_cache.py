@@ -22,6 +22,7 @@ from mlrpl_cli.core.features.views import CachedViews, CacheFiller
 from mlrpl_cli.core.images.loading import ImageViews
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.io.tensorfiles import open_tensors
 from mlrpl_cli.core.prepared.folder import read_prepared
@@ -201,6 +202,17 @@ def test_a_second_run_encodes_nothing(paths, config):
     encoder = CountingEncoder()
     fill(encoder, paths[::-1], config)
     assert encoder.images == 0
+
+
+def test_a_run_that_encodes_nothing_removes_what_a_killed_one_left(paths, config):
+    """Killed between putting a file in its place and removing the folder that it was written in."""
+    first = filler(CountingEncoder(), config)
+    first.fill(paths, 2)
+    left = [folder / f"{TEMPORARY_PREFIX}abc" for folder in (first.cache.folder, first.cache.folder.parent)]
+    for place in left:
+        place.mkdir()
+    filler(CountingEncoder(limit=0), config).fill(paths, 2)
+    assert not any(place.exists() for place in left)
 
 
 def test_an_image_that_changed_is_encoded_again_and_one_that_moved_is_not(paths, config, tmp_path):
