@@ -28,12 +28,10 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.scenes.rendering import ALIKE
 from mlrpl_cli.core.sweep.plan import Setting
-from mlrpl_cli.core.sweep.results import RESULTS, Row, read_scores
+from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, read_scores
 
 PAPER = "sarl"
 """The method of the paper."""
-RESAMPLED = "resampled"
-"""Folder of a small file a run, beside its scores: its mAP in every resample."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
 from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Plan, Setting, tuning_cells
 
-RESULTS, SCORES = "results.jsonl", "scores"
+RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
+"""Below a sweep's folder; of each run, a file of its test probabilities and one of its mAP in every resample."""
 PROBABILITIES = "probabilities"
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
-from mlrpl_cli.core.io.files import check_writable, make_folder
+from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned
 from mlrpl_cli.core.io.locks import sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent
@@ -24,7 +24,7 @@ from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, data_sha256, run_cells, sweep_problems, tuning_cells
-from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results, Row, chosen_settings, read_results
+from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, SCORES, Results, Row, chosen_settings, read_results
 from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
 Listener = Callable[[Sequence[Row]], None]
@@ -63,6 +63,8 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
+        for folder in (options.out, options.out / SCORES, options.out / RESAMPLED):
+            remove_abandoned(folder)  # what has nothing left to write there would leave it
         results = Results(options.out / RESULTS)
         if lost := results.without_scores:
             progress.note(f"{len(lost)} runs lost their scores ({first_few(lost)})")
