@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlrpl_cli.core.sweep.results import Row
     from mlrpl_cli.core.sweep.runner import SweepSize
 
-PREPARED, SWEEPS = Path("prepared"), Path("sweeps")
+SWEEPS = Path("sweeps")
 
 
 def sweep(
@@ -67,7 +67,7 @@ def sweep(
     flags = {"device": device, "precision": precision}
     training = make_config(config, given_options(assignments, flags), config_problems)
     if dataset is None:
-        folder = data or newest_prepared(PREPARED)
+        folder = data or newest_prepared()
     elif data is not None:
         raise ConfigError("--data and --dataset were both given; give the one that names what to sweep over")
     else:

@@ -97,7 +97,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
     features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
-    labels = labels_of(prepared, options.split, rows)
+    labels = labels_of(prepared, options.split)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
     positives = (labels == PRESENT).sum(axis=0)
     return Evaluation(options, info.method, info.epoch, prepared.classes, positives, len(rows), metrics, probabilities)
@@ -150,9 +150,9 @@ def score(
     return probabilities
 
 
-def labels_of(prepared: Prepared, split: str, rows: np.ndarray) -> np.ndarray:
+def labels_of(prepared: Prepared, split: str) -> np.ndarray:
     """(N, C): all labels of the test split, the observed ones of any other: hidden labels are for nobody's eyes."""
-    return (prepared.full_labels if split == TEST else prepared.observed_labels)[rows]
+    return (prepared.full_labels if split == TEST else prepared.observed_labels)[prepared.rows(split)]
 
 
 def _check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:

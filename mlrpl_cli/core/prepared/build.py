@@ -24,7 +24,7 @@ from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
-PARENT, DOWNLOADS = Path("prepared"), Path("datasets")
+DOWNLOADS = Path("datasets")
 OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
 
 
@@ -123,7 +123,7 @@ def _check(options: PrepareOptions) -> _Job:
         problems.append(f"the validation fraction must be between 0 and 1, both excluded, not {fraction:g}")
     raise_together(problems)
     name = f"{options.dataset}-keep{100 * keep:.6g}-seed{options.seed}"
-    return _Job(options, source, keep, options.out or PARENT / name)
+    return _Job(options, source, keep, options.out or manifest.PREPARED / name)
 
 
 def _differences(old: object, new: Mapping[str, Any]) -> Iterator[str]:

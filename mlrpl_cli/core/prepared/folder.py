@@ -33,6 +33,8 @@ from mlrpl_cli.core.io.schema import validated
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
+PREPARED = Path("prepared")
+"""Where prepared folders lie when nothing else is said, below the current folder."""
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
@@ -167,7 +169,7 @@ def read_prepared(folder: Path) -> Prepared:
     return prepared
 
 
-def newest_prepared(parent: Path) -> Path:
+def newest_prepared(parent: Path = PREPARED) -> Path:
     """The folder below `parent` that was prepared last. Raises DataError when there is none."""
     found = [path.parent for path in parent.glob(f"*/{MANIFEST}") if is_prepared(path.parent)]
     complete = [folder for folder in found if not folder.name.startswith(REPLACED_PREFIX)]

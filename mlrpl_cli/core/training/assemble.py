@@ -36,7 +36,7 @@ def assemble(
     `training_rows` and of the split `config.selection`. Raises ConfigError for class names that no prompt can hold.
     """
     rows, (training, selection) = training_rows(prepared), features
-    labels = labels_of(prepared, config.selection, prepared.rows(config.selection))
+    labels = labels_of(prepared, config.selection)
     names = [prepared.images[row] for row in rows]
     data = LabelledFeatures(training, prepared.observed_labels[rows], selection, labels, names)
     assert config.backbone is not None

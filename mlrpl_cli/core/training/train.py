@@ -28,7 +28,6 @@ from mlrpl_cli.core.runs.options import check_unused, config_problems, resolve_c
 from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
-PREPARED = Path("prepared")
 EVENTS, EPOCH = "tensorboard", ".epoch"
 
 
@@ -59,7 +58,7 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     if config.run is not None and not resume:
         check_unused(Path(config.run))
     accelerator = make_accelerator(config.device)
-    prepared = read_prepared(Path(config.data) if config.data else newest_prepared(PREPARED))
+    prepared = read_prepared(Path(config.data) if config.data else newest_prepared())
     config = resolve_config(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     # One process chooses, so that two never choose differently.

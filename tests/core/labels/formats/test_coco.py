@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import coco
 from mlrpl_cli.core.labels.formats.coco import Coco
+from tests.core.labels.formats.reading import problem, read
 
 # Ids with gaps and out of order, as COCO's are.
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
@@ -51,15 +51,7 @@ def _release(root: Path, year: str) -> tuple[dict[str, Any], dict[str, Any]]:
 LABELS = [[1, -1, -1], [-1, -1, -1], [1, -1, 1], [-1, -1, -1], [-1, 1, -1]]
 
 
-def _read(root: Path, **options):
-    return Coco(root=root, **options).read(root, Silent())
-
-
-def _problem(root: Path, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        _read(root, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+_read, _problem = partial(read, Coco), partial(problem, Coco)
 
 
 @pytest.mark.parametrize("year", ["2014", "2017"])

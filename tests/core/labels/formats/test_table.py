@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import table
 from mlrpl_cli.core.labels.formats.table import ASK_FOR_CODING, Table
-from mlrpl_cli.core.labels.records import Records
+from tests.core.labels.formats.reading import problem, read
 
 
 def _write(folder: Path, text: str, name: str = "labels.csv", images: str = "a.jpg b.jpg c.jpg") -> Path:
@@ -23,15 +22,7 @@ def _write(folder: Path, text: str, name: str = "labels.csv", images: str = "a.j
     return folder / name
 
 
-def _read(path: Path, **options) -> Records:
-    return Table(root=path, **options).read(path, Silent())
-
-
-def _problem(path: Path, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        _read(path, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+_read, _problem = partial(read, Table), partial(problem, Table)
 
 
 def test_labels_classes_and_order_of_rows(tmp_path: Path) -> None:

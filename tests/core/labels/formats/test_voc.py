@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import voc
 from mlrpl_cli.core.labels.formats.voc import CLASSES, Voc
+from tests.core.labels.formats.reading import problem, read
 
 Object = tuple[str, int]
 
@@ -48,15 +48,7 @@ def devkit(tmp_path: Path) -> Path:
     return tmp_path / "VOCdevkit"
 
 
-def _read(root: Path, **options):
-    return Voc(root=root, **options).read(root, Silent())
-
-
-def _problem(root: Path, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        _read(root, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+_read, _problem = partial(read, Voc), partial(problem, Voc)
 
 
 @pytest.mark.parametrize(("difficult", "state"), [("absent", -1), ("unknown", 0)])

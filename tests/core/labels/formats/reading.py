@@ -1,0 +1,25 @@
+"""How the tests of the label formats read, and what they ask of a refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.records import Format, Records
+
+
+def read(kind: type[Format], root: Path, **options: Any) -> Records:
+    """What a format makes of the files at `root`."""
+    return kind(root=root, **options).read(root, Silent())
+
+
+def problem(kind: type[Format], root: Path, **options: Any) -> str:
+    """The one line with which it refuses them."""
+    with pytest.raises(DataError) as caught:
+        read(kind, root, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
