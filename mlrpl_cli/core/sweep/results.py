@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io.errors import DataError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
-from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Cell, Plan, Setting, tuning_cells
 
 RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
 """Below a sweep's folder; of each run, a file of its test probabilities and one of its mAP in every resample."""
@@ -27,24 +28,18 @@ PROBABILITIES = "probabilities"
 Row = dict[str, Any]
 
 
-class TuningRow(BaseModel):
-    """What the row of a tuning run has; there is more."""
+@dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
+class TuningRow(Cell):
+    """What the row of a tuning run has beside its cell; there is more."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    key: str
     kind: Literal["tuning", "run"]
-    method: str
-    keep: float
-    seed: int
-    lr: float
-    epochs: int
-    loss: str
+    key: str
     validation_map: float | None
     """mAP of the last epoch on validation labels, in [0, 1]; None without a known positive."""
     learned_parameters: int
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
 class RunRow(TuningRow):
     """What the row of a tested run has beside that; there is more."""
 
