@@ -66,6 +66,8 @@ def sweep(
     progress = console.progress()
     flags = {"device": device, "precision": precision}
     training = make_config(config, given_options(assignments, flags), config_problems)
+    if root is not None and dataset is None:
+        raise ConfigError("--root says where the data set of --dataset lies, and --dataset was not given; name it too")
     if dataset is None:
         folder = data or newest_prepared()
     elif data is not None:

@@ -88,6 +88,7 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
         (["--keep", "half"], 2, "expected numbers separated by commas, got 'half'"),
         (["--data", "elsewhere"], 1, "elsewhere is not a prepared folder"),
         (["--data", "prepared/small", "--dataset", "scenes"], 1, "--data and --dataset were both given"),
+        (["--root", "VOCdevkit"], 1, "--root says where the data set of --dataset lies, and --dataset was not given"),
     ],
 )
 def test_a_wrong_option_is_one_line(mlrpl, arguments, code, sentence):
