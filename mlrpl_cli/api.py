@@ -6,14 +6,14 @@ Each raises MlrplError, whose text is one line that says what to change, and is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
+from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import newest_run
@@ -22,13 +22,14 @@ from mlrpl_cli.core.training import train as training
 
 
 def prepare(
-    dataset: str = SCENES,
+    dataset: str | None = None,
     *,
     keep: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     validation_fraction: float = PrepareOptions.validation_fraction,
     classes: Sequence[str] | None = None,
+    merge_classes: Mapping[str, str] | None = None,
     download: bool = False,
     progress: Progress | None = None,
     **reading: Any,
@@ -40,7 +41,9 @@ def prepare(
     """
     chosen = None if classes is None else tuple(classes)
     place = None if out is None else Path(out)
-    options = PrepareOptions(dataset, keep, seed, place, validation_fraction, chosen, download, reading)
+    options = PrepareOptions(
+        dataset, keep, seed, place, validation_fraction, chosen, merge_classes or {}, download, reading
+    )
     return build.prepare(options, progress)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +19,17 @@ def option(metavar: str | None, help: str, *flags: str, **more: Any) -> Any:
 
 
 def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> Any:
-    """An option for "a, b": (kind("a"), kind("b")), each once, or a usage error for what `kind` does not take."""
+    """An option for "a, b": (kind("a"), kind("b")), each once, or a usage error for what `kind` does not take.
+
+    A name with a comma is written in double quotes.
+    """
 
     def parse(text: str) -> tuple:
         try:
-            return tuple(dict.fromkeys(kind(part.strip()) for part in text.split(",") if part.strip()))
-        except ValueError as error:
-            raise typer.BadParameter(f"expected numbers separated by commas, got '{text}'") from error
+            parts = next(csv.reader([text], skipinitialspace=True), [])
+            return tuple(dict.fromkeys(kind(part.strip()) for part in parts if part.strip()))
+        except (ValueError, csv.Error) as error:
+            raise typer.BadParameter(f"expected {metavar} separated by commas, got '{text}'") from error
 
     return option(metavar, help, *flags, parser=parse, **more)
 

@@ -10,7 +10,10 @@ import pytest
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
-NO_ROOT = "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; --download fetches it"
+NO_ROOT = (
+    "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; it is not in VOCdevkit, "
+    "datasets/voc or $MLRPL_DATASETS, and mlrpl prepare --dataset voc --download fetches it"
+)
 SMALL = ("--train-images", 20, "--test-images", 5)
 
 

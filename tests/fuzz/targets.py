@@ -61,7 +61,7 @@ def voc_image_set(data: bytes) -> None:
 def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
     from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.coco import Coco
+    from mlrpl_cli.core.labels.formats.published.coco import Coco
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
@@ -71,7 +71,7 @@ def coco(data: bytes) -> None:
 def table(data: bytes) -> None:
     """A CSV beside three images."""
     from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.table import Table
+    from mlrpl_cli.core.labels.formats.tabular.table import Table
 
     root = _folder("table")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
@@ -281,7 +281,7 @@ def _voc_release() -> Path:
 
 def _read_voc(root: Path) -> None:
     from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.voc import Voc
+    from mlrpl_cli.core.labels.formats.published.voc import Voc
 
     _check_records(Voc(root=root, difficult="unknown").read(root, Silent()))
 

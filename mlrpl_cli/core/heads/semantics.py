@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlrpl_cli.core.heads.text import TextInputs, readable, template_features
+from mlrpl_cli.core.heads.text import TextInputs, template_features
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, open_file
+from mlrpl_cli.core.labels.classes import readable
 
 LONGEST_LINE = MIB
 """Bytes of a word and its numbers in a GloVe file; the published ones have 5,000."""

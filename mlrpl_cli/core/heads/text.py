@@ -6,7 +6,6 @@ Axes: C classes, M context tokens, T tokens in a prompt, W text width, E joint e
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +17,12 @@ from torch import Tensor, nn
 from mlrpl_cli.core.backbones.openai.text import TextEncoder, pad_tokens
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import ConfigError, first_few
+from mlrpl_cli.core.labels.classes import readable, same_prompts
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 
 CONTEXT_STD = 0.02
 TEMPLATE = "a photo of a {}"
-# What VOC writes as one word, CLIP's tokenizer and GloVe know as two.
-JOINED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 
 
 @dataclass(frozen=True)
@@ -144,17 +142,10 @@ def template_features(inputs: TextInputs) -> Tensor:
 
 def check_class_names(classes: Sequence[str]) -> None:
     """Raise ConfigError when there is no class, or a name is empty or given twice."""
-    repeated = [name for name, count in Counter(readable(name).lower() for name in classes).items() if count > 1]
     empty = [position for position, name in enumerate(classes) if not readable(name)]
     if not classes:
         raise ConfigError("no class to recognise; give at least one")
     if empty:
         raise ConfigError(f"class names must not be empty; number {first_few(empty)} (counting from 0) is")
-    if repeated:
+    if repeated := [name for _, name in same_prompts(classes)]:
         raise ConfigError(f"class names must differ; given more than once: {first_few(repeated)}")
-
-
-def readable(name: str) -> str:
-    """The words of a class name: underscores read as spaces, runs of white space as one, VOC's joined words apart."""
-    words = " ".join(name.replace("_", " ").split())
-    return JOINED.get(words, words)

@@ -46,7 +46,7 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
     """
     inside = [name for name in names if not leads_outside(name)]
     problems.extend("image names lead outside the image folder", (name for name in names if leads_outside(name)))
-    present = {folder: _file_names(root / folder) for folder in {name.rpartition("/")[0] for name in inside}}
+    present = {folder: list_folder(root / folder) for folder in {name.rpartition("/")[0] for name in inside}}
     for name in inside:
         folder, _, file = name.rpartition("/")
         if file not in present[folder]:
@@ -60,7 +60,7 @@ def _matches(argument: str) -> list[str]:
     """A file or folder of that name, or the folders and images that it matches as a pattern."""
     if os.path.lexists(argument):
         return [argument]
-    return [name for name in sorted(glob.glob(argument, recursive=True)) if os.path.isdir(name) or _is_image(name)]
+    return [name for name in sorted(glob.glob(argument, recursive=True)) if os.path.isdir(name) or is_image(name)]
 
 
 def _lines(names: Iterable[str] | None) -> Iterator[str]:
@@ -91,11 +91,12 @@ def _below(folder: Path) -> Iterator[Path]:
         if (identity := (status.st_dev, status.st_ino)) not in entered:
             entered.add(identity)
             shown = (entry for entry in entries if not entry.name.startswith("."))
-            inside = [entry.name for entry in shown if _is_image(entry.name) or _is(entry.is_dir)]
+            inside = [entry.name for entry in shown if is_image(entry.name) or _is(entry.is_dir)]
             waiting.extend(path / name for name in sorted(inside, reverse=True))
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file of that name counts as an image in a folder."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -115,5 +116,6 @@ def _is(question: Callable[[], bool]) -> bool:
         return False
 
 
-def _file_names(folder: Path) -> set[str]:
+def list_folder(folder: Path) -> set[str]:
+    """The names of the files in a folder; none for what is no folder."""
     return {entry.name for entry in _entries(folder) if _is(entry.is_file)} if os.path.isdir(folder) else set()

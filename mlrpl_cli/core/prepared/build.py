@@ -16,15 +16,26 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
-from mlrpl_cli.core.labels.formats.registry import make_format
+from mlrpl_cli.core.labels.classes import same_prompts
+from mlrpl_cli.core.labels.formats.registry import DATASETS_FOLDER, find_root, make_format, recognise
 from mlrpl_cli.core.labels.masks import drawn_rows, mask_problem, observe
-from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
+from mlrpl_cli.core.labels.records import (
+    SCENES,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Format,
+    PrepareOptions,
+    Reading,
+    Records,
+)
 from mlrpl_cli.core.labels.sources import archives_of, download
 from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
-DOWNLOADS = Path("datasets")
+SHOWN_PAIRS = 5
 OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
 
 
@@ -38,9 +49,10 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     job = _check(options)
     folder = _target(job)
     if options.download and job.root is not None:
-        download(options.dataset, job.root, progress)
+        download(job.dataset, job.root, progress)
     with atomic_folder(folder) as workspace:
-        prepared = _hide(job.source.read(workspace, progress), job, folder, workspace)
+        reading = Reading(workspace, progress, options.classes, options.merge_classes, list(job.notes))
+        prepared = _hide(job.source.read(reading), job, folder, reading)
         write_manifest(workspace, prepared)
         if is_prepared(folder) and options_of(folder) != prepared.options:
             progress.note(f"{folder} was prepared with other options and is replaced; --out keeps both")
@@ -85,13 +97,22 @@ def rarest_classes(prepared: Prepared, most: int = 5) -> dict[str, int]:
     return {prepared.classes[column]: int(positives[column]) for column in np.argsort(positives, kind="stable")[:most]}
 
 
+def classes_without(prepared: Prepared, state: int) -> list[str]:
+    """The classes of which no cell, of any split, is published in `state`: without absent ones there is no AP."""
+    missing = ~(prepared.full_labels == state).any(axis=0)
+    return [name for name, is_missing in zip(prepared.classes, missing, strict=True) if is_missing]
+
+
 class _Job(NamedTuple):
     """Options that can be, their defaults filled in."""
 
     options: PrepareOptions
+    dataset: str
     source: Format
     keep: float
     out: Path
+    notes: tuple[str, ...]
+    """What was found out rather than asked."""
 
     @property
     def root(self) -> Path | None:
@@ -102,18 +123,25 @@ class _Job(NamedTuple):
     def record(self) -> dict[str, Any]:
         """The options that decide the content, as JSON holds them; where it is written does not."""
         given = {name: value for name, value in vars(self.options).items() if name not in ("out", "download")}
-        record = {**given, "keep": self.keep, "reading": self.source.model_dump()}
+        record = {**given, "dataset": self.dataset, "keep": self.keep, "reading": self.source.model_dump()}
         return json.loads(json.dumps(record, default=os.path.abspath))
 
 
 def _check(options: PrepareOptions) -> _Job:
     """Raises ConfigError for everything that cannot be, at once."""
     problems, source = [], Format()  # which stands in while there is none of the data set
-    given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
+    given, notes, dataset = dict(options.reading), list[str](), options.dataset or SCENES
     try:
+        if options.dataset is None and "root" in given:
+            dataset, why = recognise(Path(given["root"]))
+            notes.append(f"read as {dataset}: {why}")
         if options.download:
-            archives_of(options.dataset)
-        source = make_format(options.dataset, given)
+            archives_of(dataset)
+            given.setdefault("root", DATASETS_FOLDER / dataset)
+        elif "root" not in given and (found := find_root(dataset)):
+            given["root"] = found
+            notes.append(f"{dataset} is read from {found}")
+        source = make_format(dataset, given)
     except ConfigError as error:
         problems.append(str(error))
     keep = source.default_keep if options.keep is None else options.keep
@@ -122,8 +150,8 @@ def _check(options: PrepareOptions) -> _Job:
     if not 0 < (fraction := options.validation_fraction) < 1:
         problems.append(f"the validation fraction must be between 0 and 1, both excluded, not {fraction:g}")
     raise_together(problems)
-    name = f"{options.dataset}-keep{100 * keep:.6g}-seed{options.seed}"
-    return _Job(options, source, keep, options.out or manifest.PREPARED / name)
+    name = f"{dataset}-keep{100 * keep:.6g}-seed{options.seed}"
+    return _Job(options, dataset, source, keep, options.out or manifest.PREPARED / name, tuple(notes))
 
 
 def _differences(old: object, new: Mapping[str, Any]) -> Iterator[str]:
@@ -175,45 +203,57 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepared:
+def _hide(records: Records, job: _Job, folder: Path, reading: Reading) -> Prepared:
     """Choose classes, draw the mask, and set validation images aside."""
     options = job.options
-    if options.classes is not None:
-        records = _choose_classes(records, options.classes)
+    records = _choose_classes(records, reading)
     observed, checksum = observe(records.labels, records.splits, job.keep, options.seed)
     return Prepared(
         folder=folder,
-        dataset=options.dataset,
+        dataset=job.dataset,
         classes=records.classes,
-        image_root=folder if records.image_root == workspace else records.image_root.absolute(),
+        image_root=folder if records.image_root == reading.workspace else records.image_root.absolute(),
         images=records.images,
-        splits=_set_validation_aside(records.splits, options),
+        splits=_set_validation_aside(records.splits, job),
         full_labels=records.labels,
         observed_labels=observed,
         options=job.record,
         mask_sha256=checksum,
+        unlisted=reading.unlisted,
+        notes=tuple(reading.notes),
     )
 
 
-def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:
-    unknown = [name for name in wanted if name not in records.classes]
-    raise_together([f"no class is called '{name}'; {did_you_mean(name, records.classes)}" for name in unknown])
-    columns = [column for column, name in enumerate(records.classes) if name in wanted]
-    if not columns:
-        raise ConfigError("--classes names no class; give some, separated by commas")
-    chosen = tuple(records.classes[column] for column in columns)
-    return replace(records, classes=chosen, labels=records.labels[:, columns])
+def _choose_classes(records: Records, reading: Reading) -> Records:
+    """`records` of the wanted classes, whose names CLIP can tell apart."""
+    known = reading.seen | set(records.classes)
+    unknown = [name for name in (*(reading.classes or ()), *reading.merged) if name not in known]
+    raise_together([f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown])
+    if reading.classes is not None:
+        columns = [column for column, name in enumerate(records.classes) if name in reading.classes]
+        if not columns:
+            raise ConfigError("--classes names no class; give some, separated by commas")
+        chosen = tuple(records.classes[column] for column in columns)
+        records = replace(records, classes=chosen, labels=records.labels[:, columns])
+    if alike := same_prompts(records.classes):
+        told = "; ".join(f"'{first}' and '{second}'" for first, second in alike[:SHOWN_PAIRS])
+        first, second = alike[0]
+        raise DataError(
+            f"classes have names that are one to CLIP: {told}; --merge-classes '{second}={first}' makes one class of "
+            "two, and --classes leaves one out"
+        )
+    return records
 
 
-def _set_validation_aside(splits: Sequence[str], options: PrepareOptions) -> tuple[str, ...]:
+def _set_validation_aside(splits: Sequence[str], job: _Job) -> tuple[str, ...]:
     """Move a seeded choice of the training images, at least one, to validation; its own validation split stays."""
     training = [row for row, split in enumerate(splits) if split == TRAIN]
     needed = 1 if VALIDATION in splits else 2
     if len(training) < needed:
-        raise DataError(f"{options.dataset}: {len(training)} training images, at least {needed} are needed")
+        raise DataError(f"{job.dataset}: {len(training)} training images, at least {needed} are needed")
     if VALIDATION in splits:
         return tuple(splits)
     # A stream apart from the mask's, so that which image is set aside says nothing about which cells are known.
-    drawn = drawn_rows(len(training), options.validation_fraction, [options.seed, 1])
+    drawn = drawn_rows(len(training), job.options.validation_fraction, [job.options.seed, 1])
     aside = {training[position] for position in drawn}
     return tuple(VALIDATION if row in aside else split for row, split in enumerate(splits))

@@ -29,7 +29,7 @@ from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import REPLACED_PREFIX, sha256_of_file, write_text
 from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
-from mlrpl_cli.core.io.schema import validated
+from mlrpl_cli.core.io.schema import Text, validated
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -71,6 +71,10 @@ class Prepared:
     """The options that made it, as JSON holds them."""
     mask_sha256: str
     """Checksum of the known mask over the training and validation rows."""
+    unlisted: str | None = None
+    """What a cell is that the source says nothing of, and who says so; None where every cell is said."""
+    notes: tuple[str, ...] = ()
+    """What had to be found out to read the labels."""
 
     @property
     def sha256(self) -> str:
@@ -112,6 +116,8 @@ class Manifest(BaseModel):
     mask_sha256: str
     sha256: dict[str, Any]
     """Checksums of the files beside the manifest, by name."""
+    unlisted: Text | None = None
+    notes: list[Text] = []
     classes: Annotated[
         list[Any], Predicate(lambda names: all(map(is_name, names))), WithJsonSchema({"type": "a list of names"})
     ]
@@ -135,6 +141,8 @@ def write_manifest(folder: Path, prepared: Prepared) -> None:
         counts=_counts(prepared),
         mask_sha256=prepared.mask_sha256,
         sha256={name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
+        unlisted=prepared.unlisted,
+        notes=list(prepared.notes),
         classes=list(prepared.classes),
     )
     write_text(folder / MANIFEST, json.dumps(content.model_dump(), indent=2) + "\n")
@@ -164,6 +172,8 @@ def read_prepared(folder: Path) -> Prepared:
         observed_labels=observed,
         options=_renamed(content.options),
         mask_sha256=content.mask_sha256,
+        unlisted=content.unlisted,
+        notes=tuple(content.notes),
     )
     _verify(prepared, content.counts)
     return prepared

@@ -19,10 +19,9 @@ from mlrpl_cli.core.evaluation.comparison import resample_weights
 from mlrpl_cli.core.images import loading
 from mlrpl_cli.core.images.loading import ImageViews, shuffled
 from mlrpl_cli.core.io.devices import derive_seed
-from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.formats.registry import DATASETS
 from mlrpl_cli.core.labels.masks import known_mask, mask_sha256
-from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, Format, Records
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, Format, Reading, Records
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
 from mlrpl_cli.core.prepared.folder import IMAGES, read_prepared
 
@@ -64,7 +63,7 @@ class Toy(Format):
 
     records: ClassVar[Records]
 
-    def read(self, workspace: Path, progress: Progress) -> Records:
+    def read(self, reading: Reading) -> Records:
         return self.records
 
 

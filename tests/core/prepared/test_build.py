@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats.registry import DATASETS
-from mlrpl_cli.core.labels.formats.table import Table
-from mlrpl_cli.core.labels.records import Format, Records
+from mlrpl_cli.core.labels.formats.tabular.table import Table
+from mlrpl_cli.core.labels.records import Format, Reading, Records
 from mlrpl_cli.core.labels.sources import SOURCES
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, prepare_once, rarest_classes, states_of_splits
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
@@ -36,7 +36,7 @@ class Toy(Format):
         cls.splits = splits
         cls.labels = np.random.default_rng(0).choice([-1, 1], (len(splits), len(CLASSES))).astype(np.int8)
 
-    def read(self, workspace: Path, progress: Progress) -> Records:
+    def read(self, reading: Reading) -> Records:
         Toy.seen = self
         names = tuple(f"{row}.jpg" for row in range(len(self.splits)))
         return Records(CLASSES, self.images, names, self.labels, self.splits)
@@ -260,7 +260,7 @@ def test_an_empty_folder_is_filled_and_a_link_is_followed(toy: type[Toy]) -> Non
 
 
 def test_an_existing_folder_is_checked_before_anything_is_read(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(source: Toy, workspace: Path, progress: Progress) -> Records:
+    def never(source: Toy, reading: Reading) -> Records:
         raise AssertionError("read although the target cannot be written")
 
     monkeypatch.setattr(Toy, "read", never)

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.records import Format, Records
+from mlrpl_cli.core.labels.records import Format, Reading, Records
 
 
 def read(kind: type[Format], root: Path, **options: Any) -> Records:
     """What a format makes of the files at `root`."""
-    return kind(root=root, **options).read(root, Silent())
+    return kind(root=root, **options).read(Reading(root, Silent()))
 
 
 def problem(kind: type[Format], root: Path, **options: Any) -> str:
     """The one line with which it refuses them."""
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(MlrplError) as caught:
         read(kind, root, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.labels.formats import coco
-from mlrpl_cli.core.labels.formats.coco import Coco
+from mlrpl_cli.core.labels.formats.published import coco
+from mlrpl_cli.core.labels.formats.published.coco import Coco
 from tests.core.labels.formats.reading import problem, read
 
 # Ids with gaps and out of order, as COCO's are.

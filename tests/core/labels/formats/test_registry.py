@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.formats.published.voc import Voc
 from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of, make_format
-from mlrpl_cli.core.labels.formats.voc import Voc
 from mlrpl_cli.core.labels.records import Format
 
 
@@ -36,12 +36,16 @@ def test_a_root_of_bytes_that_are_no_text_is_taken() -> None:
 @pytest.mark.parametrize(
     ("dataset", "given", "sentence"),
     [
-        ("voc", {}, "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; --download "),
+        (
+            "voc",
+            {},
+            "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; it is not ",
+        ),
         ("voc", {"root": ".", "year": "2010"}, "--year: expected one of 2007, 2012, got '2010'"),
         ("voc", {"root": ".", "difficult": "present"}, "--difficult: expected one of absent, unknown, got 'present'"),
         ("coco", {}, "coco needs --root, the folder that holds annotations/"),
         ("coco", {"root": ".", "year": "2007"}, "--year: expected one of 2014, 2017, got '2007'"),
-        ("table", {}, "table needs --root, the CSV or TSV file, or a folder with just one"),
+        ("table", {}, "table needs --root, a CSV, TSV, Parquet or XLSX file with a column per class, or a folder with"),
         (
             "table",
             {"root": ".", "coding": "x"},

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.labels.formats import voc
-from mlrpl_cli.core.labels.formats.voc import CLASSES, Voc
+from mlrpl_cli.core.labels.formats.published import voc
+from mlrpl_cli.core.labels.formats.published.voc import CLASSES, Voc
 from tests.core.labels.formats.reading import problem, read
 
 Object = tuple[str, int]

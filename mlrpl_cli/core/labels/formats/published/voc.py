@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DTDForbidden
@@ -17,7 +17,7 @@ from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.reading import MIB, is_file_name, read_bytes, read_text, short, shown
-from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
+from mlrpl_cli.core.labels.records import ROOT, TEST, TRAIN, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, make_labels
 
 if TYPE_CHECKING:
@@ -39,24 +39,27 @@ MOST_OF_AN_ANNOTATION, MOST_OF_AN_IMAGE_SET = 4 * MIB, 16 * MIB
 class Voc(Format):
     """VOC 2007 (trainval → train, test → test) or VOC 2012 (train → train, val → test)."""
 
-    root: Path = Field(description="VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself")
+    root: Path = Field(description=ROOT)
     year: Literal["2007", "2012"] | None = Field(None, description="release")
     difficult: Literal["absent", "unknown"] = Field("absent", description="what a difficult object means")
 
-    def read(self, workspace: Path, progress: Progress) -> Records:
+    holds: ClassVar[str] = "VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself"
+    usual_folder: ClassVar[str] = "VOCdevkit"
+
+    def read(self, reading: Reading) -> Records:
         """Rows are in the order of the image-set files, train before test.
 
         An object marked difficult is skipped, as is usual, or makes a class that no other object shows unknown.
         Raises DataError, naming everything found at once, for wrong data.
         """
         folder, year = _find_release(self.root, self.year)
-        problems = Problems()
+        problems = reading.problems
         ids_of = {split: _read_image_set(folder, name, problems) for split, name in IMAGE_SETS[year].items()}
         ids = [identifier for listed in ids_of.values() for identifier in listed]
         images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
         problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
         check_images(folder, images, problems)
-        labels = _read_labels(folder, ids, DIFFICULT_STATES[self.difficult], problems, progress)
+        labels = _read_labels(folder, ids, DIFFICULT_STATES[self.difficult], problems, reading.progress)
         problems.raise_if_any(f"VOC {year} in {folder}", "restore these files from the published archives")
         splits = tuple(split for split, listed in ids_of.items() for _ in listed)
         return Records(CLASSES, folder, images, labels, splits)

@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
-from mlrpl_cli.core.io.progress import Progress, track
+from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, open_file, short, shown
-from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
+from mlrpl_cli.core.labels.records import ROOT, TEST, TRAIN, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, make_labels
 
 if TYPE_CHECKING:
@@ -40,11 +40,14 @@ MOST_BYTES, MOST_LABELS = 4 * GIB, 4 * GIB
 class Coco(Format):
     """COCO 2014 or 2017 (train → train, val → test)."""
 
-    root: Path = Field(description="the folder that holds annotations/ and train2014/, val2014/ or those of 2017")
+    root: Path = Field(description=ROOT)
     year: Literal["2014", "2017"] | None = Field(None, description="release")
     annotated_only: bool = Field(False, description="leave out images without annotation, as DualCoOp does")
 
-    def read(self, workspace: Path, progress: Progress) -> Records:
+    holds: ClassVar[str] = "the folder that holds annotations/ and train2014/, val2014/ or those of 2017"
+    usual_folder: ClassVar[str] = "coco"
+
+    def read(self, reading: Reading) -> Records:
         """Classes are in ascending category id, rows in the order of `images` in the JSON, train before test.
 
         An annotation of any kind makes its class present, crowds included; every other class is absent, also for
@@ -54,8 +57,8 @@ class Coco(Format):
         import numpy as np
 
         year = _find_year(self.root, [self.year] if self.year else YEARS)
-        problems = Problems()
-        listed = track(progress, PARTS.items(), "reading annotations", len(PARTS), "files")
+        problems = reading.problems
+        listed = track(reading.progress, PARTS.items(), "reading annotations", len(PARTS), "files")
         read = {split: _read_part(self.root, f"{name}{year}", problems) for split, name in listed}
         parts = {split: part for split, part in read.items() if part}
         for part in parts.values():
