@@ -199,6 +199,8 @@ def _from_text(path: Path, problems: Problems, separator: str | None, encoding: 
     if not table.num_rows or table.column(0)[-1].as_py() != _LAST:
         raise DataError(f"{path} is no readable table: a quote is never closed; check its quotes")
     table = table.slice(0, table.num_rows - 1)
+    if table.num_rows < 2:
+        problems.raise_if_any(str(path), "correct the table, or say with --separator what stands between its cells")
     numbers = [above + row for row in range(1, table.num_rows + len(left_out) + 1) if row not in left_out]
     return _sheet(path, table.columns, numbers, notes)
 
