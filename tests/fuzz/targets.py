@@ -62,21 +62,23 @@ def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
     from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.published.coco import Coco
+    from mlrpl_cli.core.labels.records import Reading
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
-    _check_records(Coco(root=root).read(root, Silent()))
+    _check_records(Coco(root=root).read(Reading(root, Silent())))
 
 
 def table(data: bytes) -> None:
     """A CSV beside three images."""
     from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.tabular.table import Table
+    from mlrpl_cli.core.labels.records import Reading
 
     root = _folder("table")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
     (root / "labels.csv").write_bytes(data)
-    _check_records(Table(root=root / "labels.csv").read(root, Silent()))
+    _check_records(Table(root=root / "labels.csv").read(Reading(root, Silent())))
 
 
 def config(data: bytes) -> None:
@@ -282,8 +284,9 @@ def _voc_release() -> Path:
 def _read_voc(root: Path) -> None:
     from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.published.voc import Voc
+    from mlrpl_cli.core.labels.records import Reading
 
-    _check_records(Voc(root=root, difficult="unknown").read(root, Silent()))
+    _check_records(Voc(root=root, difficult="unknown").read(Reading(root, Silent())))
 
 
 @cache
