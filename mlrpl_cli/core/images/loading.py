@@ -1,7 +1,8 @@
-"""Images as tensors, decoded by worker processes; the order and the views depend on seed and epoch alone."""
+"""Images as tensors, whole or as random views, decoded by worker processes; seed and epoch alone decide which."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from PIL.Image import Image, Resampling
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_convert
 from torch.utils.data._utils import signal_handling
 
-from mlrpl_cli.core.images.decode import load_pixels, open_image, random_view
+from mlrpl_cli.core.images.decode import load_pixels, open_image
 from mlrpl_cli.core.io.devices import derive_seed, make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.processes import QUIET_PROCESSES
@@ -25,6 +27,7 @@ Index = tuple[int, int]
 PADDING: Index = (-1, 0)
 """The last image once more, so that all processes have as many in a batch. A position below 0 counts in no loss and in
 no score."""
+Range = tuple[float, float]
 T = TypeVar("T")
 
 
@@ -47,6 +50,29 @@ class ImageViews(Dataset[tuple[Tensor, int]]):
             random = np.random.default_rng(derive_seed(self.seed, "view", view, self.names[position]))
             pixels = random_view(open_image(self.paths[position], target=2 * self.size), self.size, random)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
+
+
+def random_view(
+    image: Image, size: int, rng: np.random.Generator, scale: Range = (0.25, 1.0), ratio: Range = (3 / 4, 4 / 3)
+) -> np.ndarray:
+    """(size, size, 3) uint8: a random part of an RGB image, resized by bicubic interpolation; half of them mirrored.
+
+    The part's share of the area is uniform in `scale`, the logarithm of its aspect uniform in `ratio`. The default
+    scale is that of the laboratory's crops (sides of 256 to 512 in 512). `rng` is the only source of randomness.
+    """
+    width, height = image.width, image.height
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
+        if w <= width and h <= height:
+            left, top = int(rng.random() * (width - w + 1)), int(rng.random() * (height - h + 1))
+            break
+    else:  # none of these fits: the largest part in the middle
+        w, h = max(1, min(width, round(height * ratio[1]))), max(1, min(height, round(width / ratio[0])))
+        left, top = (width - w) // 2, (height - h) // 2
+    pixels = np.array(image.resize((size, size), Resampling.BICUBIC, box=(left, top, left + w, top + h)))
+    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
 
 def in_order(images: int) -> list[Index]:
@@ -81,17 +107,13 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
     With `pinned`, in memory that CUDA copies from while it computes. Raises DataError in one line for an image that
     cannot be read, and when a worker process was killed.
     """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        multiprocessing_context=QUIET_PROCESSES if workers else None,
-        pin_memory=pinned,
-        collate_fn=default_convert if hasattr(dataset, "__getitems__") else None,
-    )
+    context = QUIET_PROCESSES if workers else None
+    collate = default_convert if hasattr(dataset, "__getitems__") else None
+    options: Any = {"num_workers": workers, "multiprocessing_context": context, "pin_memory": pinned}
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
     try:
         with _no_handler():
-            loaded = iter(loader) if workers else _ahead(loader)
+            loaded = iter(loader) if workers else ahead(loader)
         yield from loaded
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
@@ -100,10 +122,8 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
-        raise DataError(
-            "a process that decodes images was killed, as happens without enough memory or shared memory; "
-            "lower --workers (0 decodes in the training process)"
-        ) from error
+        killed = "a process that decodes images was killed, as happens without enough memory or shared memory"
+        raise DataError(f"{killed}; lower --workers (0 decodes in the training process)") from error
 
 
 @contextmanager
@@ -121,7 +141,7 @@ def _no_handler() -> Iterator[None]:
         signal_handling._SIGCHLD_handler_set = before
 
 
-def _ahead(items: Iterable[T]) -> Iterator[T]:
+def ahead(items: Iterable[T]) -> Iterator[T]:
     """`items`, each made by a thread while the one before is in use."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:
