@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,11 +74,6 @@ def random_view(
     return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
 
-def in_order(images: int) -> list[Index]:
-    """Every image once, in its plain view."""
-    return [(position, 0) for position in range(images)]
-
-
 def shuffled(images: int, views: int, seed: int, epoch: int) -> list[Index]:
     """Every image once, in an order and in views that depend on the seed and the epoch (1, 2, …) alone.
 
@@ -111,9 +105,14 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
     collate = default_convert if hasattr(dataset, "__getitems__") else None
     options: Any = {"num_workers": workers, "multiprocessing_context": context, "pin_memory": pinned}
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
+    # PyTorch's handler of SIGCHLD would raise an error for a worker's end wherever this process is just then, so also
+    # while it ends itself upon a SIGTERM to all. Without the handler PyTorch sees within seconds that a worker is gone.
+    before, signal_handling._SIGCHLD_handler_set = signal_handling._SIGCHLD_handler_set, True
     try:
-        with _no_handler():
+        try:
             loaded = iter(loader) if workers else ahead(loader)
+        finally:
+            signal_handling._SIGCHLD_handler_set = before
         yield from loaded
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
@@ -126,21 +125,6 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
         raise DataError(f"{killed}; lower --workers (0 decodes in the training process)") from error
 
 
-@contextmanager
-def _no_handler() -> Iterator[None]:
-    """PyTorch installs no handler of SIGCHLD meanwhile.
-
-    It would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon a
-    SIGTERM to all processes. Without it PyTorch sees within seconds that a worker is gone.
-    """
-    before = signal_handling._SIGCHLD_handler_set
-    signal_handling._SIGCHLD_handler_set = True
-    try:
-        yield
-    finally:
-        signal_handling._SIGCHLD_handler_set = before
-
-
 def ahead(items: Iterable[T]) -> Iterator[T]:
     """`items`, each made by a thread while the one before is in use."""
     iterator = iter(items)
@@ -151,21 +135,10 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
             yield item
 
 
-class Waiting:
-    """How much of the time since it was made was spent waiting for the next of the items that went `through` it."""
-
-    def __init__(self) -> None:
-        self.begun, self.seconds = time.perf_counter(), 0.0
-
-    @property
-    def share(self) -> float:
-        """In [0, 1]; near 0 the loader keeps up with what uses it."""
-        return self.seconds / ((time.perf_counter() - self.begun) or 1)
-
-    def through(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield from `items`."""
+def timed(items: Iterable[T], waits: list[float]) -> Iterator[T]:
+    """`items`; how long each was waited for, in seconds, is added to `waits`."""
+    asked = time.perf_counter()
+    for item in items:
+        waits.append(time.perf_counter() - asked)
+        yield item
         asked = time.perf_counter()
-        for item in items:
-            self.seconds += time.perf_counter() - asked
-            yield item
-            asked = time.perf_counter()

@@ -39,19 +39,12 @@ def make_accelerator(device: str) -> Accelerator:
     )
 
 
-def device_problem(device: str) -> str | None:
-    """The one-line reason why this machine cannot compute on `device`, or None."""
-    if device == "cuda" and not torch.cuda.is_available():
-        return "device cuda: this PyTorch sees no CUDA device; use --device cpu"
-    return None
-
-
 def choose_device(device: str) -> torch.device:
     """ "cpu", "cuda", or "auto" for CUDA where there is one. Raises ConfigError for any other, and for CUDA in vain."""
-    if problem := device_problem(device):
-        raise ConfigError(problem)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: this PyTorch sees no CUDA device; use --device cpu")
     try:
         return torch.device(device)
     except RuntimeError as error:

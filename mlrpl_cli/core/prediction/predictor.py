@@ -1,7 +1,4 @@
-"""Prediction on image files with a trained run: no text encoder, no tokenizer, no training code.
-
-Axes: B images, C classes, H·W = P grid positions.
-"""
+"""Prediction on image files with a trained run. Axes: B images, C classes, H·W = P grid positions."""
 
 from __future__ import annotations
 
