@@ -11,7 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -54,7 +54,6 @@ _REASONS = {
     MemoryError: "there is not enough memory for its pixels",
     FileNotFoundError: "there is no such file",
 }
-_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 T = TypeVar("T")
 
@@ -106,8 +105,7 @@ class BoundedStream:
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
         self.size = os.fstat(stream.fileno()).st_size
-        self.bytes_left: float = HEADER_LIMIT
-        self.pieces_left = PIECE_LIMIT
+        self.bytes_left, self.pieces_left = float(HEADER_LIMIT), PIECE_LIMIT
 
     def read(self, size: int = -1) -> bytes:
         """What is there of `size` bytes, or of all. A size that the file only claims is not allocated."""
@@ -141,7 +139,9 @@ def _decoded(path: Path, target: int | None, use: Callable[[Image.Image], T]) ->
                 del image  # its pixels go before another image takes their room
             return result
     except Exception as error:  # a damaged file can raise nearly anything inside a decoder
-        raise DataError(f"cannot read {path}: {_reason(error).removeprefix(f'{path} is ')}") from error
+        told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), one_line(told))
+        raise DataError(f"cannot read {path}: {reason.removeprefix(f'{path} is ')}") from error
 
 
 def _needed(image: Image.Image, target: int, file_size: int) -> int:
@@ -165,8 +165,11 @@ def _decode(image: Image.Image, target: int | None) -> Image.Image:
         if target is not None:
             image.draft(None, (DRAFT_MARGIN * target, DRAFT_MARGIN * target))
         image.load()
-        turn, rgb = _upright_turn(image), _to_rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
+        turn = None
+        with suppress(Exception):  # of damaged EXIF data, since the pixels may be whole
+            turn = dict(enumerate(_UPRIGHT, start=2)).get(image.getexif().get(_ORIENTATION_TAG, 1))
+        rgb = _to_rgb(image)
+        return rgb.transpose(Image.Transpose[turn]) if turn else rgb
     except BaseException:
         image.close()  # the error's traceback would keep its pixels
         raise
@@ -176,7 +179,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """Converted part by part, so that what is needed on the way is small."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    convert = _grey_scale(image) if image.mode in _DEEP_MODES else _on_white
+    convert = _grey_scale(image) if image.mode.startswith(("I", "F")) else _on_white
     rgb = Image.new("RGB", image.size)
     for top, part in _strips(image):
         rgb.paste(convert(part), (0, top))
@@ -217,17 +220,3 @@ def _grey_scale(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
 def _finite(part: Image.Image) -> np.ndarray:
     """(H, W) float64 values of a deep grey image, 0 for what is not finite."""
     return np.nan_to_num(np.asarray(part, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _upright_turn(image: Image.Image) -> Image.Transpose | None:
-    """What undoes the EXIF orientation; None also for EXIF data that is damaged, since the pixels may be whole."""
-    try:
-        turn = dict(enumerate(_UPRIGHT, start=2)).get(image.getexif().get(_ORIENTATION_TAG, 1))
-        return Image.Transpose[turn] if turn else None
-    except Exception:
-        return None
-
-
-def _reason(error: Exception) -> str:
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), one_line(told))

@@ -52,8 +52,6 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
 
 
 # os.path and not Path asks what a name is: it answers no where Path raises, as for names that are too long.
-
-
 def _matches(argument: str) -> list[str]:
     """A file or folder of that name, or the folders and images that it matches as a pattern."""
     if os.path.lexists(argument):

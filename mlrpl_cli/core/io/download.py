@@ -26,7 +26,7 @@ def fetch(url: str, destination: Path, algorithm: str, digest: str, progress: Pr
     is whole, and a later call goes on from there. Raises DataError for an address that is not http(s), a server out
     of reach, a broken connection, another hash and a folder that cannot be written to.
     """
-    _check_scheme(url, url)
+    _check_scheme(url, f"{url} is no web address")
     if destination.is_file():
         if wrong := _other_hash(destination, algorithm, digest):
             raise DataError(f"{destination} is not what {url} should give: {wrong}; remove it to download it again")
@@ -48,17 +48,16 @@ class _WebRedirects(request.HTTPRedirectHandler):
     """Follows redirects to http and https only: a server must not point the client at a file of this machine."""
 
     def http_error_302(self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any:
-        leads_to = headers.get("Location") or headers.get("URI", "")  # urllib reads both
-        _check_scheme(urljoin(req.full_url, leads_to), req.full_url)
+        address = urljoin(req.full_url, headers.get("Location") or headers.get("URI", ""))  # urllib reads both
+        _check_scheme(address, f"{req.full_url} redirects to {address}")
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _check_scheme(address: str, url: str) -> None:
+def _check_scheme(address: str, what: str) -> None:
     if urlsplit(address).scheme not in ("http", "https"):
-        leads = "is no web address" if address == url else f"redirects to {address}"
-        raise DataError(f"{url} {leads}; only http and https are followed")
+        raise DataError(f"{what}; only http and https are followed")
 
 
 def _receive(url: str, part: Path, progress: Progress) -> None:
@@ -70,11 +69,11 @@ def _receive(url: str, part: Path, progress: Progress) -> None:
         response.close()
         return
     if have and not (response.status == 206 and span.startswith(f"bytes {have}-")):
-        have = 0
-        part.unlink()
         if response.status != 200:  # another part than was asked for
             response.close()
-            response = _ask(url, part, have)
+            response = _ask(url, part, 0)
+        have = 0
+        part.unlink()
     with response:
         length = response.length or 0
         if length > (free := free_bytes(part)):

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,8 +29,7 @@ TEMPORARY_PREFIX = ".incomplete-"
 """In front of the name of a folder that holds what is being written."""
 REPLACED_PREFIX = ".replaced-"
 """In front of an old folder's name while a new one takes its place, where the system cannot exchange the two."""
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What some network file systems answer."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what some network file systems answer
 
 
 @contextmanager
@@ -47,9 +47,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that takes the place of `path` on a clean exit.
+    """Yield an empty temporary folder that takes the place of `path` on a clean exit; what stood there stays till then.
 
-    What stood at `path` stays untouched until the new folder is complete.
     Raises DataError when the parent cannot be written to.
     """
     make_folder(path.parent)
@@ -65,8 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator[bool | None]:
     """Hold the lock file `path`: True; None where the file system has no locks; False when another process has it.
 
-    With `when_waiting`, which is called then, the other process is waited for. Raises DataError when the file cannot be
-    made.
+    With `when_waiting`, which is called then, it waits for the other one. Raises DataError for a file it cannot make.
     """
     lock = FileLock(path, fallback_to_soft=False)  # a file that only exists would outlive a killed process
     mine = _acquired(lock)
@@ -136,11 +134,6 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(_existing(path.absolute())).free
 
 
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hash_of_file(path, "sha256")
-
-
 def hash_of_file(path: Path, algorithm: str) -> str:
     """Hexadecimal digest of a file's bytes by one of hashlib's algorithms."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
@@ -148,6 +141,10 @@ def hash_of_file(path: Path, algorithm: str) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+sha256_of_file = partial(hash_of_file, algorithm="sha256")
+"""Hexadecimal SHA-256 of a file's bytes."""
 
 
 def _acquired(lock: FileLock, wait: bool = False) -> bool | None:

@@ -33,7 +33,6 @@ class Silent:
         return nullcontext(self)
 
     def note(self, message: str) -> None: ...
-
     def advance(self, steps: int = 1, **figures: float) -> None: ...
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import reprlib
 import stat
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, TypeGuard
 
@@ -60,13 +61,11 @@ def is_name(value: object) -> TypeGuard[str]:
 
 def is_file_name(value: object) -> TypeGuard[str]:
     """Whether a file could be called `value`, a path with forward slashes."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return False
-    try:
-        encoded = os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
-    return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+    with suppress(UnicodeEncodeError):
+        if isinstance(value, str) and value and "\0" not in value:
+            encoded = os.fsencode(value)
+            return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+    return False
 
 
 def leads_outside(name: str) -> bool:

@@ -57,9 +57,8 @@ def problems(error: ValidationError, model: type) -> dict[str, str | None]:
     for each in error.errors(include_url=False, include_context=False):
         place = each["loc"] or (str(each["input"]),)  # a name beyond UTF-8 has no place: it is the input
         got = "nothing" if each["type"] == "missing" else shown(each["input"])
-        field = fields.get(str(place[0]))
-        if field and len(place) > 1:
-            field = field.get("items", field)
+        field = fields.get(str(place[0]), {})
+        field = field.get("items", field) if len(place) > 1 else field
         found[".".join(map(str, place))] = f"expected {expected(field)}, got {got}" if field else None
     return found
 
