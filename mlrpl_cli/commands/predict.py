@@ -39,14 +39,13 @@ def predict(
     others are predicted, and the exit code is 1.
     """
     from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
-    from mlrpl_cli.core.prediction.selection import Selection
     from mlrpl_cli.core.runs.folder import newest_run
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
     paths = find_images(images)
     predictor = Predictor.from_run(run or newest_run(), checkpoint, device or "auto")
-    selection = Selection.make(predictor, classes, top_k, threshold)
+    selected = predictor.selection(classes, top_k, threshold)
     failed = False
 
     def rows() -> Rows:
@@ -56,7 +55,7 @@ def predict(
                 failed = True
                 console.print_error(f"mlrpl: error: {result.reason}")
             else:
-                yield str(result.path), selection.of(result.probabilities)
+                yield str(result.path), selected(result.probabilities)
 
     WRITERS[output](rows())
     if failed:

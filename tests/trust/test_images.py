@@ -15,8 +15,7 @@ import pytest
 
 from mlrpl_cli.commands.console import csv_text
 from mlrpl_cli.core.config import make_config
-from mlrpl_cli.core.images.decode import PEAK_BYTES
-from mlrpl_cli.core.images.streams import HEADER_BYTES
+from mlrpl_cli.core.images.decode import HEADER_BYTES, PEAK_BYTES
 from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.training.train import train
 from tests import small

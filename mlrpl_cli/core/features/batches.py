@@ -18,7 +18,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.features.cache import decoded
 from mlrpl_cli.core.features.views import CachedViews, CacheFiller
-from mlrpl_cli.core.images.loading import ImageViews, Index, in_order, load, shares, shuffled
+from mlrpl_cli.core.images.loading import ImageViews, Index, load, shares, shuffled
 from mlrpl_cli.core.io.devices import decoding_workers
 
 
@@ -50,7 +50,7 @@ class FeatureBatches:
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """(features, positions (B,)) of all images in order, in their plain view; padding has positions below 0."""
-        return self._batches(in_order(self.images))
+        return self._batches([(position, 0) for position in range(self.images)])
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """The same of epoch 1, 2, … of training: shuffled, in random views."""
@@ -58,7 +58,7 @@ class FeatureBatches:
 
     def sample(self, images: int) -> ImageFeatures:
         """Features of the first `images` images in their plain view, in every process the same."""
-        batches = shares(in_order(min(images, self.images)), self.batch_size)
+        batches = shares([(position, 0) for position in range(min(images, self.images))], self.batch_size)
         return ImageFeatures.concatenate([features for features, _ in self._loaded(batches, workers=0)])
 
     def _batches(self, indices: Sequence[Index]) -> Iterator[tuple[ImageFeatures, Tensor]]:

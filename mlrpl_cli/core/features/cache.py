@@ -232,7 +232,7 @@ def _header(path: Path) -> tuple[Any, ...] | None:
 
 def _is_whole(path: Path) -> bool:
     with suppress(ValueError):
-        open_tensors(path).check()
+        open_tensors(path).checked()
         return True
     return False
 

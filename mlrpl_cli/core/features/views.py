@@ -5,6 +5,7 @@ Axes: N images, B of them in a batch, P grid positions, D channels, E joint embe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, Stored, ViewKey, view_key
 from mlrpl_cli.core.features.index import FileIndex
-from mlrpl_cli.core.images.loading import ImageViews, Index, Waiting, load, shares
+from mlrpl_cli.core.images.loading import ImageViews, Index, load, shares, timed
 from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
 from mlrpl_cli.core.io.files import free_bytes, remove_abandoned
@@ -143,8 +144,8 @@ class CacheFiller:
         indices = [(position, view) for position, (_, view) in enumerate(views)]
         together = ENCODED_TOGETHER * self.accelerator.num_processes
         batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)
-        workers, waiting = decoding_workers(self.config.workers), Waiting()
-        loaded = waiting.through(load(dataset, batches, workers, self.encoder.device.type == "cuda"))
+        workers, begun, waits = decoding_workers(self.config.workers), time.perf_counter(), list[float]()
+        loaded = timed(load(dataset, batches, workers, self.encoder.device.type == "cuda"), waits)
         with self.progress.task(f"encoding {what}", len(keys)) as task:
             for first, (pixels, _) in zip(range(0, len(keys), together), loaded, strict=True):
                 encoded, features = keys[first : first + together], self._features(pixels)
@@ -152,7 +153,8 @@ class CacheFiller:
                     shard = encoded[start : start + SHARD_VIEWS]
                     self.cache.put(shard, features.images(slice(start, start + len(shard))))
                 task.advance(len(encoded))
-        self.progress.note(f"encoded {len(keys)} views, {waiting.share:.0%} of the time waiting for decoded images")
+        waited = sum(waits) / (time.perf_counter() - begun)
+        self.progress.note(f"encoded {len(keys)} views, {waited:.0%} of the time waiting for decoded images")
 
     def _features(self, pixels: Tensor) -> ImageFeatures:
         """Of this process's images and then all others', padding last."""

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import REPLACED_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
+from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_text, shown
 from mlrpl_cli.core.io.schema import validated
 from mlrpl_cli.core.labels.records import SPLITS, TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -200,8 +200,8 @@ def _renamed(options: Any) -> Any:
 def _content(folder: Path) -> dict[str, Any] | None:
     """What a manifest of ours says; None for any other file."""
     try:
-        content = read_json(folder / MANIFEST, MOST_OF_A_MANIFEST)
-    except (OSError, ValueError, DataError):
+        content = json.loads(read_text(folder / MANIFEST, MOST_OF_A_MANIFEST))
+    except (OSError, ValueError, RecursionError, DataError):
         return None
     return content if isinstance(content, dict) and content.get("kind") == KIND else None
 

@@ -106,8 +106,7 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
     try:
         file = open_tensors(path)
         info = _run_info(json.loads(file.metadata[_METADATA]), path)
-        file.check()
-        _check_tensors(info, file.tensors)
+        _check_tensors(info, file.checked().tensors)
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.text import check_class_names
-from mlrpl_cli.core.io.devices import choose_device, device_problem
+from mlrpl_cli.core.io.devices import choose_device
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
 from mlrpl_cli.core.io.files import make_folder
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
@@ -30,7 +30,11 @@ FREE_ON_RESUME = ("device", "workers", "cache")
 
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
-    problems = [device_problem(config.device)]
+    problems: list[str | None] = []
+    try:
+        choose_device(config.device)
+    except ConfigError as error:
+        problems.append(str(error))
     for option, known in (("method", METHODS), ("loss", LOSSES)):
         if (value := getattr(config, option)) not in known:
             expected = f"{option}: expected one of {', '.join(known)}"

@@ -14,7 +14,7 @@ from mlrpl_cli.core.features.views import CachedViews, CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.formats.scenes import object_masks
 from mlrpl_cli.core.labels.records import TEST
@@ -58,7 +58,7 @@ def load_objects(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Raises ValueError or KeyError when the file is not what `encode_once` wrote.
     """
-    tensors = read_tensors(path).tensors
+    tensors = open_tensors(path).checked().tensors
     return tensors["rows"].numpy(), tensors["classes"].numpy(), tensors["masks"].numpy()
 
 

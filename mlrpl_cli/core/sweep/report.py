@@ -22,7 +22,7 @@ from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, track
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -181,7 +181,7 @@ class _Resampling:
             digest.update(np.ascontiguousarray(values).data)
         path, made_of = self.folder / f"{key}{SUFFIX}", {"made_of": digest.hexdigest()}
         try:
-            stored = read_tensors(path)
+            stored = open_tensors(path).checked()
             if stored.metadata == made_of:
                 return stored.tensors["maps"].numpy()
         except (ValueError, KeyError):

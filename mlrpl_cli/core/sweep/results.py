@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from mlrpl_cli.core.io.errors import DataError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Cell, Plan, Setting, tuning_cells
 
 RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
@@ -94,7 +94,7 @@ def read_scores(out: Path, key: str) -> np.ndarray:
     """Test probabilities (N, C) float32 of the run whose row has this key. Raises RunError when they are not whole."""
     path = _scores_path(out, key)
     try:
-        return read_tensors(path).tensors[PROBABILITIES].numpy()
+        return open_tensors(path).checked().tensors[PROBABILITIES].numpy()
     except (ValueError, KeyError) as error:
         raise RunError(f"{path} is damaged: {one_line(error)}; sweep again to repeat its run") from error
 

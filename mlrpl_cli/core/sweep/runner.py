@@ -14,8 +14,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
-from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned
-from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST

@@ -18,8 +18,7 @@ from mlrpl_cli.core.features.batches import features_of_run
 from mlrpl_cli.core.features.views import CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError
-from mlrpl_cli.core.io.files import check_writable, make_folder, writing
-from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.files import check_writable, make_folder, sole_writer, writing
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import folder as checkpoints

@@ -155,6 +155,12 @@ def test_damage_is_named(what: str, written: Prepared) -> None:
     assert str(error.value) == f"{written.folder} is damaged: {what}; run mlrpl prepare again"
 
 
+def test_a_manifest_that_is_nested_too_deeply_is_damage(written: Prepared) -> None:
+    (written.folder / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"is damaged: manifest\.json cannot be read"):
+        read_prepared(written.folder)
+
+
 def test_hidden_test_labels_are_damage(written: Prepared) -> None:
     hidden = np.array(FULL, dtype=np.int8)
     hidden[3] = 0
