@@ -122,7 +122,7 @@ def test_class_frequencies_are_unequal():
 
 def test_an_object_keeps_its_share_visible():
     """Eight objects on one canvas: some are covered, none by more than half of its own pixels."""
-    canvas = drawing.Canvas(RandomStream("test"), 256, 0.5)
+    canvas = drawing.Canvas(RandomStream("test"), SceneOptions(minimum_visible=0.5, clutter=(0, 0)))
     random = RandomStream("test-objects")
     areas = {}
     for label, name in enumerate(SCENE_CLASSES[:8]):
