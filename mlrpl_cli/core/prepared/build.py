@@ -20,7 +20,7 @@ from mlrpl_cli.core.labels.formats.registry import make_format
 from mlrpl_cli.core.labels.masks import drawn_rows, mask_problem, observe
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
 from mlrpl_cli.core.labels.sources import archives_of, download
-from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
@@ -73,10 +73,14 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
 
 
-def states_of_splits(prepared: Prepared) -> dict[str, StateCounts]:
-    """The states of the observed labels of each split that has images."""
-    rows = {split: prepared.rows(split) for split in SPLITS if split in prepared.splits}
-    return {split: count_states(prepared.observed_labels[found]) for split, found in rows.items()}
+def states_of_splits(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """How many cells are present, absent and unknown to training in each split that has images, by those names."""
+    states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
+    observed = {split: prepared.observed_labels[prepared.rows(split)] for split in SPLITS if split in prepared.splits}
+    return {
+        split: {name: int((labels == state).sum()) for name, state in states.items()}
+        for split, labels in observed.items()
+    }
 
 
 def rarest_classes(prepared: Prepared, most: int = 5) -> dict[str, int]:
@@ -146,22 +150,10 @@ def _target(job: _Job) -> Path:
     folder = _real(job.out) if os.path.islink(job.out) else job.out
     if job.root is not None and _real(job.root).is_relative_to(_real(folder)):
         raise DataError(f"{folder} holds the data set {job.root} itself; name another folder with --out")
-    if os.path.isdir(folder):
-        _check_replaceable(folder)
-    elif os.path.lexists(folder):
-        raise DataError(f"{folder} is a file; name a folder with --out")
-    return folder
-
-
-def _real(path: Path) -> Path:
-    """`path` with its links followed: os.path, unlike Path, has an answer for links in a circle and too long names."""
-    try:
-        return Path(os.path.realpath(path))
-    except ValueError as error:
-        raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
-
-
-def _check_replaceable(folder: Path) -> None:
+    if not os.path.isdir(folder):
+        if os.path.lexists(folder):
+            raise DataError(f"{folder} is a file; name a folder with --out")
+        return folder
     try:
         entries = {path.name for path in folder.iterdir()}
     except OSError as error:
@@ -173,6 +165,15 @@ def _check_replaceable(folder: Path) -> None:
             f"{folder} holds more than mlrpl prepare wrote ({first_few(foreign)}); "
             "move that away, or name another folder with --out"
         )
+    return folder
+
+
+def _real(path: Path) -> Path:
+    """`path` with its links followed: os.path, unlike Path, has an answer for links in a circle and too long names."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
 
 
 def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepared:
@@ -180,19 +181,10 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
     options = job.options
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    observed, checksum = observe(records.labels, records.splits, job.keep, options.seed)
-    return Prepared(
-        folder=folder,
-        dataset=options.dataset,
-        classes=records.classes,
-        image_root=folder if records.image_root == workspace else records.image_root.absolute(),
-        images=records.images,
-        splits=_set_validation_aside(records.splits, options),
-        full_labels=records.labels,
-        observed_labels=observed,
-        options=job.record,
-        mask_sha256=checksum,
-    )
+    observed, checksum = observe(records.full_labels, records.splits, job.keep, options.seed)
+    root = folder if records.image_root == workspace else records.image_root.absolute()
+    told = replace(records, image_root=root, splits=_set_validation_aside(records.splits, options))
+    return Prepared(*vars(told).values(), folder, observed, options.dataset, job.record, checksum)
 
 
 def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:
@@ -202,7 +194,7 @@ def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:
     if not columns:
         raise ConfigError("--classes names no class; give some, separated by commas")
     chosen = tuple(records.classes[column] for column in columns)
-    return replace(records, classes=chosen, labels=records.labels[:, columns])
+    return replace(records, classes=chosen, full_labels=records.full_labels[:, columns])
 
 
 def _set_validation_aside(splits: Sequence[str], options: PrepareOptions) -> tuple[str, ...]:

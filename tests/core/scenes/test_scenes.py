@@ -173,7 +173,7 @@ def test_written_scenes_are_the_rendered_ones(tmp_path):
     assert records.splits == ("train",) * 3 + ("test",) * 2
     assert records.classes == SCENE_CLASSES
     for name, labels, index in zip(
-        records.images, records.labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
+        records.images, records.full_labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
     ):
         scene = render_scene(5, index)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), scene.pixels)

@@ -7,7 +7,7 @@ import io
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,7 +24,7 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, make_labels
 if TYPE_CHECKING:
     import numpy as np
 
-YEARS = ("2014", "2017")
+YEARS, ANNOTATIONS = ("2014", "2017"), "annotations/instances_{}.json"
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -83,7 +83,7 @@ class _Part(NamedTuple):
 def _find_year(root: Path, years: Sequence[str]) -> str:
     """The first of `years` that has an annotation file below `root`."""
     for year in years:
-        if any(os.path.exists(_annotations(root, f"{part}{year}")) for part in PARTS.values()):
+        if any(os.path.exists(root / ANNOTATIONS.format(f"{part}{year}")) for part in PARTS.values()):
             return year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     wanted = " or ".join(f"instances_train{year}.json" for year in years)
@@ -92,15 +92,11 @@ def _find_year(root: Path, years: Sequence[str]) -> str:
     )
 
 
-def _annotations(root: Path, folder: str) -> Path:
-    return root / "annotations" / f"instances_{folder}.json"
-
-
 def _read_part(root: Path, folder: str, problems: Problems) -> _Part | None:
     """What one annotation file says of the images in `folder`; None, and a problem, when it cannot be read."""
     from pycocotools.coco import COCO  # takes longer to import than help to print
 
-    path = _annotations(root, folder)
+    path = root / ANNOTATIONS.format(folder)
     try:
         open_file(path, MOST_BYTES).close()
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how long it takes
@@ -123,10 +119,10 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
         problems.add("annotation files have no images or no categories", file)
     if len(images) * len(categories) > MOST_LABELS:
         raise ValueError(f"{len(images)} images and {len(categories)} categories are more than memory holds")
-    for values in zip(*categories, strict=True):
-        _report_repeated("category ids or names are repeated", values, file, problems)
-    _report_repeated("image ids are repeated", ids, file, problems)
-    _report_repeated("images are listed twice", images, file, problems)
+    of_categories = [("category ids or names are repeated", values) for values in zip(*categories, strict=True)]
+    for what, values in (*of_categories, ("image ids are repeated", ids), ("images are listed twice", images)):
+        repeated = (value for value, count in Counter(values).items() if count > 1)
+        problems.extend(what, (f"{short(str(value))} in {file}" for value in repeated))
     row_of = {identifier: row for row, identifier in enumerate(ids)}
     column_of = {identifier: column for column, (identifier, _) in enumerate(categories)}
     present = []
@@ -148,7 +144,3 @@ def _checked(entry: Any, key: str) -> Any:
     if not fits(entry[key]):
         raise TypeError(f"expected {expected}, got {shown(entry[key])}")
     return entry[key]
-
-
-def _report_repeated(what: str, values: Iterable[Hashable], file: str, problems: Problems) -> None:
-    problems.extend(what, (f"{short(str(value))} in {file}" for value, count in Counter(values).items() if count > 1))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import ParseError
 
 from defusedxml import DTDForbidden
 from defusedxml.ElementTree import fromstring
@@ -31,7 +31,6 @@ CLASSES = (
 COLUMNS = {name: column for column, name in enumerate(CLASSES)}
 IMAGE_SETS = {"2007": {TRAIN: "trainval", TEST: "test"}, "2012": {TRAIN: "train", TEST: "val"}}
 """Which image-set file is which split. The labels of VOC 2012's own test images were never published."""
-DIFFICULT_STATES = {"absent": ABSENT, "unknown": UNKNOWN}
 MOST_OF_AN_ANNOTATION, MOST_OF_AN_IMAGE_SET = 4 * MIB, 16 * MIB
 """Bytes: some 20,000 objects in an image, and some 1,000,000 images; the published ones have 50 and 10,000."""
 
@@ -56,7 +55,8 @@ class Voc(Format):
         images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
         problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
         check_images(folder, images, problems)
-        labels = _read_labels(folder, ids, DIFFICULT_STATES[self.difficult], problems, progress)
+        difficult_state = ABSENT if self.difficult == "absent" else UNKNOWN
+        labels = _read_labels(folder, ids, difficult_state, problems, progress)
         problems.raise_if_any(f"VOC {year} in {folder}", "restore these files from the published archives")
         splits = tuple(split for split, listed in ids_of.items() for _ in listed)
         return Records(CLASSES, folder, images, labels, splits)
@@ -138,10 +138,9 @@ def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
     else:
         if root.tag == "annotation":
             # Only children of the object itself: a <part> of a person has a <name> too.
-            return [(_text(element, "name"), _text(element, "difficult") == "1") for element in root.findall("object")]
+            texts = (
+                [each.findtext(tag, "").strip() for tag in ("name", "difficult")] for each in root.findall("object")
+            )
+            return [(name, difficult == "1") for name, difficult in texts]
         problems.add("annotations are XML of another kind", f"{path.name}: <{short(root.tag)}>")
     return []
-
-
-def _text(element: Element, tag: str) -> str:
-    return (element.findtext(tag) or "").strip()
