@@ -16,10 +16,9 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
+from mlrpl_cli.core.labels import masks, sources
 from mlrpl_cli.core.labels.formats.registry import make_format
-from mlrpl_cli.core.labels.masks import drawn_rows, mask_problem, observe
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, VALIDATION, Format, PrepareOptions, Records
-from mlrpl_cli.core.labels.sources import archives_of, download
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
@@ -38,7 +37,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     job = _check(options)
     folder = _target(job)
     if options.download and job.root is not None:
-        download(options.dataset, job.root, progress)
+        sources.download(options.dataset, job.root, progress)
     with atomic_folder(folder) as workspace:
         prepared = _hide(job.source.read(workspace, progress), job, folder, workspace)
         write_manifest(workspace, prepared)
@@ -68,7 +67,7 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
 
     The mask is the one that `prepare` draws for that keep and seed. Raises ConfigError for what `mask_problem` finds.
     """
-    observed, checksum = observe(prepared.full_labels, prepared.splits, keep, seed)
+    observed, checksum = masks.observe(prepared.full_labels, prepared.splits, keep, seed)
     options = {**prepared.options, "keep": keep, "seed": seed}
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
 
@@ -116,12 +115,12 @@ def _check(options: PrepareOptions) -> _Job:
     given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
     try:
         if options.download:
-            archives_of(options.dataset)
+            sources.archives_of(options.dataset)
         source = make_format(options.dataset, given)
     except ConfigError as error:
         problems.append(str(error))
     keep = source.default_keep if options.keep is None else options.keep
-    if problem := mask_problem(keep, options.seed):
+    if problem := masks.mask_problem(keep, options.seed):
         problems.append(problem)
     if not 0 < (fraction := options.validation_fraction) < 1:
         problems.append(f"the validation fraction must be between 0 and 1, both excluded, not {fraction:g}")
@@ -161,10 +160,8 @@ def _target(job: _Job) -> Path:
     if entries and not is_prepared(folder):
         raise DataError(f"{folder} is not empty and not a prepared folder; name another one with --out")
     if foreign := sorted(entries - OUR_ENTRIES):
-        raise DataError(
-            f"{folder} holds more than mlrpl prepare wrote ({first_few(foreign)}); "
-            "move that away, or name another folder with --out"
-        )
+        advice = "move that away, or name another folder with --out"
+        raise DataError(f"{folder} holds more than mlrpl prepare wrote ({first_few(foreign)}); {advice}")
     return folder
 
 
@@ -181,7 +178,7 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
     options = job.options
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    observed, checksum = observe(records.full_labels, records.splits, job.keep, options.seed)
+    observed, checksum = masks.observe(records.full_labels, records.splits, job.keep, options.seed)
     root = folder if records.image_root == workspace else records.image_root.absolute()
     told = replace(records, image_root=root, splits=_set_validation_aside(records.splits, options))
     return Prepared(*vars(told).values(), folder, observed, options.dataset, job.record, checksum)
@@ -206,6 +203,6 @@ def _set_validation_aside(splits: Sequence[str], options: PrepareOptions) -> tup
     if VALIDATION in splits:
         return tuple(splits)
     # A stream apart from the mask's, so that which image is set aside says nothing about which cells are known.
-    drawn = drawn_rows(len(training), options.validation_fraction, [options.seed, 1])
+    drawn = masks.drawn_rows(len(training), options.validation_fraction, [options.seed, 1])
     aside = {training[position] for position in drawn}
     return tuple(VALIDATION if row in aside else split for row, split in enumerate(splits))

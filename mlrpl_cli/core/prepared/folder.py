@@ -41,6 +41,8 @@ FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
 IMAGES_HEADER = ("split", "image")
 MOST_OF_A_MANIFEST, MOST_OF_IMAGES = 64 * MIB, GIB
 """Bytes: a manifest lists the classes only, and an image takes some 30."""
+AS_GIVEN = {"dataset", "options", "mask_sha256"}
+"""Fields of a manifest that are those of `Prepared`."""
 AGAIN = "run mlrpl prepare again"
 NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder with --data"
 
@@ -123,17 +125,11 @@ def write_manifest(folder: Path, prepared: Prepared) -> None:
         writer.writerows(zip(prepared.splits, prepared.images, strict=True))
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
-    root = prepared.image_root
-    inside = root.is_relative_to(prepared.folder)
-    content = Manifest(
-        dataset=prepared.dataset,
-        options=prepared.options,
-        image_root=root.relative_to(prepared.folder).as_posix() if inside else str(root.absolute()),
-        counts=_counts(prepared),
-        mask_sha256=prepared.mask_sha256,
-        sha256={name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
-        classes=list(prepared.classes),
-    )
+    root, inside = prepared.image_root, prepared.image_root.is_relative_to(prepared.folder)
+    place = root.relative_to(prepared.folder).as_posix() if inside else str(root.absolute())
+    sums = {name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)}
+    told, classes = {name: getattr(prepared, name) for name in AS_GIVEN}, list(prepared.classes)
+    content = Manifest(**told, image_root=place, counts=_counts(prepared), sha256=sums, classes=classes)
     write_text(folder / MANIFEST, json.dumps(content.model_dump(), indent=2) + "\n")
 
 
@@ -154,7 +150,7 @@ def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
     classes, root = tuple(content.classes), folder / content.image_root
-    told = content.model_dump(include={"dataset", "options", "mask_sha256"})
+    told = content.model_dump(include=AS_GIVEN)
     prepared = Prepared(classes, root, images, full, splits, folder, observed, **told)
     _verify(prepared, content.counts)
     return prepared

@@ -87,9 +87,8 @@ def _find_year(root: Path, years: Sequence[str]) -> str:
             return year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     wanted = " or ".join(f"instances_train{year}.json" for year in years)
-    raise DataError(
-        f"{root} {what} annotations/{wanted}; name the folder that does with --root, or add --download for COCO 2014"
-    )
+    advice = "name the folder that does with --root, or add --download for COCO 2014"
+    raise DataError(f"{root} {what} annotations/{wanted}; {advice}")
 
 
 def _read_part(root: Path, folder: str, problems: Problems) -> _Part | None:

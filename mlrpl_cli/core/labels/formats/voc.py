@@ -55,8 +55,8 @@ class Voc(Format):
         images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
         problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
         check_images(folder, images, problems)
-        difficult_state = ABSENT if self.difficult == "absent" else UNKNOWN
-        labels = _read_labels(folder, ids, difficult_state, problems, progress)
+        difficult = ABSENT if self.difficult == "absent" else UNKNOWN
+        labels = _read_labels(folder, ids, difficult, problems, progress)
         problems.raise_if_any(f"VOC {year} in {folder}", "restore these files from the published archives")
         splits = tuple(split for split, listed in ids_of.items() for _ in listed)
         return Records(CLASSES, folder, images, labels, splits)
@@ -76,10 +76,8 @@ def _find_release(root: Path, asked: str | None) -> tuple[Path, str]:
                 return folder, year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     wanted = " or ".join(f"VOC{year}" for year in years)
-    raise DataError(
-        f"{root} {what} {wanted} with ImageSets/Main and Annotations; name the VOCdevkit or the release's own "
-        "folder with --root, or add --download for VOC 2007"
-    )
+    advice = "name the VOCdevkit or the release's own folder with --root, or add --download for VOC 2007"
+    raise DataError(f"{root} {what} {wanted} with ImageSets/Main and Annotations; {advice}")
 
 
 def _is_release(folder: Path) -> bool:
@@ -110,18 +108,18 @@ def _is_id(identifier: str) -> bool:
 
 
 def _read_labels(
-    folder: Path, ids: Sequence[str], difficult_state: int, problems: Problems, progress: Progress
+    folder: Path, ids: Sequence[str], difficult: int, problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, 20) int8 label states, one row for each id."""
     cells: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
     for row, identifier in enumerate(track(progress, ids, "reading annotations", len(ids))):
         file = f"{identifier}.xml"
-        for name, difficult in _read_objects(folder / "Annotations" / file, problems):
+        for name, is_difficult in _read_objects(folder / "Annotations" / file, problems):
             if name in COLUMNS:
-                cells[difficult].append((row, COLUMNS[name]))
+                cells[is_difficult].append((row, COLUMNS[name]))
             else:
                 problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
-    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult_state, cells[True]), (PRESENT, cells[False]))
+    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult, cells[True]), (PRESENT, cells[False]))
 
 
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
@@ -138,9 +136,9 @@ def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
     else:
         if root.tag == "annotation":
             # Only children of the object itself: a <part> of a person has a <name> too.
-            texts = (
-                [each.findtext(tag, "").strip() for tag in ("name", "difficult")] for each in root.findall("object")
-            )
-            return [(name, difficult == "1") for name, difficult in texts]
+            objects = root.findall("object")
+            return [
+                (each.findtext("name", "").strip(), each.findtext("difficult", "").strip() == "1") for each in objects
+            ]
         problems.add("annotations are XML of another kind", f"{path.name}: <{short(root.tag)}>")
     return []
