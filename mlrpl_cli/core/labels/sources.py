@@ -37,10 +37,6 @@ class Archive(NamedTuple):
     holds: tuple[str, ...]
     """Paths relative to the root that are there once the archive is unpacked."""
 
-    @property
-    def name(self) -> str:
-        return self.url.rpartition("/")[2]
-
 
 _VOC, _COCO = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007", "http://images.cocodataset.org"
 _LISTS = "VOCdevkit/VOC2007/ImageSets/Main"
@@ -76,7 +72,7 @@ def download(dataset: str, root: Path, progress: Progress | None = None) -> None
     """
     progress = progress or Silent()
     for archive in archives_of(dataset):
-        path = root / ARCHIVES / archive.name
+        path = root / ARCHIVES / archive.url.rpartition("/")[2]
         if unfinished(path, root).exists() or not all((root / held).exists() for held in archive.holds):
             extract(fetch(archive.url, path, "md5", archive.md5, progress), root, progress)
 

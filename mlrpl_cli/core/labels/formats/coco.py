@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -20,9 +20,6 @@ from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, open_file, short, shown
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, make_labels
-
-if TYPE_CHECKING:
-    import numpy as np
 
 YEARS, ANNOTATIONS = ("2014", "2017"), "annotations/instances_{}.json"
 PARTS = {TRAIN: "train", TEST: "val"}
@@ -51,8 +48,6 @@ class Coco(Format):
         images without annotation, unless these are left out.
         Raises DataError, naming everything found at once, for wrong data.
         """
-        import numpy as np
-
         year = _find_year(self.root, [self.year] if self.year else YEARS)
         problems = Problems()
         listed = track(progress, PARTS.items(), "reading annotations", len(PARTS), "files")
@@ -64,8 +59,11 @@ class Coco(Format):
             problems.add("files differ in their categories", f"instances_train{year}.json, instances_val{year}.json")
         problems.raise_if_any(f"COCO {year} in {self.root}", "restore these files from the published archives")
         classes = tuple(name for _, name in parts[TRAIN].categories)
-        images = tuple(image for part in parts.values() for image in part.images)
-        labels = np.concatenate([part.labels for part in parts.values()])
+        images, cells = list[str](), list[tuple[int, int]]()
+        for part in parts.values():
+            cells += [(len(images) + row, column) for row, column in part.present]
+            images += part.images
+        labels = make_labels((len(images), len(classes)), ABSENT, (PRESENT, cells))
         splits = tuple(split for split, part in parts.items() for _ in part.images)
         kept = (labels == PRESENT).any(axis=1) | (not self.annotated_only)
         return Records(classes, self.root, tuple(compress(images, kept)), labels[kept], tuple(compress(splits, kept)))
@@ -77,7 +75,8 @@ class _Part(NamedTuple):
     categories: tuple[tuple[int | str, str], ...]
     """(id, name) in ascending id."""
     images: list[str]
-    labels: np.ndarray
+    present: list[tuple[int, int]]
+    """(row, column) of each annotation."""
 
 
 def _find_year(root: Path, years: Sequence[str]) -> str:
@@ -133,8 +132,7 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
             problems.add("annotations are of unknown categories", f"{shown(category)} in {file}")
         if image in row_of and category in column_of:
             present.append((row_of[image], column_of[category]))
-    labels = make_labels((len(images), len(categories)), ABSENT, (PRESENT, present))
-    return _Part(tuple(categories), images, labels)
+    return _Part(tuple(categories), images, present)
 
 
 def _checked(entry: Any, key: str) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import DTDForbidden
@@ -20,14 +19,12 @@ from mlrpl_cli.core.io.reading import MIB, is_file_name, read_bytes, read_text, 
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, make_labels
 
-if TYPE_CHECKING:
-    import numpy as np
-
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 """In alphabetical order: the order of the label columns."""
+Cells = dict[bool, list[tuple[int, int]]]
 COLUMNS = {name: column for column, name in enumerate(CLASSES)}
 IMAGE_SETS = {"2007": {TRAIN: "trainval", TEST: "test"}, "2012": {TRAIN: "train", TEST: "val"}}
 """Which image-set file is which split. The labels of VOC 2012's own test images were never published."""
@@ -55,9 +52,10 @@ class Voc(Format):
         images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
         problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
         check_images(folder, images, problems)
-        difficult = ABSENT if self.difficult == "absent" else UNKNOWN
-        labels = _read_labels(folder, ids, difficult, problems, progress)
+        cells = _read_cells(folder, ids, problems, progress)
         problems.raise_if_any(f"VOC {year} in {folder}", "restore these files from the published archives")
+        difficult = ABSENT if self.difficult == "absent" else UNKNOWN
+        labels = make_labels((len(ids), len(CLASSES)), ABSENT, (difficult, cells[True]), (PRESENT, cells[False]))
         splits = tuple(split for split, listed in ids_of.items() for _ in listed)
         return Records(CLASSES, folder, images, labels, splits)
 
@@ -107,11 +105,9 @@ def _is_id(identifier: str) -> bool:
     return is_file_name(f"{identifier}.jpg") and not any(mark in identifier for mark in "/\\:")
 
 
-def _read_labels(
-    folder: Path, ids: Sequence[str], difficult: int, problems: Problems, progress: Progress
-) -> np.ndarray:
-    """(N, 20) int8 label states, one row for each id."""
-    cells: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+def _read_cells(folder: Path, ids: list[str], problems: Problems, progress: Progress) -> Cells:
+    """The (row, column) of each object, a row for each id: of those that are difficult and of those that are not."""
+    cells: Cells = {True: [], False: []}
     for row, identifier in enumerate(track(progress, ids, "reading annotations", len(ids))):
         file = f"{identifier}.xml"
         for name, is_difficult in _read_objects(folder / "Annotations" / file, problems):
@@ -119,7 +115,7 @@ def _read_labels(
                 cells[is_difficult].append((row, COLUMNS[name]))
             else:
                 problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
-    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult, cells[True]), (PRESENT, cells[False]))
+    return cells
 
 
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
