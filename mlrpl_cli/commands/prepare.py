@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic.fields import FieldInfo
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.labels.formats.registry import DATASETS, flag, format_of
 from mlrpl_cli.core.labels.records import PrepareOptions
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 METAVARS: Mapping[type, str | None] = {int: "N", float: "SHARE", Path: "PATH", str: "NAME", bool: None}
 

@@ -23,7 +23,6 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
-DOWNLOADS = Path("datasets")
 OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
 
 
@@ -112,7 +111,7 @@ class _Job(NamedTuple):
 def _check(options: PrepareOptions) -> _Job:
     """Raises ConfigError for everything that cannot be, at once."""
     problems, source = [], Format()  # which stands in while there is none of the data set
-    given = {"root": DOWNLOADS / options.dataset, **options.reading} if options.download else options.reading
+    given = {"root": Path("datasets", options.dataset), **options.reading} if options.download else options.reading
     try:
         if options.download:
             sources.archives_of(options.dataset)
@@ -178,10 +177,12 @@ def _hide(records: Records, job: _Job, folder: Path, workspace: Path) -> Prepare
     options = job.options
     if options.classes is not None:
         records = _choose_classes(records, options.classes)
-    observed, checksum = masks.observe(records.full_labels, records.splits, job.keep, options.seed)
+    observed, digest = masks.observe(records.full_labels, records.splits, job.keep, options.seed)
     root = folder if records.image_root == workspace else records.image_root.absolute()
-    told = replace(records, image_root=root, splits=_set_validation_aside(records.splits, options))
-    return Prepared(*vars(told).values(), folder, observed, options.dataset, job.record, checksum)
+    kept = {**vars(records), "image_root": root, "splits": _set_validation_aside(records.splits, options)}
+    return Prepared(
+        **kept, folder=folder, observed_labels=observed, dataset=options.dataset, options=job.record, mask_sha256=digest
+    )
 
 
 def _choose_classes(records: Records, wanted: Sequence[str]) -> Records:

@@ -28,8 +28,6 @@ class SceneOptions:
     """How likely a scene is to hold 2, 3, 4, … classes, as weights."""
     second_instance: float = 0.2
     """Chance that a class of a scene is drawn twice, in [0, 1]."""
-    setting_weight: float = 6.0
-    """How many times likelier a class becomes in its own setting; 1 makes classes independent of each other."""
     minimum_visible: float = 0.4
     """Share of an object's pixels that stays visible behind other objects and inside the frame, in (0, 1]."""
     rotation: float = 50.0

@@ -115,8 +115,7 @@ def clock(pen: Pen, main: RGB, accent: RGB) -> None:
     for side in (-1, 1) if pen.random.chance(0.45) else ():
         pen.bar([(side * 0.4, 0.6), (side * 0.62, 0.98)], 0.13, darker(main, 0.3))
         pen.ellipse(side * 0.5, -0.74, 0.28, 0.22, accent)
-    rim = box(-0.8, -0.8, 0.8, 0.8) if pen.random.chance(0.2) else arc(0.0, 0.0, 0.86, 0.86)[:-1]
-    pen.surface(rim, main)
+    pen.surface(box(-0.8, -0.8, 0.8, 0.8) if pen.random.chance(0.2) else arc(0.0, 0.0, 0.86, 0.86)[:-1], main)
     pen.ellipse(0.0, 0.0, 0.68, 0.68, pen.random.pick(((250, 248, 240), (236, 230, 208), (226, 236, 244))))
     for hour in range(12):
         angle, inner = math.radians(30 * hour), 0.46 if hour % 3 == 0 else 0.54

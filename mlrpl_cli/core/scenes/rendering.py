@@ -20,6 +20,7 @@ _FREQUENCY = {
 }  # fmt: skip
 
 # Settings make their classes likelier in one image, so that some classes are seen together more often than chance.
+_SETTING_WEIGHT = 6.0
 _SETTINGS: tuple[tuple[str, ...], ...] = (
     ("apple", "tomato", "mug", "teapot", "clock", "ice cream cone", "light bulb"),
     ("car", "house", "traffic light", "clock", "umbrella", "flower"),
@@ -37,7 +38,6 @@ _USUAL_COLOURS = {
     "key": ("yellow", "grey", "brown"), "ice cream cone": ("pink", "white", "brown", "green"),
     "mushroom": ("red", "brown", "orange"), "light bulb": ("yellow", "white"),
 }  # fmt: skip
-
 
 DEFAULTS = SceneOptions()
 
@@ -72,7 +72,7 @@ def render_scene(seed: int, index: int, options: SceneOptions = DEFAULTS) -> Sce
 def _choose_classes(random: RandomStream, options: SceneOptions) -> list[str]:
     """Distinct classes, the first ones at the back."""
     setting = random.pick(_SETTINGS)
-    weights = {name: _FREQUENCY[name] * (options.setting_weight if name in setting else 1.0) for name in SCENE_CLASSES}
+    weights = {name: _FREQUENCY[name] * (_SETTING_WEIGHT if name in setting else 1.0) for name in SCENE_CLASSES}
     chosen: list[str] = []
     for _ in range(random.pick(range(2, 2 + len(options.class_counts)), options.class_counts)):
         chosen.append(random.pick(list(weights), list(weights.values())))
