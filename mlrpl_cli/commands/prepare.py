@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, astuple
 from pathlib import Path
 from shlex import quote
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic.fields import FieldInfo
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.labels.formats.registry import DATASETS, flag, format_of
 from mlrpl_cli.core.labels.records import PrepareOptions
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
-    from mlrpl_cli.core.prepared.folder import Prepared
 
 METAVARS: Mapping[type, str | None] = {int: "N", float: "SHARE", Path: "PATH", str: "NAME", bool: None}
 
@@ -95,39 +90,28 @@ def prepare(
     Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
     """
     from mlrpl_cli.core.prepared.build import prepare as prepare_data
+    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
     asked = {name: value for name, value in reading.items() if value is not None}
     chosen = PrepareOptions(**options.given(context, PrepareOptions), reading=asked)
-    (_print_json if as_json else _print_tables)(prepare_data(chosen, console.progress()))
-
-
-def _print_tables(prepared: Prepared) -> None:
-    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
-
-    columns = ("split", "images", "present", "absent", "unknown", "known")
-    rows = [
-        (split, prepared.splits.count(split), *astuple(states), f"{states.known_share:.1%}")
+    prepared = prepare_data(chosen, console.progress())
+    rarest = rarest_classes(prepared)
+    splits = {
+        split: {"images": prepared.splits.count(split), **states}
         for split, states in states_of_splits(prepared).items()
-    ]
+    }
+    if as_json:
+        data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
+        labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
+        console.print_json(data | labels)
+        return
+    rows = []
+    for split, counts in splits.items():
+        _, present, absent, unknown = counts.values()
+        rows.append((split, *counts.values(), f"{(present + absent) / (present + absent + unknown):.1%}"))
     title = f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see"
-    console.print_table(title, columns, rows)
-    console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest_classes(prepared).items()))
+    console.print_table(title, ("split", "images", "present", "absent", "unknown", "known"), rows)
+    console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest.items()))
     console.print_line(f"mask SHA-256: {prepared.mask_sha256}")
     console.print_line(f"prepared folder: {prepared.folder}")
     console.print_line(f"next: mlrpl train --data {quote(str(prepared.folder))}")
-
-
-def _print_json(prepared: Prepared) -> None:
-    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
-
-    states = states_of_splits(prepared).items()
-    shown = {
-        "folder": prepared.folder,
-        "dataset": prepared.dataset,
-        "classes": prepared.classes,
-        "splits": {split: {"images": prepared.splits.count(split), **asdict(counts)} for split, counts in states},
-        "rarest": rarest_classes(prepared),
-        "mask_sha256": prepared.mask_sha256,
-        "options": prepared.options,
-    }
-    console.print_json(shown)

@@ -349,9 +349,9 @@ def _check_records(records: Records) -> None:
     from mlrpl_cli.core.io.reading import is_name, leads_outside
 
     count = len(records.images)
-    assert records.labels.shape == (count, len(records.classes))
-    assert records.labels.dtype == np.int8
-    assert np.isin(records.labels, (-1, 0, 1)).all()
+    assert records.full_labels.shape == (count, len(records.classes))
+    assert records.full_labels.dtype == np.int8
+    assert np.isin(records.full_labels, (-1, 0, 1)).all()
     assert len(records.splits) == count == len(set(records.images))
     assert set(records.splits) <= {"train", "validation", "test"}
     assert all(is_name(name) for name in records.classes)

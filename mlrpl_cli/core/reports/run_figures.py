@@ -99,7 +99,7 @@ def _save(picture: Image.Image, path: Path) -> Path:
 
 def _examples(prepared_folder: Path) -> list[Path]:
     """The first test images that show several classes, so that there is something to tell apart."""
-    prepared = read_prepared(prepared_folder)
+    prepared = read_prepared(prepared_folder, "name images to draw")
     rows = prepared.rows(TEST)
     if not len(rows):
         raise DataError(f"{prepared_folder} has no test image; name images to draw")

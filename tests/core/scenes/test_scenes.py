@@ -122,7 +122,7 @@ def test_class_frequencies_are_unequal():
 
 def test_an_object_keeps_its_share_visible():
     """Eight objects on one canvas: some are covered, none by more than half of its own pixels."""
-    canvas = drawing.Canvas(RandomStream("test"), 256, 0.5)
+    canvas = drawing.Canvas(RandomStream("test"), SceneOptions(minimum_visible=0.5, clutter=(0, 0)))
     random = RandomStream("test-objects")
     areas = {}
     for label, name in enumerate(SCENE_CLASSES[:8]):
@@ -173,7 +173,7 @@ def test_written_scenes_are_the_rendered_ones(tmp_path):
     assert records.splits == ("train",) * 3 + ("test",) * 2
     assert records.classes == SCENE_CLASSES
     for name, labels, index in zip(
-        records.images, records.labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
+        records.images, records.full_labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
     ):
         scene = render_scene(5, index)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), scene.pixels)

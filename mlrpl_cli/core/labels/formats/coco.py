@@ -7,10 +7,10 @@ import io
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -21,10 +21,7 @@ from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, open_file, sho
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, make_labels
 
-if TYPE_CHECKING:
-    import numpy as np
-
-YEARS = ("2014", "2017")
+YEARS, ANNOTATIONS = ("2014", "2017"), "annotations/instances_{}.json"
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -51,8 +48,6 @@ class Coco(Format):
         images without annotation, unless these are left out.
         Raises DataError, naming everything found at once, for wrong data.
         """
-        import numpy as np
-
         year = _find_year(self.root, [self.year] if self.year else YEARS)
         problems = Problems()
         listed = track(progress, PARTS.items(), "reading annotations", len(PARTS), "files")
@@ -64,8 +59,11 @@ class Coco(Format):
             problems.add("files differ in their categories", f"instances_train{year}.json, instances_val{year}.json")
         problems.raise_if_any(f"COCO {year} in {self.root}", "restore these files from the published archives")
         classes = tuple(name for _, name in parts[TRAIN].categories)
-        images = tuple(image for part in parts.values() for image in part.images)
-        labels = np.concatenate([part.labels for part in parts.values()])
+        images, cells = list[str](), list[tuple[int, int]]()
+        for part in parts.values():
+            cells += [(len(images) + row, column) for row, column in part.present]
+            images += part.images
+        labels = make_labels((len(images), len(classes)), ABSENT, (PRESENT, cells))
         splits = tuple(split for split, part in parts.items() for _ in part.images)
         kept = (labels == PRESENT).any(axis=1) | (not self.annotated_only)
         return Records(classes, self.root, tuple(compress(images, kept)), labels[kept], tuple(compress(splits, kept)))
@@ -77,30 +75,26 @@ class _Part(NamedTuple):
     categories: tuple[tuple[int | str, str], ...]
     """(id, name) in ascending id."""
     images: list[str]
-    labels: np.ndarray
+    present: list[tuple[int, int]]
+    """(row, column) of each annotation."""
 
 
 def _find_year(root: Path, years: Sequence[str]) -> str:
     """The first of `years` that has an annotation file below `root`."""
     for year in years:
-        if any(os.path.exists(_annotations(root, f"{part}{year}")) for part in PARTS.values()):
+        if any(os.path.exists(root / ANNOTATIONS.format(f"{part}{year}")) for part in PARTS.values()):
             return year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     wanted = " or ".join(f"instances_train{year}.json" for year in years)
-    raise DataError(
-        f"{root} {what} annotations/{wanted}; name the folder that does with --root, or add --download for COCO 2014"
-    )
-
-
-def _annotations(root: Path, folder: str) -> Path:
-    return root / "annotations" / f"instances_{folder}.json"
+    advice = "name the folder that does with --root, or add --download for COCO 2014"
+    raise DataError(f"{root} {what} annotations/{wanted}; {advice}")
 
 
 def _read_part(root: Path, folder: str, problems: Problems) -> _Part | None:
     """What one annotation file says of the images in `folder`; None, and a problem, when it cannot be read."""
     from pycocotools.coco import COCO  # takes longer to import than help to print
 
-    path = _annotations(root, folder)
+    path = root / ANNOTATIONS.format(folder)
     try:
         open_file(path, MOST_BYTES).close()
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how long it takes
@@ -123,10 +117,10 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
         problems.add("annotation files have no images or no categories", file)
     if len(images) * len(categories) > MOST_LABELS:
         raise ValueError(f"{len(images)} images and {len(categories)} categories are more than memory holds")
-    for values in zip(*categories, strict=True):
-        _report_repeated("category ids or names are repeated", values, file, problems)
-    _report_repeated("image ids are repeated", ids, file, problems)
-    _report_repeated("images are listed twice", images, file, problems)
+    of_categories = [("category ids or names are repeated", values) for values in zip(*categories, strict=True)]
+    for what, values in (*of_categories, ("image ids are repeated", ids), ("images are listed twice", images)):
+        repeated = (value for value, count in Counter(values).items() if count > 1)
+        problems.extend(what, (f"{short(str(value))} in {file}" for value in repeated))
     row_of = {identifier: row for row, identifier in enumerate(ids)}
     column_of = {identifier: column for column, (identifier, _) in enumerate(categories)}
     present = []
@@ -138,8 +132,7 @@ def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -
             problems.add("annotations are of unknown categories", f"{shown(category)} in {file}")
         if image in row_of and category in column_of:
             present.append((row_of[image], column_of[category]))
-    labels = make_labels((len(images), len(categories)), ABSENT, (PRESENT, present))
-    return _Part(tuple(categories), images, labels)
+    return _Part(tuple(categories), images, present)
 
 
 def _checked(entry: Any, key: str) -> Any:
@@ -148,7 +141,3 @@ def _checked(entry: Any, key: str) -> Any:
     if not fits(entry[key]):
         raise TypeError(f"expected {expected}, got {shown(entry[key])}")
     return entry[key]
-
-
-def _report_repeated(what: str, values: Iterable[Hashable], file: str, problems: Problems) -> None:
-    problems.extend(what, (f"{short(str(value))} in {file}" for value, count in Counter(values).items() if count > 1))

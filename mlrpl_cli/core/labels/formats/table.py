@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TextIO
@@ -27,9 +27,8 @@ IMAGE_COLUMNS = ("image", "image_path", "filename", "file_name", "file", "filepa
 """Names of the image column, upper or lower case; without any of them the first column is it."""
 SPLIT_COLUMN = "split"
 SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
+    **{"train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION},
+    **{"test": TEST, "testing": TEST},
 }
 DELIMITERS, TAB_SUFFIXES = ",;\t", (".tsv", ".tab")
 MOST_BYTES = GIB
@@ -79,7 +78,7 @@ class Table(Format):
         table = _read_table(path, problems)
         image_column, split_column, class_columns = _find_columns(path, table.header, problems)
         images = _images(table, image_column, root, problems)
-        labels = _labels(table, class_columns, _state_of(self.coding), problems, progress)
+        labels = _labels(table, class_columns, self.coding, problems, progress)
         if split_column is None:
             test = drawn_rows(len(table.rows), self.test_fraction, self.split_seed)
             splits = tuple(TEST if row in test else TRAIN for row in range(len(table.rows)))
@@ -101,13 +100,6 @@ class _Table(NamedTuple):
 
     def column(self, index: int) -> list[str]:
         return [row[index].strip() for row in self.rows]
-
-
-def _state_of(coding: str | None) -> Callable[[str], int]:
-    """Cell → state, learning each spelling once: a large table has millions of cells and few spellings."""
-    minus_one, zero = CODINGS[coding]
-    words = {**_WORDS, **dict.fromkeys(("-1", "-1.0", "−1"), minus_one), **dict.fromkeys(("0", "0.0"), zero)}
-    return cache(lambda cell: words.get(cell.strip().lower(), _BAD))
 
 
 def _table_file(root: Path) -> Path:
@@ -168,9 +160,8 @@ def _find_columns(path: Path, header: Sequence[str], problems: Problems) -> tupl
     split = names.index(SPLIT_COLUMN) if SPLIT_COLUMN in names else None
     classes = [column for column in range(len(header)) if column not in (image, split)]
     if not classes:
-        raise DataError(
-            f"{path} has no class column, only {', '.join(map(short, header))}; add a column for each class"
-        )
+        found = ", ".join(map(short, header))
+        raise DataError(f"{path} has no class column, only {found}; add a column for each class")
     problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
     odd = [header[column] for column in classes if names[column] and not is_name(header[column])]
     problems.extend("columns have names that no class can have", map(short, odd))
@@ -199,11 +190,14 @@ def _relative(name: str, root: Path) -> str:
 
 
 def _labels(
-    table: _Table, columns: Sequence[int], state_of: Callable[[str], int], problems: Problems, progress: Progress
+    table: _Table, columns: list[int], coding: str | None, problems: Problems, progress: Progress
 ) -> np.ndarray:
     """(N, C) int8 label states. Cells that have none hold _MINUS_ONE or _BAD and are problems."""
     import numpy as np
 
+    minus_one, zero = CODINGS[coding]
+    words = {**_WORDS, **dict.fromkeys(("-1", "-1.0", "−1"), minus_one), **dict.fromkeys(("0", "0.0"), zero)}
+    state_of = cache(lambda cell: words.get(cell.strip().lower(), _BAD))  # millions of cells have few spellings
     labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
     for row, cells in enumerate(track(progress, table.rows, "reading labels", len(table.rows), "rows")):
         labels[row] = [state_of(cells[column]) for column in columns]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from xml.etree.ElementTree import Element, ParseError
+from typing import Literal
+from xml.etree.ElementTree import ParseError
 
 from defusedxml import DTDForbidden
 from defusedxml.ElementTree import fromstring
@@ -20,18 +19,15 @@ from mlrpl_cli.core.io.reading import MIB, is_file_name, open_file, read_text, s
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, make_labels
 
-if TYPE_CHECKING:
-    import numpy as np
-
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 """In alphabetical order: the order of the label columns."""
+Cells = dict[bool, list[tuple[int, int]]]
 COLUMNS = {name: column for column, name in enumerate(CLASSES)}
 IMAGE_SETS = {"2007": {TRAIN: "trainval", TEST: "test"}, "2012": {TRAIN: "train", TEST: "val"}}
 """Which image-set file is which split. The labels of VOC 2012's own test images were never published."""
-DIFFICULT_STATES = {"absent": ABSENT, "unknown": UNKNOWN}
 MOST_OF_AN_ANNOTATION, MOST_OF_AN_IMAGE_SET = 4 * MIB, 16 * MIB
 """Bytes: some 20,000 objects in an image, and some 1,000,000 images; the published ones have 50 and 10,000."""
 
@@ -56,8 +52,10 @@ class Voc(Format):
         images = tuple(f"JPEGImages/{identifier}.jpg" for identifier in ids)
         problems.extend("images are listed twice", (name for name, count in Counter(ids).items() if count > 1))
         check_images(folder, images, problems)
-        labels = _read_labels(folder, ids, DIFFICULT_STATES[self.difficult], problems, progress)
+        cells = _read_cells(folder, ids, problems, progress)
         problems.raise_if_any(f"VOC {year} in {folder}", "restore these files from the published archives")
+        difficult = ABSENT if self.difficult == "absent" else UNKNOWN
+        labels = make_labels((len(ids), len(CLASSES)), ABSENT, (difficult, cells[True]), (PRESENT, cells[False]))
         splits = tuple(split for split, listed in ids_of.items() for _ in listed)
         return Records(CLASSES, folder, images, labels, splits)
 
@@ -76,10 +74,8 @@ def _find_release(root: Path, asked: str | None) -> tuple[Path, str]:
                 return folder, year
     what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
     wanted = " or ".join(f"VOC{year}" for year in years)
-    raise DataError(
-        f"{root} {what} {wanted} with ImageSets/Main and Annotations; name the VOCdevkit or the release's own "
-        "folder with --root, or add --download for VOC 2007"
-    )
+    advice = "name the VOCdevkit or the release's own folder with --root, or add --download for VOC 2007"
+    raise DataError(f"{root} {what} {wanted} with ImageSets/Main and Annotations; {advice}")
 
 
 def _is_release(folder: Path) -> bool:
@@ -109,19 +105,17 @@ def _is_id(identifier: str) -> bool:
     return is_file_name(f"{identifier}.jpg") and not any(mark in identifier for mark in "/\\:")
 
 
-def _read_labels(
-    folder: Path, ids: Sequence[str], difficult_state: int, problems: Problems, progress: Progress
-) -> np.ndarray:
-    """(N, 20) int8 label states, one row for each id."""
-    cells: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+def _read_cells(folder: Path, ids: list[str], problems: Problems, progress: Progress) -> Cells:
+    """The (row, column) of each object, a row for each id: of those that are difficult and of those that are not."""
+    cells: Cells = {True: [], False: []}
     for row, identifier in enumerate(track(progress, ids, "reading annotations", len(ids))):
         file = f"{identifier}.xml"
-        for name, difficult in _read_objects(folder / "Annotations" / file, problems):
+        for name, is_difficult in _read_objects(folder / "Annotations" / file, problems):
             if name in COLUMNS:
-                cells[difficult].append((row, COLUMNS[name]))
+                cells[is_difficult].append((row, COLUMNS[name]))
             else:
                 problems.add("objects are of no VOC class", f"{shown(name)} in {file}")
-    return make_labels((len(ids), len(CLASSES)), ABSENT, (difficult_state, cells[True]), (PRESENT, cells[False]))
+    return cells
 
 
 def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
@@ -139,10 +133,9 @@ def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
     else:
         if root.tag == "annotation":
             # Only children of the object itself: a <part> of a person has a <name> too.
-            return [(_text(element, "name"), _text(element, "difficult") == "1") for element in root.findall("object")]
+            objects = root.findall("object")
+            return [
+                (each.findtext("name", "").strip(), each.findtext("difficult", "").strip() == "1") for each in objects
+            ]
         problems.add("annotations are XML of another kind", f"{path.name}: <{short(root.tag)}>")
     return []
-
-
-def _text(element: Element, tag: str) -> str:
-    return (element.findtext(tag) or "").strip()
