@@ -63,10 +63,8 @@ def image_size_problem(image_size: int, stride: int) -> str | None:
     if image_size % stride == 0:
         return None
     lower = max(image_size // stride, 1) * stride
-    return (
-        f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}; "
-        f"take {lower} or {lower + stride}"
-    )
+    expected = f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}"
+    return f"{expected}; take {lower} or {lower + stride}"
 
 
 def make_encoder(state: StateDict, image_size: int, device: torch.device, precision: str = FLOAT32) -> FrozenEncoder:

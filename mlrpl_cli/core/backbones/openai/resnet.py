@@ -36,8 +36,8 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(out)
         self.downsample: nn.Module | None = None
         if stride > 1 or channels != out:
-            shortcut = [("-1", nn.AvgPool2d(stride)), ("0", nn.Conv2d(channels, out, 1, bias=False))]
-            self.downsample = nn.Sequential(OrderedDict([*shortcut, ("1", nn.BatchNorm2d(out))]))
+            pool, convolution = nn.AvgPool2d(stride), nn.Conv2d(channels, out, 1, bias=False)
+            self.downsample = nn.Sequential(OrderedDict({"-1": pool, "0": convolution, "1": nn.BatchNorm2d(out)}))
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
@@ -65,12 +65,10 @@ class AttentionPool(nn.Module):
 
     def fold(self) -> None:
         """Make the value and output projections one matrix, for good: with nothing between them they are one, D→E."""
-        device = self.v_proj.weight.device
-        joint = nn.utils.skip_init(nn.Linear, self.v_proj.in_features, self.c_proj.out_features, device=device)
-        with torch.no_grad():
-            joint.weight.copy_(self.c_proj.weight @ self.v_proj.weight)
-            joint.bias.copy_(torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias))
-        self._joint = joint.requires_grad_(False)
+        weight = self.c_proj.weight @ self.v_proj.weight
+        bias = torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias)
+        self._joint = nn.Linear(self.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
+        self._joint.load_state_dict({"weight": weight, "bias": bias}, assign=True)
 
     def tokens(self, feature_map: Tensor) -> Tensor:
         """(B, D, H, W) → (B, 1+P, D): mean token first, positional embeddings added."""
@@ -113,7 +111,7 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, layers: Sequence[int], width: int, embed_dim: int, image_size: int) -> None:
         super().__init__()
-        self.channels, self.embed_dim, self.image_size = width * 32, embed_dim, image_size
+        self.channels, self.embed_dim = width * 32, embed_dim
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
