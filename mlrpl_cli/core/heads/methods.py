@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
-from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
+from mlrpl_cli.core.heads.recognizers import Blueprint, Recognizer, TrainableRecognizer
 from mlrpl_cli.core.heads.text import TextInputs, check_class_names
-from mlrpl_cli.core.heads.visual import Blueprint
 from mlrpl_cli.core.io.errors import ConfigError
 
-VISUAL, TEXT, RECOGNIZERS = (f"mlrpl_cli.core.heads.{module}" for module in ("visual", "text", "recognizers"))
-POOLED, DECOUPLED, SEMANTIC = f"{VISUAL}:PooledHead", f"{VISUAL}:DecoupledHead", f"{VISUAL}:SemanticHead"
-NO_TEXT, TEMPLATE = f"{TEXT}:no_text", f"{TEXT}:template"
-SHARED, PER_CLASS, PAIRS = f"{TEXT}:shared_context", f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
+TEXT, RECOGNIZERS = "mlrpl_cli.core.heads.text", "mlrpl_cli.core.heads.recognizers"
+POOLED, DECOUPLED, SEMANTIC = (f"{RECOGNIZERS}:{form}Head" for form in ("Pooled", "Decoupled", "Semantic"))
+NO_TEXT, TEMPLATE, SHARED = f"{TEXT}:no_text", f"{TEXT}:template", f"{TEXT}:shared_context"
+PER_CLASS, PAIRS = f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
 COSINE, PAIRED = f"{RECOGNIZERS}:CosineRecognizer", f"{RECOGNIZERS}:PairedRecognizer"
 REGIONS, ENSEMBLE = f"{RECOGNIZERS}:RegionRecognizer", f"{RECOGNIZERS}:EnsembleRecognizer"
 

@@ -1,6 +1,7 @@
 """From frozen features and text features to logits (method.md, parts 2 and 5, and the published rivals).
 
-Axes: B images, C classes, P grid positions, E joint embedding.
+A visual head gets each class its own feature out of the frozen ones; a recognizer compares it with the text features.
+Axes: B images, C classes, P grid positions, S semantic size, E joint embedding.
 """
 
 from __future__ import annotations
@@ -14,12 +15,84 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
-from mlrpl_cli.core.heads.text import TextHead
-from mlrpl_cli.core.heads.visual import Blueprint, VisualHead, region_cosines
+from mlrpl_cli.core.heads.text import TextHead, TextInputs, guiding_vectors, template_features
 
-INITIAL_SCALE = 20.0
+INITIAL_SCALE, SEMANTIC_TEMPERATURE = 20.0, 0.05
 # DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
 REGION_SCALE, PAIR_SCALE = 20.0, 5.0
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a recognizer is made from, alike for a new one and for one of a checkpoint."""
+
+    classes: int
+    channels: int
+    """D of the feature map."""
+    embed_dim: int
+    width: int
+    """K of the attention."""
+    semantics: Tensor
+    """(C, S) what guides the attention; empty for visual heads without guidance."""
+
+
+class VisualHead(nn.Module):
+    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
+        self.classes = blueprint.classes
+
+    @staticmethod
+    def guidance(inputs: TextInputs) -> Tensor:
+        """The semantic vectors (C, S) of a new head's blueprint; (0, 0) for a head without guidance."""
+        return torch.empty(0, 0)
+
+
+class PooledHead(VisualHead):
+    """CLIP's own pooled vector for every class, with CLIP's own attention."""
+
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        shared, attention = features.pooled[:, None], features.attention[:, None]
+        return shared.expand(-1, self.classes, -1), attention.expand(-1, self.classes, -1)
+
+
+class SemanticHead(VisualHead):
+    """Semantic attention fusion: a_bcp = softmax_p( cos(g_bp, x_c) / τ ), nothing learned in it (method.md, `sa`)."""
+
+    semantics: Tensor
+    # Compared with the grid itself, so that they have to live in the joint space.
+    guidance = staticmethod(template_features)
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.register_buffer("semantics", blueprint.semantics)
+
+    def attend(self, features: ImageFeatures) -> Tensor:
+        return (region_cosines(features, self.semantics) / SEMANTIC_TEMPERATURE).softmax(dim=-1)
+
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        attention = self.attend(features)
+        return pool(attention, features.joint), attention
+
+
+class DecoupledHead(SemanticHead):
+    """Semantic decoupling: each class pools the joint-space grid with its own learned attention."""
+
+    guidance = staticmethod(guiding_vectors)
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.decoupling = SemanticDecoupling(blueprint.channels, blueprint.semantics.shape[1], blueprint.width)
+
+    def attend(self, features: ImageFeatures) -> Tensor:
+        return self.decoupling(features.grid, self.semantics)
+
+
+def region_cosines(features: ImageFeatures, vectors: Tensor) -> Tensor:
+    """cos(g_bp, x_c) of the joint-space grid and vectors (C, E) → (B, C, P) float32."""
+    regions, directions = (F.normalize(of.float(), dim=-1) for of in (features.joint, vectors))
+    return torch.einsum("bpe,ce->bcp", regions, directions)
 
 
 @dataclass(frozen=True)
@@ -123,9 +196,8 @@ class EnsembleRecognizer(Recognizer):
         self.members = nn.ModuleList([CosineRecognizer(blueprint, visual_head), RegionRecognizer(blueprint)])
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
-        members = [member(features, text) for member in self.members]
-        logits = tuple(member.logits for member in members)
-        first = members[0]
+        first, second = (member(features, text) for member in self.members)
+        logits = (first.logits, second.logits)
         return Recognition(torch.stack(logits).mean(dim=0), first.class_features, first.attention, logits)
 
 
@@ -134,8 +206,7 @@ class TrainableRecognizer(nn.Module):
 
     def __init__(self, recognizer: Recognizer, text_head: TextHead) -> None:
         super().__init__()
-        self.recognizer = recognizer
-        self.text_head = text_head
+        self.recognizer, self.text_head = recognizer, text_head
 
     def forward(self, features: ImageFeatures) -> Recognition:
         return self.recognizer(features, self.text_head())

@@ -8,8 +8,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, random_state
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable, rebuild_recognizer
-from mlrpl_cli.core.heads.semantics import centred, glove_features
-from mlrpl_cli.core.heads.text import TextInputs
+from mlrpl_cli.core.heads.text import TextInputs, centred, glove_features
 from mlrpl_cli.core.io.errors import ConfigError
 from tests import reference, small
 from tests.core.heads.test_text import by_letter
