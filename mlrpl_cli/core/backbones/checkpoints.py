@@ -43,11 +43,12 @@ PUBLISHED_SHA256: dict[str, str] = {
     "ViT-L/14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     "ViT-L/14@336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
+NAMES = {TINY, *ARCHITECTURES, *(RANDOM + name for name in ARCHITECTURES)}
 
 
 def is_file(backbone: str) -> bool:
     """Whether `backbone` means a file: a known name is not one, even where a file is called so."""
-    return not _is_name(backbone) and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
+    return backbone not in NAMES and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
 
 
 def known_stride(backbone: str) -> int | None:
@@ -58,7 +59,7 @@ def known_stride(backbone: str) -> int | None:
 
 def backbone_problem(backbone: str) -> str | None:
     """The one-line reason why `backbone` cannot be loaded, as far as can be seen without opening it, or None."""
-    if _is_name(backbone) or is_file(backbone):
+    if backbone in NAMES or is_file(backbone):
         return None
     advice = did_you_mean(backbone.removeprefix(RANDOM), [TINY, *ARCHITECTURES])
     return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
@@ -154,10 +155,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
             digest.update(f"{name}{tuple(state[name].shape)}".encode())
             digest.update(state[name].float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _is_name(backbone: str) -> bool:
-    return backbone == TINY or backbone.removeprefix(RANDOM) in ARCHITECTURES
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -27,10 +27,6 @@ class ImageFeatures:
         """The features with `function` applied to each tensor."""
         return ImageFeatures(*map(function, vars(self).values()))
 
-    def images(self, chosen: slice) -> ImageFeatures:
-        """Those of some images."""
-        return self.map(lambda tensor: tensor[chosen])
-
     @staticmethod
     def concatenate(parts: list[ImageFeatures]) -> ImageFeatures:
         """One object for all the images of `parts`, in order."""

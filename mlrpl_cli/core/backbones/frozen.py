@@ -30,11 +30,6 @@ class FrozenEncoder:
     fingerprint: str
     """Of the weights; see `checkpoints.fingerprint`."""
 
-    @property
-    def positions(self) -> int:
-        """P, grid positions of one image."""
-        return (self.image_size // self.module.stride) ** 2
-
     def __call__(self, pixels: Tensor) -> ImageFeatures:
         """(B, 3, S, S) uint8 → features on the encoder's device, in its dtype."""
         with torch.inference_mode():
@@ -42,14 +37,6 @@ class FrozenEncoder:
             features = self.module(images.to(self.dtype, memory_format=torch.channels_last))
         # A copy, because no gradient may flow past a tensor of inference mode, and heads train on these.
         return features.map(torch.clone)
-
-
-def default_sizes(backbone: str) -> tuple[int, int]:
-    """Pixels of an image's side, and K of the attention: 448 and 1024, which the literature uses.
-
-    For tiny 256, since its scenes are that large, and 64, for speed (docs/trials.md).
-    """
-    return (256, 64) if backbone == TINY else (448, 1024)
 
 
 def resolved_precision(precision: str, backbone: str, device: torch.device) -> str:

@@ -61,12 +61,10 @@ class SemanticDecoupling(nn.Module):
 
 
 class Squashing(NamedTuple):
-    """A function f with tanh z = s f(s z) - (s - 1), so that tanh' z = s² f'(s z)."""
+    """s and f of tanh z = s f(s z) - (s - 1), so that tanh' z = s² f'(s z)."""
 
     scale: int
-    """s"""
     apply_: Callable[[Tensor], Tensor]
-    """f, in place."""
     backward: Callable[..., Tensor]
     """(upstream, f(z), grad_input=) → upstream · f'(z)"""
 
@@ -170,13 +168,11 @@ def _tiles(regions: Tensor, semantics: Tensor, plan: Plan) -> Iterator[tuple[sli
 
     The next tile is written over the one before.
     """
-    for rows in _slices(len(regions), plan.regions):
+    for first in range(0, len(regions), plan.regions):
+        rows = slice(first, first + plan.regions)
         part = regions[rows]
         buffer = part.new_empty(min(plan.classes, len(semantics)), *part.shape)
-        for classes in _slices(len(semantics), plan.classes):
+        for start in range(0, len(semantics), plan.classes):
+            classes = slice(start, start + plan.classes)
             factors = semantics[classes, None]
             yield rows, classes, plan.squashing.apply_(torch.mul(part, factors, out=buffer[: len(factors)]))
-
-
-def _slices(total: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, total, size)]

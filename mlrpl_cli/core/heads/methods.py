@@ -97,6 +97,5 @@ def _part(method: Method, kind: str) -> Any:
     except (ModuleNotFoundError, AttributeError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and not reference.startswith(str(error.name)):
             raise  # the part is there, and something that it needs is not
-        known = sorted({getattr(other, kind) for other in METHODS.values()} - {reference, None})
-        what = kind.replace("_", " ")
-        raise ConfigError(f"no {what} is called '{reference}'; methods have {', '.join(known)}") from error
+        known = ", ".join(sorted({getattr(other, kind) for other in METHODS.values()} - {reference, None}))
+        raise ConfigError(f"no {kind.replace('_', ' ')} is called '{reference}'; methods have {known}") from error

@@ -101,10 +101,8 @@ class Recognition:
 
     logits: Tensor
     """(B, C) independent per class; sigmoid gives the probability that the class is present."""
-    class_features: Tensor
-    """(B, C, E) each class's own visual feature, in the joint space."""
     attention: Tensor
-    """(B, C, P) where each class's feature was taken from; what a map draws."""
+    """(B, C, P) where each class's visual feature was taken from; what a map draws."""
     member_logits: tuple[Tensor, ...] = ()
     """(B, C) of each member of an ensemble, whose members are trained by a loss each; else empty."""
 
@@ -151,7 +149,7 @@ class CosineRecognizer(AffineRecognizer):
         class_features, attention = self.visual_head(features)
         visual, textual = (F.normalize(vectors.float(), dim=-1) for vectors in (class_features, text))
         similarity = torch.einsum("bce,ce->bc", visual, textual)
-        return Recognition(self.log_scale.exp() * similarity + self.bias, class_features, attention)
+        return Recognition(self.log_scale.exp() * similarity + self.bias, attention)
 
 
 class PairedRecognizer(Recognizer):
@@ -165,8 +163,7 @@ class PairedRecognizer(Recognizer):
         """Text features (2C, E), the positive prompts first."""
         positive, negative = region_cosines(features, text).chunk(2, dim=1)  # (B, C, P) each
         attention = (REGION_SCALE * positive).softmax(dim=-1)
-        logits = PAIR_SCALE * REGION_SCALE * (attention * (positive - negative)).sum(dim=-1)
-        return Recognition(logits, pool(attention, features.joint), attention)
+        return Recognition(PAIR_SCALE * REGION_SCALE * (attention * (positive - negative)).sum(dim=-1), attention)
 
 
 class RegionRecognizer(AffineRecognizer):
@@ -181,7 +178,7 @@ class RegionRecognizer(AffineRecognizer):
         regions = F.normalize(features.joint.float(), dim=-1)
         scores = self.log_scale.exp() * torch.einsum("bpe,ce->bcp", regions, self.region_weight) + self.bias[:, None]
         attention = scores.softmax(dim=-1)
-        return Recognition((attention * scores).sum(dim=-1), pool(attention, features.joint), attention)
+        return Recognition((attention * scores).sum(dim=-1), attention)
 
 
 class EnsembleRecognizer(Recognizer):
@@ -198,7 +195,7 @@ class EnsembleRecognizer(Recognizer):
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         first, second = (member(features, text) for member in self.members)
         logits = (first.logits, second.logits)
-        return Recognition(torch.stack(logits).mean(dim=0), first.class_features, first.attention, logits)
+        return Recognition(torch.stack(logits).mean(dim=0), first.attention, logits)
 
 
 class TrainableRecognizer(nn.Module):

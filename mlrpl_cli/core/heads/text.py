@@ -2,7 +2,7 @@
 
 Learnable prompts [v_1 … v_M, the words of the name, "."] go through the frozen text encoder (method.md, part 4);
 semantic vectors x_c are CLIP's text embeddings or GloVe's (part 3).
-Axes: C classes, M context tokens, T tokens in a prompt, W text width, E joint embedding, S semantic size (E, or GloVe's).
+Axes: C classes, M context tokens, T tokens in a prompt, W text width, E joint embedding, S semantic size.
 """
 
 from __future__ import annotations
@@ -99,10 +99,8 @@ class PromptLearner(nn.Module):
     They are drawn from N(0, 0.02) or start as the words of `config.context_template`.
     """
 
-    prefix: Tensor
-    """(C, 1, W) the start token, frozen."""
-    suffix: Tensor
-    """(C, T-1-M, W) the words, the full stop and the end token, frozen."""
+    words: Tensor
+    """(C, T-M, W) the start token, the words, the full stop and the end token, frozen."""
 
     def __init__(self, inputs: TextInputs, per_class: bool) -> None:
         """Raises ConfigError naming every class whose name is too long for the text encoder."""
@@ -117,13 +115,11 @@ class PromptLearner(nn.Module):
             )
         ids, last = pad_tokens(rows)
         self.end = last + tokens  # not a buffer: the text encoder reads it, and reading from a GPU would stop it
-        embedded = inputs.text_encoder.embed(ids)
-        self.register_buffer("prefix", embedded[:, :1], persistent=False)
-        self.register_buffer("suffix", embedded[:, 1:], persistent=False)
+        self.register_buffer("words", inputs.text_encoder.embed(ids), persistent=False)
 
     def forward(self) -> Tensor:
         """Prompt embeddings (C, T, W), T the length of the longest prompt; `end` (C,) says where each one stops."""
-        return torch.cat([self.prefix, self.context.expand(len(self.suffix), -1, -1), self.suffix], dim=1)
+        return torch.cat([self.words[:, :1], self.context.expand(len(self.words), -1, -1), self.words[:, 1:]], dim=1)
 
 
 def _initial_context(inputs: TextInputs, copies: int) -> Tensor:

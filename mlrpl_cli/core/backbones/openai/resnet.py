@@ -61,14 +61,7 @@ class AttentionPool(nn.Module):
         self.q_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)
         self.c_proj = nn.Linear(channels, embed_dim)
-        self._joint: nn.Linear | None = None
-
-    def fold(self) -> None:
-        """Make the value and output projections one matrix, for good: with nothing between them they are one, D→E."""
-        weight = self.c_proj.weight @ self.v_proj.weight
-        bias = torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias)
-        self._joint = nn.Linear(self.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
-        self._joint.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        self.joint: nn.Linear | None = None
 
     def tokens(self, feature_map: Tensor) -> Tensor:
         """(B, D, H, W) → (B, 1+P, D): mean token first, positional embeddings added."""
@@ -90,7 +83,7 @@ class AttentionPool(nn.Module):
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling."""
-        return self.c_proj(self.v_proj(tokens)) if self._joint is None else self._joint(tokens)
+        return self.c_proj(self.v_proj(tokens)) if self.joint is None else self.joint(tokens)
 
     def pool(self, tokens: Tensor, attention: Tensor) -> Tensor:
         """Weights (B, N, T) over tokens (B, T, D) → (B, E), CLIP's pooled vector for CLIP's own weights.
@@ -147,10 +140,14 @@ class ResNetEncoder(nn.Module):
 def fold(encoder: ResNetEncoder) -> None:
     """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
 
-    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's two
-    projections become one, too.
+    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's value and
+    output projections, with nothing between them, become one, D→E.
     """
-    encoder.attnpool.fold()
+    pool = encoder.attnpool
+    weight, bias = pool.c_proj.weight, pool.c_proj.bias
+    pool.joint = nn.Linear(pool.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
+    joint = {"weight": weight @ pool.v_proj.weight, "bias": torch.addmv(bias, weight, pool.v_proj.bias)}
+    pool.joint.load_state_dict(joint, assign=True)
     for parent in list(encoder.modules()):
         for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
