@@ -1,7 +1,5 @@
 """State dicts of CLIP: from the package, by OpenAI's names, or from a file, none of which may run code of its own."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import zipfile
@@ -30,7 +28,6 @@ EMBEDDING = "token_embedding.weight"
 ROWS, VALUES, SEED = "token_embedding.rows", "token_embedding.values", "token_embedding.seed"
 VOCABULARY, INITIAL_STD = 49408, 0.02
 
-PUBLISHED_AT = "https://openaipublic.azureedge.net/clip/models"
 # SHA-256 of the checkpoints that OpenAI published, from the addresses in its `clip` package.
 PUBLISHED_SHA256: dict[str, str] = {
     "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
@@ -98,12 +95,13 @@ def fetch_published(name: str, progress: Progress) -> Path:
 
 
 def published_url(name: str) -> str:
-    """The address that OpenAI's `clip` package has for "ViT-L/14@336px": PUBLISHED_AT/SHA-256/ViT-L-14-336px.pt."""
-    return f"{PUBLISHED_AT}/{PUBLISHED_SHA256[name]}/{name.replace('/', '-').replace('@', '-')}.pt"
+    """The address that OpenAI's `clip` package has for "ViT-L/14@336px": …/SHA-256/ViT-L-14-336px.pt."""
+    file = f"{name.replace('/', '-').replace('@', '-')}.pt"
+    return f"https://openaipublic.azureedge.net/clip/models/{PUBLISHED_SHA256[name]}/{file}"
 
 
 def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
+    """The tensors in a safetensors file, a plain or wrapped state dict or an archive that OpenAI published.
 
     Of a safetensors file, only those are read whose names start with `prefix`. A TorchScript archive holds code, so it
     is hashed before it is opened, unless `published` says that its hash is known to be one that OpenAI published.
@@ -128,7 +126,11 @@ def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[st
     except Exception as error:
         # A file that is no checkpoint can raise nearly anything inside an unpickler.
         raise WeightsError(f"{path} is not a readable checkpoint, or only part of one; fetch it again") from error
-    return _tensors_of(state, path)
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
+    return {str(name).removeprefix(PARALLEL): value for name, value in state.items() if name not in SIZES}
 
 
 def initial_token_embedding(width: int, seed: int) -> Tensor:
@@ -141,10 +143,9 @@ def unpack_token_embedding(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict with the whole table in place of its trained rows; one that has the table is returned as it is."""
     if ROWS not in state:
         return dict(state)
-    unpacked = {name: tensor for name, tensor in state.items() if name not in (ROWS, VALUES, SEED)}
     table = initial_token_embedding(state[VALUES].shape[1], int(state[SEED]))
     table[state[ROWS].long()] = state[VALUES].float()
-    return {**unpacked, EMBEDDING: table}
+    return {name: state[name] for name in state if name not in (ROWS, VALUES, SEED)} | {EMBEDDING: table}
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -162,12 +163,3 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(Path(name).name == "constants.pkl" for name in archive.namelist())
-
-
-def _tensors_of(state: object, path: Path) -> dict[str, Tensor]:
-    """Unwrap {"state_dict": …} and the "module." prefix of data-parallel training."""
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
-    return {str(name).removeprefix(PARALLEL): value for name, value in state.items() if name not in SIZES}

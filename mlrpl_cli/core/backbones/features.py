@@ -27,11 +27,6 @@ class ImageFeatures:
         """The features with `function` applied to each tensor."""
         return ImageFeatures(*map(function, vars(self).values()))
 
-    @staticmethod
-    def concatenate(parts: list[ImageFeatures]) -> ImageFeatures:
-        """One object for all the images of `parts`, in order."""
-        return ImageFeatures(*map(torch.cat, zip(*(vars(part).values() for part in parts), strict=True)))
-
 
 def resize_positions(table: Tensor, grid: torch.Size | tuple[int, int]) -> Tensor:
     """Positional table (1+P₀, D) of a square grid → (1+P, D) of an H×W grid, bicubic; the first row is kept."""

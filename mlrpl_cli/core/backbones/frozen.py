@@ -1,18 +1,15 @@
 """A frozen image encoder put to use: its device, its precision, its input, and the folding that being frozen allows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint
+from mlrpl_cli.core.backbones.checkpoints import fingerprint
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import ImageEncoder, StateDict, build_image_encoder
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder, fold
-from mlrpl_cli.core.config import AUTO
-from mlrpl_cli.core.io.devices import DTYPES, FLOAT32, choose_precision
+from mlrpl_cli.core.io.devices import DTYPES, FLOAT32
 from mlrpl_cli.core.io.errors import ConfigError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -37,12 +34,6 @@ class FrozenEncoder:
             features = self.module(images.to(self.dtype, memory_format=torch.channels_last))
         # A copy, because no gradient may flow past a tensor of inference mode, and heads train on these.
         return features.map(torch.clone)
-
-
-def resolved_precision(precision: str, backbone: str, device: torch.device) -> str:
-    """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
-    automatic = FLOAT32 if backbone == TINY else choose_precision(device)
-    return automatic if precision == AUTO else precision
 
 
 def image_size_problem(image_size: int, stride: int) -> str | None:

@@ -4,8 +4,6 @@ Axes: B images, P grid positions, D channels, C classes, S semantic size, K atte
 R = B·P regions, of which a tile has r, and c of the classes.
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -38,10 +36,9 @@ class SemanticDecoupling(nn.Module):
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw U, V and v so that a unit-variance grid and unit-length semantics give products of order 1."""
-        channels, width = self.image_projection.in_features, len(self.score)
-        nn.init.normal_(self.image_projection.weight, std=channels**-0.5, generator=generator)
+        nn.init.normal_(self.image_projection.weight, std=self.image_projection.in_features**-0.5, generator=generator)
         nn.init.normal_(self.semantic_projection.weight, std=1.0, generator=generator)
-        nn.init.normal_(self.score, std=width**-0.5, generator=generator)
+        nn.init.normal_(self.score, std=len(self.score) ** -0.5, generator=generator)
 
     @torch.no_grad()
     def fit_scale(self, grid: Tensor) -> None:

@@ -3,8 +3,6 @@
 Axes: B images, C classes. Labels are label states; an unknown cell contributes neither loss nor gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from inspect import signature

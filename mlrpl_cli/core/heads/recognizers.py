@@ -4,10 +4,9 @@ A visual head gets each class its own feature out of the frozen ones; a recogniz
 Axes: B images, C classes, P grid positions, S semantic size, E joint embedding.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
-from mlrpl_cli.core.heads.text import TextHead, TextInputs, guiding_vectors, template_features
+from mlrpl_cli.core.heads.text import TextHead, guiding_vectors, template_features
 
 INITIAL_SCALE, SEMANTIC_TEMPERATURE = 20.0, 0.05
 # DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
@@ -34,19 +33,19 @@ class Blueprint:
     """K of the attention."""
     semantics: Tensor
     """(C, S) what guides the attention; empty for visual heads without guidance."""
+    visual_head: Any
+    """The class of the method's visual head; None where the recognizer looks at the regions itself."""
 
 
 class VisualHead(nn.Module):
-    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P)."""
+    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P).
+
+    A class that is guided has `guidance`, a function from `TextInputs` to the semantic vectors (C, S) of a new head.
+    """
 
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
         self.classes = blueprint.classes
-
-    @staticmethod
-    def guidance(inputs: TextInputs) -> Tensor:
-        """The semantic vectors (C, S) of a new head's blueprint; (0, 0) for a head without guidance."""
-        return torch.empty(0, 0)
 
 
 class PooledHead(VisualHead):
@@ -115,10 +114,7 @@ class Recognizer(nn.Module):
 
     @torch.no_grad()
     def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        """Start each class at its `prior` (C,) in (0, 1), by the mean over a sample of training features.
-
-        Before, the scale of what attends is fitted to the sample.
-        """
+        """Fit the scale of what attends to a sample of training features, then start each class at its `prior` (C,)."""
         for module in self.modules():
             if isinstance(module, SemanticDecoupling):
                 module.fit_scale(features.grid)
@@ -140,9 +136,9 @@ class AffineRecognizer(Recognizer):
 class CosineRecognizer(AffineRecognizer):
     """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of a visual head."""
 
-    def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         super().__init__(blueprint)
-        self.visual_head = visual_head
+        self.visual_head = blueprint.visual_head(blueprint)
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (C, E)."""
@@ -188,9 +184,9 @@ class EnsembleRecognizer(Recognizer):
     learns fastest explain the labels away from the other.
     """
 
-    def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         super().__init__(blueprint)
-        self.members = nn.ModuleList([CosineRecognizer(blueprint, visual_head), RegionRecognizer(blueprint)])
+        self.members = nn.ModuleList([CosineRecognizer(blueprint), RegionRecognizer(blueprint)])
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         first, second = (member(features, text) for member in self.members)

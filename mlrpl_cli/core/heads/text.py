@@ -5,8 +5,6 @@ semantic vectors x_c are CLIP's text embeddings or GloVe's (part 3).
 Axes: C classes, M context tokens, T tokens in a prompt, W text width, E joint embedding, S semantic size.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,8 +22,7 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, open_file
 
-CONTEXT_STD = 0.02
-TEMPLATE = "a photo of a {}"
+CONTEXT_STD, TEMPLATE = 0.02, "a photo of a {}"
 # What VOC writes as one word, CLIP's tokenizer and GloVe know as two.
 JOINED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 LONGEST_LINE = MIB
@@ -96,7 +93,7 @@ pair_per_class = partial(PromptedText, learners=("positive", "negative"))
 class PromptLearner(nn.Module):
     """Prompts whose M context vectors (C or 1, M, W) are learned: one context for every class, or one for all of them.
 
-    They are drawn from N(0, 0.02) or start as the words of `config.context_template`.
+    They are drawn from N(0, 0.02) or start as the words of `config.context_template`, which then decide M.
     """
 
     words: Tensor
@@ -105,8 +102,14 @@ class PromptLearner(nn.Module):
     def __init__(self, inputs: TextInputs, per_class: bool) -> None:
         """Raises ConfigError naming every class whose name is too long for the text encoder."""
         super().__init__()
-        self.context = nn.Parameter(_initial_context(inputs, len(inputs.classes) if per_class else 1))
-        tokens, limit = self.context.shape[1], inputs.text_encoder.context_length
+        config, encoder = inputs.config, inputs.text_encoder
+        if config.context_template is None:
+            drawn = torch.empty(len(inputs.classes) if per_class else 1, config.context_tokens, encoder.width)
+            self.context = nn.Parameter(drawn.normal_(std=CONTEXT_STD, generator=inputs.generator))
+        else:
+            words = torch.tensor(inputs.tokenize([config.context_template])[0][1:-1], dtype=torch.long)
+            self.context = nn.Parameter(encoder.embed(words).repeat(len(inputs.classes) if per_class else 1, 1, 1))
+        tokens, limit = self.context.shape[1], encoder.context_length
         rows = inputs.tokenize([f"{readable(name)}." for name in inputs.classes])
         if long := [name for name, row in zip(inputs.classes, rows, strict=True) if len(row) + tokens > limit]:
             raise ConfigError(
@@ -115,21 +118,11 @@ class PromptLearner(nn.Module):
             )
         ids, last = pad_tokens(rows)
         self.end = last + tokens  # not a buffer: the text encoder reads it, and reading from a GPU would stop it
-        self.register_buffer("words", inputs.text_encoder.embed(ids), persistent=False)
+        self.register_buffer("words", encoder.embed(ids), persistent=False)
 
     def forward(self) -> Tensor:
         """Prompt embeddings (C, T, W), T the length of the longest prompt; `end` (C,) says where each one stops."""
         return torch.cat([self.words[:, :1], self.context.expand(len(self.words), -1, -1), self.words[:, 1:]], dim=1)
-
-
-def _initial_context(inputs: TextInputs, copies: int) -> Tensor:
-    """(copies, M, W): drawn, or the embeddings of the template's words, which then decide M."""
-    config, encoder = inputs.config, inputs.text_encoder
-    if config.context_template is None:
-        drawn = torch.empty(copies, config.context_tokens, encoder.width)
-        return drawn.normal_(std=CONTEXT_STD, generator=inputs.generator)
-    words = inputs.tokenize([config.context_template])[0][1:-1]
-    return encoder.embed(torch.tensor(words, dtype=torch.long)).repeat(copies, 1, 1)
 
 
 @torch.no_grad()

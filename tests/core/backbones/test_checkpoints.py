@@ -118,6 +118,12 @@ def test_an_unknown_name_is_answered_with_the_closest():
         weights.load_state("RN5O")
 
 
+def test_a_file_that_is_called_like_an_untrained_one_is_read(state, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_file(state, "random:mine.safetensors")
+    assert same(weights.load_state("random:mine.safetensors"), state)
+
+
 def test_a_name_longer_than_any_files_is_an_unknown_one():
     assert "x" * 300 in weights.backbone_problem("x" * 300)
 

@@ -1,7 +1,5 @@
 """Frozen CLIP encoders built from an OpenAI-format state dict, the sizes read off the tensors."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +17,7 @@ from mlrpl_cli.core.io.errors import WeightsError, first_few
 StateDict = Mapping[str, Tensor]
 ImageEncoder = ResNetEncoder | VisionTransformer
 
-VISUAL = "visual."
-COUNTERS = "num_batches_tracked"
+VISUAL, COUNTERS = "visual.", "num_batches_tracked"
 # OpenAI's own files carry these three sizes beside the weights.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 
@@ -97,15 +94,6 @@ def image_architecture(state: StateDict) -> ImageArchitecture:
         return ImageArchitecture(layers, width, embed_dim, int((len(positions) - 1) ** 0.5) * patch, patch)
 
 
-def text_architecture(state: StateDict) -> TextArchitecture:
-    """Read the sizes of the text encoder off the shapes. Raises WeightsError when the tensors are not a CLIP's."""
-    with _of_clip("text encoder", state):
-        width, embed_dim = state["text_projection"].shape
-        length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
-        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
-    return TextArchitecture(width, layers, embed_dim, length, vocabulary)
-
-
 @contextmanager
 def _of_clip(tower: str, state: StateDict) -> Iterator[None]:
     """Raise WeightsError where sizes cannot be read off the tensors of `state`."""
@@ -121,15 +109,19 @@ def _of_clip(tower: str, state: StateDict) -> Iterator[None]:
 
 
 def build_image_encoder(state: StateDict) -> ImageEncoder:
-    """The image encoder in evaluation mode, its parameters frozen, in float32."""
+    """The image encoder, frozen, in evaluation mode and float32. Raises WeightsError when these are not a CLIP's."""
     own = {name.removeprefix(VISUAL): tensor for name, tensor in state.items() if name.startswith(VISUAL)}
     return _load(image_architecture(state), own)
 
 
 def build_text_encoder(state: StateDict) -> TextEncoder:
-    """The text encoder in evaluation mode, its parameters frozen, in float32."""
-    skip = (VISUAL, "logit_scale", *SIZES)
-    return _load(text_architecture(state), {name: state[name] for name in state if not name.startswith(skip)})
+    """The text encoder, frozen, in evaluation mode and float32. Raises WeightsError when these are not a CLIP's."""
+    with _of_clip("text encoder", state):
+        width, embed_dim = state["text_projection"].shape
+        length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
+        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
+    own = {name: tensor for name, tensor in state.items() if not name.startswith((VISUAL, "logit_scale", *SIZES))}
+    return _load(TextArchitecture(width, layers, embed_dim, length, vocabulary), own)
 
 
 def _count(state: StateDict, pattern: str) -> int:

@@ -3,8 +3,6 @@
 Axes: B images, H·W = P grid positions, D channels, E joint embedding, N heads.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,9 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.backbones.features import ImageFeatures, resize_positions
 
-EXPANSION = 4
-STRIDE = 32
-HEAD_WIDTH = 64
+EXPANSION, STRIDE, HEAD_WIDTH = 4, 32, 64
 
 
 class Bottleneck(nn.Module):
@@ -57,9 +53,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.heads = channels // HEAD_WIDTH
         self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels) / channels**0.5)
-        self.k_proj = nn.Linear(channels, channels)
-        self.q_proj = nn.Linear(channels, channels)
-        self.v_proj = nn.Linear(channels, channels)
+        self.k_proj, self.q_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
         self.c_proj = nn.Linear(channels, embed_dim)
         self.joint: nn.Linear | None = None
 
@@ -129,12 +123,9 @@ class ResNetEncoder(nn.Module):
         feature_map = self.feature_map(images)
         tokens = self.attnpool.tokens(feature_map)
         attention = self.attnpool.attention(tokens)
-        return ImageFeatures(
-            grid=feature_map.flatten(2).transpose(1, 2),
-            joint=self.attnpool.project(tokens[:, 1:]),
-            pooled=self.attnpool.pool(tokens, attention),
-            attention=attention[:, :, 1:].mean(dim=1),
-        )
+        joint, pooled = self.attnpool.project(tokens[:, 1:]), self.attnpool.pool(tokens, attention)
+        grid = feature_map.flatten(2).transpose(1, 2)
+        return ImageFeatures(grid, joint, pooled, attention[:, :, 1:].mean(dim=1))
 
 
 def fold(encoder: ResNetEncoder) -> None:

@@ -1,18 +1,49 @@
-"""CLIP's text encoder. It takes token embeddings, so that learnable context vectors go through it like words.
+"""CLIP's tokenizer, and its text encoder, which takes token embeddings: learnable contexts go through it like words.
 
+The tokenizer is OpenAI's `clip` where that is installed, else open_clip's copy of it. Either package takes seconds to
+import with all that it imports; the one file that holds the tokenizer does not.
 Axes: C prompts, T tokens in a prompt, W text width, E joint embedding.
 """
 
-from __future__ import annotations
-
+import importlib.util
+import runpy
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.openai.vit import QUICK, SelfAttention, Transformer
+from mlrpl_cli.core.io.errors import ConfigError
+
+# The ids that CLIP's vocabulary reserves for the start and the end of a text, and the tokens that it may have.
+START, END, CONTEXT_LENGTH = 49406, 49407, 77
+SOURCES = (("clip", "simple_tokenizer.py"), ("open_clip", "tokenizer.py"))
+"""Packages and the file of each that defines `SimpleTokenizer`; other packages are called `clip` too, without it."""
+
+
+def tokenize(texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, from start-of-text to end-of-text, not padded.
+
+    Raises ConfigError for a text of more than 77 tokens, naming it.
+    """
+    rows = [[START, *_tokenizer()(text), END] for text in texts]
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) > CONTEXT_LENGTH:
+            raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, CLIP takes {CONTEXT_LENGTH}; shorten it")
+    return rows
+
+
+@cache
+def _tokenizer() -> Callable[[str], list[int]]:
+    for package, file in SOURCES:
+        found = importlib.util.find_spec(package)  # without importing it
+        for folder in (found and found.submodule_search_locations) or ():
+            if (path := Path(folder) / file).is_file():
+                return runpy.run_path(str(path))["SimpleTokenizer"]().encode
+    raise ConfigError("expected OpenAI's clip or open_clip, got neither; run pip install open-clip-torch")
 
 
 class TextEncoder(nn.Module):
@@ -37,7 +68,7 @@ class TextEncoder(nn.Module):
         x = (embeddings + self.positional_embedding[: embeddings.shape[1]]).to(self.text_projection.dtype)
         groups, ends_at, given = _packing(tuple(end.tolist()), x.device)
         rows = torch.cat([x[0, :1], *(x[which, 1:length].flatten(0, 1) for which, length in groups)])  # (R, W)
-        *blocks, last = self.transformer.blocks()
+        *blocks, last = self.transformer.resblocks
         for block in blocks:
             rows = rows + block.attn.out_proj(_attend(block.attn, block.ln_1(rows), groups))
             rows = rows + block.mlp(block.ln_2(rows))
@@ -48,8 +79,8 @@ class TextEncoder(nn.Module):
 
     def fold(self) -> None:
         """Put QuickGELU's two factors into the frozen layers around it, for good: what is left is silu, one pass."""
-        for block in self.transformer.blocks():
-            before, after = block.mlp.get_submodule("c_fc"), block.mlp.get_submodule("c_proj")
+        for block in self.transformer.resblocks:
+            before, after = block.mlp.c_fc, block.mlp.c_proj
             scaled = ((before, "weight", QUICK), (before, "bias", QUICK), (after, "weight", 1 / QUICK))
             for layer, name, factor in scaled:
                 # A new tensor: the old one may belong to a state dict that is used again.

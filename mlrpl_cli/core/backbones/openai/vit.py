@@ -3,9 +3,8 @@
 Under OpenAI's parameter names. Axes: B images or texts, T tokens, P patches, W = D width, N heads, E joint embedding.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures, resize_positions
 
-HEAD_WIDTH = 64
-QUICK = 1.702
+HEAD_WIDTH, QUICK = 64, 1.702
 
 
 class QuickGELU(nn.Module):
@@ -88,11 +86,7 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(ResidualBlock(width) for _ in range(layers))
-
-    def blocks(self) -> list[ResidualBlock]:
-        """The blocks in order."""
-        return [block for block in self.resblocks if isinstance(block, ResidualBlock)]
+        self.resblocks: Any = nn.ModuleList(ResidualBlock(width) for _ in range(layers))
 
 
 class VisionTransformer(nn.Module):
@@ -116,7 +110,7 @@ class VisionTransformer(nn.Module):
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)  # (B, 1+P, D)
         positions = resize_positions(self.positional_embedding, patches.shape[2:])
         x = self.ln_pre(tokens + positions.to(tokens.dtype))
-        *blocks, last = self.transformer.blocks()
+        *blocks, last = self.transformer.resblocks
         for block in blocks:
             x = block(x)
         attention = last.attn.first_token_attention(last.ln_1(x))
