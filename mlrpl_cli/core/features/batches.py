@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -59,7 +60,8 @@ class FeatureBatches:
     def sample(self, images: int) -> ImageFeatures:
         """Features of the first `images` images in their plain view, in every process the same."""
         batches = shares([(position, 0) for position in range(min(images, self.images))], self.batch_size)
-        return ImageFeatures.concatenate([features for features, _ in self._loaded(batches, workers=0)])
+        parts = [vars(features).values() for features, _ in self._loaded(batches, workers=0)]
+        return ImageFeatures(*map(torch.cat, zip(*parts, strict=True)))
 
     def _batches(self, indices: Sequence[Index]) -> Iterator[tuple[ImageFeatures, Tensor]]:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ class CacheFiller:
 
     @property
     def _bytes_per_view(self) -> int:
-        positions, module = self.encoder.positions, self.encoder.module
+        module = self.encoder.module
+        positions = (self.encoder.image_size // module.stride) ** 2
         return feature_cache.bytes_per_view(positions, module.channels, module.embed_dim, self.config.cache_dtype)
 
     def _lacking(self, paths: Sequence[Path], views: int) -> list[list[str]]:
@@ -151,7 +153,7 @@ class CacheFiller:
                 encoded, features = keys[first : first + together], self._features(pixels)
                 for start in range(0, len(encoded), SHARD_VIEWS) if self.accelerator.is_main_process else ():
                     shard = encoded[start : start + SHARD_VIEWS]
-                    self.cache.put(shard, features.images(slice(start, start + len(shard))))
+                    self.cache.put(shard, features.map(itemgetter(slice(start, start + len(shard)))))
                 task.advance(len(encoded))
         waited = sum(waits) / (time.perf_counter() - begun)
         self.progress.note(f"encoded {len(keys)} views, {waited:.0%} of the time waiting for decoded images")
@@ -160,7 +162,7 @@ class CacheFiller:
         """Of this process's images and then all others', padding last."""
         whole = pixels[torch.arange(ENCODED_TOGETHER) % len(pixels)]  # a last batch is filled up with its own images
         with memory_for(ENCODING_LESS):
-            features = self.encoder(whole).images(slice(len(pixels)))
+            features = self.encoder(whole).map(itemgetter(slice(len(pixels))))
         return features.map(lambda tensor: self.accelerator.gather(tensor.float()).cpu())
 
 

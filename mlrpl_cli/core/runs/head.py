@@ -39,7 +39,7 @@ class TrainedHead(nn.Module):
         return cls(load_checkpoint(run, which))
 
     def forward(self, features: ImageFeatures) -> Recognition:
-        """Frozen features of B images → logits (B, C), class features and attention."""
+        """Frozen features of B images → logits (B, C) and attention."""
         return self.recognizer(features, self.text)
 
     def load_encoder(

@@ -12,14 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
+from mlrpl_cli.core.backbones.frozen import image_size_problem
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.text import check_class_names
-from mlrpl_cli.core.io.devices import choose_device
+from mlrpl_cli.core.io.devices import FLOAT32, choose_device, choose_precision
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
 from mlrpl_cli.core.io.files import make_folder
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
@@ -42,7 +42,7 @@ def config_problems(config: TrainConfig) -> list[str]:
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
         if config.image_size and (stride := known_stride(config.backbone)):
-            problems.append(frozen.image_size_problem(config.image_size, stride))
+            problems.append(image_size_problem(config.image_size, stride))
     if config.semantics == "glove" and not config.glove:
         problems.append("semantics glove needs glove, the path of a GloVe text file")
     if config.glove is not None and not os.path.isfile(config.glove):
@@ -57,7 +57,8 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """
     check_class_names(prepared.classes)
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
-    image_size, attention_width = frozen.default_sizes(backbone)
+    # The literature's 448 pixels and width 1024. Tiny's scenes are 256 pixels wide; 64 is for speed (docs/trials.md).
+    image_size, attention_width = (256, 64) if backbone == TINY else (448, 1024)
     resolved = replace(
         config,
         data=str(prepared.folder),
@@ -67,7 +68,9 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         attention_width=config.attention_width or attention_width,
     )
     raise_together(config_problems(resolved))
-    precision: Any = frozen.resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
+    device = choose_device(resolved.device)
+    automatic: Any = FLOAT32 if backbone == TINY else choose_precision(device)  # tiny is fast enough in float32
+    precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
+from mlrpl_cli.core.backbones.openai.text import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import labels_of
 from mlrpl_cli.core.features.batches import FeatureBatches
@@ -70,9 +71,6 @@ def training_rows(prepared: Prepared) -> np.ndarray:
 
 def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
     """An untrained recognizer over the backbone whose state dict is `state`, its parameters drawn from config.seed."""
-    # The tokenizer takes seconds to import, and everything that can be wrong before should be told before.
-    from mlrpl_cli.core.backbones.tokenizer import tokenize
-
     image, text_encoder = image_architecture(state), build_text_encoder(state)
     inputs = TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
     trainable = build_trainable(inputs, image.channels, image.embed_dim)
