@@ -31,7 +31,6 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
-from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import MlrplError, memory_for
 from mlrpl_cli.core.io.own_process import own_process
 
@@ -154,7 +153,7 @@ def _print_version(asked: bool) -> None:
 
 def _global_options(
     version: Annotated[
-        bool, option(None, "Print the version and exit.", "--version", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Multi-label recognition when images carry only some of their labels.

@@ -6,15 +6,15 @@ Axes: N images, C classes. Labels are label states; unknown cells are left out o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+from mlrpl_cli.core.config import AveragePrecision
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
 
-AveragePrecision = Literal["all-point", "interpolated", "11-point"]
 AVERAGE_PRECISIONS = get_args(AveragePrecision)
 
 

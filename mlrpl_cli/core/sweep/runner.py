@@ -20,10 +20,19 @@ from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
 from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
-from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, data_sha256, run_cells, sweep_problems, tuning_cells
+from mlrpl_cli.core.sweep.plan import (
+    DATA,
+    Cell,
+    Plan,
+    SweepOptions,
+    data_sha256,
+    run_cells,
+    sweep_problems,
+    tuning_cells,
+)
 from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, SCORES, Results, Row, chosen_settings, read_results
 from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
@@ -80,20 +89,18 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
 def pending(options: SweepOptions) -> SweepSize:
     """How many runs a sweep asks for and how many of them have a row already; encodes and trains nothing.
 
-    While the tuning is not complete, none of the other runs counts as done: their settings are not known yet.
+    While the tuning is not complete, none of the other runs counts as done: their settings are not known yet. Nor is
+    anything done while the data are still to be prepared. Raises ConfigError for options that cannot be.
     """
+    raise_together(sweep_problems(options))
+    tuning, runs = tuning_cells(options), len(options.methods) * len(options.keeps) * len(options.seeds)
+    if options.data == options.out / DATA and not is_prepared(options.data):
+        return SweepSize(len(tuning), 0, runs, 0)
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
-    size = size_of(options)
-    tuned = len(_rows_of(plan, tuning_cells(options), rows))
-    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == size.tuning_runs else []
-    return replace(size, tuning_done=tuned, runs_done=len(_rows_of(plan, cells, rows)))
-
-
-def size_of(options: SweepOptions) -> SweepSize:
-    """What a sweep asks for before any of it is done. Raises ConfigError for options that cannot be."""
-    raise_together(sweep_problems(options))
-    return SweepSize(len(tuning_cells(options)), 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
+    tuned = len(_rows_of(plan, tuning, rows))
+    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == len(tuning) else []
+    return SweepSize(len(tuning), tuned, runs, len(_rows_of(plan, cells, rows)))
 
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
