@@ -84,10 +84,8 @@ def mean_average_precision(scores: np.ndarray, labels: np.ndarray, ap: str = "al
 
 def top_k_mask(scores: np.ndarray, k: int) -> np.ndarray:
     """(N, C) bool: the k highest scores of each image; of equal scores the earlier class comes first."""
-    chosen = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    mask = np.zeros(scores.shape, dtype=bool)
-    np.put_along_axis(mask, chosen, True, axis=1)
-    return mask
+    ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return ranks < k
 
 
 def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:

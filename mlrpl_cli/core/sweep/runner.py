@@ -17,7 +17,7 @@ from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
 from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned
 from mlrpl_cli.core.io.locks import sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
-from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
@@ -119,12 +119,13 @@ def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row
     return [found[key] for key in map(plan.key, cells) if key in found]
 
 
+@dataclass(frozen=True)
 class _Work:
     """Runs cells in processes of their own and keeps their rows."""
 
-    def __init__(self, shared: Shared, results: Results, progress: Progress) -> None:
-        self.shared, self.results, self.progress = shared, results, progress
-        self.jobs = shared.plan.options.jobs
+    shared: Shared
+    results: Results
+    progress: Progress
 
     def run(self, cells: Sequence[Cell], description: str, listener: Listener | None = None) -> list[str]:
         """Run the cells that have no row yet; returns a line for each that failed."""
@@ -133,56 +134,57 @@ class _Work:
         failures: list[str] = []
         if not left:
             return failures
-        with self.progress.task(description, len(left), "runs") as task:
-            for cell, row in self._rows(left):
-                if "error" in row:
-                    failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
-                    self.progress.note(f"failed: {failures[-1]}")
-                else:
-                    self.results.append(row)
-                    if listener:
-                        listener(self.results.rows)
-                task.advance()
+        for cell, row in track(self.progress, self._rows(left), description, len(left), "runs"):
+            if "error" in row:
+                failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
+                self.progress.note(f"failed: {failures[-1]}")
+            else:
+                self.results.append(row)
+                if listener:
+                    listener(self.results.rows)
         return failures
 
     def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
-        threads = max((os.cpu_count() or 1) // self.jobs, 1)
+        jobs = self.shared.plan.options.jobs
+        threads = max((os.cpu_count() or 1) // jobs, 1)
         while left:
-            with process_pool(self.jobs, start_worker, (self.shared, threads)) as pool:
-                self._check_started(pool)
-                yield from self._rows_from(pool, left)
+            with process_pool(jobs, start_worker, (self.shared, threads)) as pool:
+                _check_started(pool, jobs)
+                yield from _rows_from(pool, jobs, left)
 
-    def _check_started(self, pool: ProcessPoolExecutor) -> None:
-        """Raise RunError when a process cannot start: what ends one at its start would end every run."""
+
+def _check_started(pool: ProcessPoolExecutor, jobs: int) -> None:
+    """Raise RunError when a process cannot start: what ends one at its start would end every run."""
+    try:
+        with without_interrupts():
+            started = [pool.submit(start_problem) for _ in range(jobs)]
+        problems = [problem for future in started if (problem := future.result())]
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a process of the sweep was killed while it loaded backbone and features, as happens without enough "
+            "memory; lower --jobs, or free some and sweep again"
+        ) from error
+    if problems:
+        raise RunError(problems[0])
+
+
+def _rows_from(pool: ProcessPoolExecutor, jobs: int, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
+    """Take cells off `left` until it is empty or a process of `pool` has died."""
+    running: dict[Future[Row], Cell] = {}
+    broken = False
+    while running or (left and not broken):
         try:
-            with without_interrupts():
-                started = [pool.submit(start_problem) for _ in range(self.jobs)]
-            problems = [problem for future in started if (problem := future.result())]
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a process of the sweep was killed while it loaded backbone and features, as happens without enough "
-                "memory; lower --jobs, or free some and sweep again"
-            ) from error
-        if problems:
-            raise RunError(problems[0])
-
-    def _rows_from(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
-        """Take cells off `left` until it is empty or a process of `pool` has died."""
-        running: dict[Future[Row], Cell] = {}
-        broken = False
-        while running or (left and not broken):
-            try:
-                # No more than can run at once, so that a process that dies takes only the runs under way with it.
-                while left and not broken and len(running) < self.jobs:
-                    with without_interrupts():
-                        running[pool.submit(run_cell, left[0])] = left[0]
-                    left.popleft()
-            except BrokenProcessPool:
-                broken = True
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                broken |= isinstance(future.exception(), BrokenProcessPool)
-                yield running.pop(future), _result(future)
+            # No more than can run at once, so that a process that dies takes only the runs under way with it.
+            while left and not broken and len(running) < jobs:
+                with without_interrupts():
+                    running[pool.submit(run_cell, left[0])] = left[0]
+                left.popleft()
+        except BrokenProcessPool:
+            broken = True
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            broken |= isinstance(future.exception(), BrokenProcessPool)
+            yield running.pop(future), _result(future)
 
 
 def _result(future: Future[Row]) -> Row:
@@ -191,8 +193,7 @@ def _result(future: Future[Row]) -> Row:
         case None:
             return future.result()
         case BrokenProcessPool():
-            return {
-                "error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"
-            }
+            told = "its process, or that of a run beside it, was killed; run the sweep again to try once more"
         case error:
-            return {"error": f"{type(error).__name__}: {one_line(error)}"}
+            told = f"{type(error).__name__}: {one_line(error)}"
+    return {"error": told}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import asdict
+from platform import python_version
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
 from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import Trainer
+
+_VERSIONS = {"mlrpl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": python_version()}
 
 
 class Worker:
@@ -75,12 +77,7 @@ class Worker:
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
             "config": asdict(cell.config(self.plan.config)),
-            "versions": {
-                "mlrpl": __version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": _VERSIONS,
         }
 
     def _trainer(self, cell: Cell) -> Trainer:
@@ -91,10 +88,8 @@ class Worker:
             self.learning.subset(np.searchsorted(learning, rows).tolist())
             for rows in (training_rows(prepared), prepared.rows(config.selection))
         )
-        features = (
-            cached(training, self.accelerator, config.batch_size, config.seed),
-            cached(validation, self.accelerator, config.batch_size),
-        )
+        seen = cached(training, self.accelerator, config.batch_size, config.seed)
+        features = seen, cached(validation, self.accelerator, config.batch_size)
         return assemble(config, prepared, self.state, self.plan.fingerprint, features, self.accelerator)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
