@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from mlrpl_cli.core.evaluation.metrics import mean_of_classes
 from mlrpl_cli.core.io.errors import printable
 
 COLOR_MAP = "jet"
@@ -92,8 +93,7 @@ def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray
     Of more than MOST_BARS classes, the highest and lowest are drawn; those without a positive are counted in the title.
     """
     order = np.argsort(-np.nan_to_num(average_precision, nan=-1.0), kind="stable")
-    mean = np.nanmean(average_precision) if np.isfinite(average_precision).any() else np.nan
-    title = f"average precision (%), mean {100 * mean:.1f}"
+    title = f"average precision (%), mean {100 * mean_of_classes(average_precision):.1f}"
     if len(order) > MOST_BARS:
         without = int(np.isnan(average_precision).sum())
         order = _ends(order[: len(order) - without])

@@ -11,9 +11,9 @@ import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.evaluation.comparison import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.evaluate import score
-from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_average_precision
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
@@ -72,7 +72,7 @@ class Worker:
             **row,
             **self._test(trainer.checkpoint(), row["key"]),
             "selected_epoch": selected.info.epoch,
-            "selected_map": mean_average_precision(self._scores(TrainedHead(selected)), self.test_labels),
+            "selected_map": mean_of_classes(average_precisions(self._scores(TrainedHead(selected)), self.test_labels)),
             "dataset": self.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
