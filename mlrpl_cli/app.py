@@ -52,12 +52,12 @@ class LazyGroup(TyperGroup):
 
     # The contexts and commands are Any because Typer's own types for them are private.
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, listed, rest = super().resolve_command(ctx, args)
-        if name is None:
-            return name, listed, rest
-        single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
-        single.command(name)(resolve_name(COMMANDS[name][0]))
-        return name, get_command(single), rest
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
+            single.command(name)(resolve_name(COMMANDS[name][0]))
+            command = get_command(single)
+        return name, command, rest
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with error_boundary():  # --help and --version print here
@@ -82,8 +82,7 @@ def error_boundary() -> Iterator[None]:
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except KeyboardInterrupt as error:
-        if console.is_main_process():
-            console.print_error("mlrpl: interrupted")
+        console.print_note("mlrpl: interrupted")
         raise typer.Exit(console.INTERRUPTED) from error
     except Exception as error:
         if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words

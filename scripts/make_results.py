@@ -121,7 +121,8 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
 
 def _better(claim: str, method: str, rival: str, below: Interval) -> Claim:
     """That `method` is better than `rival`, whose difference from it is `below`."""
-    return Claim(claim, f"`{method}` - `{rival}`: {points(-below)}", verdict(-below))
+    above = Interval(-below.value, -below.high, -below.low)
+    return Claim(claim, f"`{method}` - `{rival}`: {points(above)}", verdict(above))
 
 
 def _everywhere(default: MethodReport, member: MethodReport) -> Claim:

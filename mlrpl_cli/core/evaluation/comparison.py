@@ -28,10 +28,6 @@ class Interval:
     low: float
     high: float
 
-    def __neg__(self) -> Interval:
-        """The same difference the other way round."""
-        return Interval(-self.value, -self.high, -self.low)
-
 
 def resample_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
     """(R, N) float32: how often each image is drawn in each bootstrap resample of N images with replacement.

@@ -105,16 +105,6 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     found = [mask_problem(keep, 0) for keep in options.keeps] + [mask_problem(1, seed) for seed in options.seeds]
     for method in options.methods:
         found += config_problems(replace(options.config, method=method))
-    found += _overruled(options)
-    if options.jobs < 1:
-        found.append(f"jobs: expected a number from 1, got {options.jobs}")
-    if not (options.methods and options.keeps and options.seeds):
-        found.append("a sweep needs at least one method, one proportion and one seed")
-    return [problem for problem in dict.fromkeys(found) if problem]
-
-
-def _overruled(options: SweepOptions) -> list[str]:
-    """A sentence for each option that was set and that the sweep would not use."""
     tuned = ("lr", "epochs", "loss") if options.tune else ()
     told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {
         "context_lr": "in a sweep contexts learn at lr; leave it out",
@@ -124,9 +114,13 @@ def _overruled(options: SweepOptions) -> list[str]:
         "data": "name it with --data",
         "run": "runs of a sweep go to --out; leave it out",
     }
-    return [
-        f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(TrainConfig, name)
-    ]
+    set_here = [name for name in told if getattr(options.config, name) != getattr(TrainConfig, name)]
+    found += [f"{name}: {told[name]}" for name in set_here]  # it would not be used
+    if options.jobs < 1:
+        found.append(f"jobs: expected a number from 1, got {options.jobs}")
+    if not (options.methods and options.keeps and options.seeds):
+        found.append("a sweep needs at least one method, one proportion and one seed")
+    return [problem for problem in dict.fromkeys(found) if problem]
 
 
 def tuning_cells(options: SweepOptions) -> list[Cell]:

@@ -66,10 +66,6 @@ class Results:
         if self.without_scores or (path.is_file() and not path.read_bytes().endswith(b"\n")):
             write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
-    @property
-    def keys(self) -> set[str]:
-        return {row["key"] for row in self.rows}
-
     def append(self, row: Row) -> None:
         """Add a row and see it to the disk."""
         try:

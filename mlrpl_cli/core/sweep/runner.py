@@ -129,7 +129,7 @@ class _Work:
 
     def run(self, cells: Sequence[Cell], description: str, listener: Listener | None = None) -> list[str]:
         """Run the cells that have no row yet; returns a line for each that failed."""
-        done = self.results.keys
+        done = {row["key"] for row in self.results.rows}
         left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
         failures: list[str] = []
         if not left:

@@ -130,10 +130,9 @@ def start_worker(shared: Shared, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         _worker = Worker(shared)
-    except MlrplError as error:
-        _worker = str(error)
     except Exception as error:
-        _worker = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+        told = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+        _worker = str(error) if isinstance(error, MlrplError) else told
 
 
 def start_problem() -> str | None:
