@@ -97,7 +97,6 @@ def _meaning(field: Mapping[str, Any]) -> str:
 
 
 Data = Annotated[Path | None, option("DIR", "Prepared folder.", show_default="the newest below ./prepared")]
-Run = Annotated[Path | None, option("DIR", "Folder of a training run.", show_default="the newest below ./runs")]
 Classes = Annotated[tuple | None, several(str, "A,B", "Only these classes.", show_default="all")]
 Device = Annotated[str | None, option("NAME", "auto, cpu or cuda; auto takes a GPU if there is one.")]
 Precision = Annotated[str | None, option("NAME", "float32, bf16 or auto: what the frozen encoders compute in.")]
