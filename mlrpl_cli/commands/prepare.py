@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
-from types import NoneType
-from typing import Annotated, Any, get_args
-
-import typer
-from pydantic.fields import FieldInfo
+from typing import Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.labels.formats.registry import DATASETS, flag, format_of
+from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
 from mlrpl_cli.core.labels.records import PrepareOptions
 
-METAVARS: Mapping[type, str | None] = {int: "N", float: "SHARE", Path: "PATH", str: "NAME", bool: None}
 
-
-def with_format_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with a flag for each option of each label format; what is given reaches its `**reading`.
-
-    A flag of one format is listed under it; a flag that several formats share stands among the general ones.
-    """
-    owners: dict[str, dict[str, FieldInfo]] = {}
-    for dataset in DATASETS:
-        for name, field in format_of(dataset).model_fields.items():
-            owners.setdefault(name, {})[dataset] = field
-    signature = inspect.signature(command, eval_str=True)
-    *own, _ = signature.parameters.values()
-    flags = [_parameter(name, fields) for name, fields in owners.items()]
-    command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-    return command
-
-
-def _parameter(name: str, fields: Mapping[str, FieldInfo]) -> inspect.Parameter:
-    """A flag whose default is None, "not given", so that the format itself fills its default in."""
-    (dataset, field), *others = fields.items()
-    kind, meaning = _kind_and_meaning(field)
-    shared = "; ".join(f"{dataset}: {_kind_and_meaning(field)[1]}" for dataset, field in fields.items())
-    declared = option(
-        METAVARS[kind],
-        f"{shared if others else meaning[0].upper() + meaning[1:]}.",
-        flag(name),
-        min=next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None),
-        show_default=str(field.default) if type(field.default) in (str, int, float) else False,
-        rich_help_panel=None if others else f"Options of --dataset {dataset}",
-    )
-    parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
-    return parameter.replace(annotation=Annotated[kind | None, declared])
-
-
-def _kind_and_meaning(field: FieldInfo) -> tuple[type, str]:
-    """The type, without None and str for a Literal, and the description with a Literal's choices."""
-    kind: Any = field.annotation
-    if NoneType in get_args(kind):
-        kind = get_args(kind)[0]
-    choices = get_args(kind)
-    return str if choices else kind, f"{field.description}{': ' if choices else ''}{' or '.join(choices)}"
-
-
-@with_format_options
+@options.with_flags({name: format_of(name) for name in DATASETS})
 def prepare(
-    context: typer.Context,
     dataset: Annotated[
         str, option("NAME", f"One of {', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS))
     ] = PrepareOptions.dataset,
@@ -92,8 +41,7 @@ def prepare(
     from mlrpl_cli.core.prepared.build import prepare as prepare_data
     from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
-    asked = {name: value for name, value in reading.items() if value is not None}
-    chosen = PrepareOptions(**options.given(context, PrepareOptions), reading=asked)
+    chosen = PrepareOptions(dataset, keep, seed, out, validation_fraction, classes, download, reading)
     prepared = prepare_data(chosen, console.progress())
     rarest = rarest_classes(prepared)
     splits = {

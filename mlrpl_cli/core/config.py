@@ -1,7 +1,7 @@
-"""The options of training: one frozen dataclass, one source of defaults, every error reported at once.
+"""The options of training and of what is done with a run: frozen dataclasses, every error reported at once.
 
 Precedence is defaults < file < flags. "Not given" is None. What each option means, its range and its choices stand at
-its field; docs/options.md is made of them.
+its field; docs/options.md and the flags of the commands are made of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +23,9 @@ from mlrpl_cli.core.io.schema import Text, sentences
 AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
+AveragePrecision = Literal["all-point", "interpolated", "11-point"]
+Which = Literal["best", "last"]
+BEST, LAST = get_args(Which)
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
 FLOAT16, UINT8 = "float16", "uint8"
 
@@ -73,9 +76,9 @@ class TrainConfig(CheckedOptions):
     run: Text | None = None
     """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
     backbone: Text | None = None
-    """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
+    """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
     method: Text = "sarl+"
-    """Which visual head and text head are put together; docs/method.md has their equations."""
+    """One of zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear; docs/method.md has their equations."""
     image_size: ImageSize | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -131,6 +134,52 @@ class TrainConfig(CheckedOptions):
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
 
 
+@dataclass(frozen=True)
+class RunOptions(CheckedOptions):
+    """Which trained run to look at, and how to load it and the images."""
+
+    run: Path | None = Field(None, description="Run folder; None is the newest below ./runs")
+    checkpoint: Which = Field(BEST, description='"best" (by the split that selected) or "last"')
+    device: Device = Field("auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode images; 0 decodes in this one, None takes one a core, at most 8"
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(RunOptions):
+    """What to evaluate and by which protocol."""
+
+    data: Path | None = None
+    """Prepared folder; None is the one the run was trained on."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which split; the labels of a split other than test are the observed ones."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A class is predicted when its probability is above this."""
+    top_k: Annotated[int, Field(ge=1)] = 3
+    """The other way to turn scores into labels: the k highest of each image."""
+    ap: AveragePrecision = "all-point"
+    """How average precision is read off the curve."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images that go through the network together."""
+    precision: Precision = "auto"
+    """What the image encoder computes in; "auto" is what the run was trained with."""
+
+
+@dataclass(frozen=True)
+class FigureOptions(RunOptions):
+    """What to draw of a run."""
+
+    out: Path | None = None
+    """Where to write; None is the run's folder `figures`."""
+    images: tuple[str, ...] = ()
+    """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
+    classes: tuple[str, ...] = ()
+    """Whose attention to draw; the most probable ones of each image when empty."""
+    top_k: Annotated[int, Field(ge=1)] = 3
+    """How many the most probable ones are."""
+
+
 def make_config(
     file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -164,11 +213,6 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     raise_together([f"--set {short(text)}: expected key=value, such as epochs=5" for text in wrong])
     pairs = (text.split("=", 1) for text in assignments)
     return {key.strip(): _read_value(value) for key, value in pairs}
-
-
-def given_options(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command line gives: its `--set` assignments, overridden by the flags that are not None."""
-    return {**parse_assignments(assignments or []), **{key: value for key, value in flags.items() if value is not None}}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

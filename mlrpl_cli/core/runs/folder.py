@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import pydantic.dataclasses
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
+from mlrpl_cli.core.config import BEST, LAST, ImageSize, Precision, TrainConfig, make_config
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
@@ -27,8 +27,6 @@ from mlrpl_cli.core.io.schema import Text, read_rows, validated
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 
 FORMAT = 6
-Which = Literal["best", "last"]
-BEST, LAST = get_args(Which)
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
 

@@ -6,7 +6,7 @@ Precedence is defaults < file < flags, and on --resume the stored configuration 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.backbones.frozen import image_size_problem
-from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
+from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, parse_assignments, raise_together, read_yaml
 from mlrpl_cli.core.features.views import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
@@ -72,6 +72,20 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     automatic: Any = FLOAT32 if backbone == TINY else choose_precision(device)  # tiny is fast enough in float32
     precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
+
+
+def asked_config(
+    file: Path | None, given: Mapping[str, Any], assignments: Sequence[str] = (), resume: bool = False
+) -> TrainConfig:
+    """The checked options of a run: defaults < the YAML `file` < `assignments` as "epochs=5" < those `given`.
+
+    With `resume`, those of the run `given` (default: the newest), as `resume_config` has them. Raises ConfigError.
+    """
+    asked = {**parse_assignments(assignments), **{key: value for key, value in given.items() if value is not None}}
+    if not resume:
+        return make_config(file, asked, config_problems)
+    run = asked.pop("run", None)
+    return resume_config(None if run is None else Path(run), file, asked)
 
 
 def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:

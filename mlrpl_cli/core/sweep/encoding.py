@@ -68,13 +68,13 @@ def _write_objects(plan: Plan, prepared: Prepared) -> Path:
         load_objects(path)
     except (ValueError, KeyError):
         names = [prepared.images[row] for row in prepared.rows(TEST)]
-        rows, classes, masks = map(torch.from_numpy, object_masks(names, scenes_seed(prepared), prepared.classes))
-        write_tensors(path, {"rows": rows, "classes": classes, "masks": masks})
+        found = map(torch.from_numpy, object_masks(names, _scenes_seed(prepared), prepared.classes))
+        write_tensors(path, dict(zip(("rows", "classes", "masks"), found, strict=True)))
     return path
 
 
-def scenes_seed(prepared: Prepared) -> int:
-    """The seed that drew the scenes of a prepared folder. Raises DataError when its manifest does not say."""
+def _scenes_seed(prepared: Prepared) -> int:
+    """Raises DataError when the manifest does not say which seed drew the scenes."""
     reading = prepared.options.get("reading")
     seed = reading.get("scenes_seed") if isinstance(reading, dict) else None
     if type(seed) is not int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import asdict
+from platform import python_version
 
 import numpy as np
 import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.evaluation.comparison import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.evaluate import score
-from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_average_precision
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
@@ -28,6 +28,8 @@ from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
 from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import Trainer
+
+_VERSIONS = {"mlrpl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": python_version()}
 
 
 class Worker:
@@ -70,17 +72,12 @@ class Worker:
             **row,
             **self._test(trainer.checkpoint(), row["key"]),
             "selected_epoch": selected.info.epoch,
-            "selected_map": mean_average_precision(self._scores(TrainedHead(selected)), self.test_labels),
+            "selected_map": mean_of_classes(average_precisions(self._scores(TrainedHead(selected)), self.test_labels)),
             "dataset": self.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
             "config": asdict(cell.config(self.plan.config)),
-            "versions": {
-                "mlrpl": __version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": _VERSIONS,
         }
 
     def _trainer(self, cell: Cell) -> Trainer:
@@ -91,10 +88,8 @@ class Worker:
             self.learning.subset(np.searchsorted(learning, rows).tolist())
             for rows in (training_rows(prepared), prepared.rows(config.selection))
         )
-        features = (
-            cached(training, self.accelerator, config.batch_size, config.seed),
-            cached(validation, self.accelerator, config.batch_size),
-        )
+        seen = cached(training, self.accelerator, config.batch_size, config.seed)
+        features = seen, cached(validation, self.accelerator, config.batch_size)
         return assemble(config, prepared, self.state, self.plan.fingerprint, features, self.accelerator)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
@@ -135,10 +130,9 @@ def start_worker(shared: Shared, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         _worker = Worker(shared)
-    except MlrplError as error:
-        _worker = str(error)
     except Exception as error:
-        _worker = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+        told = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+        _worker = str(error) if isinstance(error, MlrplError) else told
 
 
 def start_problem() -> str | None:

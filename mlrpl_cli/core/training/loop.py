@@ -19,7 +19,7 @@ from torch import Tensor
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
-from mlrpl_cli.core.evaluation.metrics import mean_average_precision
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.features.batches import FeatureBatches
 from mlrpl_cli.core.heads.losses import count_known, make_loss
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
@@ -191,7 +191,7 @@ class Trainer:
             text = self.trainable.text_head()  # once, not for every batch
         probabilities = score(lambda features: recognizer(features, text), self.data.selection, Silent(), "")
         self.trainable.train()
-        map_ = mean_average_precision(probabilities, self.data.selection_labels)
+        map_ = mean_of_classes(average_precisions(probabilities, self.data.selection_labels))
         return None if math.isnan(map_) else map_
 
     def _set_learning_rate(self, step: int) -> None:
