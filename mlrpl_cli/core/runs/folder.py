@@ -7,6 +7,7 @@ the TensorBoard events.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
 from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.reading import short, shown
@@ -138,24 +140,32 @@ def newest_run(parent: Path = RUNS) -> Path:
     return found[-1].parent
 
 
+def tensors_of(trainable: TrainableRecognizer, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Tensor]:
+    """What a checkpoint holds: everything learned and its text features, and the state of the `optimizer`, if any."""
+    tensors = {RECOGNIZER + name: tensor for name, tensor in trainable.recognizer.state_dict().items()}
+    tensors[TEXT_FEATURES] = trainable.text_head()
+    tensors |= {CONTEXTS + name: tensor for name, tensor in trainable.text_head.contexts().items()}
+    return tensors | (optimizer_tensors(optimizer) if optimizer else {})
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as named tensors: optimizer.<parameter index>.<quantity>."""
     states: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        f"{OPTIMIZER}{index}.{quantity}": torch.as_tensor(value)
-        for index, state in states.items()
-        for quantity, value in state.items()
-    }
+    named = ((f"{OPTIMIZER}{index}.{name}", value) for index, state in states.items() for name, value in state.items())
+    return {name: torch.as_tensor(value) for name, value in named}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Put back what `optimizer_tensors` gave. Raises RunError for the state of other parameters."""
-    states: dict[int, dict[str, Tensor]] = {}
+def restore(checkpoint: Checkpoint, trainable: TrainableRecognizer, optimizer: torch.optim.Optimizer) -> None:
+    """Put back what `tensors_of` gave, but for text features. Raises RunError for tensors of something else."""
+    contexts, states = checkpoint.group(CONTEXTS), defaultdict[int, dict[str, Tensor]](dict)
     with fitting(checkpoint.info):
+        trainable.recognizer.load_state_dict(checkpoint.group(RECOGNIZER))
+        for name, context in trainable.text_head.contexts().items():
+            context.data.copy_(contexts[name])
         for name, tensor in checkpoint.group(OPTIMIZER).items():
             index, quantity = name.split(".", 1)
-            states.setdefault(int(index), {})[quantity] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+            states[int(index)][quantity] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(states)})
 
 
 @contextmanager

@@ -15,13 +15,14 @@ from typing import Any
 from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
-from mlrpl_cli.core.features.views import CACHE
+from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads.losses import LOSSES
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.text import check_class_names
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
 from mlrpl_cli.core.io.files import make_folder
+from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 
@@ -49,9 +50,12 @@ def config_problems(config: TrainConfig) -> list[str]:
 def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """Fill in what depends on the data, and make paths independent of the current folder.
 
-    Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take.
+    Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take;
+    RunError for data without a training image.
     """
     check_class_names(prepared.classes)
+    if not len(prepared.rows(TRAIN)):
+        raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
     image_size, attention_width = frozen.default_sizes(backbone)
     resolved = replace(
@@ -120,7 +124,7 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    given = {name: getattr(config, name) for name in ("data", "glove", "cache")}
-    given["backbone"] = config.backbone if config.backbone and is_file(config.backbone) else None
-    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items() if path is not None}
+    names = ["data", "glove", "cache", *(["backbone"] if is_file(config.backbone or "") else [])]
+    given = {name: path for name in names if (path := getattr(config, name)) is not None}
+    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
     return replace(config, **resolved)
