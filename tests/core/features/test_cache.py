@@ -196,6 +196,19 @@ def encode_plain(encoder, paths, positions) -> ImageFeatures:
     return encoder(torch.stack([dataset[int(position), 0][0] for position in positions]))
 
 
+def test_progress_counts_views_as_views(paths, config):
+    """There are two of each image."""
+    told = []
+
+    class Tasks(Silent):
+        def task(self, description, total, unit="images"):
+            told.append((description, total, unit))
+            return super().task(description, total, unit)
+
+    filler(CountingEncoder(), config, Tasks()).fill(paths, 2)
+    assert told == [("encoding training images", 2 * len(paths), "views")]
+
+
 def test_a_second_run_encodes_nothing(paths, config):
     fill(CountingEncoder(), paths, config)
     encoder = CountingEncoder()
