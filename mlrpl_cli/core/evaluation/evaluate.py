@@ -26,8 +26,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import BEST, Which
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import BEST, TrainedHead, Which, load_checkpoint
 
 
 @pydantic.dataclasses.dataclass(frozen=True)
@@ -82,7 +81,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
 
     Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
     """
-    head = TrainedHead.of_run(options.run, options.checkpoint)
+    head = TrainedHead(load_checkpoint(options.run, options.checkpoint))
     info, progress = head.info, progress or Silent()
     prepared = read_prepared(options.data or Path(info.data))
     _check_classes(info.classes, prepared)

@@ -23,11 +23,9 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, Stored, ViewKey, view_key
 from mlrpl_cli.core.images.loading import ImageViews, Index, Waiting, in_order, load, shares, shuffled
-from mlrpl_cli.core.io.devices import decoding_workers
+from mlrpl_cli.core.io import devices, files, reading
 from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
-from mlrpl_cli.core.io.files import free_bytes, remove_abandoned
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.io.reading import GIB
 
 ENCODED_TOGETHER = SHARD_VIEWS
 """Images that each process encodes at once, always: how many there are decides the last bits of a feature, and what
@@ -87,9 +85,9 @@ class CacheFiller:
         The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
         """
         needed, limit = self._bytes(views), self.config.cache_gib
-        if needed <= limit * GIB:
+        if needed <= limit * reading.GIB:
             return None
-        return f"the features need {needed / GIB:.3g} GiB, more than cache_gib {limit:g}"
+        return f"the features need {needed / reading.GIB:.3g} GiB, more than cache_gib {limit:g}"
 
     def fill(self, paths: Sequence[Path], views: int, what: str = "training images") -> CachedViews:
         """Encode those of the `views` views of each image that the cache lacks.
@@ -98,7 +96,13 @@ class CacheFiller:
         Raises DataError when the disk has no room for them.
         """
         # One process looks, since others may see more later.
-        looked = self._lacking(paths, views) if self.accelerator.is_main_process else [None, None]
+        looked: list[Any] = [None, None]
+        if self.accelerator.is_main_process:
+            for place in (self.cache.folder, self.cache.folder.parent):
+                files.remove_abandoned(place)  # a run that lacks nothing writes nothing, and so would leave it there
+            workers = devices.decoding_workers(self.config.workers)
+            digests = feature_cache.image_digests(paths, workers, self.cache.folder.parent)
+            looked = [digests, self.cache.missing(_keys(digests, views))]
         digests, missing = broadcast_object_list(looked)
         if missing:
             self._make_room(len(missing))
@@ -110,18 +114,10 @@ class CacheFiller:
         positions, module, dtype = self.encoder.positions, self.encoder.module, self.config.cache_dtype
         return views * feature_cache.bytes_per_view(positions, module.channels, module.embed_dim, dtype)
 
-    def _lacking(self, paths: Sequence[Path], views: int) -> list[list[str]]:
-        """Digests of the images, and keys of the views that have to be encoded."""
-        folder = self.cache.folder
-        for place in (folder, folder.parent):
-            remove_abandoned(place)  # a run that lacks nothing writes nothing, and so would leave it there
-        digests = feature_cache.image_digests(paths, decoding_workers(self.config.workers), folder.parent)
-        return [digests, self.cache.missing(_keys(digests, views))]
-
     def _make_room(self, views: int) -> None:
         """Delete damaged shards; raises DataError when the disk has no room for so many views."""
         folder, needed = self.cache.folder, self._bytes(views)
-        free = free_bytes(folder)
+        free = files.free_bytes(folder)
         if needed > free:
             raise DataError(
                 f"the feature cache {folder.parent} needs {in_words(needed)} more and its disk has {in_words(free)}; "
@@ -140,7 +136,7 @@ class CacheFiller:
         indices = [(position, view) for position, (_, view) in enumerate(views)]
         together = ENCODED_TOGETHER * self.accelerator.num_processes
         batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)
-        workers, waiting = decoding_workers(self.config.workers), Waiting()
+        workers, waiting = devices.decoding_workers(self.config.workers), Waiting()
         loaded = waiting.through(load(dataset, batches, workers, self.encoder.device.type == "cuda"))
         with self.progress.task(f"encoding {what}", len(keys), "views") as task:
             for first, (pixels, _) in zip(range(0, len(keys), together), loaded, strict=True):
@@ -224,16 +220,15 @@ def encoded(
 ) -> FeatureBatches:
     """Features that are encoded as they come; `workers` is what TrainConfig.workers is."""
     dataset = ImageViews(paths, encoder.image_size, seed)
-    return FeatureBatches(dataset, encoder, accelerator, batch_size, decoding_workers(workers), seed=seed)
+    return FeatureBatches(dataset, encoder, accelerator, batch_size, devices.decoding_workers(workers), seed=seed)
 
 
-def features_of_run(
-    filler: CacheFiller, training: Sequence[Path], selecting: Sequence[Path]
-) -> tuple[FeatureBatches, FeatureBatches]:
-    """Features of the training images, and of those that select the best epoch, as the filler's configuration asks.
+FeaturesOfRun = tuple[FeatureBatches, FeatureBatches]
+"""Those of the training images, and of the images of the split that selects the best epoch."""
 
-    Both come from the feature cache where they fit in it, else they are encoded as they come.
-    """
+
+def features_of_run(filler: CacheFiller, training: Sequence[Path], selecting: Sequence[Path]) -> FeaturesOfRun:
+    """As the filler's configuration asks: from the feature cache where both fit in it, else encoded as they come."""
     config, accelerator = filler.config, filler.accelerator
     problem = filler.problem(len(training) * config.views + len(selecting))
     if problem and config.views:

@@ -24,17 +24,15 @@ from contextlib import suppress
 from dataclasses import fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
+from mlrpl_cli.core.io import files, reading, tensorfiles
 from mlrpl_cli.core.io.errors import DataError, RunError
-from mlrpl_cli.core.io.files import sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import GIB, read_text
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, tensor_places, write_tensors
 
 CACHE = "features"
 """Name of the feature cache, beside the prepared folder."""
@@ -44,7 +42,6 @@ ViewKey = str
 """SHA-256 of an image file, a hyphen, the number of the view."""
 Stored = dict[str, Tensor]
 """Features of B views as they are on disk, for `decoded`."""
-T = TypeVar("T")
 
 _VERSION = 3
 _KEYS = "keys"
@@ -54,7 +51,7 @@ _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
 _SCALES = {name + part for name in _COARSE for part in (_LOW, _STEP)}
 _DTYPES = {"F16": torch.float16, "F32": torch.float32, "U8": torch.uint8}
-_LARGEST_INDEX = 4 * GIB  # 200 bytes for an image, 5 KiB for a shard
+_LARGEST_INDEX = 4 * reading.GIB  # 200 bytes for an image, 5 KiB for a shard
 _SETTLED = 2_000_000_000  # nanoseconds; two changes within a file system's tick show the same time
 
 
@@ -68,7 +65,7 @@ class FileIndex:
         self.path, self._changed = path, False
         self._findings = self._read()
 
-    def find(self, file: Path, what: str, find_out: Callable[[Path], T]) -> T:
+    def find(self, file: Path, what: str, find_out: Callable[[Path], Any]) -> Any:
         """`what` there is to know about `file`, a JSON value, remembered or as `find_out` says.
 
         Raises OSError when the file is gone, and what `find_out` raises.
@@ -87,16 +84,16 @@ class FileIndex:
         if not self._changed:
             return
         settled = time.time_ns() - _SETTLED
-        known = self._read() | self._findings  # another command may have saved something meanwhile
-        there = {name: found for name, found in known.items() if os.path.exists(name.partition(" ")[2])}
-        text = json.dumps({name: found for name, found in there.items() if found[1] < settled})
+        known = (self._read() | self._findings).items()  # another command may have saved something meanwhile
+        kept = {what: found for what, found in known if found[1] < settled and os.path.exists(what.partition(" ")[2])}
+        text = json.dumps(kept)
         with suppress(DataError):
-            write_text(self.path, f"{_sha256(text)}\n{text}")
+            files.write_text(self.path, f"{_sha256(text)}\n{text}")
             self._changed = False
 
     def _read(self) -> dict[str, Any]:
         with suppress(OSError, DataError, ValueError):
-            checksum, _, text = read_text(self.path, _LARGEST_INDEX).partition("\n")
+            checksum, _, text = reading.read_text(self.path, _LARGEST_INDEX).partition("\n")
             if checksum == _sha256(text):
                 return json.loads(text)
         return {}
@@ -136,7 +133,7 @@ class FeatureCache:
     def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
         """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read whole."""
         wanted = dict.fromkeys(keys)
-        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
+        paths = sorted(self.folder.glob(f"*{tensorfiles.SUFFIX}"))
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter's lock
             shards = [*filter(None, pool.map(partial(_shard, self._index, wanted.keys()), paths))]
         shards = [shard for shard in shards if shard.form == shards[0].form]
@@ -153,8 +150,8 @@ class FeatureCache:
 
         Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
         """
-        path = self.folder / f"{_sha256(chr(10).join(keys))[:32]}{SUFFIX}"
-        write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
+        path = self.folder / f"{_sha256(chr(10).join(keys))[:32]}{tensorfiles.SUFFIX}"
+        tensorfiles.write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
         with suppress(OSError):  # of another process that removes what it takes for damaged
             self._index.find(path, "whole", lambda _: True)
 
@@ -199,7 +196,7 @@ def image_digests(paths: Sequence[Path], workers: int, folder: Path) -> list[str
 
     def digest(path: Path) -> str:
         try:
-            return index.find(path, "sha256", sha256_of_file)
+            return index.find(path, "sha256", files.sha256_of_file)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}; check that it is still there") from error
 
@@ -256,7 +253,7 @@ def _shard(index: FileIndex, wanted: KeysView[ViewKey], path: Path) -> Shard | N
 def _header(path: Path) -> tuple[Any, ...] | None:
     """Keys and places of a shard; None for a file that is none, or that says another number of views than it has."""
     try:
-        keys, places = json.loads(open_tensors(path).metadata[_KEYS]), tensor_places(path)
+        keys, places = json.loads(tensorfiles.open_tensors(path).metadata[_KEYS]), tensorfiles.tensor_places(path)
         rows = {shape[0] for _, _, shape in places.values()}
         known = all(dtype in _DTYPES for _, dtype, _ in places.values())
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
@@ -268,7 +265,7 @@ def _header(path: Path) -> tuple[Any, ...] | None:
 
 def _is_whole(path: Path) -> bool:
     with suppress(ValueError):
-        open_tensors(path).check()
+        tensorfiles.open_tensors(path).check()
         return True
     return False
 

@@ -19,8 +19,7 @@ from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
-from mlrpl_cli.core.runs.folder import BEST
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import BEST, TrainedHead, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Predictor:
     @classmethod
     def from_run(cls, run: str | Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:
         """Load the recognizer of `run` and the backbone it was trained with. Raises RunError or WeightsError."""
-        head = TrainedHead.of_run(Path(run), checkpoint)
+        head = TrainedHead(load_checkpoint(Path(run), checkpoint))
         return cls(head, head.load_encoder(choose_device(device)))
 
     @torch.no_grad()

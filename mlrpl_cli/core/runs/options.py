@@ -16,9 +16,7 @@ from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
-from mlrpl_cli.core.heads.losses import LOSSES
-from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.heads.text import check_class_names
+from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.io.devices import choose_device, device_problem
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
 from mlrpl_cli.core.io.files import make_folder
@@ -32,7 +30,7 @@ FREE_ON_RESUME = ("device", "workers", "cache")
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
     problems = [device_problem(config.device)]
-    for option, known in (("method", METHODS), ("loss", LOSSES)):
+    for option, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
         if (value := getattr(config, option)) not in known:
             expected = f"{option}: expected one of {', '.join(known)}"
             problems.append(f"{expected}, got '{value}'; {did_you_mean(value, known)}")
@@ -53,7 +51,7 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take;
     RunError for data without a training image.
     """
-    check_class_names(prepared.classes)
+    text.check_class_names(prepared.classes)
     if not len(prepared.rows(TRAIN)):
         raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
@@ -112,15 +110,11 @@ def check_unused(folder: Path) -> None:
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     if is_prepared(folder):
         raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
-    if folder.is_dir() and not _is_begun(folder) and not all(path.name.startswith(".") for path in folder.iterdir()):
+    with suppress(ConfigError):  # a run was begun there: its configuration names every option, as no one's own does
+        if read_yaml(folder / checkpoints.CONFIG_FILE).keys() == asdict(TrainConfig()).keys():
+            return
+    if folder.is_dir() and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
-
-
-def _is_begun(folder: Path) -> bool:
-    """Whether a run was begun there: its configuration names every option, as no one's own file does."""
-    with suppress(ConfigError):
-        return read_yaml(folder / checkpoints.CONFIG_FILE).keys() == asdict(TrainConfig()).keys()
-    return False
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

@@ -21,8 +21,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.runs.folder import Checkpoint
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
@@ -94,7 +93,7 @@ class Worker:
             cached(training, self.accelerator, config.batch_size, config.seed),
             cached(validation, self.accelerator, config.batch_size),
         )
-        return Trainer(config, prepared, self.state, self.plan.fingerprint, *features)
+        return Trainer(config, prepared, self.state, self.plan.fingerprint, features)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
         return score(head.to(self.accelerator.device), self.test_images, Silent(), "")

@@ -19,11 +19,9 @@ from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import labels_of, score
 from mlrpl_cli.core.evaluation.metrics import mean_average_precision
-from mlrpl_cli.core.features.batches import FeatureBatches
-from mlrpl_cli.core.heads.losses import count_known, make_loss
-from mlrpl_cli.core.heads.methods import build_trainable
+from mlrpl_cli.core.features.batches import FeaturesOfRun
+from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
-from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
@@ -44,21 +42,14 @@ class Trainer:
     """The state of one training run, in one process: the learned parts, features, and the labels that may be seen."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        prepared: Prepared,
-        state: StateDict,
-        fingerprint: str,
-        features: FeatureBatches,
-        selection: FeatureBatches,
+        self, config: TrainConfig, prepared: Prepared, state: StateDict, fingerprint: str, features: FeaturesOfRun
     ) -> None:
         """Of a resolved `config`; `state` is the backbone's state dict and `fingerprint` that of its weights.
 
-        `features` are those of the training images, `selection` those of the split that selects the best epoch.
         Raises ConfigError for class names that no prompt can hold.
         """
-        self.config, self.features, self.selection = config, features, selection
-        self.accelerator, rows = features.accelerator, prepared.rows(TRAIN)
+        self.config, (self.features, self.selection) = config, features
+        self.accelerator, rows = self.features.accelerator, prepared.rows(TRAIN)
         self.names = [prepared.images[row] for row in rows]
         self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(self.accelerator.device)
         self.selection_labels = labels_of(prepared, config.selection)
@@ -68,7 +59,7 @@ class Trainer:
         self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
         """What a checkpoint made at this moment says of itself."""
         self.trainable = make_trainable(state, config, prepared.classes).to(self.accelerator.device)
-        self.loss = make_loss(config)
+        self.loss = losses.make_loss(config)
 
     @memory_for(COMPUTING_LESS)
     def start(self, last: Checkpoint | None = None) -> None:
@@ -115,7 +106,9 @@ class Trainer:
         steps = self.features.steps_per_epoch
         total = torch.zeros((), device=self.accelerator.device)
         for step, (features, positions) in enumerate(self.features.epoch(epoch)):
-            self._set_learning_rate((epoch - 1) * steps + step)
+            factor = schedule((epoch - 1) * steps + step, self.config.epochs * steps, self.config.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
             # Over all processes, so that all of them stop where one has to.
             loss = self.accelerator.reduce(self._step(features, self._labels(positions)), "mean")
             shown = float(loss)
@@ -133,7 +126,7 @@ class Trainer:
         return self.labels[positions].where(positions[:, None] >= 0, UNKNOWN)
 
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
-        known = self.accelerator.reduce(count_known(labels), "sum")
+        known = self.accelerator.reduce(losses.count_known(labels), "sum")
         recognition = self.model(features)
         trained = recognition.member_logits or (recognition.logits,)
         loss = torch.stack([self.loss(logits, labels, known) for logits in trained]).sum()
@@ -181,16 +174,11 @@ class Trainer:
             return None
         recognizer = self.trainable.eval().recognizer
         with torch.no_grad():
-            text = self.trainable.text_head()  # once, not for every batch
-        probabilities = score(lambda features: recognizer(features, text), self.selection, Silent(), "")
+            textual = self.trainable.text_head()  # once, not for every batch
+        probabilities = score(lambda features: recognizer(features, textual), self.selection, Silent(), "")
         self.trainable.train()
         map_ = mean_average_precision(probabilities, self.selection_labels)
         return None if math.isnan(map_) else map_
-
-    def _set_learning_rate(self, step: int) -> None:
-        factor = schedule(step, self.config.epochs * self.features.steps_per_epoch, self.config.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
 
     @torch.no_grad()
     def _initialize_from_prior(self) -> None:
@@ -208,8 +196,8 @@ def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]
     from mlrpl_cli.core.backbones.tokenizer import tokenize
 
     image, text_encoder = image_architecture(state), build_text_encoder(state)
-    inputs = TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
-    trainable = build_trainable(inputs, image.channels, image.embed_dim)
+    inputs = text.TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
+    trainable = methods.build_trainable(inputs, image.channels, image.embed_dim)
     text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
     return trainable

@@ -15,19 +15,15 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
 from mlrpl_cli.core.features.batches import CacheFiller, features_of_run
-from mlrpl_cli.core.io.devices import make_accelerator
+from mlrpl_cli.core.io import devices, files, locks
 from mlrpl_cli.core.io.errors import RunError
-from mlrpl_cli.core.io.files import check_writable, make_folder, writing
-from mlrpl_cli.core.io.locks import sole_writer
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
+from mlrpl_cli.core.runs import options
 from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, RunInfo
-from mlrpl_cli.core.runs.options import check_unused, config_problems, resolve_config, run_folder
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
-
-EVENTS = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -53,17 +49,17 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
     Raises ConfigError, DataError, WeightsError or RunError, the first with every option that cannot be.
     """
     progress = progress or Silent()
-    raise_together(config_problems(config))
+    raise_together(options.config_problems(config))
     if config.run is not None and not resume:
-        check_unused(Path(config.run))
-    accelerator = make_accelerator(config.device)
+        options.check_unused(Path(config.run))
+    accelerator = devices.make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared())
-    config = resolve_config(config, prepared)
+    config = options.resolve_config(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     # One process chooses, so that two never choose differently.
-    chosen = str(run_folder(config, prepared)) if accelerator.is_main_process else ""
+    chosen = str(options.run_folder(config, prepared)) if accelerator.is_main_process else ""
     folder = Path(broadcast_object_list([chosen])[0])
-    check_writable(folder)
+    files.check_writable(folder)
     new = config.run is None or not folder.exists()
     config = replace(config, run=str(folder))
     with _begun(folder, config, new, resume) if accelerator.is_main_process else nullcontext():
@@ -90,11 +86,11 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool) -> Iterat
 
     A `new` folder goes again after an error that left nothing to resume; an interruption is no error.
     """
-    make_folder(folder)
+    files.make_folder(folder)
     try:
-        with sole_writer(folder, "choose another --run"):
+        with locks.sole_writer(folder, "choose another --run"):
             if not resume:
-                check_unused(folder)
+                options.check_unused(folder)
             try:
                 write_yaml(config, folder / checkpoints.CONFIG_FILE)
                 yield
@@ -115,7 +111,7 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
     encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
     paths = [prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)]
     features = features_of_run(CacheFiller(encoder, config, accelerator, progress), *paths)
-    return Trainer(config, prepared, state, encoder.fingerprint, *features)
+    return Trainer(config, prepared, state, encoder.fingerprint, features)
 
 
 def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress) -> RunInfo:
@@ -143,7 +139,7 @@ def _keep(trainer: Trainer, folder: Path, log: Sequence[EpochRow]) -> None:
     if trainer.info.best_epoch == row["epoch"]:
         _save(trainer, folder, BEST)
     checkpoints.write_log(folder, log)
-    _write_events(folder / EVENTS, row)
+    _write_events(folder / "tensorboard", row)
     _save(trainer, folder, LAST)
 
 
@@ -155,7 +151,7 @@ def _save(trainer: Trainer, folder: Path, which: str) -> None:
 def _write_events(folder: Path, row: EpochRow) -> None:
     """TensorBoard reads whatever files there are: one event file an epoch needs no state between epochs."""
     suffix = f".epoch{row['epoch']:05d}"
-    with writing(folder):
+    with files.writing(folder):
         for begun in folder.glob(f"*{suffix}"):
             begun.unlink()  # by a process that was killed
         with SummaryWriter(str(folder), filename_suffix=suffix) as writer:

@@ -15,10 +15,10 @@ from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
 from mlrpl_cli.core.features import batches
-from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features.batches import CachedViews, CacheFiller, features_of_run
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
 from mlrpl_cli.core.images.loading import ImageViews
+from mlrpl_cli.core.io import files, tensorfiles
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
@@ -307,7 +307,7 @@ def test_two_runs_may_fill_one_cache_at_the_same_time(paths, config):
 
 
 def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypatch):
-    monkeypatch.setattr(batches, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
     encoder = CountingEncoder()
     with pytest.raises(DataError, match=r"needs .* more and its disk has 1000 bytes; free some"):
         fill(encoder, paths, config)
@@ -363,8 +363,8 @@ def test_a_later_command_reads_no_image_and_looks_into_no_shard(settled, paths, 
     def fail(path):
         raise AssertionError(f"{path} is looked into again")
 
-    for function in ("sha256_of_file", "open_tensors", "tensor_places"):
-        monkeypatch.setattr(feature_cache, function, fail)
+    for module, function in ((files, "sha256_of_file"), (tensorfiles, "open_tensors"), (tensorfiles, "tensor_places")):
+        monkeypatch.setattr(module, function, fail)
     encoder = CountingEncoder()
     again = fill(encoder, paths, config)
     assert encoder.images == 0
