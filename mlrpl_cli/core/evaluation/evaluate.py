@@ -129,13 +129,13 @@ def score(
     """
     accelerator = features.accelerator
     probabilities: np.ndarray | None = None
-    with progress.task(description, features.images) as task:
+    with progress.task(description, len(features.dataset)) as task:
         for batch, positions in features:
             logits = head(batch).logits.float()
             rows = accelerator.gather(positions).cpu().numpy()
             gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
             if probabilities is None:
-                probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
+                probabilities = np.empty((len(features.dataset), gathered.shape[1]), dtype=np.float32)
             own = rows >= 0  # the others are repeated
             probabilities[rows[own]] = gathered[own]
             task.advance(int(own.sum()))

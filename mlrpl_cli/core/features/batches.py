@@ -5,7 +5,7 @@ Axes: N images, B of them in a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -119,10 +119,9 @@ class CacheFiller:
         folder, needed = self.cache.folder, self._bytes(views)
         free = files.free_bytes(folder)
         if needed > free:
-            raise DataError(
-                f"the feature cache {folder.parent} needs {in_words(needed)} more and its disk has {in_words(free)}; "
-                "free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
-            )
+            sizes = f"needs {in_words(needed)} more and its disk has {in_words(free)}"
+            advice = "free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
+            raise DataError(f"the feature cache {folder.parent} {sizes}; {advice}")
         if damaged := self.cache.damaged:
             names = first_few(path.name for path in damaged)
             self.progress.note(f"{folder}: {len(damaged)} damaged ({names}): encoding their images again")
@@ -172,34 +171,28 @@ class FeatureBatches:
     seed: int = 0
 
     @property
-    def images(self) -> int:
-        """N."""
-        return len(self.dataset)
-
-    @property
     def steps_per_epoch(self) -> int:
         """Batches; the last one may be smaller."""
-        return -(-self.images // self.batch_size)
+        return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """(features, positions (B,)) of all images in order, in their plain view; padding has positions below 0."""
-        return self._shares(in_order(self.images))
+        return self._loaded(in_order(len(self.dataset)))
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """The same of epoch 1, 2, … of training: shuffled, in random views."""
-        return self._shares(shuffled(self.images, self.views, self.seed, epoch))
+        return self._loaded(shuffled(len(self.dataset), self.views, self.seed, epoch))
 
     def sample(self, images: int) -> ImageFeatures:
         """Features of the first `images` images in their plain view, in every process the same."""
-        batches = shares(in_order(min(images, self.images)), self.batch_size)
-        return ImageFeatures.concatenate([features for features, _ in self._loaded(batches, workers=0)])
+        first = self._loaded(in_order(min(images, len(self.dataset))), everywhere=True)
+        return ImageFeatures.concatenate([features for features, _ in first])
 
-    def _shares(self, indices: Sequence[Index]) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return self._loaded(shares(indices, self.batch_size, rank, processes), self.workers)
-
-    def _loaded(self, batches: Iterable[list[Index]], workers: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        device = self.accelerator.device
+    def _loaded(self, indices: list[Index], everywhere: bool = False) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        """This process's shares, read ahead by `workers`; or all in every process."""
+        of, device = self.accelerator, self.accelerator.device
+        rank, processes, workers = (0, 1, 0) if everywhere else (of.process_index, of.num_processes, self.workers)
+        batches = shares(indices, self.batch_size, rank, processes)
         for content, positions in load(self.dataset, batches, workers, pinned=device.type == "cuda"):
             yield self.features_of(content), positions.to(device, non_blocking=True)
 

@@ -43,8 +43,7 @@ ViewKey = str
 Stored = dict[str, Tensor]
 """Features of B views as they are on disk, for `decoded`."""
 
-_VERSION = 3
-_KEYS = "keys"
+_VERSION, _KEYS = 3, "keys"
 _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
@@ -222,10 +221,9 @@ def _encoded(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
     for name, values in vars(features).items():
         stored = _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
         if not all(tensor.isfinite().all() for tensor in (values, *stored.values())):
-            raise RunError(
-                f"the backbone's {name} features reach {float(values.abs().max()):.3g}, more than {dtype} can hold: "
-                "train with --set views=0, or another backbone"
-            )
+            reached = f"{float(values.abs().max()):.3g}, more than {dtype} can hold"
+            advice = "train with --set views=0, or another backbone"
+            raise RunError(f"the backbone's {name} features reach {reached}: {advice}")
         tensors |= stored
     return tensors
 

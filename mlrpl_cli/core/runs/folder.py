@@ -30,14 +30,13 @@ from mlrpl_cli.core.io import files, reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.progress import Progress
 
-FORMAT = 6
+FORMAT, _METADATA = 6, "run"
 Which = Literal["best", "last"]
 BEST, LAST = get_args(Which)
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
 
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
-_METADATA = "run"
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
 Epoch = Annotated[int, Field(ge=0)]
@@ -206,10 +205,9 @@ class TrainedHead(nn.Module):
         info, state = self.info, load_state(self.info.backbone, progress, VISUAL)
         encoder = make_encoder(state, info.image_size, device, info.precision if precision == AUTO else precision)
         if encoder.fingerprint != info.fingerprint:
-            raise RunError(
-                f"this run was trained with other weights of {info.backbone}: expected fingerprint "
-                f"{info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…; put the original checkpoint back"
-            )
+            found = f"expected fingerprint {info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…"
+            advice = "put the original checkpoint back"
+            raise RunError(f"this run was trained with other weights of {info.backbone}: {found}; {advice}")
         return encoder
 
 

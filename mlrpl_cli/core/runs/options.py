@@ -17,9 +17,8 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file
 from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads import losses, methods, text
-from mlrpl_cli.core.io.devices import choose_device, device_problem
+from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
-from mlrpl_cli.core.io.files import make_folder
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
@@ -29,11 +28,12 @@ FREE_ON_RESUME = ("device", "workers", "cache")
 
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
-    problems = [device_problem(config.device)]
+    problems = [devices.device_problem(config.device)]
     for option, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
         if (value := getattr(config, option)) not in known:
-            expected = f"{option}: expected one of {', '.join(known)}"
-            problems.append(f"{expected}, got '{value}'; {did_you_mean(value, known)}")
+            problems.append(
+                f"{option}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}"
+            )
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
         if config.image_size and (stride := known_stride(config.backbone)):
@@ -65,7 +65,7 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         attention_width=config.attention_width or attention_width,
     )
     raise_together(config_problems(resolved))
-    precision: Any = frozen.resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
+    precision: Any = frozen.resolved_precision(resolved.precision, backbone, devices.choose_device(resolved.device))
     return _with_absolute_paths(replace(resolved, precision=precision))
 
 
@@ -93,7 +93,7 @@ def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
     """
     if config.run is not None:
         return Path(config.run)
-    make_folder(checkpoints.RUNS)
+    files.make_folder(checkpoints.RUNS)
     name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
     folder, number = checkpoints.RUNS / name, 1
     while True:

@@ -17,8 +17,7 @@ from torch import Tensor
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.evaluation.evaluate import labels_of, score
-from mlrpl_cli.core.evaluation.metrics import mean_average_precision
+from mlrpl_cli.core.evaluation import evaluate, metrics
 from mlrpl_cli.core.features.batches import FeaturesOfRun
 from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
@@ -52,7 +51,7 @@ class Trainer:
         self.accelerator, rows = self.features.accelerator, prepared.rows(TRAIN)
         self.names = [prepared.images[row] for row in rows]
         self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(self.accelerator.device)
-        self.selection_labels = labels_of(prepared, config.selection)
+        self.selection_labels = evaluate.labels_of(prepared, config.selection)
         told: dict[str, Any] = {"data": str(prepared.folder.resolve()), "data_sha256": prepared.sha256}
         told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256")}
         told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision")}
@@ -151,7 +150,7 @@ class Trainer:
             "split": self.config.selection,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
-            "images_per_second": self.features.images / seconds,
+            "images_per_second": len(self.features.dataset) / seconds,
         }
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
@@ -175,9 +174,9 @@ class Trainer:
         recognizer = self.trainable.eval().recognizer
         with torch.no_grad():
             textual = self.trainable.text_head()  # once, not for every batch
-        probabilities = score(lambda features: recognizer(features, textual), self.selection, Silent(), "")
+        probabilities = evaluate.score(lambda features: recognizer(features, textual), self.selection, Silent(), "")
         self.trainable.train()
-        map_ = mean_average_precision(probabilities, self.selection_labels)
+        map_ = metrics.mean_average_precision(probabilities, self.selection_labels)
         return None if math.isnan(map_) else map_
 
     @torch.no_grad()
@@ -229,10 +228,8 @@ def _sound(features: ImageFeatures) -> Tensor:
 
 
 def _spoilt(names: Sequence[str]) -> str:
-    return (
-        f"the backbone's features of {len(names)} images are NaN or infinite ({first_few(names)}); "
-        "use precision float32, or other weights"
-    )
+    found = f"the backbone's features of {len(names)} images are NaN or infinite ({first_few(names)})"
+    return f"{found}; use precision float32, or other weights"
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -166,15 +166,11 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
         return None
     last = checkpoints.load_checkpoint(folder, LAST)
     if last.info.best_epoch and not checkpoints.checkpoint_path(folder, BEST).is_file():
-        raise RunError(
-            f"cannot resume {folder}: its best checkpoint, of epoch {last.info.best_epoch}, is gone; "
-            "put it back, evaluate with --checkpoint last, or train again"
-        )
+        gone = f"its best checkpoint, of epoch {last.info.best_epoch}, is gone"
+        raise RunError(f"cannot resume {folder}: {gone}; put it back, evaluate with --checkpoint last, or train again")
     for name, field in (("backbone weights", "fingerprint"), ("mask", "mask_sha256"), ("data", "data_sha256")):
         expected, got = getattr(last.info, field), getattr(info, field)
         if expected != got:
-            raise RunError(
-                f"cannot resume {folder}: its {name} had SHA-256 {expected[:16]}…, now it is {got[:16]}…; "
-                "put back what it was trained with"
-            )
+            changed = f"its {name} had SHA-256 {expected[:16]}…, now it is {got[:16]}…"
+            raise RunError(f"cannot resume {folder}: {changed}; put back what it was trained with")
     return last
