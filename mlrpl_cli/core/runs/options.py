@@ -29,11 +29,9 @@ FREE_ON_RESUME = ("device", "workers", "cache")
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
     problems = [devices.device_problem(config.device)]
-    for option, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
-        if (value := getattr(config, option)) not in known:
-            problems.append(
-                f"{option}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}"
-            )
+    for name, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
+        if (value := getattr(config, name)) not in known:
+            problems.append(f"{name}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}")
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
         if config.image_size and (stride := known_stride(config.backbone)):
