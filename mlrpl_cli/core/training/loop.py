@@ -116,9 +116,8 @@ class Trainer:
             total += loss
             task.advance(epoch=epoch, loss=shown)
         if broken := _not_finite(self.trainable.learned() | checkpoints.optimizer_tensors(self.optimizer)):
-            raise RunError(
-                f"step {steps} of epoch {epoch}: {first_few(broken)} became NaN or infinite; {self._advice()}"
-            )
+            found = f"{first_few(broken)} became NaN or infinite"
+            raise RunError(f"step {steps} of epoch {epoch}: {found}; {self._advice()}")
         return float(total) / steps
 
     def _labels(self, positions: Tensor) -> Tensor:
