@@ -23,7 +23,7 @@ from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.heads.text import PromptLearner, TextInputs
 from mlrpl_cli.core.io.devices import choose_precision
-from mlrpl_cli.core.training.assemble import make_trainable
+from mlrpl_cli.core.training.loop import make_trainable
 
 BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
 BATCH, POSITIONS = 8, (SIZE // 32) ** 2

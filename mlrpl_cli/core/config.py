@@ -7,7 +7,8 @@ its field; docs/options.md and the flags of the commands are made of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,9 +16,8 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.io import files, reading
 from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
-from mlrpl_cli.core.io.files import write_text
-from mlrpl_cli.core.io.reading import KIB, read_text, short, shown
 from mlrpl_cli.core.io.schema import Text, sentences
 
 AUTO = "auto"
@@ -29,7 +29,7 @@ BEST, LAST = get_args(Which)
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
 FLOAT16, UINT8 = "float16", "uint8"
 
-MOST_BYTES = 64 * KIB
+MOST_BYTES = 64 * reading.KIB
 """Of a configuration file: fifty times one with every option, and read in seconds whatever is in it."""
 DEEPEST, LONGEST = 20, 4096
 """Levels that YAML may nest and characters that one of its values may have."""
@@ -189,14 +189,14 @@ def make_config(
 
     Raises ConfigError with every problem found: unknown keys, wrong values, and what `problems` says of the others.
     """
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    values = {**(read_yaml(file) if file else {}), **given}
+    values = {**(read_yaml(file) if file else {}), **given_options(None, flags)}
     errors: Mapping[str, str] = {}
     try:
         config = TrainConfig(**values)
     except OptionsError as error:
         errors = error.problems
-        config = TrainConfig(**{key: values[key] for key in option_names() if key in values and key not in errors})
+        known = values.keys() & asdict(TrainConfig()).keys()
+        config = TrainConfig(**{key: values[key] for key in known - errors.keys()})
     raise_together([*errors.values(), *problems(config)])
     return config
 
@@ -207,63 +207,53 @@ def raise_together(errors: Sequence[str]) -> None:
         raise ConfigError("; ".join(errors))
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """["epochs=5", "loss=bce"] → {"epochs": 5, "loss": "bce"}, the values read as YAML."""
-    wrong = [text for text in assignments if "=" not in text]
-    raise_together([f"--set {short(text)}: expected key=value, such as epochs=5" for text in wrong])
-    pairs = (text.split("=", 1) for text in assignments)
-    return {key.strip(): _read_value(value) for key, value in pairs}
+def given_options(assignments: Sequence[str] | None, flags: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a command line gives: its `--set` assignments, overridden by the flags that are not None.
+
+    ["epochs=5", "loss=bce"] → {"epochs": 5, "loss": "bce"}: values are YAML, and text where they are none.
+    """
+    wrong = [text for text in assignments or () if "=" not in text]
+    raise_together([f"--set {reading.short(text)}: expected key=value, such as epochs=5" for text in wrong])
+    values: dict[str, Any] = {}
+    for key, _, text in (assignment.partition("=") for assignment in assignments or ()):
+        values[key.strip()] = text
+        with suppress(ValueError):
+            values[key.strip()] = _parse_yaml(text)
+    return values | {name: value for name, value in (flags or {}).items() if value is not None}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError when it cannot be read or holds something else."""
     try:
-        content = _parse_yaml(read_text(path, MOST_BYTES))
+        content = _parse_yaml(reading.read_text(path, MOST_BYTES))
     except (OSError, ValueError, DataError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {one_line(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected lines of key: value, got a {type(content).__name__}")
-    return {key if isinstance(key, str) else shown(key): value for key, value in (content or {}).items()}
+    return {key if isinstance(key, str) else reading.shown(key): value for key, value in (content or {}).items()}
 
 
 def write_yaml(config: TrainConfig, path: Path) -> None:
     """Write every option, given or default, so that the file says the whole of it."""
-    write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return _parse_yaml(text)
-    except ValueError:
-        return text
+    files.write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
 def _parse_yaml(text: str) -> Any:
-    """The value of a YAML document. Raises ValueError for what is none, or more than a configuration needs."""
-    try:
-        _check_yaml(text)
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # The last four are what PyYAML lets through for values that are wrong for their type.
-        raise ValueError(one_line(error)) from error
-
-
-def _check_yaml(text: str) -> None:
-    """Raise ValueError for aliases and tags, and for depth and length that nobody writes by hand.
+    """The value of a YAML document. Raises ValueError for what is none, and for what nobody writes by hand.
 
     An alias repeats a whole value, which grows exponentially; a long enough number in base 60 takes for ever.
     """
     depth = 0
-    for event in yaml.parse(text):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError(f"expected at most {DEEPEST} levels of nesting")
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise ValueError("expected plain values, got a YAML alias or tag; write the value out")
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
-            raise ValueError(f"expected values of at most {LONGEST} characters, got {len(event.value)}")
-
-
-def option_names() -> list[str]:
-    """The names of all options, in the order they are declared."""
-    return [field.name for field in fields(TrainConfig)]
+    try:
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"expected at most {DEEPEST} levels of nesting")
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+                raise ValueError("expected plain values, got a YAML alias or tag; write the value out")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
+                raise ValueError(f"expected values of at most {LONGEST} characters, got {len(event.value)}")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # The last four are what PyYAML lets through for values that are wrong for their type.
+        raise ValueError(one_line(error)) from error

@@ -92,9 +92,9 @@ def config(data: bytes) -> None:
 
 def assignment(data: bytes) -> None:
     """What follows --set."""
-    from mlrpl_cli.core.config import make_config, parse_assignments
+    from mlrpl_cli.core.config import given_options, make_config
 
-    make_config(flags=parse_assignments([data.decode(errors="surrogateescape")]))
+    make_config(flags=given_options([data.decode(errors="surrogateescape")]))
 
 
 def manifest(data: bytes) -> None:
@@ -335,9 +335,9 @@ def _is_small_shape(shape: object) -> bool:
 
 
 def _rebuild(run: Path) -> None:
-    from mlrpl_cli.core.runs.head import TrainedHead
+    from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint
 
-    head = TrainedHead.of_run(run)
+    head = TrainedHead(load_checkpoint(run))
     assert head.text.ndim == 2
     assert all(isinstance(name, str) for name in head.info.classes)
 

@@ -19,8 +19,7 @@ import pytest
 
 from mlrpl_cli.app import main
 from mlrpl_cli.core.config import FLOAT16, make_config
-from mlrpl_cli.core.features.cache import FeatureCache
-from mlrpl_cli.core.features.views import CACHE
+from mlrpl_cli.core.features.cache import CACHE, FeatureCache
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from mlrpl_cli.app import main
-from mlrpl_cli.core.features.views import CACHE
+from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.prepared.folder import FULL, MANIFEST
 from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results

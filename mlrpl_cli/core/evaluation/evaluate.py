@@ -24,8 +24,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import newest_run
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint, newest_run
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
     """
     run = options.run or newest_run()
-    head = TrainedHead.of_run(run, options.checkpoint)
+    head = TrainedHead(load_checkpoint(run, options.checkpoint))
     info, progress = head.info, progress or Silent()
     prepared = read_prepared(options.data or Path(info.data))
     _check_classes(info.classes, prepared)
@@ -103,13 +102,13 @@ def score(
     """
     accelerator = features.accelerator
     probabilities: np.ndarray | None = None
-    with progress.task(description, features.images) as task:
+    with progress.task(description, len(features.dataset)) as task:
         for batch, positions in features:
             logits = head(batch).logits.float()
             rows = accelerator.gather(positions).cpu().numpy()
             gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
             if probabilities is None:
-                probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
+                probabilities = np.empty((len(features.dataset), gathered.shape[1]), dtype=np.float32)
             own = rows >= 0  # the others are repeated
             probabilities[rows[own]] = gathered[own]
             task.advance(int(own.sum()))

@@ -15,8 +15,7 @@ from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
-from mlrpl_cli.core.runs.folder import BEST, newest_run
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import BEST, TrainedHead, load_checkpoint, newest_run
 
 TOP_K = 3
 """How many classes are told where nothing else is asked for."""
@@ -51,7 +50,7 @@ class Predictor:
     @classmethod
     def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> Predictor:
         """Load `run` (None: the newest) and the backbone it was trained with. Raises RunError or WeightsError."""
-        head = TrainedHead.of_run(newest_run() if run is None else Path(run), checkpoint)
+        head = TrainedHead(load_checkpoint(newest_run() if run is None else Path(run), checkpoint))
         return cls(head, head.load_encoder(choose_device(device)))
 
     @torch.no_grad()

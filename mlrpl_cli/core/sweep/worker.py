@@ -18,15 +18,13 @@ from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.runs.folder import Checkpoint
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
-from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import Trainer
 
 _VERSIONS = {"mlrpl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": python_version()}
@@ -86,11 +84,11 @@ class Worker:
         learning = learning_rows(prepared)
         training, validation = (
             self.learning.subset(np.searchsorted(learning, rows).tolist())
-            for rows in (training_rows(prepared), prepared.rows(config.selection))
+            for rows in (prepared.rows(TRAIN), prepared.rows(config.selection))
         )
         seen = cached(training, self.accelerator, config.batch_size, config.seed)
         features = seen, cached(validation, self.accelerator, config.batch_size)
-        return assemble(config, prepared, self.state, self.plan.fingerprint, features, self.accelerator)
+        return Trainer(config, prepared, self.state, self.plan.fingerprint, features)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
         return score(head.to(self.accelerator.device), self.test_images, Silent(), "")

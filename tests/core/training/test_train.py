@@ -118,6 +118,16 @@ def test_ctrl_c_keeps_the_last_finished_epoch_and_resuming_goes_on(flags, tmp_pa
     assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
 
 
+def test_resuming_a_finished_run_trains_nothing_and_says_so(flags):
+    run, said, progress = train(make_config(flags=flags)).run, [], Silent()
+    before = tensors(run)
+    progress.note = said.append  # type: ignore[method-assign]
+    summary = train(resume_config(run, None, {}), progress, resume=True)
+    assert said[1:] == [f"{run} was already finished, at epoch 3 of 3: nothing was trained"]
+    assert (summary.interrupted, summary.epochs_done) == (False, 3)
+    assert_same_bits(tensors(run), before)
+
+
 def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path):
     """torchrun with two gloo processes at the same global batch, to 1e-5: in float32, since bf16 rounds to 1e-2.
 
