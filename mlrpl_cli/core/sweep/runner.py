@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
@@ -140,7 +141,7 @@ class _Work:
 
     def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
-        threads = max((os.cpu_count() or 1) // self.jobs, 1)
+        threads = max(torch.get_num_threads() // self.jobs, 1)
         while left:
             with process_pool(self.jobs, start_worker, (self.shared, threads)) as pool:
                 self._check_started(pool)

@@ -34,7 +34,7 @@ def options(tmp_path_factory) -> SweepOptions:
         epochs=2,
     )
     return SweepOptions(
-        folder / "prepared", folder / "out", ("sarl", "linear"), (KEEP,), (SEED, 1), tune=False, config=config
+        folder / "prepared", folder / "out", ("sarl", "linear"), (KEEP,), (SEED, 1), tune=False, jobs=2, config=config
     )
 
 
@@ -82,7 +82,7 @@ def test_a_sweep_that_is_done_runs_nothing_again(options, summary):
     assert pending(options).runs_done == pending(options).runs == 4
 
 
-def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, summary, tmp_path):
+def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, summary, sweep_here):
     """Everything but the time it took comes out the same."""
     results = options.out / RESULTS
     whole = results.read_bytes()
@@ -117,10 +117,10 @@ def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_
     assert read_results(tmp_path / RESULTS) == []
 
 
-def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
+def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path, sweep_here):
     """The row's settings are those whose tuning rows have the highest mean validation mAP, with one step an epoch."""
     config = replace(options.config, epochs=TrainConfig().epochs, batch_size=24)
-    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2, config=config)
+    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, config=config)
     row = sweep(tuned).rows[0]
     maps: dict[tuple[float, int, str], list[float]] = {}
     for other in read_results(tmp_path / RESULTS):

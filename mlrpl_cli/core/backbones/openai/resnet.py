@@ -56,7 +56,7 @@ class AttentionPool(nn.Module):
     def __init__(self, grid_side: int, channels: int, embed_dim: int) -> None:
         super().__init__()
         self.heads = channels // HEAD_WIDTH
-        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels) / channels**0.5)
+        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels).div_(channels**0.5))
         self.k_proj = nn.Linear(channels, channels)
         self.q_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)

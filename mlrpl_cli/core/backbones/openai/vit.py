@@ -20,12 +20,12 @@ class VisionTransformer(nn.Module):
         self.stride, self.channels, self.embed_dim, self.image_size = patch, width, embed_dim, image_size
         scale = width**-0.5
         self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
-        self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn((image_size // patch) ** 2 + 1, width))
+        self.class_embedding = nn.Parameter(torch.randn(width).mul_(scale))
+        self.positional_embedding = nn.Parameter(torch.randn((image_size // patch) ** 2 + 1, width).mul_(scale))
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, layers, width // HEAD_WIDTH)
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
+        self.proj = nn.Parameter(torch.randn(width, embed_dim).mul_(scale))
 
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, h, w) → (B, 1+P, D): the class token and the patches, positions added, normalised."""
