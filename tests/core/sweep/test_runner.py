@@ -1,4 +1,5 @@
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -93,10 +94,28 @@ def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, su
     assert len(read_results(results)) == 4
 
 
+def test_the_processes_share_the_threads_that_pytorch_has(options, tmp_path, monkeypatch):
+    """OMP_NUM_THREADS, which sets them, is not overruled by the number of cores."""
+
+    @contextmanager
+    def pool(processes, initializer, arguments):
+        given.append(arguments[1])
+        raise RunError("seen")
+        yield
+
+    given: list[int] = []
+    monkeypatch.setattr(runner, "process_pool", pool)
+    for have, jobs in ((7, 3), (1, 2)):
+        monkeypatch.setattr(runner.torch, "get_num_threads", lambda have=have: have)
+        with pytest.raises(RunError, match="^seen$"):
+            sweep(replace(options, out=tmp_path, jobs=jobs))
+    assert given == [2, 1]
+
+
 def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_cell", failing.run_cell)
     methods = ("sd", "linear", "zero-shot", "baseline")
-    done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,)))
+    done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,), jobs=1))
     assert [row["method"] for row in done.rows] == ["zero-shot", "baseline"]
     assert len(done.failures) == 2
     assert done.failures[0].startswith("sd at 70%, seed 0: its process")
@@ -113,7 +132,7 @@ def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeyp
 def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_path, monkeypatch, start, told):
     monkeypatch.setattr(runner, "start_worker", start)
     with pytest.raises(RunError, match=f"^{told}"):
-        sweep(replace(options, out=tmp_path, seeds=(SEED,)))
+        sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
     assert read_results(tmp_path / RESULTS) == []
 
 
