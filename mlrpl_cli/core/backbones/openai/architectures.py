@@ -150,7 +150,7 @@ def _count(state: StateDict, pattern: str) -> int:
 def _load(build: Callable[[], Module], state: dict[str, Tensor]) -> Module:
     """Fill a module made on the meta device, so that no random initialisation is computed only to be overwritten.
 
-    The image encoders scale in place: out of place, PyTorch would import its compiler for it there, which takes seconds.
+    The image encoders scale in place: out of place, PyTorch would import its compiler there, which takes seconds.
     """
     with torch.device("meta"):
         module = build()
