@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
@@ -146,7 +147,7 @@ class _Work:
     def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
         jobs = self.shared.plan.options.jobs
-        threads = max((os.cpu_count() or 1) // jobs, 1)
+        threads = max(torch.get_num_threads() // jobs, 1)
         while left:
             with process_pool(jobs, start_worker, (self.shared, threads)) as pool:
                 _check_started(pool, jobs)

@@ -59,7 +59,7 @@ def recorded(path, prefix="", published=False):
 weights.read_state = recorded
 text.TextEncoder.__init__ = text.tokenize = None
 list(Predictor.from_run(Path({str(run)!r}), device="cpu").predict_files([Path({str(tmp_path / "a.png")!r})]))
-unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "torchvision", "pycocotools")
+unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "pycocotools", "torch._dynamo")
 print([name for name in unused if name in sys.modules])
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from mlrpl_cli.core.runs.folder import load_checkpoint, read_log, save_checkpoin
 from mlrpl_cli.core.runs.options import config_problems, resume_config
 from mlrpl_cli.core.training.loop import Trainer, schedule
 from mlrpl_cli.core.training.train import train
-from tests import small
+from tests import small, warm
 
 KILLED = """
 import os, signal, sys
@@ -101,8 +101,7 @@ def test_resuming_after_kill_9_ends_in_the_same_bits(flags, tmp_path, views, ste
     flags = {**flags, "views": views, "method": method}
     whole = {**flags, "run": str(tmp_path / "whole")}
     train(make_config(flags=whole))
-    killed = subprocess.run([sys.executable, "-c", KILLED, repr(flags), str(step)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert warm.run([repr(flags), step], code=KILLED).code == -signal.SIGKILL
     train(resume_config(Path(flags["run"]), None, {}), resume=True)
     assert_same_bits(tensors(flags["run"]), tensors(whole["run"]))
     assert_same_bits(tensors(flags["run"], "best"), tensors(whole["run"], "best"))

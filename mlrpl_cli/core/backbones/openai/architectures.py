@@ -133,7 +133,10 @@ def _count(state: StateDict, pattern: str) -> int:
 
 
 def _load(architecture: ImageArchitecture | TextArchitecture, state: StateDict) -> Any:
-    """Fill a module made on the meta device, so that no random initialisation is computed only to be overwritten."""
+    """Fill a module made on the meta device, so that no random initialisation is computed only to be overwritten.
+
+    The image encoders scale in place: out of place, PyTorch would import its compiler there, which takes seconds.
+    """
     with torch.device("meta"):
         module = architecture.build()
     expected = module.state_dict()

@@ -52,7 +52,7 @@ class AttentionPool(nn.Module):
     def __init__(self, grid_side: int, channels: int, embed_dim: int) -> None:
         super().__init__()
         self.heads = channels // HEAD_WIDTH
-        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels) / channels**0.5)
+        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels).div_(channels**0.5))
         self.k_proj, self.q_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
         self.c_proj = nn.Linear(channels, embed_dim)
         self.joint: nn.Linear | None = None

@@ -28,7 +28,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.heads = width // HEAD_WIDTH
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width) * width**-0.5)
+        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width).mul_(width**-0.5))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
@@ -97,12 +97,12 @@ class VisionTransformer(nn.Module):
         self.stride, self.channels, self.embed_dim = patch, width, embed_dim
         scale = width**-0.5
         self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
-        self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn((image_size // patch) ** 2 + 1, width))
+        self.class_embedding = nn.Parameter(torch.randn(width).mul_(scale))
+        self.positional_embedding = nn.Parameter(torch.randn((image_size // patch) ** 2 + 1, width).mul_(scale))
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, layers)
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
+        self.proj = nn.Parameter(torch.randn(width, embed_dim).mul_(scale))
 
     def forward(self, images: Tensor) -> ImageFeatures:
         patches = self.conv1(images)  # (B, D, H, W)
