@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from benchmarks import textbook
 from mlrpl_cli.core.backbones.checkpoints import load_state
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder, resolved_precision
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, Architecture, StateDict, build_text_encoder
-from mlrpl_cli.core.backbones.openai.text import TextEncoder
-from mlrpl_cli.core.backbones.tokenizer import tokenize
+from mlrpl_cli.core.backbones.openai.text import TextEncoder, tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.heads.text import PromptLearner, TextInputs
-from mlrpl_cli.core.training.assemble import make_trainable
+from mlrpl_cli.core.io.devices import choose_precision
+from mlrpl_cli.core.training.loop import make_trainable
 
 BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
 BATCH, POSITIONS = 8, (SIZE // 32) ** 2
@@ -51,7 +51,7 @@ def backbone() -> tuple[StateDict, Architecture]:
 
 def make_frozen_encoder(state: StateDict, device: torch.device) -> FrozenEncoder:
     """Ours, in the precision that it would choose."""
-    return make_encoder(state, SIZE, device, resolved_precision("auto", BACKBONE, device))
+    return make_encoder(state, SIZE, device, choose_precision(device))
 
 
 def make_pixels(images: int) -> Tensor:
@@ -68,7 +68,7 @@ def make_labels(images: int, device: torch.device) -> Tensor:
 def make_default_method(state: StateDict, device: torch.device) -> TrainableRecognizer:
     """The default method, untrained."""
     config = TrainConfig(backbone=BACKBONE, attention_width=WIDTH, context_tokens=CONTEXT_TOKENS)
-    precision: Any = resolved_precision("auto", BACKBONE, device)
+    precision: Any = choose_precision(device)
     return make_trainable(state, replace(config, precision=precision), CLASSES).to(device)
 
 

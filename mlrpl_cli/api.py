@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.config import EvaluationOptions
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.folder import newest_run
-from mlrpl_cli.core.runs.options import config_problems, resume_config
+from mlrpl_cli.core.runs.options import asked_config
 from mlrpl_cli.core.training import train as training
 
 
@@ -57,10 +56,7 @@ def train(
     newest) goes on from its last epoch.
     """
     file = None if config is None else Path(config)
-    if resume:
-        run = options.pop("run", None)
-        return training.train(resume_config(None if run is None else Path(run), file, options), progress, resume=True)
-    return training.train(make_config(file, options, config_problems), progress)
+    return training.train(asked_config(file, options, resume=resume), progress, resume)
 
 
 def evaluate(
@@ -68,7 +64,6 @@ def evaluate(
 ) -> evaluation.Evaluation:
     """The figures of a run (default: the newest below ./runs) on the test images of the data it was trained on.
 
-    `options` are the fields of `mlrpl_cli.core.evaluation.evaluate.EvaluationOptions`.
+    `options` are the fields of `mlrpl_cli.core.config.EvaluationOptions`.
     """
-    chosen = evaluation.EvaluationOptions(run=newest_run() if run is None else Path(run), **options)
-    return evaluation.evaluate(chosen, progress)
+    return evaluation.evaluate(EvaluationOptions(None if run is None else Path(run), **options), progress)

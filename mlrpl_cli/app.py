@@ -31,7 +31,6 @@ from typer.main import get_command
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
-from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import MlrplError, memory_for
 from mlrpl_cli.core.io.own_process import own_process
 
@@ -53,12 +52,12 @@ class LazyGroup(TyperGroup):
 
     # The contexts and commands are Any because Typer's own types for them are private.
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, listed, rest = super().resolve_command(ctx, args)
-        if name is None:
-            return name, listed, rest
-        single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
-        single.command(name)(resolve_name(COMMANDS[name][0]))
-        return name, get_command(single), rest
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
+            single.command(name)(resolve_name(COMMANDS[name][0]))
+            command = get_command(single)
+        return name, command, rest
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with error_boundary():  # --help and --version print here
@@ -83,8 +82,7 @@ def error_boundary() -> Iterator[None]:
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except KeyboardInterrupt as error:
-        if console.is_main_process():
-            console.print_error("mlrpl: interrupted")
+        console.print_note("mlrpl: interrupted")
         raise typer.Exit(console.INTERRUPTED) from error
     except Exception as error:
         if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words
@@ -154,7 +152,7 @@ def _print_version(asked: bool) -> None:
 
 def _global_options(
     version: Annotated[
-        bool, option(None, "Print the version and exit.", "--version", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Multi-label recognition when images carry only some of their labels.

@@ -6,7 +6,6 @@ import numpy as np
 
 from mlrpl_cli.core.scenes.canvas import Canvas, draw_object
 from mlrpl_cli.core.scenes.pen import RandomStream
-from mlrpl_cli.core.scenes.photograph import expose
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES, SceneOptions, choose_colours
 
 THING = "thing"
@@ -41,8 +40,7 @@ def render_captioned(seed: int, index: int, options: SceneOptions = CAPTIONED) -
     For pre-training: no random value is shared with any scene, and `class_counts` weighs 1, 2, … classes.
     """
     random = RandomStream("captioned", seed, index)
-    canvas = Canvas(random, options.image_size, options.minimum_visible)
-    canvas.scatter(options.clutter)
+    canvas = Canvas(random, options)
     described: list[tuple[str, str]] = []
     for _ in range(random.pick(range(1, 1 + len(options.class_counts)), options.class_counts)):
         name = random.pick([name for name in SCENE_CLASSES if name not in [known for known, _ in described]])
@@ -50,8 +48,7 @@ def render_captioned(seed: int, index: int, options: SceneOptions = CAPTIONED) -
         patch = draw_object(random, name, main, accent, random.uniform(*options.object_size), options.rotation)
         if canvas.place(patch, SCENE_CLASSES.index(name)):
             described.append((name, main))
-    canvas.scatter(options.foreground_clutter, thin=True)
-    return expose(random, canvas.image, options.brightness, options.noise), _caption(random, described)
+    return canvas.photograph(), _caption(random, described)
 
 
 def _caption(random: RandomStream, described: list[tuple[str, str]]) -> str:

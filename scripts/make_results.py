@@ -19,8 +19,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.reports.pages import percent, points, render_page
-from mlrpl_cli.core.reports.sweep_page import write_figures
+from mlrpl_cli.core.reports.sweep_page import percent, points, render_page, write_figures
 from mlrpl_cli.core.sweep.plan import GRID_LR, RUN, data_sha256
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
@@ -122,7 +121,8 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
 
 def _better(claim: str, method: str, rival: str, below: Interval) -> Claim:
     """That `method` is better than `rival`, whose difference from it is `below`."""
-    return Claim(claim, f"`{method}` - `{rival}`: {points(-below)}", verdict(-below))
+    above = Interval(-below.value, -below.high, -below.low)
+    return Claim(claim, f"`{method}` - `{rival}`: {points(above)}", verdict(above))
 
 
 def _everywhere(default: MethodReport, member: MethodReport) -> Claim:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.checkpoints import TINY
-from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.config import EvaluationOptions, TrainConfig
+from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.runs.folder import LAST, OPTIMIZER, load_checkpoint

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -14,15 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import torch
 
 from mlrpl_cli.app import main
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a user sees of one command."""
-
-    code: int
-    out: str
-    err: str
+from tests.warm import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +29,33 @@ def one_thread() -> Iterator[None]:
     """For many trainings on matrices too small to gain by a second thread, which would wait for a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class _Here(Executor):
+    """Does at once, in this process, what it is given."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def _pool_here(processes: int, initializer: Callable[..., None], arguments: Sequence[Any]) -> Iterator[Executor]:
+    initializer(*arguments)
+    yield _Here()
+
+
+@pytest.fixture
+def sweep_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The runs of sweeps in this process, for tests of what becomes of them: no process has to start."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("mlrpl_cli.core.sweep.runner.process_pool", _pool_here)
     yield
     torch.set_num_threads(threads)
 

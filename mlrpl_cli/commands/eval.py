@@ -5,43 +5,31 @@ from __future__ import annotations
 import csv
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.config import EvaluationOptions
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.evaluation.evaluate import Evaluation
 
 
+@options.with_flags({"": EvaluationOptions})
 def eval(
-    context: typer.Context,
-    run: options.Run = None,
-    data: Annotated[Path | None, option("DIR", "Prepared folder.", show_default="that of the run")] = None,
-    checkpoint: options.Checkpoint = "best",
-    split: Annotated[str, option("NAME", "test, or validation or train by their observed labels.")] = "test",
-    threshold: Annotated[float, option(None, "Predicted are classes more probable than this.", min=0.0, max=1.0)] = 0.5,
-    top_k: Annotated[int, option(None, "Also: predicted are the k most probable.", min=1)] = 3,
-    ap: Annotated[str, option("NAME", "Average precision: all-point, interpolated or 11-point.")] = "all-point",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
     as_json: options.Json = False,
     csv_file: Annotated[Path | None, option("FILE", "Write the per-class figures as CSV.", "--csv")] = None,
+    **given: Any,
 ) -> None:
     """Measure a trained run: mAP, AP per class, and precision, recall and F1 at a threshold and for the top k.
 
     The mAP leaves out classes without a positive in the split, and names them. CF1 has two definitions: the
     harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes' F1 (DualCoOp); both are given.
     """
-    from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
-    from mlrpl_cli.core.runs.folder import newest_run
+    from mlrpl_cli.core.evaluation.evaluate import as_dict, evaluate
 
-    chosen = EvaluationOptions(**{**options.given(context, EvaluationOptions), "run": run or newest_run()})
+    chosen = EvaluationOptions(**given)
     if csv_file is not None:
         check_writable(csv_file)
     result = evaluate(chosen, console.progress())

@@ -1,4 +1,4 @@
-"""How an option is declared, and those that several commands share, each with one name, one meaning and one help text.
+"""How an option is declared: by the fields of the class that takes it, or here, for those that several commands share.
 
 `None` always means "not given"; the default then comes from the configuration or from the run itself.
 """
@@ -6,11 +6,24 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import fields
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from mlrpl_cli.core.io.schema import expected, fields_of
+
+Command = Callable[..., None]
+FEW_OWNERS = 6
+"""Help names the data sets that share a flag when there are not more."""
+KINDS: Mapping[str, tuple[type, str | None]] = {
+    **{"integer": (int, "N"), "number": (float, "X"), "string": (str, "TEXT")},
+    **{"path": (Path, "PATH"), "boolean": (bool, None)},
+}
+"""JSON schema's type or format of a field → what the command line makes of its flag, and what help calls the value."""
 
 
 def option(metavar: str | None, help: str, *flags: str, **more: Any) -> Any:
@@ -34,18 +47,72 @@ def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> An
     return option(metavar, help, *flags, parser=parse, **more)
 
 
-def given(context: typer.Context, kind: Any) -> dict[str, Any]:
-    """The options on the command line that are fields of the dataclass `kind`, by name; none that is None."""
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in context.params.items() if name in names and value is not None}
+def with_flags(kinds: Mapping[str, type]) -> Callable[[Command], Command]:
+    """Give a command a flag for each field of some pydantic classes that it has not itself; `**given` gets those given.
+
+    The classes fill in their own defaults and check what they get. `kinds` are {"": class}, or data sets and their
+    formats: a flag of one format is listed under it, and one that several share stands among the general ones.
+    """
+    owners: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for owner, kind in kinds.items():
+        for name, field in fields_of(kind).items():
+            owners.setdefault(name, {})[owner] = field
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        *own, _ = signature.parameters.values()
+        flags = [_flag(name, fields) for name, fields in owners.items() if name not in signature.parameters]
+        names = {flag.name for flag in flags}
+
+        @wraps(command)
+        def called(**values: Any) -> None:
+            command(**{name: value for name, value in values.items() if value is not None or name not in names})
+
+        called.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Parameter:
+    """A flag whose default is None: not given."""
+    meanings = {owner: _meaning(field) for owner, field in fields.items()}
+    (owner, field), *others = fields.items()
+    default, field = field.get("default"), field.get("anyOf", [field])[0]
+    help, flag = meanings[owner], f"--{name.replace('_', '-')}"
+    if len(set(meanings.values())) > 1:
+        help = "; ".join(f"{owner}: {meaning}" for owner, meaning in meanings.items())
+    elif 1 < len(fields) <= FEW_OWNERS:
+        help += f" ({', '.join(fields)})"
+    help = f"{help if len(set(meanings.values())) > 1 else help[0].upper() + help[1:]}."
+    more = {
+        "show_default": str(default) if type(default) in (str, int, float) else False,
+        "rich_help_panel": f"Options of --dataset {owner}" if owner and not others else None,
+    }
+    if field["type"] == "array":
+        kind, declared = tuple, several(str, "A,B", help, flag, **more)
+    else:
+        kind, metavar = KINDS[field.get("format", field["type"])]
+        declared = option("NAME" if "enum" in field else metavar, help, flag, **more)
+    parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+    return parameter.replace(annotation=Annotated[kind | None, declared])
+
+
+def _meaning(field: Mapping[str, Any]) -> str:
+    """What a field means, where Python's None is not to give it, and what it takes if that is not all of its type."""
+    meaning = " ".join(field["description"].replace("None ", "the default ").rstrip(".").split())
+    match field.get("anyOf", [field])[0]:
+        case {"enum": choices} if all(choice in meaning for choice in choices):
+            return meaning
+        case {"enum": _} | {"minimum": _} | {"exclusiveMinimum": _}:
+            return f"{meaning} ({expected(field)})"
+    return meaning
 
 
 Data = Annotated[Path | None, option("DIR", "Prepared folder.", show_default="the newest below ./prepared")]
-Run = Annotated[Path | None, option("DIR", "Folder of a training run.", show_default="the newest below ./runs")]
-Checkpoint = Annotated[str, option("NAME", "best (by the split that selects) or last.")]
 Classes = Annotated[tuple | None, several(str, "A,B", "Only these classes.", show_default="all")]
 Device = Annotated[str | None, option("NAME", "auto, cpu or cuda; auto takes a GPU if there is one.")]
 Precision = Annotated[str | None, option("NAME", "float32, bf16 or auto: what the frozen encoders compute in.")]
-BatchSize = Annotated[int | None, option("N", "Images that go through the network together.", min=1)]
-Workers = Annotated[int | None, option("N", "Processes that read images; 0 reads in this one.", min=0)]
+Config = Annotated[Path | None, option("FILE", "YAML file of training options; flags override it.")]
+Assignments = Annotated[list[str] | None, option("KEY=VALUE", "Any training option by its name; repeatable.", "--set")]
 Json = Annotated[bool, option(None, "Print the result as JSON on stdout instead of tables.", "--json")]

@@ -12,6 +12,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.config import RunOptions
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError
 
@@ -19,19 +20,17 @@ Rows = Iterator[tuple[str, list[tuple[str, float]]]]
 """Images, each with the probabilities of its classes."""
 
 
+@options.with_flags({"": RunOptions})
 def predict(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE|FOLDER|GLOB|-…", help="What to predict; - reads names from stdin.")
     ],
-    run: options.Run = None,
-    checkpoint: options.Checkpoint = "best",
     top_k: Annotated[int | None, option(None, "Show the k most probable classes.", min=1, show_default="3")] = None,
     threshold: Annotated[float | None, option(None, "Show classes more probable than this.", min=0.0, max=1.0)] = None,
     classes: options.Classes = None,
     output: Annotated[str, option("NAME", "table, json, jsonl or csv.", "--format")] = "table",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    device: options.Device = None,
+    batch_size: Annotated[int, option("N", "Images that go through the network together.", min=1)] = 32,
+    **given: Any,
 ) -> None:
     """Predict which classes images show, with a trained run (default: the newest below ./runs).
 
@@ -39,24 +38,23 @@ def predict(
     others are predicted, and the exit code is 1.
     """
     from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
-    from mlrpl_cli.core.prediction.selection import Selection
-    from mlrpl_cli.core.runs.folder import newest_run
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
     paths = find_images(images)
-    predictor = Predictor.from_run(run or newest_run(), checkpoint, device or "auto")
-    selection = Selection.make(predictor, classes, top_k, threshold)
+    chosen = RunOptions(**given)
+    predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
+    selected = predictor.selection(classes, top_k, threshold)
     failed = False
 
     def rows() -> Rows:
         nonlocal failed
-        for result in predictor.predict_files(paths, batch_size or 32, workers):
+        for result in predictor.predict_files(paths, batch_size, chosen.workers):
             if isinstance(result, Unreadable):
                 failed = True
                 console.print_error(f"mlrpl: error: {result.reason}")
             else:
-                yield str(result.path), selection.of(result.probabilities)
+                yield str(result.path), selected(result.probabilities)
 
     WRITERS[output](rows())
     if failed:

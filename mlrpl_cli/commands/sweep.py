@@ -10,24 +10,20 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option, several
-from mlrpl_cli.core.io.errors import ConfigError
-from mlrpl_cli.core.labels.records import PrepareOptions
+from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.sweep.plan import SweepOptions
     from mlrpl_cli.core.sweep.results import Row
     from mlrpl_cli.core.sweep.runner import SweepSize
 
-SWEEPS = Path("sweeps")
 
-
+@options.with_flags({name: format_of(name) for name in DATASETS})
 def sweep(
-    context: typer.Context,
     data: options.Data = None,
     dataset: Annotated[
-        str | None, option("NAME", "Prepare this data set into OUT/data first: scenes, voc, coco.")
+        str | None, option("NAME", f"Prepare this data set into OUT/data first: {', '.join(DATASETS)}.")
     ] = None,
-    root: Annotated[Path | None, option("DIR", "Where the data set of --dataset lies.")] = None,
     methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare.", show_default="all")] = None,
     keeps: Annotated[
         tuple | None,
@@ -44,53 +40,37 @@ def sweep(
     dry_run: Annotated[bool, option(None, "Say what would run, and run nothing.", "--dry-run")] = False,
     device: options.Device = None,
     precision: options.Precision = None,
-    config: Annotated[Path | None, option("FILE", "YAML file of training options.")] = None,
-    assignments: Annotated[
-        list[str] | None, option("KEY=VALUE", "Any training option by its name; repeatable.", "--set")
-    ] = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
     as_json: options.Json = False,
+    **reading: Any,
 ) -> None:
     """Train and test every method at every proportion and seed, each image encoded once for all of them.
 
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each method are chosen on validation labels from one small grid, the same for all methods.
     """
-    from mlrpl_cli.core.config import given_options, make_config
-    from mlrpl_cli.core.prepared.build import prepare_once
-    from mlrpl_cli.core.prepared.folder import is_prepared, newest_prepared
     from mlrpl_cli.core.reports.sweep_page import report_sweep
-    from mlrpl_cli.core.runs.options import config_problems
+    from mlrpl_cli.core.runs.options import asked_config
     from mlrpl_cli.core.sweep import plan, runner
     from mlrpl_cli.core.sweep.results import RESULTS
 
     progress = console.progress()
-    flags = {"device": device, "precision": precision}
-    training = make_config(config, given_options(assignments, flags), config_problems)
-    if root is not None and dataset is None:
-        raise ConfigError("--root says where the data set of --dataset lies, and --dataset was not given; name it too")
-    if dataset is None:
-        folder = data or newest_prepared()
-    elif data is not None:
-        raise ConfigError("--data and --dataset were both given; give the one that names what to sweep over")
-    else:
-        folder = (out or SWEEPS / dataset) / "data"
-        # With every label known: each run draws the mask of its own proportion and seed.
-        reading = {} if root is None else {"root": root}
-        prepare_once(PrepareOptions(dataset, keep=1.0, out=folder, reading=reading), progress, dry_run)
-    place = out or SWEEPS / (dataset or folder.resolve().name)
-    given = options.given(context, plan.SweepOptions)
-    chosen = plan.SweepOptions(**{**given, "data": folder, "out": place, "config": training})
+    training = asked_config(config, {"device": device, "precision": precision}, assignments or ())
+    data, out = plan.folders(data, dataset, reading, out, progress, dry_run)
+    compared = {"methods": methods, "keeps": keeps, "seeds": seeds}
+    given = {name: values for name, values in compared.items() if values is not None}
+    chosen = plan.SweepOptions(data, out, **given, tune=tune, jobs=jobs, config=training)
     if dry_run:
-        known = is_prepared(folder) or dataset is None
-        _print_size(runner.pending(chosen) if known else runner.size_of(chosen), chosen, as_json)
+        _print_size(runner.pending(chosen), chosen, as_json)
         return
     summary = runner.sweep(chosen, progress, lambda rows: console.show_above(progress, *_table(rows, chosen)))
-    page = report_sweep(place, folder, summary.rows, progress) if summary.rows else None
+    page = report_sweep(out, data, summary.rows, progress) if summary.rows else None
     if as_json:
         console.print_json(summary)
     else:
         console.print_table(*_table(summary.rows, chosen))
-        console.print_note(f"{len(summary.rows)} runs in {place / RESULTS}; report: {page or 'none'}")
+        console.print_note(f"{len(summary.rows)} runs in {out / RESULTS}; report: {page or 'none'}")
     if failed := len(summary.failures):
         console.print_error(f"mlrpl: error: {failed} runs failed; run the same command to try them again")
         raise typer.Exit(1)

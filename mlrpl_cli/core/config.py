@@ -1,32 +1,35 @@
-"""The options of training: one frozen dataclass, one source of defaults, every error reported at once.
+"""The options of training and of what is done with a run: frozen dataclasses, every error reported at once.
 
 Precedence is defaults < file < flags. "Not given" is None. What each option means, its range and its choices stand at
-its field; docs/options.md is made of them.
+its field; docs/options.md and the flags of the commands are made of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.io import files, reading
 from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
-from mlrpl_cli.core.io.files import write_text
-from mlrpl_cli.core.io.reading import KIB, read_text, short, shown
 from mlrpl_cli.core.io.schema import Text, sentences
 
 AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
+AveragePrecision = Literal["all-point", "interpolated", "11-point"]
+Which = Literal["best", "last"]
+BEST, LAST = get_args(Which)
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
 FLOAT16, UINT8 = "float16", "uint8"
 
-MOST_BYTES = 64 * KIB
+MOST_BYTES = 64 * reading.KIB
 """Of a configuration file: fifty times one with every option, and read in seconds whatever is in it."""
 DEEPEST, LONGEST = 20, 4096
 """Levels that YAML may nest and characters that one of its values may have."""
@@ -73,9 +76,9 @@ class TrainConfig(CheckedOptions):
     run: Text | None = None
     """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
     backbone: Text | None = None
-    """"tiny", one of OpenAI's names, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
+    """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
     method: Text = "sarl+"
-    """Which visual head and text head are put together; docs/method.md has their equations."""
+    """One of zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear; docs/method.md has their equations."""
     image_size: ImageSize | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -131,6 +134,52 @@ class TrainConfig(CheckedOptions):
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
 
 
+@dataclass(frozen=True)
+class RunOptions(CheckedOptions):
+    """Which trained run to look at, and how to load it and the images."""
+
+    run: Path | None = Field(None, description="Run folder; None is the newest below ./runs")
+    checkpoint: Which = Field(BEST, description='"best" (by the split that selected) or "last"')
+    device: Device = Field("auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode images; 0 decodes in this one, None takes one a core, at most 8"
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(RunOptions):
+    """What to evaluate and by which protocol."""
+
+    data: Path | None = None
+    """Prepared folder; None is the one the run was trained on."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which split; the labels of a split other than test are the observed ones."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A class is predicted when its probability is above this."""
+    top_k: Annotated[int, Field(ge=1)] = 3
+    """The other way to turn scores into labels: the k highest of each image."""
+    ap: AveragePrecision = "all-point"
+    """How average precision is read off the curve."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images that go through the network together."""
+    precision: Precision = "auto"
+    """What the image encoder computes in; "auto" is what the run was trained with."""
+
+
+@dataclass(frozen=True)
+class FigureOptions(RunOptions):
+    """What to draw of a run."""
+
+    out: Path | None = None
+    """Where to write; None is the run's folder `figures`."""
+    images: tuple[str, ...] = ()
+    """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
+    classes: tuple[str, ...] = ()
+    """Whose attention to draw; the most probable ones of each image when empty."""
+    top_k: Annotated[int, Field(ge=1)] = 3
+    """How many the most probable ones are."""
+
+
 def make_config(
     file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -140,14 +189,14 @@ def make_config(
 
     Raises ConfigError with every problem found: unknown keys, wrong values, and what `problems` says of the others.
     """
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    values = {**(read_yaml(file) if file else {}), **given}
+    values = {**(read_yaml(file) if file else {}), **given_options(None, flags)}
     errors: Mapping[str, str] = {}
     try:
         config = TrainConfig(**values)
     except OptionsError as error:
         errors = error.problems
-        config = TrainConfig(**{key: values[key] for key in option_names() if key in values and key not in errors})
+        known = values.keys() & asdict(TrainConfig()).keys()
+        config = TrainConfig(**{key: values[key] for key in known - errors.keys()})
     raise_together([*errors.values(), *problems(config)])
     return config
 
@@ -158,68 +207,53 @@ def raise_together(errors: Sequence[str]) -> None:
         raise ConfigError("; ".join(errors))
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """["epochs=5", "loss=bce"] → {"epochs": 5, "loss": "bce"}, the values read as YAML."""
-    wrong = [text for text in assignments if "=" not in text]
-    raise_together([f"--set {short(text)}: expected key=value, such as epochs=5" for text in wrong])
-    pairs = (text.split("=", 1) for text in assignments)
-    return {key.strip(): _read_value(value) for key, value in pairs}
+def given_options(assignments: Sequence[str] | None, flags: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a command line gives: its `--set` assignments, overridden by the flags that are not None.
 
-
-def given_options(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command line gives: its `--set` assignments, overridden by the flags that are not None."""
-    return {**parse_assignments(assignments or []), **{key: value for key, value in flags.items() if value is not None}}
+    ["epochs=5", "loss=bce"] → {"epochs": 5, "loss": "bce"}: values are YAML, and text where they are none.
+    """
+    wrong = [text for text in assignments or () if "=" not in text]
+    raise_together([f"--set {reading.short(text)}: expected key=value, such as epochs=5" for text in wrong])
+    values: dict[str, Any] = {}
+    for key, _, text in (assignment.partition("=") for assignment in assignments or ()):
+        values[key.strip()] = text
+        with suppress(ValueError):
+            values[key.strip()] = _parse_yaml(text)
+    return values | {name: value for name, value in (flags or {}).items() if value is not None}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError when it cannot be read or holds something else."""
     try:
-        content = _parse_yaml(read_text(path, MOST_BYTES))
+        content = _parse_yaml(reading.read_text(path, MOST_BYTES))
     except (OSError, ValueError, DataError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {one_line(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected lines of key: value, got a {type(content).__name__}")
-    return {key if isinstance(key, str) else shown(key): value for key, value in (content or {}).items()}
+    return {key if isinstance(key, str) else reading.shown(key): value for key, value in (content or {}).items()}
 
 
 def write_yaml(config: TrainConfig, path: Path) -> None:
     """Write every option, given or default, so that the file says the whole of it."""
-    write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return _parse_yaml(text)
-    except ValueError:
-        return text
+    files.write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
 def _parse_yaml(text: str) -> Any:
-    """The value of a YAML document. Raises ValueError for what is none, or more than a configuration needs."""
-    try:
-        _check_yaml(text)
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # The last four are what PyYAML lets through for values that are wrong for their type.
-        raise ValueError(one_line(error)) from error
-
-
-def _check_yaml(text: str) -> None:
-    """Raise ValueError for aliases and tags, and for depth and length that nobody writes by hand.
+    """The value of a YAML document. Raises ValueError for what is none, and for what nobody writes by hand.
 
     An alias repeats a whole value, which grows exponentially; a long enough number in base 60 takes for ever.
     """
     depth = 0
-    for event in yaml.parse(text):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError(f"expected at most {DEEPEST} levels of nesting")
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise ValueError("expected plain values, got a YAML alias or tag; write the value out")
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
-            raise ValueError(f"expected values of at most {LONGEST} characters, got {len(event.value)}")
-
-
-def option_names() -> list[str]:
-    """The names of all options, in the order they are declared."""
-    return [field.name for field in fields(TrainConfig)]
+    try:
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"expected at most {DEEPEST} levels of nesting")
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+                raise ValueError("expected plain values, got a YAML alias or tag; write the value out")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
+                raise ValueError(f"expected values of at most {LONGEST} characters, got {len(event.value)}")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # The last four are what PyYAML lets through for values that are wrong for their type.
+        raise ValueError(one_line(error)) from error

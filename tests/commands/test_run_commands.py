@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.io.schema import expected, fields_of
 from tests import small
 
 
@@ -38,6 +40,7 @@ OPTIONS = [
     "--set=attention_width=8",
     "--set=context_tokens=2",
 ]
+TEXTS = [name for name, field in fields_of(TrainConfig).items() if expected(field) == "text"]
 RUN = Path("runs/small-sarl+-seed0")
 
 
@@ -153,7 +156,7 @@ def test_predict_and_eval_import_neither_tokenizer_nor_tensorboard(place):
         loaded = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
         modules = set(loaded.stdout.split())
         assert "mlrpl_cli.core.prediction.predictor" in modules or "mlrpl_cli.core.evaluation.evaluate" in modules
-        assert not modules & {"open_clip", "clip", "torchvision", "mlrpl_cli.core.backbones.tokenizer"}
+        assert not modules & {"open_clip", "clip", "torchvision", "ftfy"}  # the tokenizer imports the last
 
 
 def test_visualize_draws_attention_curves_and_bars(mlrpl, tmp_path):
@@ -176,6 +179,16 @@ def test_train_answers_a_wrong_option_in_one_line(mlrpl):
     assert done.err.count("\n") == 1
     assert "method: expected one of" in done.err
     assert "epochs: expected a whole number from 1" in done.err
+
+
+def test_every_option_of_training_is_a_flag(mlrpl):
+    """Below and beyond what any of them takes: all are told at once."""
+    taken = {name: expected(field) for name, field in fields_of(TrainConfig).items() if name not in TEXTS}
+    given = [f"--{name.replace('_', '-')}={'x' if takes.startswith('one of') else -1}" for name, takes in taken.items()]
+    done = mlrpl("train", *given, *(f"--{name.replace('_', '-')}=x" for name in TEXTS))
+    assert done.code == 1
+    for name, takes in taken.items():
+        assert f"{name}: expected {takes}, got" in done.err
 
 
 def test_train_on_a_damaged_image_names_it_in_one_line(mlrpl, tmp_path):

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from mlrpl_cli.core.prepared.folder import read_prepared
 from tests import small
 
 OPTIONS = [
@@ -80,6 +82,21 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
     assert f"prepared with other options: root was {tmp_path / 'a.csv'}, not {tmp_path / 'b.csv'}; name" in done.err
 
 
+def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path):
+    (tmp_path / "labels.csv").write_text("image,cat,dog\n" + "".join(f"{row}.png,1,0\n" for row in range(20)))
+    (tmp_path / "pictures").mkdir()
+    for row in range(20):
+        Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / f"{row}.png")
+    table = ["--dataset=table", f"--root={tmp_path / 'labels.csv'}", f"--images={tmp_path / 'pictures'}"]
+    done = mlrpl("sweep", *OPTIONS, f"--out={tmp_path / 'sweep'}", *table, "--split-seed=5", "--methods=zero-shot")
+    assert done.code == 0, done.err
+    prepared = read_prepared(tmp_path / "sweep" / "data")
+    assert prepared.image_root == tmp_path / "pictures"
+    assert prepared.options["reading"]["split_seed"] == 5
+    done = mlrpl("sweep", *OPTIONS, "--dry-run", *table, "--year=2007")
+    assert "--year is an option of voc, coco, not of table; leave it out" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -88,7 +105,11 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
         (["--keep", "half"], 2, "expected numbers separated by commas, got 'half'"),
         (["--data", "elsewhere"], 1, "elsewhere is not a prepared folder"),
         (["--data", "prepared/small", "--dataset", "scenes"], 1, "--data and --dataset were both given"),
-        (["--root", "VOCdevkit"], 1, "--root says where the data set of --dataset lies, and --dataset was not given"),
+        (
+            ["--root", "VOCdevkit"],
+            1,
+            "--root says how to read the data set of --dataset, which was not given; name it too",
+        ),
     ],
 )
 def test_a_wrong_option_is_one_line(mlrpl, arguments, code, sentence):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlrpl_cli.core.config import TrainConfig, make_config, parse_assignments, write_yaml
+from mlrpl_cli.core.config import TrainConfig, given_options, make_config, write_yaml
 from mlrpl_cli.core.io.errors import ConfigError
 
 
@@ -60,13 +60,13 @@ def test_a_path_need_not_be_utf_8(tmp_path):
 
 
 def test_assignments_are_read_as_yaml_values():
-    assert parse_assignments(["epochs=5", "loss=bce", "image_size=null"]) == {
+    assert given_options(["epochs=5", "loss=bce", "image_size=null"]) == {
         "epochs": 5,
         "loss": "bce",
         "image_size": None,
     }
     with pytest.raises(ConfigError, match=r"--set epochs: expected key=value, such as epochs=5"):
-        parse_assignments(["epochs"])
+        given_options(["epochs"])
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_a_pipe_is_no_configuration(tmp_path):
 
 def test_an_assignment_that_is_no_plain_yaml_is_text():
     texts = {"glove": "*a", "cache": "!!int ''", "run": "[" * 30, "data": "[x"}
-    assert parse_assignments([f"{key}={value}" for key, value in texts.items()]) == texts
+    assert given_options([f"{key}={value}" for key, value in texts.items()]) == texts

@@ -94,9 +94,9 @@ def config(data: bytes) -> None:
 
 def assignment(data: bytes) -> None:
     """What follows --set."""
-    from mlrpl_cli.core.config import make_config, parse_assignments
+    from mlrpl_cli.core.config import given_options, make_config
 
-    make_config(flags=parse_assignments([data.decode(errors="surrogateescape")]))
+    make_config(flags=given_options([data.decode(errors="surrogateescape")]))
 
 
 def manifest(data: bytes) -> None:
@@ -202,7 +202,7 @@ def sweep_results(data: bytes) -> None:
 
 def glove(data: bytes) -> None:
     """Word vectors in GloVe's text format."""
-    from mlrpl_cli.core.heads.semantics import glove_features
+    from mlrpl_cli.core.heads.text import glove_features
 
     path = _folder("glove") / "glove.txt"
     path.write_bytes(data)
@@ -338,9 +338,9 @@ def _is_small_shape(shape: object) -> bool:
 
 
 def _rebuild(run: Path) -> None:
-    from mlrpl_cli.core.runs.head import TrainedHead
+    from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint
 
-    head = TrainedHead.of_run(run)
+    head = TrainedHead(load_checkpoint(run))
     assert head.text.ndim == 2
     assert all(isinstance(name, str) for name in head.info.classes)
 
@@ -352,9 +352,9 @@ def _check_records(records: Records) -> None:
     from mlrpl_cli.core.io.reading import is_name, leads_outside
 
     count = len(records.images)
-    assert records.labels.shape == (count, len(records.classes))
-    assert records.labels.dtype == np.int8
-    assert np.isin(records.labels, (-1, 0, 1)).all()
+    assert records.full_labels.shape == (count, len(records.classes))
+    assert records.full_labels.dtype == np.int8
+    assert np.isin(records.full_labels, (-1, 0, 1)).all()
     assert len(records.splits) == count == len(set(records.images))
     assert set(records.splits) <= {"train", "validation", "test"}
     assert all(is_name(name) for name in records.classes)

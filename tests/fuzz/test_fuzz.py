@@ -12,6 +12,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlrpl_cli.core.config import option_names
+from mlrpl_cli.core.config import TrainConfig
 from tests.fuzz import __main__ as driver
 from tests.fuzz.found import FOUND
 from tests.fuzz.seeds import seeds, words
@@ -155,7 +156,7 @@ tables = st.builds(
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
 
-option_keys = st.sampled_from([*option_names(), "<<", "epoch", "="]) | st.text(max_size=4)
+option_keys = st.sampled_from([*asdict(TrainConfig()), "<<", "epoch", "="]) | st.text(max_size=4)
 yaml_values = st.recursive(
     scalars | st.dates() | st.binary(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(option_keys, inner, max_size=3),

@@ -35,7 +35,7 @@ from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path, load_checkpoint, read_log
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
-from tests import small
+from tests import small, warm
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_KILLS_OF_A_COMMAND = 4
@@ -81,6 +81,24 @@ finally:
 
 class LostWorkError(Exception):
     """Finished work is not there any more, or is not what it was."""
+
+
+Started = subprocess.Popen[bytes] | warm.Process
+Start = Callable[[list[str], Path], Started]
+"""Begins PROGRAM with arguments in a session of its own; both its streams go to a file."""
+
+
+def start_anew(arguments: list[str], log: Path) -> Started:
+    """As a user's shell does."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLRPL_TRACEBACK": "1"}
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    with log.open("wb") as stream:
+        return subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True, env=environment)
+
+
+def start_warm(arguments: list[str], log: Path) -> Started:
+    """With everything imported, so that only what the command does takes time."""
+    return warm.start(arguments, code=PROGRAM, stdout=log, stderr=log, MLRPL_TRACEBACK="1")
 
 
 State = dict[str, Any]
@@ -137,10 +155,12 @@ def random_strikes(scenario: Scenario, seed: int) -> Iterator[list[Strike]]:
         ]
 
 
-def torment(scenario: Scenario, strikes: Iterator[list[Strike]], kills: int, place: Path) -> Tally:
+def torment(
+    scenario: Scenario, strikes: Iterator[list[Strike]], kills: int, place: Path, start: Start = start_anew
+) -> Tally:
     """Kill the scenario's command `kills` times, over as many runs as that takes."""
     chance, tally = random.Random(scenario.name), Tally()
-    seconds, operations = _undisturbed(scenario, place / "whole")
+    seconds, operations = _undisturbed(scenario, place / "whole", start)
     expected = scenario.result(place / "whole")
     while tally.total < kills:
         folder = place / f"{tally.ends:03d}"
@@ -149,8 +169,8 @@ def torment(scenario: Scenario, strikes: Iterator[list[Strike]], kills: int, pla
         sessions: list[int] = []
         try:
             for strike in next(strikes)[: kills - tally.total]:
-                _kill(scenario, folder, strike, tally, seconds, operations, sessions)
-            _go_on(scenario, folder)
+                _kill(scenario, folder, strike, tally, seconds, operations, sessions, start)
+            _go_on(scenario, folder, start)
             if scenario.result(folder) != expected:
                 raise LostWorkError("another result than the undisturbed run's")
             if left := [
@@ -174,11 +194,12 @@ def _kill(
     seconds: float,
     operations: int,
     sessions: list[int],
+    start: Start,
 ) -> None:
     """Start or go on, kill, and compare what is finished with what was before. Nothing when it ends before."""
     before = scenario.finished(folder)
     at = 0 if strike.by_time else 1 + int(strike.share * operations)
-    process = _start(scenario, folder, at, strike.number)
+    process = _start(scenario, folder, start, at, strike.number)
     sessions.append(process.pid)
     if strike.by_time:
         time.sleep(strike.share * seconds)
@@ -198,8 +219,8 @@ def _kill(
             raise LostWorkError(f"{name} was {value} before a {strike.number.name}, and is {now} now")
 
 
-def _go_on(scenario: Scenario, folder: Path) -> None:
-    code, said = _wait(_start(scenario, folder), folder)
+def _go_on(scenario: Scenario, folder: Path, start: Start) -> None:
+    code, said = _wait(_start(scenario, folder, start), folder)
     if code:
         raise LostWorkError(f"going on ended with exit code {code}: {said[-2000:]}")
     _check_words(said)
@@ -210,26 +231,24 @@ def _check_words(said: str) -> None:
         raise LostWorkError(f"a traceback was shown: {said[-2000:]}")
 
 
-def _undisturbed(scenario: Scenario, folder: Path) -> tuple[float, int]:
+def _undisturbed(scenario: Scenario, folder: Path, start: Start) -> tuple[float, int]:
     """Run the command whole; how many seconds and how many operations on files it took."""
     folder.mkdir(parents=True)
     started = time.monotonic()
-    process = _start(scenario, folder)
+    process = _start(scenario, folder, start)
     code, said = _wait(process, folder)
     assert code == 0, said
     seconds = time.monotonic() - started
     return seconds, int(_report(folder).read_text())
 
 
-def _start(scenario: Scenario, folder: Path, at: int = 0, number: int = 0) -> subprocess.Popen[bytes]:
+def _start(scenario: Scenario, folder: Path, start: Start, at: int = 0, number: int = 0) -> Started:
     watched = [str(folder), str(at), str(int(number)), str(_report(folder))]
-    command = [sys.executable, "-c", PROGRAM, *watched, *scenario.command(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLRPL_TRACEBACK": "1"}
-    with _log(folder).open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+    _log(folder).unlink(missing_ok=True)
+    return start([*watched, *scenario.command(folder)], _log(folder))
 
 
-def _wait(process: subprocess.Popen[bytes], folder: Path) -> tuple[int, str]:
+def _wait(process: Started, folder: Path) -> tuple[int, str]:
     return process.wait(timeout=300), _log(folder).read_text(errors="replace")
 
 
@@ -266,9 +285,9 @@ def _members(sessions: Sequence[int]) -> list[int]:
 # What is killed
 
 
-def scenarios(place: Path) -> list[Scenario]:
-    """Everything that writes more than one file, on small data made at `place`."""
-    data, backbone = small.write_prepared(place / "data", images=150), small.write_backbone(place / "clip.safetensors")
+def scenarios(place: Path, images: int = 150) -> list[Scenario]:
+    """Everything that writes more than one file, on small data of so many images made at `place`."""
+    data, backbone = small.write_prepared(place / "data", images), small.write_backbone(place / "clip.safetensors")
     settings = {**small.OPTIONS, "backbone": backbone}
     return [
         _prepare(place),

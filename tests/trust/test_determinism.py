@@ -15,7 +15,6 @@ from mlrpl_cli.core.prediction.predictor import Prediction, Predictor
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
 from mlrpl_cli.core.runs.options import resume_config
-from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.plan import SweepOptions
 from mlrpl_cli.core.sweep.results import read_scores
 from mlrpl_cli.core.sweep.runner import sweep
@@ -133,9 +132,8 @@ def test_the_batch_size_changes_a_prediction_by_rounding_alone(fit, paths):
 
 
 @pytest.mark.slow
-def test_the_number_of_jobs_changes_no_bit_of_a_sweep_but_through_the_number_of_threads(base, config, monkeypatch):
+def test_the_number_of_jobs_changes_no_bit_of_a_sweep_but_through_the_number_of_threads(base, config):
     """Jobs divide the processor's threads among them, and sums over two threads round otherwise than over one."""
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 1)
     own = replace(config, data=None, cache=str(base / "features-sweep"))
     found, scores = [], []
     for jobs in (1, 2):

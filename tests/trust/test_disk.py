@@ -9,7 +9,6 @@ import random
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,8 +18,7 @@ import pytest
 
 from mlrpl_cli.app import main
 from mlrpl_cli.core.config import FLOAT16, make_config
-from mlrpl_cli.core.features.cache import FeatureCache
-from mlrpl_cli.core.features.views import CACHE
+from mlrpl_cli.core.features.cache import CACHE, FeatureCache
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors
@@ -28,7 +26,7 @@ from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path, load_checkpo
 from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
 from mlrpl_cli.core.training.train import train
-from tests import small
+from tests import small, warm
 
 SMALL = (
     "--data=data", "--backbone=clip.safetensors",
@@ -145,7 +143,9 @@ def left_over(folder: Path) -> list[Path]:
     ("name", "size"),
     [*((name, size) for name in NAMES for size in (0, 100)), ("train", 3000), ("train without a cache", 3000)],
 )
-def test_a_file_that_cannot_grow_is_told_in_one_line_and_leaves_nothing_half_written(name, size, ready, mlrpl):
+def test_a_file_that_cannot_grow_is_told_in_one_line_and_leaves_nothing_half_written(
+    name, size, ready, mlrpl, sweep_here
+):
     command = commands("out")[name]
     with largest_file(size):
         outcome = mlrpl(*command)
@@ -168,15 +168,11 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(name, r
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
 def test_an_output_that_takes_nothing_is_told_in_one_line(form, ready):
     """What is redirected to a file on a full disk."""
-    command = [sys.executable, "-m", "mlrpl_cli", "predict", "data/images", "--run=trained", f"--format={form}"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if "No space left on device" in line] == [
-        done.stderr.splitlines()[-1]
-    ]
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
+    done = warm.run(["predict", "data/images", "--run=trained", f"--format={form}"], stdout="/dev/full")
+    assert done.code == 1
+    assert [line for line in done.err.splitlines() if "No space left on device" in line] == [done.err.splitlines()[-1]]
+    assert "Traceback" not in done.err
+    assert "Exception ignored" not in done.err
 
 
 @pytest.mark.slow
@@ -313,7 +309,7 @@ def test_a_shard_with_any_bit_flipped_or_any_byte_missing_counts_as_not_there(re
         assert cache.damaged == [shard]
 
 
-def test_a_sweep_repeats_the_run_whose_scores_are_damaged(ready, mlrpl):
+def test_a_sweep_repeats_the_run_whose_scores_are_damaged(ready, mlrpl, sweep_here):
     command = commands("out")["sweep"]
     assert mlrpl(*command).code == 0
     (row,) = read_results(ready / "out/sweep" / RESULTS)

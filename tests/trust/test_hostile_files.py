@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from mlrpl_cli.app import main
-from mlrpl_cli.core.features.views import CACHE
+from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.prepared.folder import FULL, MANIFEST
 from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results
@@ -205,7 +205,7 @@ def test_names_that_would_steer_a_terminal_or_a_spreadsheet_come_out_as_text(str
     assert [entry["class"] for entry in json.loads(told[3].out)["classes"]] == list(NAMES)
 
 
-def test_a_sweeps_report_shows_such_names_as_text(strange, mlrpl) -> None:
+def test_a_sweeps_report_shows_such_names_as_text(strange, mlrpl, sweep_here) -> None:
     assert mlrpl("prepare", "--dataset=table", "--root=labels.csv", "--keep=1", "--out=data").code == 0
     settings = {**small.OPTIONS, "backbone": "clip.safetensors", "epochs": 1}
     options = [*(f"--set={key}={value}" for key, value in settings.items()), "--no-tune", "--seeds=0", "--keep=0.8"]

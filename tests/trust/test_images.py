@@ -15,11 +15,10 @@ import pytest
 
 from mlrpl_cli.commands.console import csv_text
 from mlrpl_cli.core.config import make_config
-from mlrpl_cli.core.images.decode import PEAK_BYTES
-from mlrpl_cli.core.images.streams import HEADER_BYTES
+from mlrpl_cli.core.images.decode import HEADER_BYTES, PEAK_BYTES
 from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.training.train import train
-from tests import small
+from tests import small, warm
 from tests.trust import corpus
 
 MINUTES = 60
@@ -132,7 +131,8 @@ def test_predict_on_bombs_stays_within_the_stated_memory(
 def test_every_format_tells_every_name_without_a_character_that_steers(run: Path, tmp_path: Path, output: str) -> None:
     """JSON gives back the very bytes of a name, through the \\udcXX by which Python stands for a byte of no text."""
     expected = corpus.write_small_corpus(tmp_path / "corpus")
-    seen = _predict(run, tmp_path / "corpus", "--format", output, "--top-k", "1")
+    arguments = ["predict", tmp_path / "corpus", "--run", run, "--format", output, "--top-k", 1]
+    seen = warm.run(arguments)
     _check_named(seen.err, expected)
     assert all(character.isprintable() or character == "\n" for character in seen.out + seen.err)
     names = {os.fsencode(path) for path in _readable(expected)}
@@ -149,10 +149,11 @@ def test_every_format_tells_every_name_without_a_character_that_steers(run: Path
 def test_csv_shows_no_formula_for_names_given_from_the_folder_itself(run: Path, tmp_path: Path) -> None:
     for name in ("=1+1.png", "@SUM(1).png", "-1.png", " +1.png"):
         (tmp_path / name).write_bytes(corpus.encoded(corpus.COLOUR, "PNG"))
-    command = [sys.executable, "-m", "mlrpl_cli", "predict", "-", "--run", str(run), "--format", "csv", "--top-k", "1"]
     names = "=1+1.png\n@SUM(1).png\n-1.png\n +1.png\n"
-    done = subprocess.run(command, cwd=tmp_path, input=names, capture_output=True, text=True, check=True)
-    shown = [row[0] for row in csv.reader(done.stdout.splitlines())][1:]
+    arguments = ["predict", "-", "--run", run, "--format", "csv", "--top-k", 1]
+    done = warm.run(arguments, said=names, folder=tmp_path)
+    assert done.code == 0, done.err
+    shown = [row[0] for row in csv.reader(done.out.splitlines())][1:]
     assert shown == ["'=1+1.png", "'@SUM(1).png", "'-1.png", "' +1.png"]
 
 

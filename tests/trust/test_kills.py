@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import small
-from tests.trust.kills import State, Strike, run, scenarios, torment
+from tests.trust.kills import State, Strike, run, scenarios, start_warm, torment
 
 HANDFUL = {
     "prepare": [Strike(signal.SIGKILL, 0.5), Strike(signal.SIGTERM, 0.9)],
@@ -31,9 +31,9 @@ def _something(name: str, finished: State) -> bool:
 
 @pytest.mark.parametrize("name", HANDFUL)
 def test_a_handful_of_kills_loses_nothing(tmp_path: Path, name: str) -> None:
-    (scenario,) = [scenario for scenario in scenarios(tmp_path) if scenario.name == name]
+    (scenario,) = [scenario for scenario in scenarios(tmp_path, images=48) if scenario.name == name]
     strikes = HANDFUL[name]
-    tally = torment(scenario, iter([strikes]), len(strikes), tmp_path / "work")
+    tally = torment(scenario, iter([strikes]), len(strikes), tmp_path / "work", start_warm)
     assert tally.problems == []
     assert tally.kills == {strike.number.name: 1 for strike in strikes}
     assert all(_something(name, finished) for finished in tally.finished)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.files import sole_writer
 from mlrpl_cli.core.runs.folder import LAST, load_checkpoint
 from mlrpl_cli.core.sweep.results import RESULTS, read_results
-from tests import small
+from tests import small, warm
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = {**small.OPTIONS, "backbone": "clip.safetensors", "epochs": 2}
 
@@ -32,15 +32,13 @@ def sweep(out: str) -> list[str]:
     return command("sweep", "--methods=linear", "--keep=0.7", "--seeds=0,1", "--no-tune", f"--out={out}")
 
 
-def start(place: Path, arguments: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mlrpl_cli", *arguments]
-    return subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-
-
-def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
-    said = [process.communicate(timeout=300)[1] for process in processes]
+def at_once(place: Path, *commands: list[str]) -> list[tuple[int, str]]:
+    """Exit code and standard error of each of these commands, which begin together."""
+    logs = [place / f"{number}.log" for number in range(len(commands))]
+    processes = [warm.start(arguments, folder=place, stderr=log) for arguments, log in zip(commands, logs, strict=True)]
+    codes, said = [process.wait() for process in processes], [log.read_text() for log in logs]
     assert not [text for text in said if "Traceback" in text]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    return list(zip(codes, said, strict=True))
 
 
 def timeless(place: Path, out: str) -> list[dict]:
@@ -48,10 +46,10 @@ def timeless(place: Path, out: str) -> list[dict]:
     return [{k: v for k, v in row.items() if "second" not in k and k != "config"} for row in rows]
 
 
-def test_two_trains_and_a_sweep_on_one_cache_come_to_what_each_comes_to_alone(place: Path, mlrpl) -> None:
+def test_two_trains_and_a_sweep_on_one_cache_come_to_what_each_comes_to_alone(place: Path, mlrpl, sweep_here) -> None:
     """The cache is empty when they start, so that all three fill it."""
     commands = [command("train", "--run=a"), command("train", "--run=b", "--seed=1"), sweep("out")]
-    assert [code for code, _ in ended(*(start(place, arguments) for arguments in commands))] == [0, 0, 0]
+    assert [code for code, _ in at_once(place, *commands)] == [0, 0, 0]
     cache = {path.name for path in (place / "features").rglob("*")}
     assert not [name for name in cache if name.startswith(".")]
     (place / "features").rename(place / "other")
@@ -69,7 +67,7 @@ def test_two_trains_and_a_sweep_on_one_cache_come_to_what_each_comes_to_alone(pl
 
 
 def test_of_two_trains_that_want_one_folder_one_is_refused(place: Path) -> None:
-    (code, _), (refused, said) = sorted(ended(*(start(place, command("train", "--run=run")) for _ in range(2))))
+    (code, _), (refused, said) = sorted(at_once(place, *[command("train", "--run=run")] * 2))
     assert (code, refused) == (0, 1)
     (line,) = [line for line in said.splitlines() if line.startswith("mlrpl:")]
     assert "another process is writing to" in line or "already holds a run" in line
@@ -83,14 +81,14 @@ def test_of_two_sweeps_that_want_one_folder_one_is_refused(place: Path, mlrpl) -
     (line,) = [line for line in refused.err.splitlines() if line.startswith("mlrpl:")]
     assert refused.code == 1
     assert "another process is writing to" in line
-    codes = [code for code, _ in ended(*(start(place, sweep("out")) for _ in range(2)))]
+    codes = [code for code, _ in at_once(place, *[sweep("out")] * 2)]
     assert codes in ([0, 0], [0, 1], [1, 0])
     rows = timeless(place, "out")
     assert len({row["key"] for row in rows}) == len(rows) == 2
 
 
 def test_two_trains_without_a_run_folder_take_two(place: Path) -> None:
-    assert [code for code, _ in ended(*(start(place, command("train")) for _ in range(2)))] == [0, 0]
+    assert [code for code, _ in at_once(place, *[command("train")] * 2)] == [0, 0]
     runs = sorted((place / "runs").iterdir())
     assert [run.name for run in runs] == ["data-sarl+-seed0", "data-sarl+-seed0-2"]
     left, right = (load_checkpoint(run, LAST).tensors for run in runs)

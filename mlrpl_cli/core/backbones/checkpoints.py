@@ -1,31 +1,33 @@
 """State dicts of CLIP: from the package, by OpenAI's names, or from a file, none of which may run code of its own."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, SIZES, VISUAL, random_state
-from mlrpl_cli.core.backbones.openai.resnet import STRIDE
-from mlrpl_cli.core.backbones.tiny import TINY_PATH, unpack_token_embedding
 from mlrpl_cli.core.io.download import fetch
 from mlrpl_cli.core.io.errors import WeightsError, did_you_mean
 from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.progress import Progress, Silent
 
-TINY = "tiny"
-RANDOM = "random:"
+TINY, RANDOM = "tiny", "random:"
+TINY_PATH = Path(__file__).parents[2] / "assets" / "tiny.safetensors"
 PARALLEL = "module."
 """What data-parallel training puts in front of each name."""
 
-PUBLISHED_AT = "https://openaipublic.azureedge.net/clip/models"
+# CLIP's vocabulary has 49,408 tokens, of which tiny's pre-training met a few hundred. The rows of the others still have
+# the values they were drawn with, so they are drawn again from the same seed instead of being stored.
+EMBEDDING = "token_embedding.weight"
+ROWS, VALUES, SEED = "token_embedding.rows", "token_embedding.values", "token_embedding.seed"
+VOCABULARY, INITIAL_STD = 49408, 0.02
+
 # SHA-256 of the checkpoints that OpenAI published, from the addresses in its `clip` package.
 PUBLISHED_SHA256: dict[str, str] = {
     "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
@@ -38,22 +40,23 @@ PUBLISHED_SHA256: dict[str, str] = {
     "ViT-L/14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     "ViT-L/14@336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
+NAMES = {TINY, *ARCHITECTURES, *(RANDOM + name for name in ARCHITECTURES)}
 
 
 def is_file(backbone: str) -> bool:
     """Whether `backbone` means a file: a known name is not one, even where a file is called so."""
-    return not _is_name(backbone) and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
+    return backbone not in NAMES and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
 
 
 def known_stride(backbone: str) -> int | None:
     """Pixels per grid position, as far as the name tells; None for a file."""
-    strides = {TINY: STRIDE, **{name: architecture.image.stride for name, architecture in ARCHITECTURES.items()}}
-    return strides.get(backbone.removeprefix(RANDOM))
+    form = "RN50" if backbone == TINY else backbone.removeprefix(RANDOM)
+    return ARCHITECTURES[form].image.stride if form in ARCHITECTURES else None
 
 
 def backbone_problem(backbone: str) -> str | None:
     """The one-line reason why `backbone` cannot be loaded, as far as can be seen without opening it, or None."""
-    if _is_name(backbone) or is_file(backbone):
+    if backbone in NAMES or is_file(backbone):
         return None
     advice = did_you_mean(backbone.removeprefix(RANDOM), [TINY, *ARCHITECTURES])
     return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
@@ -67,12 +70,12 @@ def load_state(backbone: str, progress: Progress | None = None, prefix: str = ""
     """
     if problem := backbone_problem(backbone):
         raise WeightsError(problem)
-    if backbone.startswith(RANDOM):
-        state = random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0)
+    if backbone == TINY or is_file(backbone):
+        state = unpack_token_embedding(read_state(TINY_PATH if backbone == TINY else Path(backbone), prefix))
     elif backbone in ARCHITECTURES:
         state = read_state(fetch_published(backbone, progress or Silent()), prefix, published=True)
     else:
-        state = unpack_token_embedding(read_state(TINY_PATH if backbone == TINY else Path(backbone), prefix))
+        state = random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0)
     return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
@@ -92,15 +95,16 @@ def fetch_published(name: str, progress: Progress) -> Path:
 
 
 def published_url(name: str) -> str:
-    """The address that OpenAI's `clip` package has for "ViT-L/14@336px": PUBLISHED_AT/SHA-256/ViT-L-14-336px.pt."""
-    return f"{PUBLISHED_AT}/{PUBLISHED_SHA256[name]}/{name.replace('/', '-').replace('@', '-')}.pt"
+    """The address that OpenAI's `clip` package has for "ViT-L/14@336px": …/SHA-256/ViT-L-14-336px.pt."""
+    file = f"{name.replace('/', '-').replace('@', '-')}.pt"
+    return f"https://openaipublic.azureedge.net/clip/models/{PUBLISHED_SHA256[name]}/{file}"
 
 
 def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, a plain state dict or an archive that OpenAI published.
+    """The tensors in a safetensors file, a plain or wrapped state dict or an archive that OpenAI published.
 
-    Of a safetensors file, only those are read whose names start with `prefix`. `published` says that the file's hash
-    is known to be one that OpenAI published; else a TorchScript archive is hashed before it is opened.
+    Of a safetensors file, only those are read whose names start with `prefix`. A TorchScript archive holds code, so it
+    is hashed before it is opened, unless `published` says that its hash is known to be one that OpenAI published.
     """
     state: object
     try:
@@ -109,7 +113,12 @@ def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[st
                 names = [name for name in file.keys() if name.removeprefix(PARALLEL).startswith(prefix)]  # noqa: SIM118
                 state = {name: file.get_tensor(name) for name in names}
         elif _is_torchscript(path):
-            state = _read_torchscript(path, published)
+            if not published and (digest := sha256_of_file(path)) not in PUBLISHED_SHA256.values():
+                raise WeightsError(
+                    f"{path} is a TorchScript archive with SHA-256 {digest[:16]}…, none that OpenAI published; "
+                    "it could run code, so it stays closed: save its state dict as safetensors and give that"
+                )
+            state = torch.jit.load(str(path), map_location="cpu").state_dict()
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
@@ -117,21 +126,36 @@ def read_state(path: Path, prefix: str = "", published: bool = False) -> dict[st
     except Exception as error:
         # A file that is no checkpoint can raise nearly anything inside an unpickler.
         raise WeightsError(f"{path} is not a readable checkpoint, or only part of one; fetch it again") from error
-    return _tensors_of(state, path)
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
+    return {str(name).removeprefix(PARALLEL): value for name, value in state.items() if name not in SIZES}
+
+
+def initial_token_embedding(width: int, seed: int) -> Tensor:
+    """(49408, W) float32: every row before pre-training. NumPy's legacy generator gives the same on every machine."""
+    drawn = np.random.RandomState(seed).standard_normal((VOCABULARY, width))
+    return torch.from_numpy((drawn * INITIAL_STD).astype(np.float32))
+
+
+def unpack_token_embedding(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict with the whole table in place of its trained rows; one that has the table is returned as it is."""
+    if ROWS not in state:
+        return dict(state)
+    table = initial_token_embedding(state[VALUES].shape[1], int(state[SEED]))
+    table[state[ROWS].long()] = state[VALUES].float()
+    return {name: state[name] for name in state if name not in (ROWS, VALUES, SEED)} | {EMBEDDING: table}
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over the image encoder's tensors, names and shapes: what stored text features and heads belong to."""
     digest = hashlib.sha256()
-    for name in sorted(name for name in state if name.startswith(VISUAL) and state[name].is_floating_point()):
-        tensor = state[name].float().contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+    for name in sorted(state):
+        if name.startswith(VISUAL) and state[name].is_floating_point():
+            digest.update(f"{name}{tuple(state[name].shape)}".encode())
+            digest.update(state[name].float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _is_name(backbone: str) -> bool:
-    return backbone == TINY or backbone.removeprefix(RANDOM) in ARCHITECTURES
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -139,22 +163,3 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(Path(name).name == "constants.pkl" for name in archive.namelist())
-
-
-def _read_torchscript(path: Path, published: bool) -> Mapping[str, Tensor]:
-    """TorchScript holds code, so only the very files that OpenAI published are opened."""
-    if not published and (digest := sha256_of_file(path)) not in PUBLISHED_SHA256.values():
-        raise WeightsError(
-            f"{path} is a TorchScript archive with SHA-256 {digest[:16]}…, none that OpenAI published; "
-            "it could run code, so it stays closed: save its state dict as safetensors and give that"
-        )
-    return torch.jit.load(str(path), map_location="cpu").state_dict()
-
-
-def _tensors_of(state: object, path: Path) -> dict[str, Tensor]:
-    """Unwrap {"state_dict": …} and the "module." prefix of data-parallel training."""
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors); save one and give that")
-    return {str(name).removeprefix(PARALLEL): value for name, value in state.items() if name not in SIZES}

@@ -25,16 +25,7 @@ class ImageFeatures:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
         """The features with `function` applied to each tensor."""
-        return ImageFeatures(**{name: function(tensor) for name, tensor in vars(self).items()})
-
-    def images(self, chosen: slice) -> ImageFeatures:
-        """Those of some images."""
-        return self.map(lambda tensor: tensor[chosen])
-
-    @staticmethod
-    def concatenate(parts: list[ImageFeatures]) -> ImageFeatures:
-        """One object for all the images of `parts`, in order."""
-        return ImageFeatures(**{name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+        return ImageFeatures(*map(function, vars(self).values()))
 
 
 def resize_positions(table: Tensor, grid: torch.Size | tuple[int, int]) -> Tensor:

@@ -1,18 +1,15 @@
 """A frozen image encoder put to use: its device, its precision, its input, and the folding that being frozen allows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint
+from mlrpl_cli.core.backbones.checkpoints import fingerprint
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import ImageEncoder, StateDict, build_image_encoder
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder, fold
-from mlrpl_cli.core.config import AUTO
-from mlrpl_cli.core.io.devices import DTYPES, FLOAT32, choose_precision
+from mlrpl_cli.core.io.devices import DTYPES, FLOAT32
 from mlrpl_cli.core.io.errors import ConfigError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -30,11 +27,6 @@ class FrozenEncoder:
     fingerprint: str
     """Of the weights; see `checkpoints.fingerprint`."""
 
-    @property
-    def positions(self) -> int:
-        """P, grid positions of one image."""
-        return (self.image_size // self.module.stride) ** 2
-
     def __call__(self, pixels: Tensor) -> ImageFeatures:
         """(B, 3, S, S) uint8 → features on the encoder's device, in its dtype."""
         with torch.inference_mode():
@@ -44,29 +36,13 @@ class FrozenEncoder:
         return features.map(torch.clone)
 
 
-def default_sizes(backbone: str) -> tuple[int, int]:
-    """Pixels of an image's side, and K of the attention: 448 and 1024, which the literature uses.
-
-    For tiny 256, since its scenes are that large, and 64, for speed (docs/trials.md).
-    """
-    return (256, 64) if backbone == TINY else (448, 1024)
-
-
-def resolved_precision(precision: str, backbone: str, device: torch.device) -> str:
-    """What "auto" means for a backbone on a device: float32 for tiny, which is fast enough in it."""
-    automatic = FLOAT32 if backbone == TINY else choose_precision(device)
-    return automatic if precision == AUTO else precision
-
-
 def image_size_problem(image_size: int, stride: int) -> str | None:
     """The one-line reason why a backbone of this stride cannot take images of that size, or None."""
     if image_size % stride == 0:
         return None
     lower = max(image_size // stride, 1) * stride
-    return (
-        f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}; "
-        f"take {lower} or {lower + stride}"
-    )
+    expected = f"image_size: expected a multiple of this backbone's stride {stride}, got {image_size}"
+    return f"{expected}; take {lower} or {lower + stride}"
 
 
 def make_encoder(state: StateDict, image_size: int, device: torch.device, precision: str = FLOAT32) -> FrozenEncoder:

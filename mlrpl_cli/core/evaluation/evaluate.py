@@ -6,18 +6,16 @@ Axes: N images, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-import pydantic.dataclasses
 import torch
-from pydantic import Field
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.config import CheckedOptions, Device, Precision
-from mlrpl_cli.core.evaluation.metrics import AveragePrecision, Metrics, compute_metrics
+from mlrpl_cli.core.config import EvaluationOptions
+from mlrpl_cli.core.evaluation.metrics import Metrics, compute_metrics
 from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import make_accelerator
@@ -26,34 +24,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import BEST, Which
-from mlrpl_cli.core.runs.head import TrainedHead
-
-
-@pydantic.dataclasses.dataclass(frozen=True)
-class EvaluationOptions(CheckedOptions):
-    """What to evaluate and by which protocol."""
-
-    run: Path
-    """Run folder."""
-    data: Path | None = None
-    """Prepared folder; None is the one the run was trained on."""
-    checkpoint: Which = BEST
-    """ "best" (by the split that selected) or "last"."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which split; the labels of a split other than test are the observed ones."""
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A class is predicted when its probability is above this."""
-    top_k: Annotated[int, Field(ge=1)] = 3
-    """The other way to turn scores into labels: the k highest of each image."""
-    ap: AveragePrecision = "all-point"
-    """How average precision is read off the curve."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    workers: Annotated[int | None, Field(ge=0)] = None
-    """Processes that decode images; None is one for each core, at most 8."""
-    device: Device = "auto"
-    precision: Precision = "auto"
-    """What the image encoder computes in; "auto" is what the run was trained with."""
+from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint, newest_run
 
 
 @dataclass(frozen=True)
@@ -82,7 +53,8 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
 
     Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
     """
-    head = TrainedHead.of_run(options.run, options.checkpoint)
+    run = options.run or newest_run()
+    head = TrainedHead(load_checkpoint(run, options.checkpoint))
     info, progress = head.info, progress or Silent()
     prepared = read_prepared(options.data or Path(info.data))
     _check_classes(info.classes, prepared)
@@ -99,7 +71,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
-    positives = (labels == PRESENT).sum(axis=0)
+    positives, options = (labels == PRESENT).sum(axis=0), replace(options, run=run)
     return Evaluation(options, info.method, info.epoch, prepared.classes, positives, len(rows), metrics, probabilities)
 
 
@@ -130,13 +102,13 @@ def score(
     """
     accelerator = features.accelerator
     probabilities: np.ndarray | None = None
-    with progress.task(description, features.images) as task:
+    with progress.task(description, len(features.dataset)) as task:
         for batch, positions in features:
             logits = head(batch).logits.float()
             rows = accelerator.gather(positions).cpu().numpy()
             gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
             if probabilities is None:
-                probabilities = np.empty((features.images, gathered.shape[1]), dtype=np.float32)
+                probabilities = np.empty((len(features.dataset), gathered.shape[1]), dtype=np.float32)
             own = rows >= 0  # the others are repeated
             probabilities[rows[own]] = gathered[own]
             task.advance(int(own.sum()))

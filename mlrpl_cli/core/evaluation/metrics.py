@@ -6,16 +6,12 @@ Axes: N images, C classes. Labels are label states; unknown cells are left out o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
-
-AveragePrecision = Literal["all-point", "interpolated", "11-point"]
-AVERAGE_PRECISIONS = get_args(AveragePrecision)
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,10 @@ class Metrics:
 def compute_metrics(
     probabilities: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5, top_k: int = 3, ap: str = "all-point"
 ) -> Metrics:
-    """All figures for probabilities (N, C) in [0, 1] and labels (N, C); `ap` is one of AVERAGE_PRECISIONS."""
+    """All figures for probabilities (N, C) in [0, 1] and labels (N, C); `ap` as `EvaluationOptions` has it."""
     per_class = average_precisions(probabilities, labels, ap)
     return Metrics(
-        mean_average_precision=_mean_or_nan(per_class),
+        mean_average_precision=mean_of_classes(per_class),
         average_precision=per_class,
         at_threshold=precision_recall(probabilities > threshold, labels),
         at_top_k=precision_recall(top_k_mask(probabilities, top_k), labels),
@@ -77,17 +73,15 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-po
     return np.array([_average_precision(of_class, known, ap) for of_class, known in columns], dtype=float)
 
 
-def mean_average_precision(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> float:
-    """Mean of `average_precisions` over the classes that have a positive, in [0, 1]; NaN when none has."""
-    return _mean_or_nan(average_precisions(scores, labels, ap))
+def mean_of_classes(average_precision: np.ndarray) -> float:
+    """Mean average precision of the classes (C,) that have a positive, in [0, 1]; NaN when none has."""
+    return float(np.nanmean(average_precision)) if np.isfinite(average_precision).any() else float("nan")
 
 
 def top_k_mask(scores: np.ndarray, k: int) -> np.ndarray:
     """(N, C) bool: the k highest scores of each image; of equal scores the earlier class comes first."""
-    chosen = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    mask = np.zeros(scores.shape, dtype=bool)
-    np.put_along_axis(mask, chosen, True, axis=1)
-    return mask
+    ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return ranks < k
 
 
 def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
@@ -131,7 +125,3 @@ def _mean(values: np.ndarray) -> float:
 
 def _f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
     return _ratio(2 * precision * recall, precision + recall)
-
-
-def _mean_or_nan(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,25 +1,161 @@
-"""Frozen features of many images, for training and evaluation: from the feature cache, or encoded as they come.
+"""Frozen features of many images in batches: from the feature cache, filled beforehand, or encoded as they come.
 
 Axes: N images, B of them in a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
-from mlrpl_cli.core.features.cache import decoded
-from mlrpl_cli.core.features.views import CachedViews, CacheFiller
-from mlrpl_cli.core.images.loading import ImageViews, Index, in_order, load, shares, shuffled
-from mlrpl_cli.core.io.devices import decoding_workers
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.features import cache as feature_cache
+from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, Stored, ViewKey, view_key
+from mlrpl_cli.core.images.loading import ImageViews, Index, load, shares, shuffled, timed
+from mlrpl_cli.core.io import devices, files, reading
+from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
+from mlrpl_cli.core.io.progress import Progress
+
+ENCODED_TOGETHER = SHARD_VIEWS
+"""Images that each process encodes at once, always: how many there are decides the last bits of a feature, and what
+lies in the cache must not depend on who put it there, or on where somebody was stopped."""
+
+ENCODING_LESS = (
+    f"{ENCODED_TOGETHER} images are encoded at once, whatever the batch size: "
+    "lower the image size (--set image_size=N), or try --precision bf16 or another --device"
+)
+
+
+class CachedViews(Dataset[Any]):
+    """The views of N images in a feature cache, read batch by batch; small, so that it can go to other processes."""
+
+    def __init__(self, cache: FeatureCache, digests: Sequence[str], views: int, computed_in: torch.dtype) -> None:
+        """`computed_in` is the encoder's dtype: heads are given what the encoder itself would give them."""
+        self.cache, self.digests, self.views, self.computed_in = cache, list(digests), views, computed_in
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitems__(self, indices: Sequence[Index]) -> tuple[Stored, Tensor]:
+        """Stored features of images, each in a view, and the images' positions (B,)."""
+        keys = [view_key(self.digests[position], view) for position, view in indices]
+        return self.cache.get(keys), torch.tensor([position for position, _ in indices])
+
+    def found(self) -> CachedViews:
+        """Itself, all views looked for at once. Raises RunError when the cache has lost some of them."""
+        if lost := self.cache.missing(_keys(self.digests, self.views)):
+            raise self.cache.lost(len(lost))
+        return self
+
+    def subset(self, positions: Sequence[int]) -> CachedViews:
+        """Some of the images, in order."""
+        return CachedViews(self.cache, [self.digests[n] for n in positions], self.views, self.computed_in)
+
+
+@dataclass(frozen=True)
+class CacheFiller:
+    """Puts what `encoder` makes of images into the feature cache of `config`."""
+
+    encoder: FrozenEncoder
+    config: TrainConfig
+    accelerator: Accelerator
+    progress: Progress
+
+    @cached_property
+    def cache(self) -> FeatureCache:
+        """The part of the feature cache that holds what this encoder computes."""
+        encoder, dtype = self.encoder, self.config.cache_dtype
+        key = feature_cache.encoder_key(encoder.fingerprint, encoder.image_size, str(encoder.dtype), dtype)
+        return FeatureCache(Path(self.config.cache or feature_cache.CACHE) / key, dtype)
+
+    def problem(self, views: int) -> str | None:
+        """Why so many views may not be kept in the cache, or None.
+
+        The disk has no say in it: a run that is resumed has to train on the views that it trained on before.
+        """
+        needed, limit = self._bytes(views), self.config.cache_gib
+        if needed <= limit * reading.GIB:
+            return None
+        return f"the features need {needed / reading.GIB:.3g} GiB, more than cache_gib {limit:g}"
+
+    def fill(self, paths: Sequence[Path], views: int, what: str = "training images") -> CachedViews:
+        """Encode those of the `views` views of each image that the cache lacks.
+
+        A call that is stopped has stored all but the last few, and the next one goes on from there.
+        Raises DataError when the disk has no room for them.
+        """
+        # One process looks, since others may see more later.
+        looked: list[Any] = [None, None]
+        if self.accelerator.is_main_process:
+            for place in (self.cache.folder, self.cache.folder.parent):
+                files.remove_abandoned(place)  # a run that lacks nothing writes nothing, and so would leave it there
+            workers = devices.decoding_workers(self.config.workers)
+            digests = feature_cache.image_digests(paths, workers, self.cache.folder.parent)
+            looked = [digests, self.cache.missing(_keys(digests, views))]
+        digests, missing = broadcast_object_list(looked)
+        if missing:
+            self._make_room(len(missing))
+            self._encode(missing, dict(zip(digests, paths, strict=True)), what)
+        with self.accelerator.main_process_first():  # the others find remembered what it looked for in the files
+            return CachedViews(self.cache, digests, views, self.encoder.dtype).found()
+
+    def _bytes(self, views: int) -> int:
+        module, dtype = self.encoder.module, self.config.cache_dtype
+        positions = (self.encoder.image_size // module.stride) ** 2
+        return views * feature_cache.bytes_per_view(positions, module.channels, module.embed_dim, dtype)
+
+    def _make_room(self, views: int) -> None:
+        """Delete damaged shards; raises DataError when the disk has no room for so many views."""
+        folder, needed = self.cache.folder, self._bytes(views)
+        free = files.free_bytes(folder)
+        if needed > free:
+            sizes = f"needs {in_words(needed)} more and its disk has {in_words(free)}"
+            advice = "free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
+            raise DataError(f"the feature cache {folder.parent} {sizes}; {advice}")
+        if damaged := self.cache.damaged:
+            names = first_few(path.name for path in damaged)
+            self.progress.note(f"{folder}: {len(damaged)} damaged ({names}): encoding their images again")
+            for path in damaged:
+                path.unlink(missing_ok=True)
+
+    def _encode(self, keys: Sequence[ViewKey], images: Mapping[str, Path], what: str) -> None:
+        """Encode the views `keys` of `images` by their digests; the main process writes them."""
+        views = [(images[digest], int(view)) for digest, _, view in (key.rpartition("-") for key in keys)]
+        dataset = ImageViews([path for path, _ in views], self.encoder.image_size, names=keys)
+        indices = [(position, view) for position, (_, view) in enumerate(views)]
+        together = ENCODED_TOGETHER * self.accelerator.num_processes
+        batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)
+        workers, waits, begun = devices.decoding_workers(self.config.workers), list[float](), time.perf_counter()
+        loaded = timed(load(dataset, batches, workers, self.encoder.device.type == "cuda"), waits)
+        with self.progress.task(f"encoding {what}", len(keys), "views") as task:
+            for first, (pixels, _) in zip(range(0, len(keys), together), loaded, strict=True):
+                encoded, features = keys[first : first + together], self._features(pixels)
+                for start in range(0, len(encoded), SHARD_VIEWS) if self.accelerator.is_main_process else ():
+                    shard = encoded[start : start + SHARD_VIEWS]
+                    self.cache.put(shard, features.map(itemgetter(slice(start, start + len(shard)))))
+                task.advance(len(encoded))
+        waited = sum(waits) / (time.perf_counter() - begun)
+        self.progress.note(f"encoded {len(keys)} views, {waited:.0%} of the time waiting for decoded images")
+
+    def _features(self, pixels: Tensor) -> ImageFeatures:
+        """Of this process's images and then all others', padding last."""
+        whole = pixels[torch.arange(ENCODED_TOGETHER) % len(pixels)]  # a last batch is filled up with its own images
+        with memory_for(ENCODING_LESS):
+            features = self.encoder(whole).map(itemgetter(slice(len(pixels))))
+        return features.map(lambda tensor: self.accelerator.gather(tensor.float()).cpu())
 
 
 @dataclass(frozen=True)
@@ -39,41 +175,36 @@ class FeatureBatches:
     seed: int = 0
 
     @property
-    def images(self) -> int:
-        """N."""
-        return len(self.dataset)
-
-    @property
     def steps_per_epoch(self) -> int:
         """Batches; the last one may be smaller."""
-        return -(-self.images // self.batch_size)
+        return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """(features, positions (B,)) of all images in order, in their plain view; padding has positions below 0."""
-        return self._batches(in_order(self.images))
+        return self._loaded([(position, 0) for position in range(len(self.dataset))])
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """The same of epoch 1, 2, … of training: shuffled, in random views."""
-        return self._batches(shuffled(self.images, self.views, self.seed, epoch))
+        return self._loaded(shuffled(len(self.dataset), self.views, self.seed, epoch))
 
     def sample(self, images: int) -> ImageFeatures:
         """Features of the first `images` images in their plain view, in every process the same."""
-        batches = shares(in_order(min(images, self.images)), self.batch_size)
-        return ImageFeatures.concatenate([features for features, _ in self._loaded(batches, workers=0)])
+        first = [(position, 0) for position in range(min(images, len(self.dataset)))]
+        parts = [vars(features).values() for features, _ in self._loaded(first, everywhere=True)]
+        return ImageFeatures(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _batches(self, indices: Sequence[Index]) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return self._loaded(shares(indices, self.batch_size, rank, processes), self.workers)
-
-    def _loaded(self, batches: Iterable[list[Index]], workers: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        device = self.accelerator.device
+    def _loaded(self, indices: list[Index], everywhere: bool = False) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        """This process's shares, read ahead by `workers`; or all in every process."""
+        of, device = self.accelerator, self.accelerator.device
+        rank, processes, workers = (0, 1, 0) if everywhere else (of.process_index, of.num_processes, self.workers)
+        batches = shares(indices, self.batch_size, rank, processes)
         for content, positions in load(self.dataset, batches, workers, pinned=device.type == "cuda"):
             yield self.features_of(content), positions.to(device, non_blocking=True)
 
 
 def cached(views: CachedViews, accelerator: Accelerator, batch_size: int, seed: int = 0) -> FeatureBatches:
     """Features that lie in the cache."""
-    features_of = partial(decoded, device=accelerator.device, dtype=views.computed_in)
+    features_of = partial(feature_cache.decoded, device=accelerator.device, dtype=views.computed_in)
     return FeatureBatches(views, features_of, accelerator, batch_size, views=views.views, seed=seed)
 
 
@@ -87,16 +218,15 @@ def encoded(
 ) -> FeatureBatches:
     """Features that are encoded as they come; `workers` is what TrainConfig.workers is."""
     dataset = ImageViews(paths, encoder.image_size, seed)
-    return FeatureBatches(dataset, encoder, accelerator, batch_size, decoding_workers(workers), seed=seed)
+    return FeatureBatches(dataset, encoder, accelerator, batch_size, devices.decoding_workers(workers), seed=seed)
 
 
-def features_of_run(
-    filler: CacheFiller, training: Sequence[Path], selecting: Sequence[Path]
-) -> tuple[FeatureBatches, FeatureBatches]:
-    """Features of the training images, and of those that select the best epoch, as the filler's configuration asks.
+FeaturesOfRun = tuple[FeatureBatches, FeatureBatches]
+"""Those of the training images, and of the images of the split that selects the best epoch."""
 
-    Both come from the feature cache where they fit in it, else they are encoded as they come.
-    """
+
+def features_of_run(filler: CacheFiller, training: Sequence[Path], selecting: Sequence[Path]) -> FeaturesOfRun:
+    """As the filler's configuration asks: from the feature cache where both fit in it, else encoded as they come."""
     config, accelerator = filler.config, filler.accelerator
     problem = filler.problem(len(training) * config.views + len(selecting))
     if problem and config.views:
@@ -107,3 +237,7 @@ def features_of_run(
     plain = filler.fill(selecting, 1, "validation images")
     views = filler.fill(training, config.views)
     return cached(views, accelerator, config.batch_size, config.seed), cached(plain, accelerator, config.batch_size)
+
+
+def _keys(digests: Sequence[str], views: int) -> list[ViewKey]:
+    return [view_key(digest, view) for view in range(views) for digest in digests]

@@ -16,45 +16,89 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, KeysView, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
-from mlrpl_cli.core.features.index import FileIndex
+from mlrpl_cli.core.io import files, reading, tensorfiles
 from mlrpl_cli.core.io.errors import DataError, RunError
-from mlrpl_cli.core.io.files import sha256_of_file
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, tensor_places, write_tensors
 
+CACHE = "features"
+"""Name of the feature cache, beside the prepared folder."""
 SHARD_VIEWS = 32
-INDEX, IMAGE_INDEX = "index.json", "images.json"
 
 ViewKey = str
 """SHA-256 of an image file, a hyphen, the number of the view."""
 Stored = dict[str, Tensor]
 """Features of B views as they are on disk, for `decoded`."""
 
-_VERSION = 3
-_KEYS = "keys"
+_VERSION, _KEYS = 3, "keys"
 _FIELDS = tuple(field.name for field in fields(ImageFeatures))
 # What 8 bits are for: nearly all of the bytes. The pooled vector and the attention stay in float16.
 _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
 _SCALES = {name + part for name in _COARSE for part in (_LOW, _STEP)}
 _DTYPES = {"F16": torch.float16, "F32": torch.float32, "U8": torch.uint8}
+_LARGEST_INDEX = 4 * reading.GIB  # 200 bytes for an image, 5 KiB for a shard
+_SETTLED = 2_000_000_000  # nanoseconds; two changes within a file system's tick show the same time
 
 
-@dataclass(frozen=True, eq=False)
-class Shard:
+class FileIndex:
+    """What was found out about files, believed as long as a file keeps its size and its time of change.
+
+    It lies in one file, a checksum and a line of JSON. What it lacks, and all where it is damaged, is found out again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._changed = path, False
+        self._findings = self._read()
+
+    def find(self, file: Path, what: str, find_out: Callable[[Path], Any]) -> Any:
+        """`what` there is to know about `file`, a JSON value, remembered or as `find_out` says.
+
+        Raises OSError when the file is gone, and what `find_out` raises.
+        """
+        status = file.stat()
+        state = [status.st_size, status.st_mtime_ns]  # before it is read: a change meanwhile is seen the next time
+        name = f"{what} {os.path.abspath(file)}"
+        known = self._findings.get(name)
+        if known is None or known[:2] != state:
+            known = self._findings[name] = [*state, find_out(file)]
+            self._changed = True
+        return known[2]
+
+    def save(self) -> None:
+        """Keep what is new for later commands. A folder that cannot be written to keeps nothing."""
+        if not self._changed:
+            return
+        settled = time.time_ns() - _SETTLED
+        known = (self._read() | self._findings).items()  # another command may have saved something meanwhile
+        kept = {what: found for what, found in known if found[1] < settled and os.path.exists(what.partition(" ")[2])}
+        text = json.dumps(kept)
+        with suppress(DataError):
+            files.write_text(self.path, f"{_sha256(text)}\n{text}")
+            self._changed = False
+
+    def _read(self) -> dict[str, Any]:
+        with suppress(OSError, DataError, ValueError):
+            checksum, _, text = reading.read_text(self.path, _LARGEST_INDEX).partition("\n")
+            if checksum == _sha256(text):
+                return json.loads(text)
+        return {}
+
+
+class Shard(NamedTuple):
     """One file: whose views it holds, and where they are in it."""
 
     path: Path
@@ -62,9 +106,9 @@ class Shard:
     places: Mapping[str, tuple[int, str, Sequence[int]]]
 
     @property
-    def form(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def form(self) -> dict[str, tuple[str, Sequence[int]]]:
         """Dtype and shape of one view of each field."""
-        return {name: (dtype, tuple(shape[1:])) for name, (_, dtype, shape) in self.places.items()}
+        return {name: (dtype, shape[1:]) for name, (_, dtype, shape) in self.places.items()}
 
 
 class FeatureCache:
@@ -83,12 +127,12 @@ class FeatureCache:
 
     @cached_property
     def _index(self) -> FileIndex:
-        return FileIndex(self.folder / INDEX)
+        return FileIndex(self.folder / "index.json")
 
     def missing(self, keys: Iterable[ViewKey]) -> list[ViewKey]:
         """Those of `keys` that are not stored whole, each once, in order. Shards that hold none are not read whole."""
         wanted = dict.fromkeys(keys)
-        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
+        paths = sorted(self.folder.glob(f"*{tensorfiles.SUFFIX}"))
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter's lock
             shards = [*filter(None, pool.map(partial(_shard, self._index, wanted.keys()), paths))]
         shards = [shard for shard in shards if shard.form == shards[0].form]
@@ -105,8 +149,8 @@ class FeatureCache:
 
         Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
         """
-        path = self.folder / f"{hashlib.sha256(chr(10).join(keys).encode()).hexdigest()[:32]}{SUFFIX}"
-        write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
+        path = self.folder / f"{_sha256(chr(10).join(keys))[:32]}{tensorfiles.SUFFIX}"
+        tensorfiles.write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
         with suppress(OSError):  # of another process that removes what it takes for damaged
             self._index.find(path, "whole", lambda _: True)
 
@@ -114,23 +158,14 @@ class FeatureCache:
         """The features of `keys`, in order. Raises RunError when some are not stored whole."""
         if not self._where.keys() >= set(keys) and (lost := self.missing(keys)):
             raise self.lost(len(lost))
-        places: dict[Shard, list[tuple[int, int]]] = defaultdict(list)
-        for number, key in enumerate(keys):
-            shard, row = self._where[key]
-            places[shard].append((row, number))
-        form = next(iter(places)).form
+        form = self._where[keys[0]][0].form
         stored = {name: torch.empty(len(keys), *shape, dtype=_DTYPES[dtype]) for name, (dtype, shape) in form.items()}
-        for shard, rows in places.items():
+        for number, key in enumerate(keys):
             try:
-                _read(shard, rows, stored)
+                _read(*self._where[key], {name: tensor[number] for name, tensor in stored.items()})
             except (OSError, EOFError) as error:
-                raise self.lost(len(rows)) from error
+                raise self.lost(1) from error
         return stored
-
-    def tidy(self) -> None:
-        """Delete the damaged shards."""
-        for path in self.damaged:
-            path.unlink(missing_ok=True)
 
     def lost(self, views: int) -> RunError:
         """What to raise when so many are not there any more."""
@@ -140,30 +175,27 @@ class FeatureCache:
 def decoded(stored: Stored, device: torch.device, dtype: torch.dtype) -> ImageFeatures:
     """What `FeatureCache.get` returned as features in `dtype` on `device`, where 8 bits are turned into numbers."""
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in stored.items()}
-
-    def values(name: str) -> Tensor:
-        if name + _STEP not in moved:
-            return moved[name].to(dtype)
-        return moved[name].float().mul_(moved[name + _STEP][:, None]).add_(moved[name + _LOW][:, None]).to(dtype)
-
-    return ImageFeatures(**{name: values(name) for name in _FIELDS})
+    for name in _COARSE:
+        if name + _STEP in moved:
+            moved[name] = moved[name].float().mul_(moved[name + _STEP][:, None]).add_(moved[name + _LOW][:, None])
+    return ImageFeatures(**{name: moved[name].to(dtype) for name in _FIELDS})
 
 
 def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -> str:
     """The name of an encoder's folder in a cache: 32 hexadecimal digits of all that decides a feature but the image."""
-    told = json.dumps([_VERSION, fingerprint, image_size, precision, dtype])
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    return _sha256(json.dumps([_VERSION, fingerprint, image_size, precision, dtype]))[:32]
 
 
-def image_digests(paths: Sequence[Path], workers: int, index: FileIndex) -> list[str]:
+def image_digests(paths: Sequence[Path], workers: int, folder: Path) -> list[str]:
     """SHA-256 of each image file: a file that is moved keeps its features, and one that changes loses them.
 
-    Raises DataError for a file that cannot be read.
+    They are remembered in `folder`. Raises DataError for a file that cannot be read.
     """
+    index = FileIndex(folder / "images.json")
 
     def digest(path: Path) -> str:
         try:
-            return index.find(path, "sha256", sha256_of_file)
+            return index.find(path, "sha256", files.sha256_of_file)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}; check that it is still there") from error
 
@@ -189,10 +221,9 @@ def _encoded(features: ImageFeatures, dtype: str) -> dict[str, Tensor]:
     for name, values in vars(features).items():
         stored = _quantized(name, values.float()) if dtype == UINT8 and name in _COARSE else {name: values.half()}
         if not all(tensor.isfinite().all() for tensor in (values, *stored.values())):
-            raise RunError(
-                f"the backbone's {name} features reach {float(values.abs().max()):.3g}, more than {dtype} can hold: "
-                "train with --set views=0, or another backbone"
-            )
+            reached = f"{float(values.abs().max()):.3g}, more than {dtype} can hold"
+            advice = "train with --set views=0, or another backbone"
+            raise RunError(f"the backbone's {name} features reach {reached}: {advice}")
         tensors |= stored
     return tensors
 
@@ -220,7 +251,7 @@ def _shard(index: FileIndex, wanted: KeysView[ViewKey], path: Path) -> Shard | N
 def _header(path: Path) -> tuple[Any, ...] | None:
     """Keys and places of a shard; None for a file that is none, or that says another number of views than it has."""
     try:
-        keys, places = json.loads(open_tensors(path).metadata[_KEYS]), tensor_places(path)
+        keys, places = json.loads(tensorfiles.open_tensors(path).metadata[_KEYS]), tensorfiles.tensor_places(path)
         rows = {shape[0] for _, _, shape in places.values()}
         known = all(dtype in _DTYPES for _, dtype, _ in places.values())
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
@@ -232,17 +263,20 @@ def _header(path: Path) -> tuple[Any, ...] | None:
 
 def _is_whole(path: Path) -> bool:
     with suppress(ValueError):
-        open_tensors(path).check()
+        tensorfiles.open_tensors(path).checked()
         return True
     return False
 
 
-def _read(shard: Shard, rows: Sequence[tuple[int, int]], stored: Stored) -> None:
-    """Copy rows of a shard to (row of the shard, row of `stored`). Raises OSError, and EOFError for one cut short."""
+def _read(shard: Shard, row: int, view: Stored) -> None:
+    """Copy one view of a shard to `view`. Raises OSError, and EOFError for a file cut short."""
     with shard.path.open("rb", buffering=0) as stream:
-        for row, number in rows:
-            for name, (first, _, _) in shard.places.items():
-                target = stored[name][number].view(torch.uint8).numpy()
-                stream.seek(first + row * target.nbytes)
-                if stream.readinto(target.data) != target.nbytes:
-                    raise EOFError
+        for name, (first, _, _) in shard.places.items():
+            target = view[name].view(torch.uint8).numpy()
+            stream.seek(first + row * target.nbytes)
+            if stream.readinto(target.data) != target.nbytes:
+                raise EOFError
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,8 +4,6 @@ Axes: B images, P grid positions, D channels, C classes, S semantic size, K atte
 R = B·P regions, of which a tile has r, and c of the classes.
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -38,10 +36,9 @@ class SemanticDecoupling(nn.Module):
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw U, V and v so that a unit-variance grid and unit-length semantics give products of order 1."""
-        channels, width = self.image_projection.in_features, len(self.score)
-        nn.init.normal_(self.image_projection.weight, std=channels**-0.5, generator=generator)
+        nn.init.normal_(self.image_projection.weight, std=self.image_projection.in_features**-0.5, generator=generator)
         nn.init.normal_(self.semantic_projection.weight, std=1.0, generator=generator)
-        nn.init.normal_(self.score, std=width**-0.5, generator=generator)
+        nn.init.normal_(self.score, std=len(self.score) ** -0.5, generator=generator)
 
     @torch.no_grad()
     def fit_scale(self, grid: Tensor) -> None:
@@ -61,12 +58,10 @@ class SemanticDecoupling(nn.Module):
 
 
 class Squashing(NamedTuple):
-    """A function f with tanh z = s f(s z) - (s - 1), so that tanh' z = s² f'(s z)."""
+    """s and f of tanh z = s f(s z) - (s - 1), so that tanh' z = s² f'(s z)."""
 
     scale: int
-    """s"""
     apply_: Callable[[Tensor], Tensor]
-    """f, in place."""
     backward: Callable[..., Tensor]
     """(upstream, f(z), grad_input=) → upstream · f'(z)"""
 
@@ -170,13 +165,11 @@ def _tiles(regions: Tensor, semantics: Tensor, plan: Plan) -> Iterator[tuple[sli
 
     The next tile is written over the one before.
     """
-    for rows in _slices(len(regions), plan.regions):
+    for first in range(0, len(regions), plan.regions):
+        rows = slice(first, first + plan.regions)
         part = regions[rows]
         buffer = part.new_empty(min(plan.classes, len(semantics)), *part.shape)
-        for classes in _slices(len(semantics), plan.classes):
+        for start in range(0, len(semantics), plan.classes):
+            classes = slice(start, start + plan.classes)
             factors = semantics[classes, None]
             yield rows, classes, plan.squashing.apply_(torch.mul(part, factors, out=buffer[: len(factors)]))
-
-
-def _slices(total: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, total, size)]

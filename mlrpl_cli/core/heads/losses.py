@@ -3,8 +3,6 @@
 Axes: B images, C classes. Labels are label states; an unknown cell contributes neither loss nor gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
@@ -17,15 +15,10 @@ from torch import Tensor
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
 SMALLEST, FAINTEST = 1e-8, 1e-30
 SATURATED = 1000.0
-"""Logit beyond which a sigmoid is 0 or 1 exactly, in float64 too.
-
-Where a sigmoid is a factor, its logit is clamped there: its slope is 0 far out, where what it multiplies may be too
-large for the product.
-"""
+"""Logit beyond which a sigmoid is 0 or 1 exactly, in float64 too: one that is a factor is clamped there, since far out
+its slope of 0 meets what may be too large for the product."""
 
 
 def count_known(labels: Tensor) -> Tensor:
@@ -57,24 +50,17 @@ def partial_asl(
     Logits and labels (B, C) → scalar ≥ 0; `known` as in `partial_bce`.
     """
     # Each form sees its own cells alone: the gradient of the other at an infinite logit would be 0 times infinity.
-    present = _present(logits.where(labels == PRESENT, 0), gamma_positive)
-    absent = _absent(logits.where(labels == ABSENT, 0), gamma_negative, margin)
-    return _mean_over_known(torch.where(labels == PRESENT, present, absent), labels, known)
-
-
-def _present(logits: Tensor, gamma: float) -> Tensor:
-    absence = torch.sigmoid(-logits.clamp(-SATURATED, SATURATED)).clamp(min=SMALLEST)  # 1 - p without rounding to 0
-    return -(absence**gamma) * F.logsigmoid(logits)
-
-
-def _absent(logits: Tensor, gamma: float, margin: float) -> Tensor:
-    shifted = (torch.sigmoid(logits.clamp(-SATURATED, SATURATED)) - margin).clamp(min=0)
+    present, absent = logits.where(labels == PRESENT, 0), logits.where(labels == ABSENT, 0)
+    absence = torch.sigmoid(-present.clamp(-SATURATED, SATURATED)).clamp(min=SMALLEST)  # 1 - p without rounding to 0
+    presence = (torch.sigmoid(absent.clamp(-SATURATED, SATURATED)) - margin).clamp(min=0)  # p_m
     # A clamp alone would leave 0 ** γ, whose gradient is infinite for γ < 1.
-    weight = (shifted.clamp(min=SMALLEST) ** gamma).where(shifted > 0, 0)
-    # log(1 - p_m) from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17.
+    weight = (presence.clamp(min=SMALLEST) ** gamma_negative).where(presence > 0, 0)
     if margin == 0:
-        return -weight * F.logsigmoid(-logits)
-    return -weight * torch.log((torch.sigmoid(-logits) + margin).clamp(min=FAINTEST, max=1))
+        log_absence = F.logsigmoid(-absent)
+    else:  # from the logit's own side: 1 - sigmoid rounds to 0, and its gradient with it, from logit 17
+        log_absence = torch.log((torch.sigmoid(-absent) + margin).clamp(min=FAINTEST, max=1))
+    cells = torch.where(labels == PRESENT, -(absence**gamma_positive) * F.logsigmoid(present), -weight * log_absence)
+    return _mean_over_known(cells, labels, known)
 
 
 def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
@@ -87,7 +73,7 @@ LOSSES: dict[str, str] = {
 }
 
 
-def make_loss(config: TrainConfig) -> Loss:
+def make_loss(config: TrainConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The loss that `config.loss` names; its parameters that are called like an option of training get its value."""
     function = resolve_name(LOSSES[config.loss])
     options = signature(function).parameters.keys() & vars(config).keys()

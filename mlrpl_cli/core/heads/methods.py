@@ -3,8 +3,6 @@
 A method is a composition: a visual head and a text head over the same frozen features, and what compares the two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -14,15 +12,14 @@ import torch
 from torch import Tensor
 
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
-from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
+from mlrpl_cli.core.heads.recognizers import Blueprint, Recognizer, TrainableRecognizer
 from mlrpl_cli.core.heads.text import TextInputs, check_class_names
-from mlrpl_cli.core.heads.visual import Blueprint
 from mlrpl_cli.core.io.errors import ConfigError
 
-VISUAL, TEXT, RECOGNIZERS = (f"mlrpl_cli.core.heads.{module}" for module in ("visual", "text", "recognizers"))
-POOLED, DECOUPLED, SEMANTIC = f"{VISUAL}:PooledHead", f"{VISUAL}:DecoupledHead", f"{VISUAL}:SemanticHead"
-NO_TEXT, TEMPLATE = f"{TEXT}:no_text", f"{TEXT}:template"
-SHARED, PER_CLASS, PAIRS = f"{TEXT}:shared_context", f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
+TEXT, RECOGNIZERS = "mlrpl_cli.core.heads.text", "mlrpl_cli.core.heads.recognizers"
+POOLED, DECOUPLED, SEMANTIC = (f"{RECOGNIZERS}:{form}Head" for form in ("Pooled", "Decoupled", "Semantic"))
+NO_TEXT, TEMPLATE, SHARED = f"{TEXT}:no_text", f"{TEXT}:template", f"{TEXT}:shared_context"
+PER_CLASS, PAIRS = f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
 COSINE, PAIRED = f"{RECOGNIZERS}:CosineRecognizer", f"{RECOGNIZERS}:PairedRecognizer"
 REGIONS, ENSEMBLE = f"{RECOGNIZERS}:RegionRecognizer", f"{RECOGNIZERS}:EnsembleRecognizer"
 
@@ -36,7 +33,7 @@ class Method:
     text_head: str
     """A function from `TextInputs` to a `TextHead`."""
     recognizer: str
-    """What makes a `Recognizer` from a `Blueprint` and, where there is one, the visual head."""
+    """A class of `Recognizer`, made from a `Blueprint`."""
     summary: str
     """One line for help and tables."""
 
@@ -61,8 +58,10 @@ def build_trainable(inputs: TextInputs, channels: int, embed_dim: int) -> Traina
     """
     check_class_names(inputs.classes)
     method, width = METHODS[inputs.config.method], inputs.config.attention_width or 0
-    semantics = _part(method, "visual_head").guidance(inputs) if method.visual_head else torch.empty(0, 0)
-    recognizer = _recognizer(method, Blueprint(len(inputs.classes), channels, embed_dim, width, semantics))
+    head = _part(method, "visual_head")
+    semantics = head.guidance(inputs) if hasattr(head, "guidance") else torch.empty(0, 0)
+    blueprint = Blueprint(len(inputs.classes), channels, embed_dim, width, semantics, head)
+    recognizer = _part(method, "recognizer")(blueprint)
     # The attention first and the contexts after it: a seed means its draws in this order.
     for module in recognizer.modules():
         if isinstance(module, SemanticDecoupling):
@@ -79,25 +78,19 @@ def rebuild_recognizer(method: str, classes: int, state: Mapping[str, Tensor]) -
 
     width, channels = ending("visual_head.decoupling.image_projection.weight").shape
     _, embed_dim = ending("region_weight").shape
-    blueprint = Blueprint(classes, channels, embed_dim, width, ending("visual_head.semantics"))
-    recognizer = _recognizer(METHODS[method], blueprint)
+    head, kind = (_part(METHODS[method], part) for part in ("visual_head", "recognizer"))
+    recognizer = kind(Blueprint(classes, channels, embed_dim, width, ending("visual_head.semantics"), head))
     recognizer.load_state_dict(state)
     return recognizer.eval().requires_grad_(False)
-
-
-def _recognizer(method: Method, blueprint: Blueprint) -> Recognizer:
-    heads = [_part(method, "visual_head")(blueprint)] if method.visual_head else []
-    return _part(method, "recognizer")(blueprint, *heads)
 
 
 def _part(method: Method, kind: str) -> Any:
     """The part that `method` names. Raises ConfigError with those that the methods have when it is not there."""
     reference = getattr(method, kind)
     try:
-        return resolve_name(reference)
+        return reference and resolve_name(reference)
     except (ModuleNotFoundError, AttributeError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and not reference.startswith(str(error.name)):
             raise  # the part is there, and something that it needs is not
-        known = sorted({getattr(other, kind) for other in METHODS.values()} - {reference, None})
-        what = kind.replace("_", " ")
-        raise ConfigError(f"no {what} is called '{reference}'; methods have {', '.join(known)}") from error
+        known = ", ".join(sorted({getattr(other, kind) for other in METHODS.values()} - {reference, None}))
+        raise ConfigError(f"no {kind.replace('_', ' ')} is called '{reference}'; methods have {known}") from error

@@ -1,12 +1,12 @@
 """From frozen features and text features to logits (method.md, parts 2 and 5, and the published rivals).
 
-Axes: B images, C classes, P grid positions, E joint embedding.
+A visual head gets each class its own feature out of the frozen ones; a recognizer compares it with the text features.
+Axes: B images, C classes, P grid positions, S semantic size, E joint embedding.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,84 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
-from mlrpl_cli.core.heads.text import TextHead
-from mlrpl_cli.core.heads.visual import Blueprint, VisualHead, region_cosines
+from mlrpl_cli.core.heads.text import TextHead, guiding_vectors, template_features
 
-INITIAL_SCALE = 20.0
+INITIAL_SCALE, SEMANTIC_TEMPERATURE = 20.0, 0.05
 # DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
 REGION_SCALE, PAIR_SCALE = 20.0, 5.0
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a recognizer is made from, alike for a new one and for one of a checkpoint."""
+
+    classes: int
+    channels: int
+    """D of the feature map."""
+    embed_dim: int
+    width: int
+    """K of the attention."""
+    semantics: Tensor
+    """(C, S) what guides the attention; empty for visual heads without guidance."""
+    visual_head: Any
+    """The class of the method's visual head; None where the recognizer looks at the regions itself."""
+
+
+class VisualHead(nn.Module):
+    """Gives each class its visual feature (B, C, E) and says where it looked (B, C, P).
+
+    A class that is guided has `guidance`, a function from `TextInputs` to the semantic vectors (C, S) of a new head.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
+        self.classes = blueprint.classes
+
+
+class PooledHead(VisualHead):
+    """CLIP's own pooled vector for every class, with CLIP's own attention."""
+
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        shared, attention = features.pooled[:, None], features.attention[:, None]
+        return shared.expand(-1, self.classes, -1), attention.expand(-1, self.classes, -1)
+
+
+class SemanticHead(VisualHead):
+    """Semantic attention fusion: a_bcp = softmax_p( cos(g_bp, x_c) / τ ), nothing learned in it (method.md, `sa`)."""
+
+    semantics: Tensor
+    # Compared with the grid itself, so that they have to live in the joint space.
+    guidance = staticmethod(template_features)
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.register_buffer("semantics", blueprint.semantics)
+
+    def attend(self, features: ImageFeatures) -> Tensor:
+        return (region_cosines(features, self.semantics) / SEMANTIC_TEMPERATURE).softmax(dim=-1)
+
+    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        attention = self.attend(features)
+        return pool(attention, features.joint), attention
+
+
+class DecoupledHead(SemanticHead):
+    """Semantic decoupling: each class pools the joint-space grid with its own learned attention."""
+
+    guidance = staticmethod(guiding_vectors)
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.decoupling = SemanticDecoupling(blueprint.channels, blueprint.semantics.shape[1], blueprint.width)
+
+    def attend(self, features: ImageFeatures) -> Tensor:
+        return self.decoupling(features.grid, self.semantics)
+
+
+def region_cosines(features: ImageFeatures, vectors: Tensor) -> Tensor:
+    """cos(g_bp, x_c) of the joint-space grid and vectors (C, E) → (B, C, P) float32."""
+    regions, directions = (F.normalize(of.float(), dim=-1) for of in (features.joint, vectors))
+    return torch.einsum("bpe,ce->bcp", regions, directions)
 
 
 @dataclass(frozen=True)
@@ -28,10 +100,8 @@ class Recognition:
 
     logits: Tensor
     """(B, C) independent per class; sigmoid gives the probability that the class is present."""
-    class_features: Tensor
-    """(B, C, E) each class's own visual feature, in the joint space."""
     attention: Tensor
-    """(B, C, P) where each class's feature was taken from; what a map draws."""
+    """(B, C, P) where each class's visual feature was taken from; what a map draws."""
     member_logits: tuple[Tensor, ...] = ()
     """(B, C) of each member of an ensemble, whose members are trained by a loss each; else empty."""
 
@@ -44,10 +114,7 @@ class Recognizer(nn.Module):
 
     @torch.no_grad()
     def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
-        """Start each class at its `prior` (C,) in (0, 1), by the mean over a sample of training features.
-
-        Before, the scale of what attends is fitted to the sample.
-        """
+        """Fit the scale of what attends to a sample of training features, then start each class at its `prior` (C,)."""
         for module in self.modules():
             if isinstance(module, SemanticDecoupling):
                 module.fit_scale(features.grid)
@@ -69,16 +136,16 @@ class AffineRecognizer(Recognizer):
 class CosineRecognizer(AffineRecognizer):
     """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of a visual head."""
 
-    def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         super().__init__(blueprint)
-        self.visual_head = visual_head
+        self.visual_head = blueprint.visual_head(blueprint)
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (C, E)."""
         class_features, attention = self.visual_head(features)
         visual, textual = (F.normalize(vectors.float(), dim=-1) for vectors in (class_features, text))
         similarity = torch.einsum("bce,ce->bc", visual, textual)
-        return Recognition(self.log_scale.exp() * similarity + self.bias, class_features, attention)
+        return Recognition(self.log_scale.exp() * similarity + self.bias, attention)
 
 
 class PairedRecognizer(Recognizer):
@@ -92,8 +159,7 @@ class PairedRecognizer(Recognizer):
         """Text features (2C, E), the positive prompts first."""
         positive, negative = region_cosines(features, text).chunk(2, dim=1)  # (B, C, P) each
         attention = (REGION_SCALE * positive).softmax(dim=-1)
-        logits = PAIR_SCALE * REGION_SCALE * (attention * (positive - negative)).sum(dim=-1)
-        return Recognition(logits, pool(attention, features.joint), attention)
+        return Recognition(PAIR_SCALE * REGION_SCALE * (attention * (positive - negative)).sum(dim=-1), attention)
 
 
 class RegionRecognizer(AffineRecognizer):
@@ -108,7 +174,7 @@ class RegionRecognizer(AffineRecognizer):
         regions = F.normalize(features.joint.float(), dim=-1)
         scores = self.log_scale.exp() * torch.einsum("bpe,ce->bcp", regions, self.region_weight) + self.bias[:, None]
         attention = scores.softmax(dim=-1)
-        return Recognition((attention * scores).sum(dim=-1), pool(attention, features.joint), attention)
+        return Recognition((attention * scores).sum(dim=-1), attention)
 
 
 class EnsembleRecognizer(Recognizer):
@@ -118,15 +184,14 @@ class EnsembleRecognizer(Recognizer):
     learns fastest explain the labels away from the other.
     """
 
-    def __init__(self, blueprint: Blueprint, visual_head: VisualHead) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         super().__init__(blueprint)
-        self.members = nn.ModuleList([CosineRecognizer(blueprint, visual_head), RegionRecognizer(blueprint)])
+        self.members = nn.ModuleList([CosineRecognizer(blueprint), RegionRecognizer(blueprint)])
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
-        members = [member(features, text) for member in self.members]
-        logits = tuple(member.logits for member in members)
-        first = members[0]
-        return Recognition(torch.stack(logits).mean(dim=0), first.class_features, first.attention, logits)
+        first, second = (member(features, text) for member in self.members)
+        logits = (first.logits, second.logits)
+        return Recognition(torch.stack(logits).mean(dim=0), first.attention, logits)
 
 
 class TrainableRecognizer(nn.Module):
@@ -134,8 +199,7 @@ class TrainableRecognizer(nn.Module):
 
     def __init__(self, recognizer: Recognizer, text_head: TextHead) -> None:
         super().__init__()
-        self.recognizer = recognizer
-        self.text_head = text_head
+        self.recognizer, self.text_head = recognizer, text_head
 
     def forward(self, features: ImageFeatures) -> Recognition:
         return self.recognizer(features, self.text_head())

@@ -1,4 +1,4 @@
-"""Image files of every common kind to RGB pixels, whole or as random views.
+"""Image files of every common kind to RGB pixels.
 
 Whatever is read: pixels under decoding take at most PEAK_BYTES of memory in a process at one time, however many threads
 decode, and metadata at most HEADER_BYTES in each of them. To give it back at once, Pillow needs the block size that
@@ -8,18 +8,18 @@ decode, and metadata at most HEADER_BYTES in each of them. To give it back at on
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mlrpl_cli.core.images.streams import BoundedStream
 from mlrpl_cli.core.io.errors import DataError, in_words, one_line
-from mlrpl_cli.core.io.reading import open_file
+from mlrpl_cli.core.io.reading import KIB, MIB, open_file
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 """Pillow's decoders that may run: EPS, which starts Ghostscript, and the exotic ones may not."""
@@ -35,30 +35,27 @@ FILE_WEIGHTS = {"PNG": 4}
 """Metadata may follow the pixels of these: a byte of the file takes at most this many. Measured: 3."""
 PEAK_BYTES = PIXEL_BYTES * PIXEL_LIMIT
 """The most memory that decoding takes."""
+HEADER_LIMIT = 32 * MIB
+"""Bytes that may be read before an image's size is known: of most formats its metadata, of WebP all of the file."""
+PIECE_LIMIT = 500_000
+"""How many times a file may be read from. A PNG in usual pieces of 8 KiB is read three times for each."""
+HEADER_BYTES = 6 * HEADER_LIMIT + 150 * PIECE_LIMIT
+"""The most memory that one file's metadata take. Measured: up to 6 bytes for each byte, and 144 for each piece."""
 STRIP_PIXELS = 1 << 20
 DRAFT_MARGIN = 2
 """A reduced JPEG keeps this many times the target's pixels a side, so that resizing still averages over them."""
 
+_SMALL = 64 * KIB  # a read of no more than this is not worth asking what is left
 _ORIENTATION_TAG = 0x0112
-# Not ImageOps.exif_transpose, which reads every tag, in more memory than is promised.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+"""What undoes 2, 3, … 8. Not ImageOps.exif_transpose, which reads every tag, in more memory than is promised."""
 _REASONS = {
     UnidentifiedImageError: "it is not an image of a known format",
     MemoryError: "there is not enough memory for its pixels",
     FileNotFoundError: "there is no such file",
 }
-_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 T = TypeVar("T")
-Range = tuple[float, float]
 
 
 def open_image(path: Path, target: int | None = None) -> Image.Image:
@@ -76,22 +73,6 @@ def open_image(path: Path, target: int | None = None) -> Image.Image:
 def load_pixels(path: Path, size: int) -> np.ndarray:
     """(size, size, 3) uint8 RGB of the whole image, resized by bicubic interpolation; its aspect is not kept."""
     return _decoded(path, size, lambda image: np.array(image.resize((size, size), Image.Resampling.BICUBIC)))
-
-
-def random_view(
-    image: Image.Image, size: int, rng: np.random.Generator, scale: Range = (0.25, 1.0), ratio: Range = (3 / 4, 4 / 3)
-) -> np.ndarray:
-    """(size, size, 3) uint8: a random part of an RGB image, resized by bicubic interpolation; half of them mirrored.
-
-    The part's share of the area is uniform in `scale`, the logarithm of its aspect uniform in `ratio`. The default
-    scale is that of the laboratory's crops (sides of 256 to 512 in 512). `rng` is the only source of randomness.
-    """
-    box = _random_box(image, rng, scale, ratio)
-    pixels = np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
-    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
-
-
-# Decoding
 
 
 class _Room:
@@ -118,6 +99,32 @@ class _Room:
 _ROOM = _Room(PEAK_BYTES)
 
 
+class BoundedStream:
+    """A file that raises ValueError when more of it is read than an image needs, whatever it says of itself."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
+        self.size = os.fstat(stream.fileno()).st_size
+        self.bytes_left, self.pieces_left = float(HEADER_LIMIT), PIECE_LIMIT
+
+    def read(self, size: int = -1) -> bytes:
+        """What is there of `size` bytes, or of all. A size that the file only claims is not allocated."""
+        if not 0 <= size <= _SMALL:
+            rest = max(self.size - self.tell(), 0)
+            size = min(size, rest) if size >= 0 else rest
+        self.bytes_left -= size
+        self.pieces_left -= 1
+        if self.bytes_left < 0:
+            raise ValueError(f"more than {in_words(HEADER_LIMIT)} would be read before its size in pixels is known")
+        if self.pieces_left < 0:
+            raise ValueError(f"it lies in more than {PIECE_LIMIT} pieces")
+        return self.stream.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the stream has: above all the descriptor, from which some decoders read on their own."""
+        return getattr(self.stream, name)
+
+
 def _decoded(path: Path, target: int | None, use: Callable[[Image.Image], T]) -> T:
     """What `use` makes of the decoded image, whose room is held until then."""
     try:
@@ -126,14 +133,15 @@ def _decoded(path: Path, target: int | None, use: Callable[[Image.Image], T]) ->
             if not bounded.size:
                 raise ValueError("the file is empty")
             image = Image.open(cast(IO[bytes], bounded), formats=FORMATS)
-            bounded.end_header()
+            bounded.bytes_left = math.inf  # from now on pixels are read, which are counted elsewhere
             with _ROOM.taken(_needed(image, target or 0, bounded.size)):
                 result = use(_decode(image, target))
                 del image  # its pixels go before another image takes their room
             return result
-    except Exception as error:
-        # A damaged file can raise nearly anything inside a decoder.
-        raise DataError(f"cannot read {path}: {_reason(error).removeprefix(f'{path} is ')}") from error
+    except Exception as error:  # a damaged file can raise nearly anything inside a decoder
+        told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), one_line(told))
+        raise DataError(f"cannot read {path}: {reason.removeprefix(f'{path} is ')}") from error
 
 
 def _needed(image: Image.Image, target: int, file_size: int) -> int:
@@ -147,8 +155,8 @@ def _needed(image: Image.Image, target: int, file_size: int) -> int:
     pixels = min(max(image.width, target) * image.height * weight, PIXEL_LIMIT)
     needed = pixels * PIXEL_BYTES + file_size * FILE_WEIGHTS.get(image.format or "", 0)
     if needed > PEAK_BYTES:
-        size += f" in a file of {in_words(file_size)}"
-        raise ValueError(f"{size} may take more memory than the limit of {in_words(PEAK_BYTES)}")
+        file, limit = in_words(file_size), in_words(PEAK_BYTES)
+        raise ValueError(f"{size} in a file of {file} may take more memory than the limit of {limit}")
     return needed
 
 
@@ -157,8 +165,11 @@ def _decode(image: Image.Image, target: int | None) -> Image.Image:
         if target is not None:
             image.draft(None, (DRAFT_MARGIN * target, DRAFT_MARGIN * target))
         image.load()
-        turn, rgb = _upright_turn(image), _to_rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
+        turn = None
+        with suppress(Exception):  # of damaged EXIF data, since the pixels may be whole
+            turn = dict(enumerate(_UPRIGHT, start=2)).get(image.getexif().get(_ORIENTATION_TAG, 1))
+        rgb = _to_rgb(image)
+        return rgb.transpose(Image.Transpose[turn]) if turn else rgb
     except BaseException:
         image.close()  # the error's traceback would keep its pixels
         raise
@@ -168,7 +179,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """Converted part by part, so that what is needed on the way is small."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    convert = _grey_scale(image) if image.mode in _DEEP_MODES else _on_white
+    convert = _grey_scale(image) if image.mode.startswith(("I", "F")) else _on_white
     rgb = Image.new("RGB", image.size)
     for top, part in _strips(image):
         rgb.paste(convert(part), (0, top))
@@ -202,47 +213,10 @@ def _grey_scale(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
     if fitting := [top for top in tops if low >= 0 and high <= top]:
         low, high = 0.0, fitting[0]
-    # A constant image outside the ranges has nothing to stretch.
-    factor = 255 / (high - low or 1.0)
-
-    def scaled(part: Image.Image) -> Image.Image:
-        return Image.fromarray(np.rint((_finite(part) - low) * factor).astype(np.uint8)).convert("RGB")
-
-    return scaled
+    factor = 255 / (high - low or 1.0)  # a constant image outside the ranges has nothing to stretch
+    return lambda part: Image.fromarray(np.rint((_finite(part) - low) * factor).astype(np.uint8)).convert("RGB")
 
 
 def _finite(part: Image.Image) -> np.ndarray:
     """(H, W) float64 values of a deep grey image, 0 for what is not finite."""
     return np.nan_to_num(np.asarray(part, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _upright_turn(image: Image.Image) -> Image.Transpose | None:
-    """What undoes the EXIF orientation; None also for EXIF data that is damaged, since the pixels may be whole."""
-    try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:
-        return None
-
-
-def _reason(error: Exception) -> str:
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), one_line(told))
-
-
-# Random views
-
-
-def _random_box(image: Image.Image, rng: np.random.Generator, scale: Range, ratio: Range) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) inside the image; the largest box in the middle when ten draws do not fit."""
-    width, height = image.width, image.height
-    for _ in range(10):
-        area = width * height * rng.uniform(*scale)
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
-        if w <= width and h <= height:
-            left, top = int(rng.random() * (width - w + 1)), int(rng.random() * (height - h + 1))
-            return left, top, left + w, top + h
-    w = max(1, min(width, round(height * ratio[1])))
-    h = max(1, min(height, round(width / ratio[0])))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h

@@ -6,7 +6,7 @@ import glob
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mlrpl_cli.core.io.errors import DataError, Problems
@@ -44,18 +44,14 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
 
     Each folder is listed once, which is many times faster than asking for each of 100,000 files.
     """
-    inside = [name for name in names if not leads_outside(name)]
     problems.extend("image names lead outside the image folder", (name for name in names if leads_outside(name)))
-    present = {folder: list_folder(root / folder) for folder in {name.rpartition("/")[0] for name in inside}}
-    for name in inside:
-        folder, _, file = name.rpartition("/")
-        if file not in present[folder]:
-            problems.add("images are missing", name)
+    inside = [name for name in names if not leads_outside(name)]
+    folders = {name.rpartition("/")[:2] for name in inside}
+    present = {folder + slash + file for folder, slash in folders for file in list_folder(root / folder)}
+    problems.extend("images are missing", (name for name in inside if name not in present))
 
 
 # os.path and not Path asks what a name is: it answers no where Path raises, as for names that are too long.
-
-
 def _matches(argument: str) -> list[str]:
     """A file or folder of that name, or the folders and images that it matches as a pattern."""
     if os.path.lexists(argument):
@@ -78,12 +74,9 @@ def _below(folder: Path) -> Iterator[Path]:
     entered, waiting = set[tuple[int, int]](), [folder]
     while waiting:
         path = waiting.pop()
-        if path is not folder and not os.path.isdir(path):
-            yield path
-            continue
         try:
             entries, status = _entries(path), os.stat(path)
-        except (DataError, OSError):
+        except (DataError, OSError):  # it is a file, or cannot be listed
             if path is folder:
                 raise
             yield path
@@ -91,7 +84,7 @@ def _below(folder: Path) -> Iterator[Path]:
         if (identity := (status.st_dev, status.st_ino)) not in entered:
             entered.add(identity)
             shown = (entry for entry in entries if not entry.name.startswith("."))
-            inside = [entry.name for entry in shown if is_image(entry.name) or _is(entry.is_dir)]
+            inside = [entry.name for entry in shown if is_image(entry.name) or os.path.isdir(entry)]
             waiting.extend(path / name for name in sorted(inside, reverse=True))
 
 
@@ -108,14 +101,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"cannot list {folder}: {error.strerror}; check the path and its permissions") from error
 
 
-def _is(question: Callable[[], bool]) -> bool:
-    """The answer of a folder's entry; no for a link that leads in a circle, which makes it raise."""
-    try:
-        return question()
-    except OSError:
-        return False
-
-
 def list_folder(folder: Path) -> set[str]:
-    """The names of the files in a folder; none for what is no folder."""
-    return {entry.name for entry in _entries(folder) if _is(entry.is_file)} if os.path.isdir(folder) else set()
+    """The names of the files in a folder; none for what is no folder.
+
+    A link is asked by os.path, which answers no where `DirEntry.is_file` raises: for one that leads in a circle.
+    """
+    entries = _entries(folder) if os.path.isdir(folder) else []
+    return {entry.name for entry in entries if entry.is_file(follow_symlinks=False) or os.path.isfile(entry)}

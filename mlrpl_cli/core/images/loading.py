@@ -1,21 +1,22 @@
-"""Images as tensors, decoded by worker processes; the order and the views depend on seed and epoch alone."""
+"""Images as tensors, whole or as random views, decoded by worker processes; seed and epoch alone decide which."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from PIL.Image import Image, Resampling
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_convert
 from torch.utils.data._utils import signal_handling
 
-from mlrpl_cli.core.images.decode import load_pixels, open_image, random_view
+from mlrpl_cli.core.images.decode import load_pixels, open_image
 from mlrpl_cli.core.io.devices import derive_seed, make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.processes import QUIET_PROCESSES
@@ -25,6 +26,7 @@ Index = tuple[int, int]
 PADDING: Index = (-1, 0)
 """The last image once more, so that all processes have as many in a batch. A position below 0 counts in no loss and in
 no score."""
+Range = tuple[float, float]
 T = TypeVar("T")
 
 
@@ -49,9 +51,27 @@ class ImageViews(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
 
 
-def in_order(images: int) -> list[Index]:
-    """Every image once, in its plain view."""
-    return [(position, 0) for position in range(images)]
+def random_view(
+    image: Image, size: int, rng: np.random.Generator, scale: Range = (0.25, 1.0), ratio: Range = (3 / 4, 4 / 3)
+) -> np.ndarray:
+    """(size, size, 3) uint8: a random part of an RGB image, resized by bicubic interpolation; half of them mirrored.
+
+    The part's share of the area is uniform in `scale`, the logarithm of its aspect uniform in `ratio`. The default
+    scale is that of the laboratory's crops (sides of 256 to 512 in 512). `rng` is the only source of randomness.
+    """
+    width, height = image.width, image.height
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
+        if w <= width and h <= height:
+            left, top = int(rng.random() * (width - w + 1)), int(rng.random() * (height - h + 1))
+            break
+    else:  # none of these fits: the largest part in the middle
+        w, h = max(1, min(width, round(height * ratio[1]))), max(1, min(height, round(width / ratio[0])))
+        left, top = (width - w) // 2, (height - h) // 2
+    pixels = np.array(image.resize((size, size), Resampling.BICUBIC, box=(left, top, left + w, top + h)))
+    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
 
 def shuffled(images: int, views: int, seed: int, epoch: int) -> list[Index]:
@@ -81,17 +101,18 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
     With `pinned`, in memory that CUDA copies from while it computes. Raises DataError in one line for an image that
     cannot be read, and when a worker process was killed.
     """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        multiprocessing_context=QUIET_PROCESSES if workers else None,
-        pin_memory=pinned,
-        collate_fn=default_convert if hasattr(dataset, "__getitems__") else None,
-    )
+    context = QUIET_PROCESSES if workers else None
+    collate = default_convert if hasattr(dataset, "__getitems__") else None
+    options: Any = {"num_workers": workers, "multiprocessing_context": context, "pin_memory": pinned}
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
+    # PyTorch's handler of SIGCHLD would raise an error for a worker's end wherever this process is just then, so also
+    # while it ends itself upon a SIGTERM to all. Without the handler PyTorch sees within seconds that a worker is gone.
+    before, signal_handling._SIGCHLD_handler_set = signal_handling._SIGCHLD_handler_set, True
     try:
-        with _no_handler():
-            loaded = iter(loader) if workers else _ahead(loader)
+        try:
+            loaded = iter(loader) if workers else ahead(loader)
+        finally:
+            signal_handling._SIGCHLD_handler_set = before
         yield from loaded
     except DataError as error:
         # PyTorch puts the worker's whole traceback into the message; its last line is the error itself.
@@ -100,28 +121,11 @@ def load(dataset: Dataset[Any], batches: Iterable[list[Index]], workers: int, pi
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
-        raise DataError(
-            "a process that decodes images was killed, as happens without enough memory or shared memory; "
-            "lower --workers (0 decodes in the training process)"
-        ) from error
+        killed = "a process that decodes images was killed, as happens without enough memory or shared memory"
+        raise DataError(f"{killed}; lower --workers (0 decodes in the training process)") from error
 
 
-@contextmanager
-def _no_handler() -> Iterator[None]:
-    """PyTorch installs no handler of SIGCHLD meanwhile.
-
-    It would raise an error for a worker's end wherever this process is just then, so also while it ends itself upon a
-    SIGTERM to all processes. Without it PyTorch sees within seconds that a worker is gone.
-    """
-    before = signal_handling._SIGCHLD_handler_set
-    signal_handling._SIGCHLD_handler_set = True
-    try:
-        yield
-    finally:
-        signal_handling._SIGCHLD_handler_set = before
-
-
-def _ahead(items: Iterable[T]) -> Iterator[T]:
+def ahead(items: Iterable[T]) -> Iterator[T]:
     """`items`, each made by a thread while the one before is in use."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:
@@ -131,21 +135,10 @@ def _ahead(items: Iterable[T]) -> Iterator[T]:
             yield item
 
 
-class Waiting:
-    """How much of the time since it was made was spent waiting for the next of the items that went `through` it."""
-
-    def __init__(self) -> None:
-        self.begun, self.seconds = time.perf_counter(), 0.0
-
-    @property
-    def share(self) -> float:
-        """In [0, 1]; near 0 the loader keeps up with what uses it."""
-        return self.seconds / ((time.perf_counter() - self.begun) or 1)
-
-    def through(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield from `items`."""
+def timed(items: Iterable[T], waits: list[float]) -> Iterator[T]:
+    """`items`; how long each was waited for, in seconds, is added to `waits`."""
+    asked = time.perf_counter()
+    for item in items:
+        waits.append(time.perf_counter() - asked)
+        yield item
         asked = time.perf_counter()
-        for item in items:
-            self.seconds += time.perf_counter() - asked
-            yield item
-            asked = time.perf_counter()

@@ -30,28 +30,17 @@ def make_accelerator(device: str) -> Accelerator:
     # A process's first accelerator fixes the device of all later ones: forget it where another is asked for.
     if PartialState._shared_state and not PartialState().use_distributed and PartialState().device.type != chosen.type:
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
-        cpu=chosen.type == "cpu",
-        # Precision is the frozen encoders' affair; what is learned is float32.
-        mixed_precision="no",
-        # Every buffer is frozen and the same in every process.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
-
-
-def device_problem(device: str) -> str | None:
-    """The one-line reason why this machine cannot compute on `device`, or None."""
-    if device == "cuda" and not torch.cuda.is_available():
-        return "device cuda: this PyTorch sees no CUDA device; use --device cpu"
-    return None
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False)  # each is frozen and the same in every process
+    # Precision is the frozen encoders' affair; what is learned is float32.
+    return Accelerator(cpu=chosen.type == "cpu", mixed_precision="no", kwargs_handlers=[parallel])
 
 
 def choose_device(device: str) -> torch.device:
     """ "cpu", "cuda", or "auto" for CUDA where there is one. Raises ConfigError for any other, and for CUDA in vain."""
-    if problem := device_problem(device):
-        raise ConfigError(problem)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: this PyTorch sees no CUDA device; use --device cpu")
     try:
         return torch.device(device)
     except RuntimeError as error:
@@ -68,10 +57,7 @@ def choose_precision(device: torch.device) -> str:
 
 
 def decoding_workers(given: int | None) -> int:
-    """How many processes or threads decode images: as `given`, else a core each, at most 8.
-
-    Processes that `torchrun` started on this machine share its cores.
-    """
+    """How many processes or threads decode: `given`, else a core each, at most 8, shared by `torchrun`'s processes."""
     if given is not None:
         return given
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

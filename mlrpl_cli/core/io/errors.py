@@ -45,7 +45,7 @@ def memory_for(advice: str) -> Iterator[None]:
         raise OutOfMemoryError(f"out of memory: {one_line(error)}; {advice}") from error
 
 
-class Problems:
+class Problems(defaultdict[str, list[str]]):
     """Collects every problem of one kind of input, so that all are reported together.
 
     >>> problems = Problems()
@@ -56,22 +56,19 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self._found: defaultdict[str, list[str]] = defaultdict(list)
+        super().__init__(list)
 
     def add(self, what: str, name: object) -> None:
         """Note that `name` suffers from `what`, a plural clause such as "images are missing"."""
-        self._found[what].append(str(name))
+        self[what].append(str(name))
 
     def extend(self, what: str, names: Iterable[object]) -> None:
         for name in names:
             self.add(what, name)
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
     def summary(self) -> str:
         """One line: each kind of problem with its count and the first few names."""
-        return "; ".join(f"{len(names)} {what} ({first_few(names)})" for what, names in self._found.items())
+        return "; ".join(f"{len(names)} {what} ({first_few(names)})" for what, names in self.items())
 
     def raise_if_any(self, where: str, advice: str) -> None:
         """Raise one DataError that names everything found, or return when nothing was."""

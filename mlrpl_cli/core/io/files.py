@@ -1,28 +1,35 @@
 """Writing so that a killed process leaves either the old file or the new one, never half of either.
 
-What is being written lies in a folder of its own beside its place, and the process that writes it holds its lock. When
-that process ends, however it ends, the lock is free: the folder is nobody's, and the next writer removes it.
+What is being written lies in a folder of its own beside its place, and the process that writes it holds its lock, by
+`filelock`. When that process ends, however it ends, the system frees the lock: the folder is nobody's, and the next
+writer removes it. A lock is a file, which goes when the work is done; a forked child does not hold it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.locks import LOCK, held
+from filelock import FileLock, Timeout
 
+from mlrpl_cli.core.io.errors import DataError
+
+LOCK = ".lock"
+"""Name of the lock file in a folder that one process writes to."""
 TEMPORARY_PREFIX = ".incomplete-"
 """In front of the name of a folder that holds what is being written."""
 REPLACED_PREFIX = ".replaced-"
 """In front of an old folder's name while a new one takes its place, where the system cannot exchange the two."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what some network file systems answer
 
 
 @contextmanager
@@ -40,9 +47,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that takes the place of `path` on a clean exit.
+    """Yield an empty temporary folder that takes the place of `path` on a clean exit; what stood there stays till then.
 
-    What stood at `path` stays untouched until the new folder is complete.
     Raises DataError when the parent cannot be written to.
     """
     make_folder(path.parent)
@@ -52,6 +58,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         _exchange(temporary, path)
+
+
+@contextmanager
+def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator[bool | None]:
+    """Hold the lock file `path`: True; None where the file system has no locks; False when another process has it.
+
+    With `when_waiting`, which is called then, it waits for the other one. Raises DataError for a file it cannot make.
+    """
+    lock = FileLock(path, fallback_to_soft=False)  # a file that only exists would outlive a killed process
+    mine = _acquired(lock)
+    if mine is False and when_waiting is not None:
+        when_waiting()
+        mine = _acquired(lock, wait=True)
+    try:
+        yield mine
+    finally:
+        if mine is not False:
+            with suppress(OSError):  # Windows removes it itself, when it is released
+                path.unlink()  # while it is held: whoever waits for it sees that it is gone, and makes a new one
+            lock.release()
+
+
+@contextmanager
+def sole_writer(folder: Path, advice: str) -> Iterator[None]:
+    """Hold an existing folder against other processes of mlrpl. Raises DataError when one of them has it."""
+    with held(folder / LOCK) as mine:
+        if mine is False:
+            raise DataError(f"another process is writing to {folder}; wait until it ends, or {advice}")
+        yield
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -99,11 +134,6 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(_existing(path.absolute())).free
 
 
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hash_of_file(path, "sha256")
-
-
 def hash_of_file(path: Path, algorithm: str) -> str:
     """Hexadecimal digest of a file's bytes by one of hashlib's algorithms."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
@@ -111,6 +141,23 @@ def hash_of_file(path: Path, algorithm: str) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+sha256_of_file = partial(hash_of_file, algorithm="sha256")
+"""Hexadecimal SHA-256 of a file's bytes."""
+
+
+def _acquired(lock: FileLock, wait: bool = False) -> bool | None:
+    with writing(Path(lock.lock_file).parent):
+        try:
+            lock.acquire(blocking=wait)
+        except (Timeout, FileNotFoundError):  # its folder has gone: another process has just removed it
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return None
+        return True
 
 
 def _existing(folder: Path) -> Path:
@@ -160,10 +207,9 @@ def _put_back(path: Path) -> None:
 
 def _exchanged_at_once(new: Path, path: Path) -> bool:
     """Whether Linux exchanged the two folders: not every file system can."""
-    if not sys.platform.startswith("linux"):
-        return False
     at_current_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     with suppress(AttributeError, OSError):  # a C library without it
-        renameat2 = ctypes.CDLL(None).renameat2
-        return renameat2(at_current_folder, os.fsencode(new), at_current_folder, os.fsencode(path), exchange) == 0
+        if sys.platform.startswith("linux"):
+            renameat2 = ctypes.CDLL(None).renameat2
+            return renameat2(at_current_folder, os.fsencode(new), at_current_folder, os.fsencode(path), exchange) == 0
     return False

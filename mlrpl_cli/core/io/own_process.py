@@ -8,14 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-
-_SILENT: tuple[tuple[str, type[Warning], str], ...] = (
-    ("", UserWarning, r"PIL\."),  # damaged metadata of files whose pixels are whole
-    (r"Image size .* exceeds limit", RuntimeWarning, ""),  # and is within images.decode's own limit
-    (r"Glyph \d+ .* missing from", UserWarning, ""),  # drawn as a box, which says as much
-    (r"Detected pickle protocol", UserWarning, ""),  # of a checkpoint that is then read, or refused for a reason
-)
-"""Warnings that no user of the command line can act on: beginning of the text, category, module."""
+from functools import partial
 
 
 def own_process() -> None:
@@ -26,9 +19,11 @@ def own_process() -> None:
     # Above 32 MiB the C library gives a block back to the system when it is freed. Of Pillow's usual 16 MiB every
     # thread would keep as many as its largest image had.
     os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")
-    for message, category, module in _SILENT:
-        warnings.filterwarnings("ignore", message, category, module)
+    silence = partial(warnings.filterwarnings, "ignore")
+    silence("", UserWarning, r"PIL\.")  # damaged metadata of files whose pixels are whole
+    silence(r"Image size .* exceeds limit", RuntimeWarning)  # and is within images.decode's own limit
+    silence(r"Glyph \d+ .* missing from", UserWarning)  # drawn as a box, which says as much
+    silence(r"Detected pickle protocol", UserWarning)  # of a checkpoint that is then read, or refused for a reason
     # Without a handler Python prints what Pillow logs of a damaged file, beside the reason that it raises.
-    pillow = logging.getLogger("PIL")
-    if not pillow.handlers:
+    if not (pillow := logging.getLogger("PIL")).handlers:
         pillow.addHandler(logging.NullHandler())

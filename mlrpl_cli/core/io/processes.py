@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -94,7 +94,6 @@ def _begin(end: Connection, initializer: Callable[..., None] | None, arguments: 
 
 def _end_with(end: Connection) -> None:
     """Wait until nobody holds the other end of the pipe: the work is over, or its process has gone."""
-    try:
+    with suppress(EOFError, OSError):
         end.recv()
-    except (EOFError, OSError):
-        os._exit(1)
+    os._exit(1)

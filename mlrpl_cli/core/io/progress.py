@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -29,15 +29,11 @@ class Progress(Protocol):
 class Silent:
     """Reports nothing: the default of every core function, and its own task."""
 
-    @contextmanager
-    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        yield self
+    def task(self, description: str, total: int, unit: str = "images") -> AbstractContextManager[Task]:
+        return nullcontext(self)
 
-    def note(self, message: str) -> None:
-        return None
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        return None
+    def note(self, message: str) -> None: ...
+    def advance(self, steps: int = 1, **figures: float) -> None: ...
 
 
 def track(progress: Progress, items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:

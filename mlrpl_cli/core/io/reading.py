@@ -6,12 +6,12 @@ What is made of JSON, XML and tables takes at most 50 times the memory that the 
 from __future__ import annotations
 
 import io
-import json
 import os
 import reprlib
 import stat
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
-from typing import Any, BinaryIO, TypeGuard
+from typing import BinaryIO, TypeGuard
 
 from mlrpl_cli.core.io.errors import DataError
 
@@ -46,24 +46,10 @@ def open_file(path: Path, limit: int | None = None) -> BinaryIO:
         raise
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The content of a file; raises what `open_file` raises."""
-    with open_file(path, limit) as stream:
-        return stream.read()
-
-
 def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
     """The text of a file, its line ends made newlines; raises what `open_file` raises, and UnicodeDecodeError."""
     with io.TextIOWrapper(open_file(path, limit), encoding=encoding) as stream:
         return stream.read()
-
-
-def read_json(path: Path, limit: int) -> Any:
-    """The value in a JSON file; raises what `open_file` raises, and ValueError for what is no JSON."""
-    try:
-        return json.loads(read_text(path, limit))
-    except RecursionError as error:
-        raise ValueError("values are nested too deeply") from error
 
 
 def is_name(value: object) -> TypeGuard[str]:
@@ -75,13 +61,11 @@ def is_name(value: object) -> TypeGuard[str]:
 
 def is_file_name(value: object) -> TypeGuard[str]:
     """Whether a file could be called `value`, a path with forward slashes."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return False
-    try:
-        encoded = os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
-    return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+    with suppress(UnicodeEncodeError):
+        if isinstance(value, str) and value and "\0" not in value:
+            encoded = os.fsencode(value)
+            return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
+    return False
 
 
 def leads_outside(name: str) -> bool:

@@ -57,9 +57,8 @@ def problems(error: ValidationError, model: type) -> dict[str, str | None]:
     for each in error.errors(include_url=False, include_context=False):
         place = each["loc"] or (str(each["input"]),)  # a name beyond UTF-8 has no place: it is the input
         got = "nothing" if each["type"] == "missing" else shown(each["input"])
-        field = fields.get(str(place[0]))
-        if field and len(place) > 1:
-            field = field.get("items", field)
+        field = fields.get(str(place[0]), {})
+        field = field.get("items", field) if len(place) > 1 else field
         found[".".join(map(str, place))] = f"expected {expected(field)}, got {got}" if field else None
     return found
 
@@ -102,16 +101,14 @@ def read_rows(path: Path, model_of: Callable[[dict[str, Any]], type]) -> list[di
     An unfinished last line, of a process that was killed, is left out. Raises ValueError, which names the first line
     that is not an object as `model_of` says, and all that is wrong in it.
     """
+    rows: list[dict[str, Any]] = []
     if not path.is_file():
-        return []
+        return rows
     with path.open(encoding="utf-8") as stream:
-        return [_row(line, number, model_of) for number, line in enumerate(stream, 1) if line.endswith("\n")]
-
-
-def _row(line: str, number: int, model_of: Callable[[dict[str, Any]], type]) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-        validated(model_of(row) if isinstance(row, dict) else dict, row)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"expected a JSON object a line, got in line {number}: {one_line(error)}") from error
-    return row
+        for number, line in enumerate((line for line in stream if line.endswith("\n")), 1):
+            try:
+                rows.append(row := json.loads(line))
+                validated(model_of(row) if isinstance(row, dict) else dict, row)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"expected a JSON object a line, got in line {number}: {one_line(error)}") from error
+    return rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,20 +20,18 @@ SUFFIX = ".safetensors"
 _METADATA, _CHECKSUM = "mlrpl", "sha256"
 
 
-@dataclass(frozen=True)
-class TensorFile:
-    """One file, mapped into memory."""
+class TensorFile(NamedTuple):
+    """One file, mapped into memory: what it says of itself, its tensors, and what the checksum of both should be."""
 
     metadata: dict[str, str]
-    """What the file says of itself."""
     tensors: dict[str, Tensor]
     sha256: str
-    """What the checksum of `metadata` and `tensors` should be."""
 
-    def check(self) -> None:
-        """Raise ValueError unless everything is as it was written; reads all of it."""
+    def checked(self) -> TensorFile:
+        """Itself, all of it read. Raises ValueError unless everything is as it was written."""
         if _checksum(self.metadata, self.tensors) != self.sha256:
             raise ValueError("its content does not match its checksum")
+        return self
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -66,13 +64,6 @@ def tensor_places(path: Path) -> dict[str, tuple[int, str, list[int]]]:
         header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
     return {name: (8 + length + told["data_offsets"][0], told["dtype"], told["shape"]) for name, told in header.items()}
-
-
-def read_tensors(path: Path) -> TensorFile:
-    """A file that `write_tensors` wrote. Raises ValueError, which says why, when it is not whole."""
-    file = open_tensors(path)
-    file.check()
-    return file
 
 
 def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

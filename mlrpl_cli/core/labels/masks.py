@@ -11,8 +11,6 @@ from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import UNKNOWN
 
-SEEDS = 2**32
-
 
 def known_mask(rows: int, classes: int, keep: float, seed: int = 0) -> np.ndarray:
     """The cells that stay known, each kept independently with probability `keep`, present and absent alike.
@@ -38,8 +36,8 @@ def mask_problem(keep: float, seed: int) -> str | None:
     """The sentence that says why no mask can be drawn: `keep` outside (0, 1] or `seed` outside [0, 2^32)."""
     if not 0 < keep <= 1:
         return f"the keep proportion must be above 0 and at most 1, not {keep:g}; for 30% type --keep 0.3"
-    if not 0 <= seed < SEEDS:
-        return f"the seed must be from 0 to {SEEDS - 1}, not {seed}"
+    if not 0 <= seed < 2**32:
+        return f"the seed must be from 0 to {2**32 - 1}, not {seed}"
     return None
 
 

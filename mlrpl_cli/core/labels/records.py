@@ -31,10 +31,7 @@ ROOT = "file or folder with the labels; without --dataset its format is recognis
 
 @dataclass(frozen=True)
 class Records:
-    """A data set as its publisher gives it, before any label is hidden.
-
-    N images in the publisher's order, training images and test images together; C classes in the publisher's order.
-    """
+    """A data set before any label is hidden: N images of all splits and C classes, both in the publisher's order."""
 
     classes: tuple[str, ...]
     """C class names, in the order of the label columns."""
@@ -42,8 +39,8 @@ class Records:
     """The folder that `images` are relative to."""
     images: tuple[str, ...]
     """N paths with forward slashes, relative to `image_root`."""
-    labels: np.ndarray
-    """(N, C) int8 of label states."""
+    full_labels: np.ndarray = field(repr=False)
+    """(N, C) int8 of label states, as published."""
     splits: tuple[str, ...]
     """N split names. Where none is "validation", those images are taken from "train" later."""
 

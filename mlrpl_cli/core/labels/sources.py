@@ -37,30 +37,20 @@ class Archive(NamedTuple):
     holds: tuple[str, ...]
     """Paths relative to the root that are there once the archive is unpacked."""
 
-    @property
-    def name(self) -> str:
-        return self.url.rpartition("/")[2]
-
 
 _VOC, _COCO = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007", "http://images.cocodataset.org"
-_VOC_LISTS = "VOCdevkit/VOC2007/ImageSets/Main"
+_LISTS = "VOCdevkit/VOC2007/ImageSets/Main"
+_TRAINVAL = (f"{_LISTS}/trainval.txt", "VOCdevkit/VOC2007/JPEGImages")
+_INSTANCES = ("annotations/instances_train2014.json", "annotations/instances_val2014.json")
 # Neither publisher lists hashes. These are the ones that public readers of the two data sets agree on; MD5 guards
 # against a broken transfer, not against an attacker.
 SOURCES: dict[str, tuple[Archive, ...]] = {
     "voc": (
-        Archive(
-            f"{_VOC}/VOCtrainval_06-Nov-2007.tar",
-            "c52e279531787c972589f7e41ab4ae64",
-            (f"{_VOC_LISTS}/trainval.txt", "VOCdevkit/VOC2007/JPEGImages"),
-        ),
-        Archive(f"{_VOC}/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f", (f"{_VOC_LISTS}/test.txt",)),
+        Archive(f"{_VOC}/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64", _TRAINVAL),
+        Archive(f"{_VOC}/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f", (f"{_LISTS}/test.txt",)),
     ),
     "coco": (
-        Archive(
-            f"{_COCO}/annotations/annotations_trainval2014.zip",
-            "0a379cfc70b0e71301e0f377548639bd",
-            ("annotations/instances_train2014.json", "annotations/instances_val2014.json"),
-        ),
+        Archive(f"{_COCO}/annotations/annotations_trainval2014.zip", "0a379cfc70b0e71301e0f377548639bd", _INSTANCES),
         Archive(f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", ("train2014",)),
         Archive(f"{_COCO}/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", ("val2014",)),
     ),
@@ -82,7 +72,7 @@ def download(dataset: str, root: Path, progress: Progress | None = None) -> None
     """
     progress = progress or Silent()
     for archive in archives_of(dataset):
-        path = root / ARCHIVES / archive.name
+        path = root / ARCHIVES / archive.url.rpartition("/")[2]
         if unfinished(path, root).exists() or not all((root / held).exists() for held in archive.holds):
             extract(fetch(archive.url, path, "md5", archive.md5, progress), root, progress)
 
@@ -104,7 +94,13 @@ def extract(archive: Path, folder: Path, progress: Progress | None = None) -> No
                 for member in track(progress or Silent(), members, f"unpacking {archive.name}", len(members), "files"):
                     member.unpack(aside)
             on_failure.pop_all()
-        _move_into(folder, aside)
+        for item in sorted(aside.rglob("*")):  # a folder before what it holds
+            place = folder / item.relative_to(aside)
+            if item.is_dir():
+                place.mkdir(exist_ok=True)
+            else:
+                item.replace(place)
+        shutil.rmtree(aside)
     except MlrplError:
         raise
     except Exception as error:  # tarfile, zipfile and the decompressors below them raise a dozen kinds
@@ -141,18 +137,15 @@ def _opened(archive: Path) -> Iterator[list[_Member]]:
                 yield [_tar_member(tar, info) for info in tar]
         else:
             with zipfile.ZipFile(stream) as opened:
-                yield [_zip_member(opened, info) for info in opened.infolist()]
+                kinds = (0, stat.S_IFREG, stat.S_IFDIR)
+                plain = [(info, stat.S_IFMT(info.external_attr >> 16) in kinds) for info in opened.infolist()]
+                yield [_Member(i.filename, i.file_size, is_plain, partial(opened.extract, i)) for i, is_plain in plain]
 
 
 def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     if info.size < 0:
         raise tarfile.ReadError(f"a member of {info.size} bytes")  # which tarfile would read for ever
     return _Member(info.name, info.size, info.isreg() or info.isdir(), partial(tar.extract, info, set_attrs=False))
-
-
-def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
-    return _Member(info.filename, info.file_size, plain, partial(opened.extract, info))
 
 
 def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
@@ -166,14 +159,3 @@ def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
     if need > free:
         needed, room = in_words(need), in_words(free)
         raise DataError(f"{archive} needs {needed} unpacked, {folder.parent} has {room} free; choose another place")
-
-
-def _move_into(target: Path, source: Path) -> None:
-    """Move the folder `source` into `target`; folders that are in both are merged, files replaced."""
-    for item in sorted(source.iterdir()):
-        place = target / item.name
-        if item.is_dir() and place.is_dir():
-            _move_into(place, item)
-        else:
-            item.replace(place)
-    source.rmdir()

@@ -1,15 +1,10 @@
-"""Prediction on image files with a trained run: no text encoder, no tokenizer, no training code.
-
-Axes: B images, C classes, H·W = P grid positions.
-"""
+"""Prediction on image files with a trained run. Axes: B images, C classes, H·W = P grid positions."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +12,13 @@ import torch
 
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
-from mlrpl_cli.core.runs.folder import BEST
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import BEST, TrainedHead, load_checkpoint, newest_run
+
+TOP_K = 3
+"""How many classes are told where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,9 @@ class Predictor:
         self.info, self.classes = head.info, head.info.classes
 
     @classmethod
-    def from_run(cls, run: str | Path, checkpoint: str = BEST, device: str = "auto") -> Predictor:
-        """Load the recognizer of `run` and the backbone it was trained with. Raises RunError or WeightsError."""
-        head = TrainedHead.of_run(Path(run), checkpoint)
+    def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> Predictor:
+        """Load `run` (None: the newest) and the backbone it was trained with. Raises RunError or WeightsError."""
+        head = TrainedHead(load_checkpoint(newest_run() if run is None else Path(run), checkpoint))
         return cls(head, head.load_encoder(choose_device(device)))
 
     @torch.no_grad()
@@ -73,13 +71,14 @@ class Predictor:
         and the threads of a matrix product wait for the slowest: there, decoding and computing take turns.
         """
         batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-        ahead = 0 if self.encoder.device.type == "cpu" else 1
         with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
-            decoding = (pool.map(self._load, batch) for batch in batches)
-            coming = deque(islice(decoding, ahead))
-            for batch in batches:
-                coming.extend(islice(decoding, 1))
-                yield from self._predict_loaded(batch, list(coming.popleft()))
+            decoded = (list(pool.map(self._load, batch)) for batch in batches)
+            taking_turns = self.encoder.device.type == "cpu"
+            for batch, loaded in zip(batches, decoded if taking_turns else ahead(decoded), strict=True):
+                pixels = [image for image in loaded if not isinstance(image, Unreadable)]
+                results = zip(*self.predict(np.stack(pixels)), strict=True) if pixels else iter(())
+                for path, image in zip(batch, loaded, strict=True):
+                    yield image if isinstance(image, Unreadable) else Prediction(path, *next(results))
 
     def class_index(self, name: str) -> int:
         """The position of a class. Raises ConfigError, naming the closest one, for a name the run does not know."""
@@ -87,16 +86,25 @@ class Predictor:
             raise ConfigError(f"the run knows no class '{name}'; {did_you_mean(name, self.classes)}")
         return self.classes.index(name)
 
+    def selection(
+        self, classes: Sequence[str] | None, top_k: int | None, threshold: float | None
+    ) -> Callable[[np.ndarray], list[tuple[str, float]]]:
+        """What picks (class, probability), most probable first, out of an image's probabilities (C,).
+
+        Of the named `classes`, or of all; the TOP_K most probable where nothing at all is asked for. With both limits
+        a class must pass both. Raises ConfigError for a class that the run does not know.
+        """
+        columns = [self.class_index(name) for name in classes or ()] or range(len(self.classes))
+        most = TOP_K if top_k is None and threshold is None and classes is None else top_k
+
+        def selected(probabilities: np.ndarray) -> list[tuple[str, float]]:
+            scores = sorted(((self.classes[c], float(probabilities[c])) for c in columns), key=lambda pair: -pair[1])
+            return [pair for pair in scores if threshold is None or pair[1] > threshold][:most]
+
+        return selected
+
     def _load(self, path: Path) -> np.ndarray | Unreadable:
         try:
             return load_pixels(path, self.encoder.image_size)
         except DataError as error:
             return Unreadable(path, str(error))
-
-    def _predict_loaded(
-        self, paths: Sequence[Path], loaded: Sequence[np.ndarray | Unreadable]
-    ) -> Iterator[Prediction | Unreadable]:
-        pixels = [image for image in loaded if not isinstance(image, Unreadable)]
-        results = zip(*self.predict(np.stack(pixels)), strict=True) if pixels else iter(())
-        for path, image in zip(paths, loaded, strict=True):
-            yield image if isinstance(image, Unreadable) else Prediction(path, *next(results))

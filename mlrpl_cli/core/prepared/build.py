@@ -16,9 +16,9 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import LONGEST_PATH, shown
+from mlrpl_cli.core.labels import masks, sources
 from mlrpl_cli.core.labels.classes import same_prompts
-from mlrpl_cli.core.labels.formats.registry import DATASETS_FOLDER, find_root, make_format, recognise
-from mlrpl_cli.core.labels.masks import drawn_rows, mask_problem, observe
+from mlrpl_cli.core.labels.formats import registry
 from mlrpl_cli.core.labels.records import (
     SCENES,
     SPLITS,
@@ -30,8 +30,7 @@ from mlrpl_cli.core.labels.records import (
     Reading,
     Records,
 )
-from mlrpl_cli.core.labels.sources import archives_of, download
-from mlrpl_cli.core.labels.states import PRESENT, StateCounts, count_states
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
@@ -49,7 +48,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
     job = _check(options)
     folder = _target(job)
     if options.download and job.root is not None:
-        download(job.dataset, job.root, progress)
+        sources.download(job.dataset, job.root, progress)
     with atomic_folder(folder) as workspace:
         reading = Reading(workspace, progress, options.classes, options.merge_classes, list(job.notes))
         prepared = _hide(job.source.read(reading), job, folder, reading)
@@ -80,15 +79,19 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
 
     The mask is the one that `prepare` draws for that keep and seed. Raises ConfigError for what `mask_problem` finds.
     """
-    observed, checksum = observe(prepared.full_labels, prepared.splits, keep, seed)
+    observed, checksum = masks.observe(prepared.full_labels, prepared.splits, keep, seed)
     options = {**prepared.options, "keep": keep, "seed": seed}
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
 
 
-def states_of_splits(prepared: Prepared) -> dict[str, StateCounts]:
-    """The states of the observed labels of each split that has images."""
-    rows = {split: prepared.rows(split) for split in SPLITS if split in prepared.splits}
-    return {split: count_states(prepared.observed_labels[found]) for split, found in rows.items()}
+def states_of_splits(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """How many cells are present, absent and unknown to training in each split that has images, by those names."""
+    states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
+    observed = {split: prepared.observed_labels[prepared.rows(split)] for split in SPLITS if split in prepared.splits}
+    return {
+        split: {name: int((labels == state).sum()) for name, state in states.items()}
+        for split, labels in observed.items()
+    }
 
 
 def rarest_classes(prepared: Prepared, most: int = 5) -> dict[str, int]:
@@ -133,19 +136,19 @@ def _check(options: PrepareOptions) -> _Job:
     given, notes, dataset = dict(options.reading), list[str](), options.dataset or SCENES
     try:
         if options.dataset is None and "root" in given:
-            dataset, why = recognise(Path(given["root"]))
+            dataset, why = registry.recognise(Path(given["root"]))
             notes.append(f"read as {dataset}: {why}")
         if options.download:
-            archives_of(dataset)
-            given.setdefault("root", DATASETS_FOLDER / dataset)
-        elif "root" not in given and (found := find_root(dataset)):
+            sources.archives_of(dataset)
+            given.setdefault("root", registry.DATASETS_FOLDER / dataset)
+        elif "root" not in given and (found := registry.find_root(dataset)):
             given["root"] = found
             notes.append(f"{dataset} is read from {found}")
-        source = make_format(dataset, given)
+        source = registry.make_format(dataset, given)
     except ConfigError as error:
         problems.append(str(error))
     keep = source.default_keep if options.keep is None else options.keep
-    if problem := mask_problem(keep, options.seed):
+    if problem := masks.mask_problem(keep, options.seed):
         problems.append(problem)
     if not 0 < (fraction := options.validation_fraction) < 1:
         problems.append(f"the validation fraction must be between 0 and 1, both excluded, not {fraction:g}")
@@ -174,10 +177,19 @@ def _target(job: _Job) -> Path:
     folder = _real(job.out) if os.path.islink(job.out) else job.out
     if job.root is not None and _real(job.root).is_relative_to(_real(folder)):
         raise DataError(f"{folder} holds the data set {job.root} itself; name another folder with --out")
-    if os.path.isdir(folder):
-        _check_replaceable(folder)
-    elif os.path.lexists(folder):
-        raise DataError(f"{folder} is a file; name a folder with --out")
+    if not os.path.isdir(folder):
+        if os.path.lexists(folder):
+            raise DataError(f"{folder} is a file; name a folder with --out")
+        return folder
+    try:
+        entries = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}; name another folder with --out") from error
+    if entries and not is_prepared(folder):
+        raise DataError(f"{folder} is not empty and not a prepared folder; name another one with --out")
+    if foreign := sorted(entries - OUR_ENTRIES):
+        advice = "move that away, or name another folder with --out"
+        raise DataError(f"{folder} holds more than mlrpl prepare wrote ({first_few(foreign)}); {advice}")
     return folder
 
 
@@ -189,39 +201,19 @@ def _real(path: Path) -> Path:
         raise DataError(f"{shown(str(path))} cannot be the name of a file; check the path") from error
 
 
-def _check_replaceable(folder: Path) -> None:
-    try:
-        entries = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        raise DataError(f"cannot list {folder}: {error.strerror}; name another folder with --out") from error
-    if entries and not is_prepared(folder):
-        raise DataError(f"{folder} is not empty and not a prepared folder; name another one with --out")
-    if foreign := sorted(entries - OUR_ENTRIES):
-        raise DataError(
-            f"{folder} holds more than mlrpl prepare wrote ({first_few(foreign)}); "
-            "move that away, or name another folder with --out"
-        )
-
-
 def _hide(records: Records, job: _Job, folder: Path, reading: Reading) -> Prepared:
     """Choose classes, draw the mask, and set validation images aside."""
-    options = job.options
     records = _choose_classes(records, reading)
-    observed, checksum = observe(records.labels, records.splits, job.keep, options.seed)
-    return Prepared(
-        folder=folder,
-        dataset=job.dataset,
-        classes=records.classes,
-        image_root=folder if records.image_root == reading.workspace else records.image_root.absolute(),
-        images=records.images,
-        splits=_set_validation_aside(records.splits, job),
-        full_labels=records.labels,
-        observed_labels=observed,
-        options=job.record,
-        mask_sha256=checksum,
-        unlisted=reading.unlisted,
-        notes=tuple(reading.notes),
-    )
+    observed, digest = masks.observe(records.full_labels, records.splits, job.keep, job.options.seed)
+    root = folder if records.image_root == reading.workspace else records.image_root.absolute()
+    kept = {**vars(records), "image_root": root, "splits": _set_validation_aside(records.splits, job)}
+    told: dict[str, Any] = {
+        "unlisted": reading.unlisted,
+        "notes": reading.notes,
+        "dataset": job.dataset,
+        "options": job.record,
+    }
+    return Prepared(**kept, **told, folder=folder, observed_labels=observed, mask_sha256=digest)
 
 
 def _choose_classes(records: Records, reading: Reading) -> Records:
@@ -234,7 +226,7 @@ def _choose_classes(records: Records, reading: Reading) -> Records:
         if not columns:
             raise ConfigError("--classes names no class; give some, separated by commas")
         chosen = tuple(records.classes[column] for column in columns)
-        records = replace(records, classes=chosen, labels=records.labels[:, columns])
+        records = replace(records, classes=chosen, full_labels=records.full_labels[:, columns])
     if alike := same_prompts(records.classes):
         told = "; ".join(f"'{first}' and '{second}'" for first, second in alike[:SHOWN_PAIRS])
         first, second = alike[0]
@@ -254,6 +246,6 @@ def _set_validation_aside(splits: Sequence[str], job: _Job) -> tuple[str, ...]:
     if VALIDATION in splits:
         return tuple(splits)
     # A stream apart from the mask's, so that which image is set aside says nothing about which cells are known.
-    drawn = drawn_rows(len(training), job.options.validation_fraction, [job.options.seed, 1])
+    drawn = masks.drawn_rows(len(training), job.options.validation_fraction, [job.options.seed, 1])
     aside = {training[position] for position in drawn}
     return tuple(VALIDATION if row in aside else split for row, split in enumerate(splits))

@@ -23,14 +23,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Predicate
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import REPLACED_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_json, shown
+from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_text, shown
 from mlrpl_cli.core.io.schema import Text, validated
-from mlrpl_cli.core.labels.records import SPLITS, TEST
+from mlrpl_cli.core.labels.records import SPLITS, TEST, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 PREPARED = Path("prepared")
@@ -41,39 +41,29 @@ FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
 IMAGES_HEADER = ("split", "image")
 MOST_OF_A_MANIFEST, MOST_OF_IMAGES = 64 * MIB, GIB
 """Bytes: a manifest lists the classes only, and an image takes some 30."""
+AS_GIVEN = {"dataset", "options", "mask_sha256", "unlisted", "notes"}
+"""Fields of a manifest that are those of `Prepared`."""
 AGAIN = "run mlrpl prepare again"
+NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder with --data"
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A data set whose labels have been hidden, ready for training.
-
-    N images, training, validation and test together; C classes.
-    """
+class Prepared(Records):
+    """A data set whose labels have been hidden, ready for training; `splits` has a validation split."""
 
     folder: Path
     """The prepared folder."""
-    dataset: str
-    """Key of the registry of data sets."""
-    classes: tuple[str, ...]
-    """C class names, in the order of the label columns."""
-    image_root: Path
-    """The folder that `images` are relative to."""
-    images: tuple[str, ...]
-    """N paths with forward slashes, relative to `image_root`."""
-    splits: tuple[str, ...]
-    """N split names: "train", "validation" or "test"."""
-    full_labels: np.ndarray = field(repr=False)
-    """(N, C) int8 of label states, as published."""
     observed_labels: np.ndarray = field(repr=False)
     """(N, C) int8: what is known after the mask; test rows are those of `full_labels`."""
+    dataset: str
+    """Key of the registry of data sets."""
     options: dict[str, Any]
     """The options that made it, as JSON holds them."""
     mask_sha256: str
     """Checksum of the known mask over the training and validation rows."""
     unlisted: str | None = None
     """What a cell is that the source says nothing of, and who says so; None where every cell is said."""
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     """What had to be found out to read the labels."""
 
     @property
@@ -98,6 +88,15 @@ class Prepared:
         return [self.image_root / name for name in names]
 
 
+def _renamed(options: Any) -> Any:
+    """The options of a manifest by their present names: in those of mlrpl 0.1.0 all formats have the same."""
+    reading = options.get("reading") if isinstance(options, dict) else None
+    if not isinstance(reading, dict) or "image_folder" not in reading:
+        return options
+    seed, images = reading.get("seed"), reading["image_folder"]
+    return {**options, "reading": {**reading, "scenes_seed": seed, "split_seed": seed, "images": images}}
+
+
 class Manifest(BaseModel):
     """What manifest.json holds."""
 
@@ -108,7 +107,7 @@ class Manifest(BaseModel):
     kind: str = KIND
     version: int = VERSION
     dataset: Annotated[str, Predicate(str.isidentifier), WithJsonSchema({"type": "a name"})]
-    options: dict[str, Any]
+    options: Annotated[dict[str, Any], AfterValidator(_renamed)]
     image_root: Annotated[Any, Predicate(is_file_name), WithJsonSchema({"type": "a folder"})]
     """Relative to the manifest's folder when it lies inside."""
     counts: dict[str, Any]
@@ -117,7 +116,7 @@ class Manifest(BaseModel):
     sha256: dict[str, Any]
     """Checksums of the files beside the manifest, by name."""
     unlisted: Text | None = None
-    notes: list[Text] = []
+    notes: list[Any] = Field([])
     classes: Annotated[
         list[Any], Predicate(lambda names: all(map(is_name, names))), WithJsonSchema({"type": "a list of names"})
     ]
@@ -132,25 +131,20 @@ def write_manifest(folder: Path, prepared: Prepared) -> None:
         writer.writerows(zip(prepared.splits, prepared.images, strict=True))
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
-    root = prepared.image_root
-    inside = root.is_relative_to(prepared.folder)
-    content = Manifest(
-        dataset=prepared.dataset,
-        options=prepared.options,
-        image_root=root.relative_to(prepared.folder).as_posix() if inside else str(root.absolute()),
-        counts=_counts(prepared),
-        mask_sha256=prepared.mask_sha256,
-        sha256={name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)},
-        unlisted=prepared.unlisted,
-        notes=list(prepared.notes),
-        classes=list(prepared.classes),
-    )
+    root, inside = prepared.image_root, prepared.image_root.is_relative_to(prepared.folder)
+    place = root.relative_to(prepared.folder).as_posix() if inside else str(root.absolute())
+    sums = {name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)}
+    told, classes = {name: getattr(prepared, name) for name in AS_GIVEN}, list(prepared.classes)
+    content = Manifest(**told, image_root=place, counts=_counts(prepared), sha256=sums, classes=classes)
     write_text(folder / MANIFEST, json.dumps(content.model_dump(), indent=2) + "\n")
 
 
-def read_prepared(folder: Path) -> Prepared:
-    """The prepared folder at `folder`, verified. Raises DataError when it is missing, damaged or of another version."""
-    content = _read_manifest(folder)
+def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
+    """The prepared folder at `folder`, verified. Raises DataError when it is missing, damaged or of another version.
+
+    `elsewhere`: what to type where there is none at `folder`, which may have been moved.
+    """
+    content = _read_manifest(folder, elsewhere)
     try:
         for name in (IMAGES, FULL, OBSERVED):
             if not (folder / name).is_file():
@@ -161,20 +155,9 @@ def read_prepared(folder: Path) -> Prepared:
         full, observed = (_read_labels(folder / name, (len(images), len(content.classes))) for name in (FULL, OBSERVED))
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
-    prepared = Prepared(
-        folder=folder,
-        dataset=content.dataset,
-        classes=tuple(content.classes),
-        image_root=folder / content.image_root,
-        images=images,
-        splits=splits,
-        full_labels=full,
-        observed_labels=observed,
-        options=_renamed(content.options),
-        mask_sha256=content.mask_sha256,
-        unlisted=content.unlisted,
-        notes=tuple(content.notes),
-    )
+    classes, root = tuple(content.classes), folder / content.image_root
+    told = content.model_dump(include=AS_GIVEN)
+    prepared = Prepared(classes, root, images, full, splits, folder, observed, **told)
     _verify(prepared, content.counts)
     return prepared
 
@@ -184,7 +167,7 @@ def newest_prepared(parent: Path = PREPARED) -> Path:
     found = [path.parent for path in parent.glob(f"*/{MANIFEST}") if is_prepared(path.parent)]
     complete = [folder for folder in found if not folder.name.startswith(REPLACED_PREFIX)]
     if not complete:
-        raise DataError(f"no prepared data below {parent}; run mlrpl prepare, or name a prepared folder with --data")
+        raise DataError(f"no prepared data below {parent}; {NAME_ANOTHER}")
     return max(complete, key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name))
 
 
@@ -198,20 +181,11 @@ def options_of(folder: Path) -> Any:
     return _renamed((_content(folder) or {}).get("options"))
 
 
-def _renamed(options: Any) -> Any:
-    """The options of a manifest by their present names: in those of mlrpl 0.1.0 all formats have the same."""
-    reading = options.get("reading") if isinstance(options, dict) else None
-    if not isinstance(reading, dict) or "image_folder" not in reading:
-        return options
-    seed, images = reading.get("seed"), reading["image_folder"]
-    return {**options, "reading": {**reading, "scenes_seed": seed, "split_seed": seed, "images": images}}
-
-
 def _content(folder: Path) -> dict[str, Any] | None:
     """What a manifest of ours says; None for any other file."""
     try:
-        content = read_json(folder / MANIFEST, MOST_OF_A_MANIFEST)
-    except (OSError, ValueError, DataError):
+        content = json.loads(read_text(folder / MANIFEST, MOST_OF_A_MANIFEST))
+    except (OSError, ValueError, RecursionError, DataError):
         return None
     return content if isinstance(content, dict) and content.get("kind") == KIND else None
 
@@ -220,10 +194,10 @@ def _counts(prepared: Prepared) -> dict[str, int]:
     return {split: prepared.splits.count(split) for split in SPLITS}
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path, elsewhere: str) -> Manifest:
     # os.path: unlike Path.is_file it has an answer for a name that is too long, too.
     if not os.path.isfile(folder / MANIFEST):
-        raise DataError(f"{folder} is not a prepared folder (it has no {MANIFEST}); run mlrpl prepare")
+        raise DataError(f"{folder} is not a prepared folder (it has no {MANIFEST}); {elsewhere}")
     content = _content(folder)
     if content is None:
         raise damaged(folder, f"{MANIFEST} cannot be read")

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from mlrpl_cli.core.evaluation.metrics import mean_of_classes
 from mlrpl_cli.core.io.errors import printable
 
 COLOR_MAP = "jet"
@@ -67,22 +68,19 @@ def draw_attention(
 
 def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
     """Loss and mAP against the epoch, from the rows of a run's log."""
-    figure, ((loss_axis, map_axis),) = _figure((9, 3.4), 1, 2)
+    figure, (axes,) = _figure((9, 3.4), 1, 2)
     epochs = [row["epoch"] for row in log]
-    figures = [np.nan if row["map"] is None else 100 * row["map"] for row in log]
+    maps = [np.nan if row["map"] is None else 100 * row["map"] for row in log]
     split = log[-1]["split"] if log else "validation"
-    losses = [row["loss"] for row in log]
-    for axis, values, label, color in (
-        (loss_axis, losses, "training loss", MUTED),
-        (map_axis, figures, f"{split} mAP (%)", ACCENT),
-    ):
+    curves = (([row["loss"] for row in log], "training loss", MUTED), (maps, f"{split} mAP (%)", ACCENT))
+    for axis, (values, label, color) in zip(axes, curves, strict=True):
         axis.plot(epochs, values, color=color, marker="." if len(epochs) < 40 else None)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _label(axis, "epoch", label)
-    if np.isfinite(figures).any():
-        best = int(np.nanargmax(figures))
-        map_axis.plot(epochs[best], figures[best], "o", color=ACCENT)
-        map_axis.set_title(f"best {figures[best]:.1f} at epoch {epochs[best]}", fontsize=10, color=INK)
+    if np.isfinite(maps).any():
+        best = int(np.nanargmax(maps))
+        axes[1].plot(epochs[best], maps[best], "o", color=ACCENT)
+        axes[1].set_title(f"best {maps[best]:.1f} at epoch {epochs[best]}", fontsize=10, color=INK)
     return render(figure)
 
 
@@ -92,8 +90,7 @@ def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray
     Of more than MOST_BARS classes, the highest and lowest are drawn; those without a positive are counted in the title.
     """
     order = np.argsort(-np.nan_to_num(average_precision, nan=-1.0), kind="stable")
-    mean = np.nanmean(average_precision) if np.isfinite(average_precision).any() else np.nan
-    title = f"average precision (%), mean {100 * mean:.1f}"
+    title = f"average precision (%), mean {100 * mean_of_classes(average_precision):.1f}"
     if len(order) > MOST_BARS:
         without = int(np.isnan(average_precision).sum())
         order = _ends(order[: len(order) - without])

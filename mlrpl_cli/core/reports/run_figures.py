@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.config import CheckedOptions, Device
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.config import EvaluationOptions, FigureOptions
+from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError
@@ -27,28 +24,10 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
-from mlrpl_cli.core.runs.folder import BEST, Which, read_log
+from mlrpl_cli.core.runs.folder import newest_run, read_log
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
-
-
-@dataclass(frozen=True)
-class FigureOptions(CheckedOptions):
-    """What to draw of a run."""
-
-    run: Path
-    out: Path | None = None
-    """Where to write; the run's folder `figures` when None."""
-    checkpoint: Which = BEST
-    images: tuple[str, ...] = ()
-    """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
-    classes: tuple[str, ...] = ()
-    """Whose attention to draw; the most probable ones of each image when empty."""
-    top_k: Annotated[int, Field(ge=1)] = 3
-    """How many the most probable ones are."""
-    device: Device = "auto"
-    workers: Annotated[int | None, Field(ge=0)] = None
 
 
 def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unreadable]:
@@ -57,9 +36,10 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     One figure's images are in memory at a time. Raises ConfigError for classes that the run does not know or a figure
     has no room for, DataError for images that are not there, RunError for a run that cannot be read.
     """
-    out = options.out or options.run / "figures"
+    run = options.run or newest_run()
+    out = options.out or run / "figures"
     check_writable(out)
-    predictor = Predictor.from_run(options.run, options.checkpoint, options.device)
+    predictor = Predictor.from_run(run, options.checkpoint, options.device)
     columns = [predictor.class_index(name) for name in options.classes]
     if (maps := len(columns) or min(options.top_k, len(predictor.classes))) > MOST_MAPS:
         raise ConfigError(f"a figure has room for {MOST_MAPS} classes an image, not {maps}; lower --top-k or --classes")
@@ -67,9 +47,8 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     results = predictor.predict_files(paths, IMAGES_A_FIGURE, options.workers)
     yield from _draw_attention(results, predictor, columns, options.top_k, out)
     if not options.images:
-        yield _save(draw_curves(read_log(options.run)), out / "curves.png")
-        same = {name: getattr(options, name) for name in ("run", "checkpoint", "device", "workers")}
-        found = evaluate(EvaluationOptions(**same), progress)
+        yield _save(draw_curves(read_log(run)), out / "curves.png")
+        found = evaluate(EvaluationOptions(run, options.checkpoint, options.device, options.workers), progress)
         bars = draw_average_precision(found.classes, found.metrics.average_precision)
         yield _save(bars, out / "average-precision.png")
 
@@ -99,7 +78,7 @@ def _save(picture: Image.Image, path: Path) -> Path:
 
 def _examples(prepared_folder: Path) -> list[Path]:
     """The first test images that show several classes, so that there is something to tell apart."""
-    prepared = read_prepared(prepared_folder)
+    prepared = read_prepared(prepared_folder, "name images to draw")
     rows = prepared.rows(TEST)
     if not len(rows):
         raise DataError(f"{prepared_folder} has no test image; name images to draw")

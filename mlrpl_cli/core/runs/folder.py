@@ -1,4 +1,4 @@
-"""Run folders: checkpoints in safetensors that rebuild their own model, and the log beside them.
+"""Run folders: checkpoints in safetensors, the head that a checkpoint rebuilds by itself, and the log beside them.
 
 A run folder holds config.yaml, last.safetensors (with the optimizer's state), best.safetensors, metrics.jsonl and
 the TensorBoard events.
@@ -7,33 +7,34 @@ the TensorBoard events.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import pydantic.dataclasses
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from mlrpl_cli.core.config import ImageSize, Precision, TrainConfig, make_config
-from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.backbones.checkpoints import load_state
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL
+from mlrpl_cli.core.config import AUTO, BEST, LAST, ImageSize, Precision, TrainConfig, make_config
+from mlrpl_cli.core.heads.methods import METHODS, rebuild_recognizer
+from mlrpl_cli.core.heads.recognizers import Recognition, TrainableRecognizer
+from mlrpl_cli.core.io import files, reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
-from mlrpl_cli.core.io.files import write_text
-from mlrpl_cli.core.io.reading import short, shown
-from mlrpl_cli.core.io.schema import Text, read_rows, validated
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
+from mlrpl_cli.core.io.progress import Progress
 
-FORMAT = 6
-Which = Literal["best", "last"]
-BEST, LAST = get_args(Which)
+FORMAT, _METADATA = 6, "run"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
 RUNS = Path("runs")
 
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
-_METADATA = "run"
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
 Epoch = Annotated[int, Field(ge=0)]
@@ -47,12 +48,12 @@ class RunInfo:
     classes: Classes
     """C class names, in the order of the logits' columns."""
     dataset: str
-    data: Text
+    data: schema.Text
     """The prepared folder it was trained on."""
     mask_sha256: str
     data_sha256: str
     """Checksum of what was read of that folder; another one means other images or labels."""
-    backbone: Text
+    backbone: schema.Text
     fingerprint: str
     """SHA-256 of the backbone's image weights; features of other weights mean nothing to this recognizer."""
     image_size: ImageSize
@@ -66,10 +67,8 @@ class RunInfo:
     format: int = FORMAT
 
 
-class LoggedEpoch(BaseModel):
+class LoggedEpoch(BaseModel, strict=True):
     """What every row of metrics.jsonl has; there is more."""
-
-    model_config = ConfigDict(strict=True)
 
     epoch: Epoch
     loss: float
@@ -92,7 +91,7 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically. Raises DataError when that is not possible."""
-    write_tensors(path, checkpoint.tensors, {_METADATA: json.dumps(asdict(checkpoint.info))})
+    tensorfiles.write_tensors(path, checkpoint.tensors, {_METADATA: json.dumps(asdict(checkpoint.info))})
 
 
 def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
@@ -101,13 +100,12 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
     Raises RunError when the folder is not a run, or the file is missing, of another format, or not whole to the bit.
     """
     if which not in (LAST, BEST):
-        raise ConfigError(f"checkpoint: expected one of {BEST}, {LAST}, got '{short(which)}'")
+        raise ConfigError(f"checkpoint: expected one of {BEST}, {LAST}, got '{reading.short(which)}'")
     path = _existing(checkpoint_path(run, which))
     try:
-        file = open_tensors(path)
+        file = tensorfiles.open_tensors(path)
         info = _run_info(json.loads(file.metadata[_METADATA]), path)
-        file.check()
-        _check_tensors(info, file.tensors)
+        _check_tensors(info, file.checked().tensors)
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
     except (ValueError, RecursionError) as error:
@@ -118,7 +116,7 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
 
 def checkpoint_path(run: Path, which: str) -> Path:
     """Where a run folder keeps its "best" or "last" checkpoint."""
-    return run / f"{which}{SUFFIX}"
+    return run / f"{which}{tensorfiles.SUFFIX}"
 
 
 def load_config(run: Path) -> TrainConfig:
@@ -132,30 +130,38 @@ def load_config(run: Path) -> TrainConfig:
 
 def newest_run(parent: Path = RUNS) -> Path:
     """The run below `parent` whose last checkpoint is newest. Raises RunError when there is none."""
-    found = sorted(parent.glob(f"*/{LAST}{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+    found = sorted(parent.glob(f"*/{LAST}{tensorfiles.SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise RunError(f"no run below {parent}; run `mlrpl train`, or name one with --run")
     return found[-1].parent
 
 
+def tensors_of(trainable: TrainableRecognizer, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Tensor]:
+    """What a checkpoint holds: everything learned and its text features, and the state of the `optimizer`, if any."""
+    tensors = {RECOGNIZER + name: tensor for name, tensor in trainable.recognizer.state_dict().items()}
+    tensors[TEXT_FEATURES] = trainable.text_head()
+    tensors |= {CONTEXTS + name: tensor for name, tensor in trainable.text_head.contexts().items()}
+    return tensors | (optimizer_tensors(optimizer) if optimizer else {})
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as named tensors: optimizer.<parameter index>.<quantity>."""
     states: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        f"{OPTIMIZER}{index}.{quantity}": torch.as_tensor(value)
-        for index, state in states.items()
-        for quantity, value in state.items()
-    }
+    named = ((f"{OPTIMIZER}{index}.{name}", value) for index, state in states.items() for name, value in state.items())
+    return {name: torch.as_tensor(value) for name, value in named}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Put back what `optimizer_tensors` gave. Raises RunError for the state of other parameters."""
-    states: dict[int, dict[str, Tensor]] = {}
+def restore(checkpoint: Checkpoint, trainable: TrainableRecognizer, optimizer: torch.optim.Optimizer) -> None:
+    """Put back what `tensors_of` gave, but for text features. Raises RunError for tensors of something else."""
+    contexts, states = checkpoint.group(CONTEXTS), defaultdict[int, dict[str, Tensor]](dict)
     with fitting(checkpoint.info):
+        trainable.recognizer.load_state_dict(checkpoint.group(RECOGNIZER))
+        for name, context in trainable.text_head.contexts().items():
+            context.data.copy_(contexts[name])
         for name, tensor in checkpoint.group(OPTIMIZER).items():
             index, quantity = name.split(".", 1)
-            states.setdefault(int(index), {})[quantity] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+            states[int(index)][quantity] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(states)})
 
 
 @contextmanager
@@ -168,11 +174,45 @@ def fitting(info: RunInfo) -> Iterator[None]:
         raise RunError(f"the checkpoint's tensors are not {what}: {one_line(error)}; train again") from error
 
 
+class TrainedHead(nn.Module):
+    """The recognizer of a checkpoint with its stored text features: no text encoder, no tokenizer, frozen."""
+
+    text: Tensor
+    """Text features (C, E), or (2C, E) for pairs."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Raises RunError for tensors that no recognizer of the checkpoint's method and classes has."""
+        super().__init__()
+        self.info = info = checkpoint.info
+        with fitting(info):  # its sizes are read off the tensors
+            self.recognizer = rebuild_recognizer(info.method, len(info.classes), checkpoint.group(RECOGNIZER))
+        self.register_buffer("text", checkpoint.tensors[TEXT_FEATURES])
+
+    def forward(self, features: ImageFeatures) -> Recognition:
+        """Frozen features of B images → logits (B, C), class features and attention."""
+        return self.recognizer(features, self.text)
+
+    def load_encoder(
+        self, device: torch.device, precision: str = AUTO, progress: Progress | None = None
+    ) -> FrozenEncoder:
+        """The image encoder that the run was trained with, in `precision`; "auto" is the run's own.
+
+        Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
+        """
+        info, state = self.info, load_state(self.info.backbone, progress, VISUAL)
+        encoder = make_encoder(state, info.image_size, device, info.precision if precision == AUTO else precision)
+        if encoder.fingerprint != info.fingerprint:
+            found = f"expected fingerprint {info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…"
+            advice = "put the original checkpoint back"
+            raise RunError(f"this run was trained with other weights of {info.backbone}: {found}; {advice}")
+        return encoder
+
+
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, one an epoch; an unfinished last line of a killed process is left out."""
     path = run / LOG_FILE
     try:
-        return read_rows(path, lambda row: LoggedEpoch)
+        return schema.read_rows(path, lambda row: LoggedEpoch)
     except ValueError as error:
         advice = "move it away, and --resume goes on without the epochs before"
         raise RunError(f"{path} is damaged: {error}; {advice}") from error
@@ -180,7 +220,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace metrics.jsonl by `rows`, atomically."""
-    write_text(run / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
+    files.write_text(run / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _existing(path: Path) -> Path:
@@ -193,9 +233,9 @@ def _existing(path: Path) -> Path:
 def _run_info(values: Any, path: Path) -> RunInfo:
     """Raises ValueError for what is not what a checkpoint says of itself, RunError for what another mlrpl wrote."""
     if isinstance(values, dict) and values.get("format") != FORMAT:
-        found = f"expected checkpoint format {FORMAT}, got {shown(values.get('format'))}"
+        found = f"expected checkpoint format {FORMAT}, got {reading.shown(values.get('format'))}"
         raise RunError(f"{path}: {found}; train again, or use the mlrpl that wrote it")
-    info = validated(RunInfo, values)
+    info = schema.validated(RunInfo, values)
     if info.method not in METHODS:
         raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")
     return info

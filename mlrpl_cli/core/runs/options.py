@@ -6,22 +6,20 @@ Precedence is defaults < file < flags, and on --resume the stored configuration 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
-from mlrpl_cli.core.config import AUTO, TrainConfig, make_config, raise_together, read_yaml
-from mlrpl_cli.core.features.views import CACHE
-from mlrpl_cli.core.heads.losses import LOSSES
-from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.heads.text import check_class_names
-from mlrpl_cli.core.io.devices import choose_device, device_problem
+from mlrpl_cli.core.backbones.frozen import image_size_problem
+from mlrpl_cli.core.config import AUTO, TrainConfig, given_options, make_config, raise_together, read_yaml
+from mlrpl_cli.core.features.cache import CACHE
+from mlrpl_cli.core.heads import losses, methods, text
+from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
-from mlrpl_cli.core.io.files import make_folder
+from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 
@@ -30,15 +28,18 @@ FREE_ON_RESUME = ("device", "workers", "cache")
 
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
-    problems = [device_problem(config.device)]
-    for option, known in (("method", METHODS), ("loss", LOSSES)):
-        if (value := getattr(config, option)) not in known:
-            expected = f"{option}: expected one of {', '.join(known)}"
-            problems.append(f"{expected}, got '{value}'; {did_you_mean(value, known)}")
+    problems: list[str | None] = []
+    try:
+        devices.choose_device(config.device)
+    except ConfigError as error:
+        problems.append(str(error))
+    for name, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
+        if (value := getattr(config, name)) not in known:
+            problems.append(f"{name}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}")
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
         if config.image_size and (stride := known_stride(config.backbone)):
-            problems.append(frozen.image_size_problem(config.image_size, stride))
+            problems.append(image_size_problem(config.image_size, stride))
     if config.semantics == "glove" and not config.glove:
         problems.append("semantics glove needs glove, the path of a GloVe text file")
     if config.glove is not None and not os.path.isfile(config.glove):
@@ -49,11 +50,15 @@ def config_problems(config: TrainConfig) -> list[str]:
 def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """Fill in what depends on the data, and make paths independent of the current folder.
 
-    Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take.
+    Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take;
+    RunError for data without a training image.
     """
-    check_class_names(prepared.classes)
+    text.check_class_names(prepared.classes)
+    if not len(prepared.rows(TRAIN)):
+        raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
-    image_size, attention_width = frozen.default_sizes(backbone)
+    # The literature's 448 pixels and width 1024. Tiny's scenes are 256 pixels wide; 64 is for speed (docs/trials.md).
+    image_size, attention_width = (256, 64) if backbone == TINY else (448, 1024)
     resolved = replace(
         config,
         data=str(prepared.folder),
@@ -63,8 +68,25 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         attention_width=config.attention_width or attention_width,
     )
     raise_together(config_problems(resolved))
-    precision: Any = frozen.resolved_precision(resolved.precision, backbone, choose_device(resolved.device))
+    device = devices.choose_device(resolved.device)
+    # Tiny is fast enough in float32.
+    automatic: Any = devices.FLOAT32 if backbone == TINY else devices.choose_precision(device)
+    precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
+
+
+def asked_config(
+    file: Path | None, given: Mapping[str, Any], assignments: Sequence[str] = (), resume: bool = False
+) -> TrainConfig:
+    """The checked options of a run: defaults < the YAML `file` < `assignments` as "epochs=5" < those `given`.
+
+    With `resume`, those of the run `given` (default: the newest), as `resume_config` has them. Raises ConfigError.
+    """
+    asked = given_options(assignments, given)
+    if not resume:
+        return make_config(file, asked, config_problems)
+    run = asked.pop("run", None)
+    return resume_config(None if run is None else Path(run), file, asked)
 
 
 def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
@@ -91,7 +113,7 @@ def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
     """
     if config.run is not None:
         return Path(config.run)
-    make_folder(checkpoints.RUNS)
+    files.make_folder(checkpoints.RUNS)
     name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
     folder, number = checkpoints.RUNS / name, 1
     while True:
@@ -108,19 +130,15 @@ def check_unused(folder: Path) -> None:
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     if is_prepared(folder):
         raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
-    if folder.is_dir() and not _is_begun(folder) and not all(path.name.startswith(".") for path in folder.iterdir()):
+    with suppress(ConfigError):  # a run was begun there: its configuration names every option, as no one's own does
+        if read_yaml(folder / checkpoints.CONFIG_FILE).keys() == asdict(TrainConfig()).keys():
+            return
+    if folder.is_dir() and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
 
 
-def _is_begun(folder: Path) -> bool:
-    """Whether a run was begun there: its configuration names every option, as no one's own file does."""
-    with suppress(ConfigError):
-        return read_yaml(folder / checkpoints.CONFIG_FILE).keys() == asdict(TrainConfig()).keys()
-    return False
-
-
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    given = {name: getattr(config, name) for name in ("data", "glove", "cache")}
-    given["backbone"] = config.backbone if config.backbone and is_file(config.backbone) else None
-    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items() if path is not None}
+    names = ["data", "glove", "cache", *(["backbone"] if is_file(config.backbone or "") else [])]
+    given = {name: path for name in names if (path := getattr(config, name)) is not None}
+    resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
     return replace(config, **resolved)

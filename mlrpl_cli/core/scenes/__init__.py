@@ -2,6 +2,5 @@
 
 In: a seed, an index and what makes scenes hard. Out: pixels, which classes are there, and where; the same bytes on
 every machine. It knows no files and no label states: `labels.formats.scenes` writes what is drawn here. A `pen` draws
-`objects`; a `canvas` holds them before a background; a `photograph` is what a sensor sees of it; `rendering` chooses
-what a scene shows.
+`objects`; a `canvas` holds them before a background and is photographed; `rendering` chooses what a scene shows.
 """

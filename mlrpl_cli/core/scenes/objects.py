@@ -64,8 +64,7 @@ def teapot(pen: Pen, main: RGB, accent: RGB) -> None:
 
 def mushroom(pen: Pen, main: RGB, accent: RGB) -> None:
     pale, height, width = (238, 224, 198), pen.vary(0.78, 0.1), pen.vary(0.24)
-    stem = [(width * 0.8, -0.1), (width, 0.4), (width * 1.35, 0.78), (0.0, 0.9)]
-    pen.fill(mirrored([(0.0, -0.14), *stem]), pale)
+    pen.fill(mirrored([(0.0, -0.14), (width * 0.8, -0.1), (width, 0.4), (width * 1.35, 0.78), (0.0, 0.9)]), pale)
     pen.ellipse(0.0, 0.0, 0.8, 0.17, darker(pale, 0.25))
     pen.surface([*arc(0.0, 0.0, 0.9, height, 180, 360), *arc(0.0, 0.0, 0.9, 0.14, 0, 180)], main)
     for x, y, radius in ((-0.46, -0.24, 0.13), (0.04, -0.5, 0.15), (0.48, -0.2, 0.11), (0.08, -0.1, 0.1)):
@@ -74,8 +73,7 @@ def mushroom(pen: Pen, main: RGB, accent: RGB) -> None:
 
 def umbrella(pen: Pen, main: RGB, accent: RGB) -> None:
     height, panels = pen.vary(0.8, 0.12), pen.random.integer(4, 6)
-    handle = arc(0.16, 0.7, 0.16, 0.2, 180, 10)
-    pen.bar([(0.0, -0.9), (0.0, 0.7), *handle], 0.07, pen.random.pick((WOOD, STEEL, INK)))
+    pen.bar([(0.0, -0.9), (0.0, 0.7), *arc(0.16, 0.7, 0.16, 0.2, 180, 10)], 0.07, pen.random.pick((WOOD, STEEL, INK)))
     edges = [-0.95 + 1.9 * panel / panels for panel in range(panels + 1)]
     second = pen.random.pick((accent, lighter(main, 0.6), darker(main, 0.3), main))
     rib = [(math.sin(step * 0.314), -height * math.cos(step * 0.314)) for step in range(6)]
@@ -117,8 +115,7 @@ def clock(pen: Pen, main: RGB, accent: RGB) -> None:
     for side in (-1, 1) if pen.random.chance(0.45) else ():
         pen.bar([(side * 0.4, 0.6), (side * 0.62, 0.98)], 0.13, darker(main, 0.3))
         pen.ellipse(side * 0.5, -0.74, 0.28, 0.22, accent)
-    rim = box(-0.8, -0.8, 0.8, 0.8) if pen.random.chance(0.2) else arc(0.0, 0.0, 0.86, 0.86)[:-1]
-    pen.surface(rim, main)
+    pen.surface(box(-0.8, -0.8, 0.8, 0.8) if pen.random.chance(0.2) else arc(0.0, 0.0, 0.86, 0.86)[:-1], main)
     pen.ellipse(0.0, 0.0, 0.68, 0.68, pen.random.pick(((250, 248, 240), (236, 230, 208), (226, 236, 244))))
     for hour in range(12):
         angle, inner = math.radians(30 * hour), 0.46 if hour % 3 == 0 else 0.54

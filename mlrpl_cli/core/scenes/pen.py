@@ -10,6 +10,7 @@ import colorsys
 import hashlib
 import math
 import random
+from bisect import bisect
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypeVar
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 T = TypeVar("T")
-RGB = tuple[int, int, int]
+RGB = tuple[int, ...]
 Point = tuple[float, float]
 SUPERSAMPLING = 2
 _REACH = 1.3  # half a canvas's side in unit lengths: room for outlines, tails and antennae
@@ -61,27 +62,21 @@ class RandomStream:
 
     def pick(self, items: Sequence[T], weights: Sequence[float] | None = None) -> T:
         """One of `items`, each as likely as its weight."""
-        if weights is None:
-            return items[self.integer(0, len(items) - 1)]
-        *_, total = accumulate(weights)  # sum() rounds otherwise from Python 3.12 on
-        mark = self.uniform(0.0, total)
-        for item, weight in zip(items, weights, strict=True):
-            mark -= weight
-            if mark < 0:
-                return item
-        return items[-1]
+        bounds = list(accumulate(weights or [1] * len(items)))  # sum() rounds otherwise from Python 3.12 on
+        return items[bisect(bounds, self.uniform(0.0, bounds[-1]), hi=len(items) - 1)]
 
     def colour(self, name: str) -> RGB:
         """A shade of the colour called `name` in COLOURS."""
         hue, saturation, value = (self.uniform(*bounds) for bounds in COLOURS[name])
-        red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
-        return round(red * 255), round(green * 255), round(blue * 255)
+        return tuple(round(channel * 255) for channel in colorsys.hsv_to_rgb(hue % 1.0, saturation, value))
+
+    def any_colour(self) -> RGB:
+        return self.colour(self.pick(tuple(COLOURS)))
 
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:
     """The colour that is `share` (in [0, 1]) of `second` and the rest of `first`."""
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
+    return tuple(round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
 
 
 def lighter(colour: RGB, share: float = 0.4) -> RGB:
@@ -101,14 +96,12 @@ def arc(cx: float, cy: float, rx: float, ry: float, start: float = 0.0, stop: fl
 
 def smooth(points: Sequence[Point], steps: int = 4) -> list[Point]:
     """The closed Catmull-Rom curve through `points`."""
-    curve, count = [], len(points)
-    for i in range(count):
-        p0, p1, p2, p3 = (points[(i + offset) % count] for offset in (-1, 0, 1, 2))
-        for step in range(steps):
-            t = step / steps
-            a, b, c, d = (-t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t)
-            x, y = ((a * p + b * q + c * r + d * s) / 2 for p, q, r, s in zip(p0, p1, p2, p3, strict=True))
-            curve.append((x, y))
+    curve = list[Point]()
+    for i in range(len(points)):
+        (px, py), (qx, qy), (rx, ry), (sx, sy) = (points[(i + offset) % len(points)] for offset in (-1, 0, 1, 2))
+        for t in (step / steps for step in range(steps)):
+            a, b, c, d = -t + 2 * t * t - t**3, 2 - 5 * t * t + 3 * t**3, t + 4 * t * t - 3 * t**3, t**3 - t * t
+            curve.append(((a * px + b * qx + c * rx + d * sx) / 2, (a * py + b * qy + c * ry + d * sy) / 2))
     return curve
 
 
@@ -150,11 +143,15 @@ class Pen:
     def fill(self, points: Sequence[Point], colour: RGB, outline: bool = True, textured: bool = False) -> None:
         """A filled polygon, with this object's outline around it."""
         corners = self._pixels(points)
-        self._draw.polygon(corners, fill=(*colour, 255))
+        self._draw.polygon(corners, colour)
         if textured and self._texture != "plain":
-            self._texturise(corners, colour)
+            left, top = (max(0, min(values)) for values in zip(*corners, strict=True))
+            right, bottom = (max(values) + 1 for values in zip(*corners, strict=True))
+            stencil = Image.new("L", (right - left, bottom - top))
+            ImageDraw.Draw(stencil).polygon([(x - left, y - top) for x, y in corners], 255)
+            self.image.paste(self._pattern(stencil.size, colour), (left, top), stencil)
         if outline and self._outline:
-            self._draw.line([*corners, corners[0], corners[1]], (*self._ink, 255), self._outline, joint="curve")
+            self._draw.line([*corners, corners[0], corners[1]], self._ink, self._outline, joint="curve")
 
     def surface(self, points: Sequence[Point], colour: RGB) -> None:
         """A filled polygon in this object's texture: plain, striped, dotted or shaded."""
@@ -165,7 +162,7 @@ class Pen:
 
     def line(self, points: Sequence[Point], width: float, colour: RGB) -> None:
         """An open stroke `width` unit lengths wide."""
-        self._draw.line(self._pixels(points), (*colour, 255), max(2, round(width * self.unit)), joint="curve")
+        self._draw.line(self._pixels(points), colour, max(2, round(width * self.unit)), joint="curve")
 
     def bar(self, points: Sequence[Point], width: float, colour: RGB) -> None:
         """A stroke with the object's outline on both sides."""
@@ -182,35 +179,24 @@ class Pen:
         centre, a, b, c, d = self._affine
         return [(round(centre + a * x + b * y), round(centre + c * x + d * y)) for x, y in points]
 
-    def _texturise(self, corners: Sequence[tuple[int, int]], colour: RGB) -> None:
-        left, top = (max(0, min(values)) for values in zip(*corners, strict=True))
-        right, bottom = (max(values) + 1 for values in zip(*corners, strict=True))
-        stencil = Image.new("L", (max(1, right - left), max(1, bottom - top)))
-        ImageDraw.Draw(stencil).polygon([(x - left, y - top) for x, y in corners], fill=255)
-        pattern = Image.new("RGBA", stencil.size, (*colour, 255))
-        getattr(self, f"_{self._texture}")(pattern, colour)
-        self.image.paste(pattern, (left, top), stencil)
-
-    def _stripes(self, pattern: Image.Image, colour: RGB) -> None:
-        drawing, (width, height) = ImageDraw.Draw(pattern), pattern.size
-        period = max(8, round(self.unit * self.random.uniform(0.18, 0.3)))
-        slant = self.random.integer(-height, height)
-        for x in range(-height, width + height, period):
-            drawing.line([(x, 0), (x + slant, height)], (*self._second(colour), 255), period * 2 // 5)
-
-    def _dots(self, pattern: Image.Image, colour: RGB) -> None:
-        drawing, (width, height) = ImageDraw.Draw(pattern), pattern.size
-        period, second = max(9, round(self.unit * self.random.uniform(0.22, 0.34))), (*self._second(colour), 255)
-        radius = period * 0.26
-        for row, y in enumerate(range(0, height + period, period)):
-            for x in range(period // 2 * (row % 2), width + period, period):
-                drawing.ellipse([round(x - radius), round(y - radius), round(x + radius), round(y + radius)], second)
-
-    def _shade(self, pattern: Image.Image, colour: RGB) -> None:
-        """Light from above on the left, shadow below on the right."""
-        corners = Image.new("RGB", (2, 2))
-        corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
-        pattern.paste(corners.resize(pattern.size, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)))
-
-    def _second(self, colour: RGB) -> RGB:
-        return lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)
+    def _pattern(self, size: tuple[int, int], colour: RGB) -> Image.Image:
+        """`size` pixels of this object's texture."""
+        pattern, (width, height) = Image.new("RGBA", size, colour), size
+        drawing = ImageDraw.Draw(pattern)
+        second = lighter(colour, 0.35) if sum(colour) < 430 else darker(colour, 0.22)
+        if self._texture == "stripes":
+            period = max(8, round(self.unit * self.random.uniform(0.18, 0.3)))
+            slant = self.random.integer(-height, height)
+            for x in range(-height, width + height, period):
+                drawing.line([(x, 0), (x + slant, height)], second, period * 2 // 5)
+        elif self._texture == "dots":
+            period = max(9, round(self.unit * self.random.uniform(0.22, 0.34)))
+            radius = period * 0.26
+            for row, y in enumerate(range(0, height + period, period)):
+                for x in range(period // 2 * (row % 2), width + period, period):
+                    drawing.ellipse([round(edge) for edge in (x - radius, y - radius, x + radius, y + radius)], second)
+        elif self._texture == "shade":  # light from above on the left, shadow below on the right
+            corners = Image.new("RGB", (2, 2))
+            corners.putdata([lighter(colour, 0.3), colour, colour, darker(colour, 0.35)])
+            pattern.paste(corners.resize(size, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5)))
+        return pattern

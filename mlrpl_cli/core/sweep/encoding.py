@@ -10,11 +10,11 @@ import torch
 
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
-from mlrpl_cli.core.features.views import CachedViews, CacheFiller
+from mlrpl_cli.core.features.batches import CachedViews, CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.formats.scenes import object_masks
 from mlrpl_cli.core.labels.records import TEST
@@ -58,7 +58,7 @@ def load_objects(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Raises ValueError or KeyError when the file is not what `encode_once` wrote.
     """
-    tensors = read_tensors(path).tensors
+    tensors = open_tensors(path).checked().tensors
     return tensors["rows"].numpy(), tensors["classes"].numpy(), tensors["masks"].numpy()
 
 
@@ -68,13 +68,13 @@ def _write_objects(plan: Plan, prepared: Prepared) -> Path:
         load_objects(path)
     except (ValueError, KeyError):
         names = [prepared.images[row] for row in prepared.rows(TEST)]
-        rows, classes, masks = map(torch.from_numpy, object_masks(names, scenes_seed(prepared), prepared.classes))
-        write_tensors(path, {"rows": rows, "classes": classes, "masks": masks})
+        found = map(torch.from_numpy, object_masks(names, _scenes_seed(prepared), prepared.classes))
+        write_tensors(path, dict(zip(("rows", "classes", "masks"), found, strict=True)))
     return path
 
 
-def scenes_seed(prepared: Prepared) -> int:
-    """The seed that drew the scenes of a prepared folder. Raises DataError when its manifest does not say."""
+def _scenes_seed(prepared: Prepared) -> int:
+    """Raises DataError when the manifest does not say which seed drew the scenes."""
     reading = prepared.options.get("reading")
     seed = reading.get("scenes_seed") if isinstance(reading, dict) else None
     if type(seed) is not int:

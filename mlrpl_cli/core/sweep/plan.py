@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.masks import mask_problem
-from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.labels.records import PrepareOptions
+from mlrpl_cli.core.prepared.build import prepare_once
+from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared
 from mlrpl_cli.core.runs.options import config_problems
 
 Setting = tuple[float, int, str]
 """Learning rate, epochs and loss."""
 
+SWEEPS, DATA = Path("sweeps"), "data"
+"""Where sweeps lie when nothing else is said, and below each of them the data that was prepared for it."""
 KEEPS = tuple(tenth / 10 for tenth in range(1, 10))
 TUNING, RUN = "tuning", "run"
 # The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
@@ -97,16 +105,6 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     found = [mask_problem(keep, 0) for keep in options.keeps] + [mask_problem(1, seed) for seed in options.seeds]
     for method in options.methods:
         found += config_problems(replace(options.config, method=method))
-    found += _overruled(options)
-    if options.jobs < 1:
-        found.append(f"jobs: expected a number from 1, got {options.jobs}")
-    if not (options.methods and options.keeps and options.seeds):
-        found.append("a sweep needs at least one method, one proportion and one seed")
-    return [problem for problem in dict.fromkeys(found) if problem]
-
-
-def _overruled(options: SweepOptions) -> list[str]:
-    """A sentence for each option that was set and that the sweep would not use."""
     tuned = ("lr", "epochs", "loss") if options.tune else ()
     told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {
         "context_lr": "in a sweep contexts learn at lr; leave it out",
@@ -116,9 +114,13 @@ def _overruled(options: SweepOptions) -> list[str]:
         "data": "name it with --data",
         "run": "runs of a sweep go to --out; leave it out",
     }
-    return [
-        f"{name}: {why}" for name, why in told.items() if getattr(options.config, name) != getattr(TrainConfig, name)
-    ]
+    set_here = [name for name in told if getattr(options.config, name) != getattr(TrainConfig, name)]
+    found += [f"{name}: {told[name]}" for name in set_here]  # it would not be used
+    if options.jobs < 1:
+        found.append(f"jobs: expected a number from 1, got {options.jobs}")
+    if not (options.methods and options.keeps and options.seeds):
+        found.append("a sweep needs at least one method, one proportion and one seed")
+    return [problem for problem in dict.fromkeys(found) if problem]
 
 
 def tuning_cells(options: SweepOptions) -> list[Cell]:
@@ -131,6 +133,28 @@ def run_cells(options: SweepOptions, settings: dict[str, Setting]) -> list[Cell]
     """The runs whose test figures are wanted, each method at its setting; none of a method without one."""
     grid = product(options.keeps, options.seeds, [method for method in options.methods if method in settings])
     return [Cell(RUN, method, keep, seed, *settings[method]) for keep, seed, method in grid]
+
+
+def folders(
+    data: Path | None, dataset: str | None, reading: Mapping[str, Any], out: Path | None, progress: Progress, dry: bool
+) -> tuple[Path, Path]:
+    """The prepared folder to sweep over and the sweep's own; by default the newest, and sweeps/ITS-NAME.
+
+    A `dataset`, read with the options `reading` of its format, is prepared into out/data unless it is there, or the
+    run is `dry`. Raises ConfigError for `data` or `reading` that do not go with it, and what `prepare_once` raises.
+    """
+    if dataset is None:
+        if reading:
+            told = ", ".join(f"--{name.replace('_', '-')}" for name in reading)
+            raise ConfigError(f"{told} says how to read the data set of --dataset, which was not given; name it too")
+        data = data or newest_prepared()
+        return data, out or SWEEPS / data.resolve().name
+    if data is not None:
+        raise ConfigError("--data and --dataset were both given; give the one that names what to sweep over")
+    out = out or SWEEPS / dataset
+    # With every label known: each run draws the mask of its own proportion and seed.
+    prepare_once(PrepareOptions(dataset, keep=1.0, out=out / DATA, reading=reading), progress, dry)
+    return out / DATA, out
 
 
 def data_sha256(prepared: Prepared) -> str:

@@ -6,10 +6,11 @@ Axes: K proportions, S seeds, N test images, C classes, R resamples.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, track
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -110,12 +111,12 @@ def make_report(
     references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
     labels = prepared.full_labels[prepared.rows(TEST)]
     alike = comparison.pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
-    resampling = _Resampling(out / RESAMPLED, labels, resamples)
+    weights = cache(partial(comparison.resample_weights, len(labels), resamples))
     runs = {}
     for row in track(progress, rows, "resampling test images", len(rows), "runs"):
         scores = read_scores(out, row["key"])
-        confused = comparison.confusion(scores, labels, alike)
-        runs[_cell(row)] = _Run(row, resampling.maps(row["key"], scores), *confused)
+        resampled = _resampled_maps(out / RESAMPLED / f"{row['key']}{SUFFIX}", scores, labels, resamples, weights)
+        runs[_cell(row)] = _Run(row, resampled, *comparison.confusion(scores, labels, alike))
     tables = {name: [[runs.get((name, keep, seed)) for seed in seeds] for keep in keeps] for name in methods}
     found = tuple(_method_report(name, tables, references) for name in methods)
     return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, references, found, resamples)
@@ -165,34 +166,24 @@ def _differences(table: _Table, others: dict[str, _Table]) -> dict[str, Interval
     return found
 
 
-class _Resampling:
-    """R bootstrap resamples of the test images, the same ones for every run; what they give is kept in `folder`."""
+def _resampled_maps(
+    path: Path, scores: np.ndarray, labels: np.ndarray, resamples: int, weights: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """(R,) mAP of test scores (N, C) in each resample of the test images, whose `weights` are the same for every run.
 
-    def __init__(self, folder: Path, labels: np.ndarray, resamples: int, seed: int = 0) -> None:
-        self.folder, self.labels, self.resamples, self.seed = folder, labels, resamples, seed
-
-    def maps(self, key: str, scores: np.ndarray) -> np.ndarray:
-        """(R,) mAP of the run with this key, whose test scores are (N, C), in each resample.
-
-        Taken from its file when that is whole and made of these scores, labels and resamples; else computed and stored.
-        """
-        digest = hashlib.sha256(f"{self.resamples} {self.seed} {scores.shape}".encode())
-        for values in (scores, self.labels):
-            digest.update(np.ascontiguousarray(values).data)
-        path, made_of = self.folder / f"{key}{SUFFIX}", {"made_of": digest.hexdigest()}
-        try:
-            stored = read_tensors(path)
-            if stored.metadata == made_of:
-                return stored.tensors["maps"].numpy()
-        except (ValueError, KeyError):
-            pass  # missing, damaged or of another kind: made again
-        maps = comparison.resampled_maps(scores, self.labels, self._weights)
-        write_tensors(path, {"maps": torch.from_numpy(maps)}, made_of)
-        return maps
-
-    @cached_property
-    def _weights(self) -> np.ndarray:
-        return comparison.resample_weights(len(self.labels), self.resamples, self.seed)
+    Taken from `path` when that is whole and made of these scores, labels and resamples; else computed and stored.
+    """
+    digest = hashlib.sha256(f"{resamples} 0 {scores.shape}".encode())
+    for values in (scores, labels):
+        digest.update(np.ascontiguousarray(values).data)
+    made_of = {"made_of": digest.hexdigest()}
+    with suppress(ValueError, KeyError):  # missing, damaged or of another kind: made again
+        stored = open_tensors(path).checked()
+        if stored.metadata == made_of:
+            return stored.tensors["maps"].numpy()
+    maps = comparison.resampled_maps(scores, labels, weights())
+    write_tensors(path, {"maps": torch.from_numpy(maps)}, made_of)
+    return maps
 
 
 def _check(rows: Sequence[Row], path: Path) -> None:
@@ -212,9 +203,9 @@ def _check(rows: Sequence[Row], path: Path) -> None:
 
 def mean_maps(rows: Sequence[Row]) -> dict[tuple[str, float], float]:
     """(method, proportion) → test mAP in [0, 1], averaged over the seeds that ran."""
-    maps: dict[tuple[str, float], list[float]] = {}
+    maps: dict[tuple[str, float], list[float]] = defaultdict(list)
     for row in rows:
-        maps.setdefault((row["method"], row["keep"]), []).append(row["map"])
+        maps[row["method"], row["keep"]].append(row["map"])
     return {cell: sum(values) / len(values) for cell, values in maps.items()}
 
 

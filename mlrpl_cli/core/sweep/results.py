@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from mlrpl_cli.core.io.errors import DataError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
-from mlrpl_cli.core.io.tensorfiles import SUFFIX, read_tensors, write_tensors
+from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Cell, Plan, Setting, tuning_cells
 
 RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
@@ -66,10 +66,6 @@ class Results:
         if self.without_scores or (path.is_file() and not path.read_bytes().endswith(b"\n")):
             write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
-    @property
-    def keys(self) -> set[str]:
-        return {row["key"] for row in self.rows}
-
     def append(self, row: Row) -> None:
         """Add a row and see it to the disk."""
         try:
@@ -92,16 +88,16 @@ def read_results(path: Path) -> list[Row]:
 
 def read_scores(out: Path, key: str) -> np.ndarray:
     """Test probabilities (N, C) float32 of the run whose row has this key. Raises RunError when they are not whole."""
-    path = _scores_path(out, key)
+    path = out / SCORES / f"{key}{SUFFIX}"
     try:
-        return read_tensors(path).tensors[PROBABILITIES].numpy()
+        return open_tensors(path).checked().tensors[PROBABILITIES].numpy()
     except (ValueError, KeyError) as error:
         raise RunError(f"{path} is damaged: {one_line(error)}; sweep again to repeat its run") from error
 
 
 def write_scores(out: Path, key: str, probabilities: np.ndarray) -> None:
     """Keep the test probabilities (N, C) float32 of a run."""
-    write_tensors(_scores_path(out, key), {PROBABILITIES: torch.from_numpy(probabilities)})
+    write_tensors(out / SCORES / f"{key}{SUFFIX}", {PROBABILITIES: torch.from_numpy(probabilities)})
 
 
 def _has_scores(out: Path, key: str) -> bool:
@@ -109,10 +105,6 @@ def _has_scores(out: Path, key: str) -> bool:
         read_scores(out, key)
         return True
     return False
-
-
-def _scores_path(out: Path, key: str) -> Path:
-    return out / SCORES / f"{key}{SUFFIX}"
 
 
 def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
@@ -128,9 +120,6 @@ def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
     for cell in tuning_cells(plan.options):
         if (key := plan.key(cell)) in found:
             maps[cell.method, cell.setting].append(found[key])
-    means = {choice: float(np.mean(tried)) for choice, tried in maps.items() if len(tried) == len(TUNING_KEEPS)}
-    best: dict[str, Setting] = {}
-    for (method, setting), mean in means.items():
-        if method not in best or mean > means[method, best[method]]:
-            best[method] = setting
-    return best
+    whole = [choice for choice, tried in maps.items() if len(tried) == len(TUNING_KEEPS)]
+    descending = sorted(whole, key=lambda choice: np.mean(maps[choice]), reverse=True)
+    return dict(reversed(descending))  # of each method the first one stays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -10,20 +9,30 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
-from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned
-from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
-from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
 from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
-from mlrpl_cli.core.sweep.plan import Cell, Plan, SweepOptions, data_sha256, run_cells, sweep_problems, tuning_cells
+from mlrpl_cli.core.sweep.plan import (
+    DATA,
+    Cell,
+    Plan,
+    SweepOptions,
+    data_sha256,
+    run_cells,
+    sweep_problems,
+    tuning_cells,
+)
 from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, SCORES, Results, Row, chosen_settings, read_results
 from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
@@ -80,20 +89,18 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
 def pending(options: SweepOptions) -> SweepSize:
     """How many runs a sweep asks for and how many of them have a row already; encodes and trains nothing.
 
-    While the tuning is not complete, none of the other runs counts as done: their settings are not known yet.
+    While the tuning is not complete, none of the other runs counts as done: their settings are not known yet. Nor is
+    anything done while the data are still to be prepared. Raises ConfigError for options that cannot be.
     """
+    raise_together(sweep_problems(options))
+    tuning, runs = tuning_cells(options), len(options.methods) * len(options.keeps) * len(options.seeds)
+    if options.data == options.out / DATA and not is_prepared(options.data):
+        return SweepSize(len(tuning), 0, runs, 0)
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
-    size = size_of(options)
-    tuned = len(_rows_of(plan, tuning_cells(options), rows))
-    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == size.tuning_runs else []
-    return replace(size, tuning_done=tuned, runs_done=len(_rows_of(plan, cells, rows)))
-
-
-def size_of(options: SweepOptions) -> SweepSize:
-    """What a sweep asks for before any of it is done. Raises ConfigError for options that cannot be."""
-    raise_together(sweep_problems(options))
-    return SweepSize(len(tuning_cells(options)), 0, len(options.methods) * len(options.keeps) * len(options.seeds), 0)
+    tuned = len(_rows_of(plan, tuning, rows))
+    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == len(tuning) else []
+    return SweepSize(len(tuning), tuned, runs, len(_rows_of(plan, cells, rows)))
 
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
@@ -112,70 +119,72 @@ def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row
     return [found[key] for key in map(plan.key, cells) if key in found]
 
 
+@dataclass(frozen=True)
 class _Work:
     """Runs cells in processes of their own and keeps their rows."""
 
-    def __init__(self, shared: Shared, results: Results, progress: Progress) -> None:
-        self.shared, self.results, self.progress = shared, results, progress
-        self.jobs = shared.plan.options.jobs
+    shared: Shared
+    results: Results
+    progress: Progress
 
     def run(self, cells: Sequence[Cell], description: str, listener: Listener | None = None) -> list[str]:
         """Run the cells that have no row yet; returns a line for each that failed."""
-        done = self.results.keys
+        done = {row["key"] for row in self.results.rows}
         left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
         failures: list[str] = []
         if not left:
             return failures
-        with self.progress.task(description, len(left), "runs") as task:
-            for cell, row in self._rows(left):
-                if "error" in row:
-                    failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
-                    self.progress.note(f"failed: {failures[-1]}")
-                else:
-                    self.results.append(row)
-                    if listener:
-                        listener(self.results.rows)
-                task.advance()
+        for cell, row in track(self.progress, self._rows(left), description, len(left), "runs"):
+            if "error" in row:
+                failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
+                self.progress.note(f"failed: {failures[-1]}")
+            else:
+                self.results.append(row)
+                if listener:
+                    listener(self.results.rows)
         return failures
 
     def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
-        threads = max((os.cpu_count() or 1) // self.jobs, 1)
+        jobs = self.shared.plan.options.jobs
+        threads = max(torch.get_num_threads() // jobs, 1)
         while left:
-            with process_pool(self.jobs, start_worker, (self.shared, threads)) as pool:
-                self._check_started(pool)
-                yield from self._rows_from(pool, left)
+            with process_pool(jobs, start_worker, (self.shared, threads)) as pool:
+                _check_started(pool, jobs)
+                yield from _rows_from(pool, jobs, left)
 
-    def _check_started(self, pool: ProcessPoolExecutor) -> None:
-        """Raise RunError when a process cannot start: what ends one at its start would end every run."""
+
+def _check_started(pool: ProcessPoolExecutor, jobs: int) -> None:
+    """Raise RunError when a process cannot start: what ends one at its start would end every run."""
+    try:
+        with without_interrupts():
+            started = [pool.submit(start_problem) for _ in range(jobs)]
+        problems = [problem for future in started if (problem := future.result())]
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a process of the sweep was killed while it loaded backbone and features, as happens without enough "
+            "memory; lower --jobs, or free some and sweep again"
+        ) from error
+    if problems:
+        raise RunError(problems[0])
+
+
+def _rows_from(pool: ProcessPoolExecutor, jobs: int, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
+    """Take cells off `left` until it is empty or a process of `pool` has died."""
+    running: dict[Future[Row], Cell] = {}
+    broken = False
+    while running or (left and not broken):
         try:
-            with without_interrupts():
-                started = [pool.submit(start_problem) for _ in range(self.jobs)]
-            problems = [problem for future in started if (problem := future.result())]
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a process of the sweep was killed while it loaded backbone and features, as happens without enough "
-                "memory; lower --jobs, or free some and sweep again"
-            ) from error
-        if problems:
-            raise RunError(problems[0])
-
-    def _rows_from(self, pool: ProcessPoolExecutor, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
-        """Take cells off `left` until it is empty or a process of `pool` has died."""
-        running: dict[Future[Row], Cell] = {}
-        broken = False
-        while running or (left and not broken):
-            try:
-                # No more than can run at once, so that a process that dies takes only the runs under way with it.
-                while left and not broken and len(running) < self.jobs:
-                    with without_interrupts():
-                        running[pool.submit(run_cell, left[0])] = left[0]
-                    left.popleft()
-            except BrokenProcessPool:
-                broken = True
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                broken |= isinstance(future.exception(), BrokenProcessPool)
-                yield running.pop(future), _result(future)
+            # No more than can run at once, so that a process that dies takes only the runs under way with it.
+            while left and not broken and len(running) < jobs:
+                with without_interrupts():
+                    running[pool.submit(run_cell, left[0])] = left[0]
+                left.popleft()
+        except BrokenProcessPool:
+            broken = True
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            broken |= isinstance(future.exception(), BrokenProcessPool)
+            yield running.pop(future), _result(future)
 
 
 def _result(future: Future[Row]) -> Row:
@@ -184,8 +193,7 @@ def _result(future: Future[Row]) -> Row:
         case None:
             return future.result()
         case BrokenProcessPool():
-            return {
-                "error": "its process, or that of a run beside it, was killed; run the sweep again to try once more"
-            }
+            told = "its process, or that of a run beside it, was killed; run the sweep again to try once more"
         case error:
-            return {"error": f"{type(error).__name__}: {one_line(error)}"}
+            told = f"{type(error).__name__}: {one_line(error)}"
+    return {"error": told}

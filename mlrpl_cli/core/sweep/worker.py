@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import asdict
+from platform import python_version
 
 import numpy as np
 import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.evaluation.comparison import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.evaluate import score
-from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_average_precision
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.runs.folder import Checkpoint
-from mlrpl_cli.core.runs.head import TrainedHead
+from mlrpl_cli.core.runs.folder import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
-from mlrpl_cli.core.training.assemble import assemble, training_rows
 from mlrpl_cli.core.training.loop import Trainer
+
+_VERSIONS = {"mlrpl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": python_version()}
 
 
 class Worker:
@@ -70,17 +70,12 @@ class Worker:
             **row,
             **self._test(trainer.checkpoint(), row["key"]),
             "selected_epoch": selected.info.epoch,
-            "selected_map": mean_average_precision(self._scores(TrainedHead(selected)), self.test_labels),
+            "selected_map": mean_of_classes(average_precisions(self._scores(TrainedHead(selected)), self.test_labels)),
             "dataset": self.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
             "config": asdict(cell.config(self.plan.config)),
-            "versions": {
-                "mlrpl": __version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": _VERSIONS,
         }
 
     def _trainer(self, cell: Cell) -> Trainer:
@@ -89,13 +84,11 @@ class Worker:
         learning = learning_rows(prepared)
         training, validation = (
             self.learning.subset(np.searchsorted(learning, rows).tolist())
-            for rows in (training_rows(prepared), prepared.rows(config.selection))
+            for rows in (prepared.rows(TRAIN), prepared.rows(config.selection))
         )
-        features = (
-            cached(training, self.accelerator, config.batch_size, config.seed),
-            cached(validation, self.accelerator, config.batch_size),
-        )
-        return assemble(config, prepared, self.state, self.plan.fingerprint, features, self.accelerator)
+        seen = cached(training, self.accelerator, config.batch_size, config.seed)
+        features = seen, cached(validation, self.accelerator, config.batch_size)
+        return Trainer(config, prepared, self.state, self.plan.fingerprint, features)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
         return score(head.to(self.accelerator.device), self.test_images, Silent(), "")
@@ -135,10 +128,9 @@ def start_worker(shared: Shared, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         _worker = Worker(shared)
-    except MlrplError as error:
-        _worker = str(error)
     except Exception as error:
-        _worker = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+        told = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
+        _worker = str(error) if isinstance(error, MlrplError) else told
 
 
 def start_problem() -> str | None:

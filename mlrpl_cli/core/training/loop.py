@@ -1,4 +1,4 @@
-"""One training run in memory: frozen features in; contexts, attention, scales and biases out. It writes nothing.
+"""One training run in memory: put together in one place; frozen features in, what is learned out. It writes nothing.
 
 The same code trains in one process and in many. Axes: B images, C classes.
 """
@@ -8,25 +8,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
+from mlrpl_cli.core.backbones.openai.text import tokenize
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.evaluation.evaluate import score
-from mlrpl_cli.core.evaluation.metrics import mean_average_precision
-from mlrpl_cli.core.features.batches import FeatureBatches
-from mlrpl_cli.core.heads.losses import count_known, make_loss
+from mlrpl_cli.core.evaluation import evaluate, metrics
+from mlrpl_cli.core.features.batches import FeaturesOfRun
+from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
-from mlrpl_cli.core.io.devices import BF16
+from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
+from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
 
@@ -37,34 +38,28 @@ EpochRow = dict[str, Any]
 """One epoch's figures: a line of metrics.jsonl."""
 
 
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """Frozen features and the labels that may be seen of them; N images in the same order."""
-
-    features: FeatureBatches
-    labels: np.ndarray
-    """(N, C) int8 observed labels of the training images."""
-    selection: FeatureBatches
-    """Features of the split that selects the best epoch."""
-    selection_labels: np.ndarray
-    names: Sequence[str]
-    """N names of the training images, for messages."""
-
-
-@dataclass
 class Trainer:
-    """The state of one training run, in one process."""
+    """The state of one training run, in one process: the learned parts, features, and the labels that may be seen."""
 
-    config: TrainConfig
-    trainable: TrainableRecognizer
-    data: LabelledFeatures
-    info: RunInfo
-    """What a checkpoint made at this moment says of itself."""
-    accelerator: Accelerator
+    def __init__(
+        self, config: TrainConfig, prepared: Prepared, state: StateDict, fingerprint: str, features: FeaturesOfRun
+    ) -> None:
+        """Of a resolved `config`; `state` is the backbone's state dict and `fingerprint` that of its weights.
 
-    def __post_init__(self) -> None:
-        self.labels = torch.from_numpy(self.data.labels).to(self.accelerator.device)
-        self.loss = make_loss(self.config)
+        Raises ConfigError for class names that no prompt can hold.
+        """
+        self.config, (self.features, self.selection) = config, features
+        self.accelerator, rows = self.features.accelerator, prepared.rows(TRAIN)
+        self.names = [prepared.images[row] for row in rows]
+        self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(self.accelerator.device)
+        self.selection_labels = evaluate.labels_of(prepared, config.selection)
+        told: dict[str, Any] = {"data": str(prepared.folder.resolve()), "data_sha256": prepared.sha256}
+        told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256")}
+        told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision")}
+        self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
+        """What a checkpoint made at this moment says of itself."""
+        self.trainable = make_trainable(state, config, prepared.classes).to(self.accelerator.device)
+        self.loss = losses.make_loss(config)
 
     @memory_for(COMPUTING_LESS)
     def start(self, last: Checkpoint | None = None) -> None:
@@ -72,19 +67,13 @@ class Trainer:
 
         Raises RunError when the features of the images that it is initialised on are NaN or infinite.
         """
+        optimizer = torch.optim.AdamW(_parameter_groups(self.trainable, self.config))
         if last is None:
             self._initialize_from_prior()
         else:
-            _restore(self.trainable, last)
+            checkpoints.restore(last, self.trainable, optimizer)
             self.info = replace(last.info, data=self.info.data)
-        optimizer = torch.optim.AdamW(_parameter_groups(self.trainable, self.config))
-        if last is not None:
-            checkpoints.restore_optimizer(optimizer, last)
         self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
-
-    @property
-    def remaining_steps(self) -> int:
-        return (self.config.epochs - self.info.epoch) * self.data.features.steps_per_epoch
 
     def epochs(self, task: Task) -> Iterator[EpochRow]:
         """Train from the epoch after the last one done to the last one asked for; `info` is up to date at each row.
@@ -103,12 +92,7 @@ class Trainer:
 
         Raises RunError rather than hold a value that is NaN or infinite.
         """
-        trainable = self.trainable
-        tensors = {checkpoints.RECOGNIZER + name: t for name, t in trainable.recognizer.state_dict().items()}
-        tensors[checkpoints.TEXT_FEATURES] = trainable.text_head()
-        tensors |= {checkpoints.CONTEXTS + name: tensor for name, tensor in trainable.text_head.contexts().items()}
-        if with_optimizer:
-            tensors |= checkpoints.optimizer_tensors(self.optimizer)
+        tensors = checkpoints.tensors_of(self.trainable, self.optimizer if with_optimizer else None)
         if broken := _not_finite(tensors):
             raise RunError(
                 f"no checkpoint of epoch {self.info.epoch}: {first_few(broken)} hold NaN or infinite values; "
@@ -119,10 +103,12 @@ class Trainer:
     @memory_for(COMPUTING_LESS)
     def _train_epoch(self, epoch: int, task: Task) -> float:
         """Mean loss of the epoch's batches, over all processes."""
-        steps = self.data.features.steps_per_epoch
+        steps = self.features.steps_per_epoch
         total = torch.zeros((), device=self.accelerator.device)
-        for step, (features, positions) in enumerate(self.data.features.epoch(epoch)):
-            self._set_learning_rate((epoch - 1) * steps + step)
+        for step, (features, positions) in enumerate(self.features.epoch(epoch)):
+            factor = schedule((epoch - 1) * steps + step, self.config.epochs * steps, self.config.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
             # Over all processes, so that all of them stop where one has to.
             loss = self.accelerator.reduce(self._step(features, self._labels(positions)), "mean")
             shown = float(loss)
@@ -131,8 +117,8 @@ class Trainer:
             total += loss
             task.advance(epoch=epoch, loss=shown)
         if broken := _not_finite(self.trainable.learned() | checkpoints.optimizer_tensors(self.optimizer)):
-            what = f"{first_few(broken)} became NaN or infinite"
-            raise RunError(f"step {steps} of epoch {epoch}: {what}; {self._advice()}")
+            found = f"{first_few(broken)} became NaN or infinite"
+            raise RunError(f"step {steps} of epoch {epoch}: {found}; {self._advice()}")
         return float(total) / steps
 
     def _labels(self, positions: Tensor) -> Tensor:
@@ -140,7 +126,7 @@ class Trainer:
         return self.labels[positions].where(positions[:, None] >= 0, UNKNOWN)
 
     def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
-        known = self.accelerator.reduce(count_known(labels), "sum")
+        known = self.accelerator.reduce(losses.count_known(labels), "sum")
         recognition = self.model(features)
         trained = recognition.member_logits or (recognition.logits,)
         loss = torch.stack([self.loss(logits, labels, known) for logits in trained]).sum()
@@ -165,7 +151,7 @@ class Trainer:
             "split": self.config.selection,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
-            "images_per_second": self.data.features.images / seconds,
+            "images_per_second": len(self.features.dataset) / seconds,
         }
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
@@ -181,32 +167,37 @@ class Trainer:
         return f"the last checkpoint holds epoch {self.info.epoch}; {advice}"
 
     def _names(self, positions: Tensor) -> list[str]:
-        return [self.data.names[position] for position in positions.tolist()]
+        return [self.names[position] for position in positions.tolist()]
 
     def _selection_map(self) -> float | None:
-        if not len(self.data.selection_labels):
+        if not len(self.selection_labels):
             return None
         recognizer = self.trainable.eval().recognizer
         with torch.no_grad():
-            text = self.trainable.text_head()  # once, not for every batch
-        probabilities = score(lambda features: recognizer(features, text), self.data.selection, Silent(), "")
+            textual = self.trainable.text_head()  # once, not for every batch
+        probabilities = evaluate.score(lambda features: recognizer(features, textual), self.selection, Silent(), "")
         self.trainable.train()
-        map_ = mean_average_precision(probabilities, self.data.selection_labels)
+        map_ = metrics.mean_of_classes(metrics.average_precisions(probabilities, self.selection_labels))
         return None if math.isnan(map_) else map_
-
-    def _set_learning_rate(self, step: int) -> None:
-        factor = schedule(step, self.config.epochs * self.data.features.steps_per_epoch, self.config.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
 
     @torch.no_grad()
     def _initialize_from_prior(self) -> None:
         present, absent = (self.labels == PRESENT).sum(0), (self.labels == ABSENT).sum(0)
         prior = (present + 1) / (present + absent + 2)
-        sample = self.data.features.sample(INITIAL_IMAGES)
+        sample = self.features.sample(INITIAL_IMAGES)
         if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
             raise RunError(_spoilt(spoilt))
         self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
+
+
+def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
+    """An untrained recognizer over the backbone whose state dict is `state`, its parameters drawn from config.seed."""
+    image, text_encoder = image_architecture(state), build_text_encoder(state)
+    inputs = text.TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
+    trainable = methods.build_trainable(inputs, image.channels, image.embed_dim)
+    text_encoder.fold()
+    text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
+    return trainable
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -228,14 +219,6 @@ def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> li
     return [{"params": own, "lr": lr, "peak_lr": lr, "weight_decay": decay} for own, lr, decay in groups if own]
 
 
-def _restore(trainable: TrainableRecognizer, last: Checkpoint) -> None:
-    with checkpoints.fitting(last.info):
-        trainable.recognizer.load_state_dict(last.group(checkpoints.RECOGNIZER))
-        trained = last.group(checkpoints.CONTEXTS)
-        for name, context in trainable.text_head.contexts().items():
-            context.data.copy_(trained[name])
-
-
 def _sound(features: ImageFeatures) -> Tensor:
     """(B,) bool: whether all features of an image are finite; a sum is, as long as all its terms are."""
     sums = [tensor.flatten(1).sum(dim=1).float() for tensor in vars(features).values()]
@@ -243,10 +226,8 @@ def _sound(features: ImageFeatures) -> Tensor:
 
 
 def _spoilt(names: Sequence[str]) -> str:
-    return (
-        f"the backbone's features of {len(names)} images are NaN or infinite ({first_few(names)}); "
-        "use precision float32, or other weights"
-    )
+    found = f"the backbone's features of {len(names)} images are NaN or infinite ({first_few(names)})"
+    return f"{found}; use precision float32, or other weights"
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:

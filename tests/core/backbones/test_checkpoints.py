@@ -14,7 +14,6 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     TextArchitecture,
     random_state,
 )
-from mlrpl_cli.core.backbones.tiny import initial_token_embedding, unpack_token_embedding
 from mlrpl_cli.core.io.errors import WeightsError
 from scripts.pretrain_tiny import pack_token_embedding
 
@@ -119,6 +118,12 @@ def test_an_unknown_name_is_answered_with_the_closest():
         weights.load_state("RN5O")
 
 
+def test_a_file_that_is_called_like_an_untrained_one_is_read(state, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_file(state, "random:mine.safetensors")
+    assert same(weights.load_state("random:mine.safetensors"), state)
+
+
 def test_a_name_longer_than_any_files_is_an_unknown_one():
     assert "x" * 300 in weights.backbone_problem("x" * 300)
 
@@ -153,11 +158,11 @@ def test_the_fingerprint_is_of_the_visual_head_alone(state):
 
 
 def test_packing_keeps_changed_rows_and_draws_the_others_again(state):
-    table = initial_token_embedding(64, seed=7)
+    table = weights.initial_token_embedding(64, seed=7)
     table[[5, 40_000]] = 1.5
     packed = pack_token_embedding({**state, "token_embedding.weight": table}, [40_000, 5], seed=7)
     assert sum(tensor.numel() for name, tensor in packed.items() if "embedding." in name) < 200
-    assert torch.equal(unpack_token_embedding(packed)["token_embedding.weight"], table)
+    assert torch.equal(weights.unpack_token_embedding(packed)["token_embedding.weight"], table)
 
 
 def test_a_file_in_the_cache_that_openai_did_not_publish_is_refused(state, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 from dataclasses import astuple
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
 
+from mlrpl_cli.core.config import AveragePrecision
 from mlrpl_cli.core.evaluation.metrics import (
-    AVERAGE_PRECISIONS,
     average_precisions,
     compute_metrics,
     precision_recall,
@@ -17,6 +18,7 @@ from mlrpl_cli.core.evaluation.metrics import (
 from mlrpl_cli.core.io.errors import DataError
 from tests import reference
 
+AVERAGE_PRECISIONS = get_args(AveragePrecision)
 pytestmark = pytest.mark.filterwarnings("error")
 
 RNG = np.random.default_rng(0)

@@ -14,12 +14,11 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
-from mlrpl_cli.core.features import cache as feature_cache
-from mlrpl_cli.core.features import views as feature_sources
-from mlrpl_cli.core.features.batches import features_of_run
+from mlrpl_cli.core.features import batches
+from mlrpl_cli.core.features.batches import CachedViews, CacheFiller, features_of_run
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
-from mlrpl_cli.core.features.views import CachedViews, CacheFiller
 from mlrpl_cli.core.images.loading import ImageViews
+from mlrpl_cli.core.io import files, tensorfiles
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
@@ -74,7 +73,7 @@ class CountingEncoder:
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(feature_sources, "ENCODED_TOGETHER", 4)
+    monkeypatch.setattr(batches, "ENCODED_TOGETHER", 4)
 
 
 @pytest.fixture
@@ -193,8 +192,21 @@ def test_what_is_stored_is_what_the_encoder_says(paths, config):
 
 
 def encode_plain(encoder, paths, positions) -> ImageFeatures:
-    dataset = feature_sources.ImageViews(paths, small.SIZE)
+    dataset = batches.ImageViews(paths, small.SIZE)
     return encoder(torch.stack([dataset[int(position), 0][0] for position in positions]))
+
+
+def test_progress_counts_views_as_views(paths, config):
+    """There are two of each image."""
+    told = []
+
+    class Tasks(Silent):
+        def task(self, description, total, unit="images"):
+            told.append((description, total, unit))
+            return super().task(description, total, unit)
+
+    filler(CountingEncoder(), config, Tasks()).fill(paths, 2)
+    assert told == [("encoding training images", 2 * len(paths), "views")]
 
 
 def test_a_second_run_encodes_nothing(paths, config):
@@ -226,7 +238,7 @@ def test_an_image_that_changed_is_encoded_again_and_one_that_moved_is_not(paths,
 
 
 def test_a_call_that_was_stopped_goes_on_where_it_was(paths, config, monkeypatch):
-    monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 4)
+    monkeypatch.setattr(batches, "SHARD_VIEWS", 4)
     with pytest.raises(KeyboardInterrupt):
         fill(CountingEncoder(limit=12), paths, config)
     encoder = CountingEncoder()
@@ -261,7 +273,7 @@ def test_a_damaged_file_is_told_of_once(paths, config):
 
 def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_was_stopped(paths, config, monkeypatch):
     """At a number of images where it matters: a matrix product of one image takes another way than that of many."""
-    monkeypatch.setattr(feature_sources, "ENCODED_TOGETHER", 32)
+    monkeypatch.setattr(batches, "ENCODED_TOGETHER", 32)
     encoder = make_encoder(load_state("tiny"), 128, CPU)
     whole = fill(encoder, paths, config)
     for order in (paths[:1], paths[5:8], paths[::-1], paths):
@@ -273,7 +285,7 @@ def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_wa
 
 
 def test_shards_hold_no_more_views_than_promised(paths, config, monkeypatch):
-    monkeypatch.setattr(feature_sources, "SHARD_VIEWS", 3)
+    monkeypatch.setattr(batches, "SHARD_VIEWS", 3)
     cached = fill(CountingEncoder(), paths, config)
     held = [json.loads(open_tensors(shard).metadata["keys"]) for shard in shards(cached.cache.folder)]
     assert sorted(map(len, held)) == [1] * 12 + [3] * 12
@@ -295,7 +307,7 @@ def test_two_runs_may_fill_one_cache_at_the_same_time(paths, config):
 
 
 def test_a_full_disk_is_told_before_anything_is_encoded(paths, config, monkeypatch):
-    monkeypatch.setattr(feature_sources, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
     encoder = CountingEncoder()
     with pytest.raises(DataError, match=r"needs .* more and its disk has 1000 bytes; free some"):
         fill(encoder, paths, config)
@@ -351,8 +363,8 @@ def test_a_later_command_reads_no_image_and_looks_into_no_shard(settled, paths, 
     def fail(path):
         raise AssertionError(f"{path} is looked into again")
 
-    for function in ("sha256_of_file", "open_tensors", "tensor_places"):
-        monkeypatch.setattr(feature_cache, function, fail)
+    for module, function in ((files, "sha256_of_file"), (tensorfiles, "open_tensors"), (tensorfiles, "tensor_places")):
+        monkeypatch.setattr(module, function, fail)
     encoder = CountingEncoder()
     again = fill(encoder, paths, config)
     assert encoder.images == 0

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from mlrpl_cli.core.images import decode as images
-from mlrpl_cli.core.images.decode import load_pixels, open_image, random_view
+from mlrpl_cli.core.images.decode import load_pixels, open_image
+from mlrpl_cli.core.images.loading import random_view
 from mlrpl_cli.core.io.errors import DataError
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

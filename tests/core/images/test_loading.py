@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mlrpl_cli.core.images.loading import PADDING, Waiting, in_order, load, shares
+from mlrpl_cli.core.images.loading import PADDING, load, shares, timed
 from mlrpl_cli.core.io.errors import DataError
 
 
@@ -22,7 +22,7 @@ class Clock:
         self.now += seconds
 
 
-def test_the_share_of_waiting_is_the_time_until_an_item_came(monkeypatch):
+def test_the_time_until_an_item_came_is_noted(monkeypatch):
     clock = Clock(monkeypatch)
 
     def slow():
@@ -30,17 +30,11 @@ def test_the_share_of_waiting_is_the_time_until_an_item_came(monkeypatch):
             clock.passes(1)
             yield item
 
-    waiting, seen = Waiting(), []
-    for item in waiting.through(slow()):
+    waits, seen = [], []
+    for item in timed(slow(), waits):
         seen.append(item)
         clock.passes(3)
-    assert seen == [0, 1, 2, 3]
-    assert waiting.share == 0.25
-
-
-def test_waiting_for_nothing_is_no_share():
-    assert list(Waiting().through([])) == []
-    assert Waiting().share == 0
+    assert (seen, waits) == ([0, 1, 2, 3], [1, 1, 1, 1])
 
 
 class Killed(Dataset):
@@ -101,7 +95,7 @@ def test_the_next_batch_is_made_while_one_is_in_use():
     ("images", "batch_size", "processes"), [(10, 4, 1), (10, 4, 2), (10, 4, 3), (1, 8, 4), (0, 4, 2)]
 )
 def test_shares_are_equal_and_hold_every_image_once(images, batch_size, processes):
-    indices = in_order(images)[::-1]
+    indices = [(position, 0) for position in range(images)][::-1]
     parts = [list(shares(indices, batch_size, rank, processes)) for rank in range(processes)]
     for number, batch in enumerate(zip(*parts, strict=True)):
         assert len(set(map(len, batch))) == 1

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.core.io import files, locks
+from mlrpl_cli.core.io import files
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, atomic_file, atomic_folder, write_text
-from mlrpl_cli.core.io.locks import LOCK, held, sole_writer
+from mlrpl_cli.core.io.files import LOCK, TEMPORARY_PREFIX, atomic_file, atomic_folder, held, sole_writer, write_text
 
 HOLD = """
 import os, signal, sys
 from pathlib import Path
-from mlrpl_cli.core.io.files import atomic_file
-from mlrpl_cli.core.io.locks import sole_writer
+from mlrpl_cli.core.io.files import atomic_file, sole_writer
 folder = Path(sys.argv[1])
 with sole_writer(folder, "wait"), atomic_file(folder / "half.txt") as half:
     half.write_text("half")
@@ -165,7 +163,7 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(tmp_path, monkey
     def refuse(lock, **options):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
     (tmp_path / f"{TEMPORARY_PREFIX}abc").mkdir()
     with sole_writer(tmp_path, "wait"):
         write_text(tmp_path / "a.txt", "whole")

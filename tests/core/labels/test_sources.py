@@ -102,4 +102,4 @@ def test_published_sources_have_one_hash_and_one_name_each() -> None:
     archives = [archive for group in SOURCES.values() for archive in group]
     hashes = [archive.md5 for archive in archives]
     assert all(len(md5) == 32 and int(md5, 16) for md5 in hashes)
-    assert len(set(hashes)) == len({archive.name for archive in archives}) == len(archives)
+    assert len(set(hashes)) == len({archive.url for archive in archives}) == len(archives)

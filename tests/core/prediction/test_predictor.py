@@ -1,8 +1,10 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mlrpl_cli.core.config import make_config
@@ -55,9 +57,9 @@ def recorded(path, prefix="", published=False):
     assert all(name.startswith(VISUAL) for name in state)
     return state
 weights.read_state = recorded
-text.TextEncoder.__init__ = None
+text.TextEncoder.__init__ = text.tokenize = None
 list(Predictor.from_run(Path({str(run)!r}), device="cpu").predict_files([Path({str(tmp_path / "a.png")!r})]))
-unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "torchvision", "pycocotools")
+unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "pycocotools", "torch._dynamo")
 print([name for name in unused if name in sys.modules])
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -80,6 +82,20 @@ def test_an_unreadable_image_is_reported_in_its_place_and_the_others_predicted(r
     results = list(predictor.predict_files([tmp_path / name for name in ("a.png", "b.jpg", "c.png")], batch_size=2))
     assert [type(result) for result in results] == [Prediction, Unreadable, Prediction]
     assert "b.jpg" in results[1].reason
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_results_keep_the_order_of_their_images_whether_or_not_the_next_batch_is_read_ahead(device, tmp_path):
+    """The network is stood in for by the mean of the pixels: 0, 10, …, 60 in batches of two, one of them unreadable."""
+    paths = [tmp_path / f"{grey}.png" for grey in range(0, 70, 10)]
+    for grey, path in zip(range(0, 70, 10), paths, strict=True):
+        Image.new("L", (9, 9), grey).save(path)
+    paths[3].write_text("no image")
+    predictor = Predictor.__new__(Predictor)
+    predictor.encoder = SimpleNamespace(device=torch.device(device), image_size=8)
+    predictor.predict = lambda pixels: (pixels.mean((1, 2, 3)), pixels)
+    found = [getattr(result, "probabilities", "-") for result in predictor.predict_files(paths, 2, workers=2)]
+    assert found == [0, 10, 20, "-", 40, 50, 60]
 
 
 def test_nothing_to_predict_gives_nothing(run):

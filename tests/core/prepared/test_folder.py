@@ -19,6 +19,7 @@ from mlrpl_cli.core.prepared.folder import (
     read_prepared,
     write_manifest,
 )
+from mlrpl_cli.core.reports.run_figures import _examples
 
 ODD_NAMES = ("plain.jpg", 'comma, "quote".jpg', "line\nbreak.jpg", os.fsdecode(b"not-utf8-\xff.jpg"))
 
@@ -98,11 +99,18 @@ def test_unknown_split_is_told(written: Prepared) -> None:
         written.rows("tset")
 
 
-def test_missing_folder_is_told(tmp_path: Path) -> None:
-    folder = tmp_path / "nothing"
-    with pytest.raises(DataError) as error:
-        read_prepared(folder)
-    assert str(error.value) == f"{folder} is not a prepared folder (it has no manifest.json); run mlrpl prepare"
+def test_a_folder_that_was_moved_is_asked_for_as_the_command_takes_it(written: Prepared, tmp_path: Path) -> None:
+    """With --data; `mlrpl visualize`, which has no such option, draws images that are named."""
+    written.folder.rename(tmp_path / "moved")
+    missing = f"{written.folder} is not a prepared folder (it has no manifest.json)"
+    advice = {
+        read_prepared: "run mlrpl prepare, or name a prepared folder with --data",
+        _examples: "name images to draw",
+    }
+    for reader, expected in advice.items():
+        with pytest.raises(DataError) as error:
+            reader(written.folder)
+        assert str(error.value) == f"{missing}; {expected}"
 
 
 def change_manifest(**values: object) -> Callable[[Path], None]:
@@ -153,6 +161,12 @@ def test_damage_is_named(what: str, written: Prepared) -> None:
     with pytest.raises(DataError) as error:
         read_prepared(written.folder)
     assert str(error.value) == f"{written.folder} is damaged: {what}; run mlrpl prepare again"
+
+
+def test_a_manifest_that_is_nested_too_deeply_is_damage(written: Prepared) -> None:
+    (written.folder / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"is damaged: manifest\.json cannot be read"):
+        read_prepared(written.folder)
 
 
 def test_hidden_test_labels_are_damage(written: Prepared) -> None:

@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from mlrpl_cli.core.backbones.checkpoints import load_state
+from mlrpl_cli.core.backbones.checkpoints import TINY_PATH, load_state
 from mlrpl_cli.core.backbones.frozen import normalize
 from mlrpl_cli.core.backbones.openai.architectures import build_image_encoder, build_text_encoder
-from mlrpl_cli.core.backbones.tiny import TINY_PATH
-from mlrpl_cli.core.backbones.tokenizer import tokenize
+from mlrpl_cli.core.backbones.openai.text import tokenize
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import scenes as scenes_format
@@ -122,7 +121,7 @@ def test_class_frequencies_are_unequal():
 
 def test_an_object_keeps_its_share_visible():
     """Eight objects on one canvas: some are covered, none by more than half of its own pixels."""
-    canvas = drawing.Canvas(RandomStream("test"), 256, 0.5)
+    canvas = drawing.Canvas(RandomStream("test"), SceneOptions(minimum_visible=0.5, clutter=(0, 0)))
     random = RandomStream("test-objects")
     areas = {}
     for label, name in enumerate(SCENE_CLASSES[:8]):
@@ -173,7 +172,7 @@ def test_written_scenes_are_the_rendered_ones(tmp_path):
     assert records.splits == ("train",) * 3 + ("test",) * 2
     assert records.classes == SCENE_CLASSES
     for name, labels, index in zip(
-        records.images, records.labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
+        records.images, records.full_labels, [0, 1, 2, FIRST_TEST_INDEX, FIRST_TEST_INDEX + 1], strict=True
     ):
         scene = render_scene(5, index)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), scene.pixels)

@@ -1,4 +1,5 @@
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +35,7 @@ def options(tmp_path_factory) -> SweepOptions:
         epochs=2,
     )
     return SweepOptions(
-        folder / "prepared", folder / "out", ("sarl", "linear"), (KEEP,), (SEED, 1), tune=False, config=config
+        folder / "prepared", folder / "out", ("sarl", "linear"), (KEEP,), (SEED, 1), tune=False, jobs=2, config=config
     )
 
 
@@ -82,7 +83,7 @@ def test_a_sweep_that_is_done_runs_nothing_again(options, summary):
     assert pending(options).runs_done == pending(options).runs == 4
 
 
-def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, summary, tmp_path):
+def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, summary, sweep_here):
     """Everything but the time it took comes out the same."""
     results = options.out / RESULTS
     whole = results.read_bytes()
@@ -93,10 +94,28 @@ def test_the_line_that_a_killed_process_left_unfinished_is_run_again(options, su
     assert len(read_results(results)) == 4
 
 
+def test_the_processes_share_the_threads_that_pytorch_has(options, tmp_path, monkeypatch):
+    """OMP_NUM_THREADS, which sets them, is not overruled by the number of cores."""
+
+    @contextmanager
+    def pool(processes, initializer, arguments):
+        given.append(arguments[1])
+        raise RunError("seen")
+        yield
+
+    given: list[int] = []
+    monkeypatch.setattr(runner, "process_pool", pool)
+    for have, jobs in ((7, 3), (1, 2)):
+        monkeypatch.setattr(runner.torch, "get_num_threads", lambda have=have: have)
+        with pytest.raises(RunError, match="seen"):
+            sweep(replace(options, out=tmp_path, jobs=jobs))
+    assert given == [2, 1]
+
+
 def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_cell", failing.run_cell)
     methods = ("sd", "linear", "zero-shot", "baseline")
-    done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,)))
+    done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,), jobs=1))
     assert [row["method"] for row in done.rows] == ["zero-shot", "baseline"]
     assert len(done.failures) == 2
     assert done.failures[0].startswith("sd at 70%, seed 0: its process")
@@ -113,14 +132,14 @@ def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeyp
 def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_path, monkeypatch, start, told):
     monkeypatch.setattr(runner, "start_worker", start)
     with pytest.raises(RunError, match=f"^{told}"):
-        sweep(replace(options, out=tmp_path, seeds=(SEED,)))
+        sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
     assert read_results(tmp_path / RESULTS) == []
 
 
-def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path):
+def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path, sweep_here):
     """The row's settings are those whose tuning rows have the highest mean validation mAP, with one step an epoch."""
     config = replace(options.config, epochs=TrainConfig().epochs, batch_size=24)
-    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, jobs=2, config=config)
+    tuned = replace(options, out=tmp_path, methods=("linear",), seeds=(SEED,), tune=True, config=config)
     row = sweep(tuned).rows[0]
     maps: dict[tuple[float, int, str], list[float]] = {}
     for other in read_results(tmp_path / RESULTS):

@@ -13,6 +13,7 @@ from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, ra
 from mlrpl_cli.core.config import TrainConfig, make_config
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
+from mlrpl_cli.core.heads import losses
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable
 from mlrpl_cli.core.heads.text import TextInputs
@@ -141,7 +142,7 @@ def broken_at(step: int, value: Callable[[torch.Tensor], torch.Tensor]):
 
 def test_training_stops_at_the_first_step_whose_loss_is_no_number(fit, monkeypatch, tmp_path):
     """Three steps an epoch: the fifth is the second of epoch 2, and what is kept is epoch 1."""
-    monkeypatch.setattr(trainer, "make_loss", broken_at(5, lambda logits: (logits * torch.nan).sum()))
+    monkeypatch.setattr(losses, "make_loss", broken_at(5, lambda logits: (logits * torch.nan).sum()))
     expected = (
         r"^step 2 of epoch 2: the loss became nan on images/\d{3}\.png, images/\d{3}\.png, images/\d{3}\.png, …; "
         r"the last checkpoint holds epoch 1; "
@@ -156,7 +157,7 @@ def test_training_stops_at_the_first_step_whose_loss_is_no_number(fit, monkeypat
 
 def test_weights_that_are_no_numbers_are_seen_before_the_epoch_is_scored_or_saved(fit, monkeypatch, tmp_path):
     """√0 is 0 and its slope infinite: the loss of the epoch's last step is finite and its gradient is not."""
-    monkeypatch.setattr(trainer, "make_loss", broken_at(6, lambda logits: (0 * logits).sum().sqrt()))
+    monkeypatch.setattr(losses, "make_loss", broken_at(6, lambda logits: (0 * logits).sum().sqrt()))
     with pytest.raises(RunError, match=r"^step 3 of epoch 2: .* became NaN or infinite; the last checkpoint"):
         fit()
     assert load_checkpoint(tmp_path / "run", LAST).info.epoch == 1

@@ -20,7 +20,7 @@ from mlrpl_cli.core.runs.folder import load_checkpoint, read_log, save_checkpoin
 from mlrpl_cli.core.runs.options import config_problems, resume_config
 from mlrpl_cli.core.training.loop import Trainer, schedule
 from mlrpl_cli.core.training.train import train
-from tests import small
+from tests import small, warm
 
 KILLED = """
 import os, signal, sys
@@ -101,8 +101,7 @@ def test_resuming_after_kill_9_ends_in_the_same_bits(flags, tmp_path, views, ste
     flags = {**flags, "views": views, "method": method}
     whole = {**flags, "run": str(tmp_path / "whole")}
     train(make_config(flags=whole))
-    killed = subprocess.run([sys.executable, "-c", KILLED, repr(flags), str(step)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert warm.run([repr(flags), step], code=KILLED).code == -signal.SIGKILL
     train(resume_config(Path(flags["run"]), None, {}), resume=True)
     assert_same_bits(tensors(flags["run"]), tensors(whole["run"]))
     assert_same_bits(tensors(flags["run"], "best"), tensors(whole["run"], "best"))
@@ -116,6 +115,16 @@ def test_ctrl_c_keeps_the_last_finished_epoch_and_resuming_goes_on(flags, tmp_pa
     train(resume_config(summary.run, None, {}), resume=True)
     train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
     assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
+
+
+def test_resuming_a_finished_run_trains_nothing_and_says_so(flags):
+    run, said, progress = train(make_config(flags=flags)).run, [], Silent()
+    before = tensors(run)
+    progress.note = said.append  # type: ignore[method-assign]
+    summary = train(resume_config(run, None, {}), progress, resume=True)
+    assert said[1:] == [f"{run} was already finished, at epoch 3 of 3: nothing was trained"]
+    assert (summary.interrupted, summary.epochs_done) == (False, 3)
+    assert_same_bits(tensors(run), before)
 
 
 def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path):

@@ -1,12 +1,10 @@
 """Frozen CLIP encoders built from an OpenAI-format state dict, the sizes read off the tensors."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +16,8 @@ from mlrpl_cli.core.io.errors import WeightsError, first_few
 
 StateDict = Mapping[str, Tensor]
 ImageEncoder = ResNetEncoder | VisionTransformer
-Module = TypeVar("Module", bound=nn.Module)
 
-VISUAL = "visual."
-COUNTERS = "num_batches_tracked"
+VISUAL, COUNTERS = "visual.", "num_batches_tracked"
 # OpenAI's own files carry these three sizes beside the weights.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 
@@ -70,21 +66,16 @@ class Architecture:
     text: TextArchitecture
 
 
-def _clip(layers: tuple[int, ...], width: int, embed_dim: int, size: int, stride: int, text_width: int) -> Architecture:
-    image = ImageArchitecture(layers, width, embed_dim, size, stride)
-    return Architecture(image, TextArchitecture(text_width, 12, embed_dim))
-
-
 ARCHITECTURES: dict[str, Architecture] = {
-    "RN50": _clip((3, 4, 6, 3), 64, 1024, 224, STRIDE, 512),
-    "RN101": _clip((3, 4, 23, 3), 64, 512, 224, STRIDE, 512),
-    "RN50x4": _clip((4, 6, 10, 6), 80, 640, 288, STRIDE, 640),
-    "RN50x16": _clip((6, 8, 18, 8), 96, 768, 384, STRIDE, 768),
-    "RN50x64": _clip((3, 15, 36, 10), 128, 1024, 448, STRIDE, 1024),
-    "ViT-B/32": _clip((12,), 768, 512, 224, 32, 512),
-    "ViT-B/16": _clip((12,), 768, 512, 224, 16, 512),
-    "ViT-L/14": _clip((24,), 1024, 768, 224, 14, 768),
-    "ViT-L/14@336px": _clip((24,), 1024, 768, 336, 14, 768),
+    "RN50": Architecture(ImageArchitecture((3, 4, 6, 3), 64, 1024, 224), TextArchitecture(512, 12, 1024)),
+    "RN101": Architecture(ImageArchitecture((3, 4, 23, 3), 64, 512, 224), TextArchitecture(512, 12, 512)),
+    "RN50x4": Architecture(ImageArchitecture((4, 6, 10, 6), 80, 640, 288), TextArchitecture(640, 12, 640)),
+    "RN50x16": Architecture(ImageArchitecture((6, 8, 18, 8), 96, 768, 384), TextArchitecture(768, 12, 768)),
+    "RN50x64": Architecture(ImageArchitecture((3, 15, 36, 10), 128, 1024, 448), TextArchitecture(1024, 12, 1024)),
+    "ViT-B/32": Architecture(ImageArchitecture((12,), 768, 512, 224, 32), TextArchitecture(512, 12, 512)),
+    "ViT-B/16": Architecture(ImageArchitecture((12,), 768, 512, 224, 16), TextArchitecture(512, 12, 512)),
+    "ViT-L/14": Architecture(ImageArchitecture((24,), 1024, 768, 224, 14), TextArchitecture(768, 12, 768)),
+    "ViT-L/14@336px": Architecture(ImageArchitecture((24,), 1024, 768, 336, 14), TextArchitecture(768, 12, 768)),
 }
 
 
@@ -103,15 +94,6 @@ def image_architecture(state: StateDict) -> ImageArchitecture:
         return ImageArchitecture(layers, width, embed_dim, int((len(positions) - 1) ** 0.5) * patch, patch)
 
 
-def text_architecture(state: StateDict) -> TextArchitecture:
-    """Read the sizes of the text encoder off the shapes. Raises WeightsError when the tensors are not a CLIP's."""
-    with _of_clip("text encoder", state):
-        width, embed_dim = state["text_projection"].shape
-        length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
-        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
-    return TextArchitecture(width, layers, embed_dim, length, vocabulary)
-
-
 @contextmanager
 def _of_clip(tower: str, state: StateDict) -> Iterator[None]:
     """Raise WeightsError where sizes cannot be read off the tensors of `state`."""
@@ -127,16 +109,19 @@ def _of_clip(tower: str, state: StateDict) -> Iterator[None]:
 
 
 def build_image_encoder(state: StateDict) -> ImageEncoder:
-    """The image encoder in evaluation mode, its parameters frozen, in float32."""
+    """The image encoder, frozen, in evaluation mode and float32. Raises WeightsError when these are not a CLIP's."""
     own = {name.removeprefix(VISUAL): tensor for name, tensor in state.items() if name.startswith(VISUAL)}
-    return _load(image_architecture(state).build, own)
+    return _load(image_architecture(state), own)
 
 
 def build_text_encoder(state: StateDict) -> TextEncoder:
-    """The text encoder in evaluation mode, its parameters frozen, in float32."""
-    skip = (VISUAL, "logit_scale", *SIZES)
-    own = {name: tensor for name, tensor in state.items() if not name.startswith(skip)}
-    return _load(text_architecture(state).build, own)
+    """The text encoder, frozen, in evaluation mode and float32. Raises WeightsError when these are not a CLIP's."""
+    with _of_clip("text encoder", state):
+        width, embed_dim = state["text_projection"].shape
+        length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
+        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
+    own = {name: tensor for name, tensor in state.items() if not name.startswith((VISUAL, "logit_scale", *SIZES))}
+    return _load(TextArchitecture(width, layers, embed_dim, length, vocabulary), own)
 
 
 def _count(state: StateDict, pattern: str) -> int:
@@ -147,15 +132,26 @@ def _count(state: StateDict, pattern: str) -> int:
     return len(found)
 
 
-def _load(build: Callable[[], Module], state: dict[str, Tensor]) -> Module:
-    """Fill a module made on the meta device, so that no random initialisation is computed only to be overwritten."""
+def _load(architecture: ImageArchitecture | TextArchitecture, state: StateDict) -> Any:
+    """Fill a module made on the meta device, so that no random initialisation is computed only to be overwritten.
+
+    The image encoders scale in place: out of place, PyTorch would import its compiler there, which takes seconds.
+    """
     with torch.device("meta"):
-        module = build()
+        module = architecture.build()
     expected = module.state_dict()
-    weights = {name: tensor.float() for name, tensor in state.items() if not name.endswith(COUNTERS)}
-    weights |= {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
-    _check_tensors(expected, weights)
-    module.load_state_dict(weights, assign=True)
+    got = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
+    got |= {name: tensor.float() for name, tensor in state.items() if not name.endswith(COUNTERS)}
+    missing, unexpected = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    if missing or unexpected:
+        raise WeightsError(
+            f"not an OpenAI-format CLIP: {len(missing)} tensors missing ({first_few(missing)}), "
+            f"{len(unexpected)} unexpected ({first_few(unexpected)})"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != got[name].shape:
+            raise WeightsError(f"{name}: expected shape {tuple(tensor.shape)}, got {tuple(got[name].shape)}")
+    module.load_state_dict(got, assign=True)
     return module.eval().requires_grad_(False)
 
 
@@ -176,15 +172,3 @@ def openai_state(visual: ImageEncoder, text: TextEncoder, logit_scale: Tensor) -
     """The state dict of a CLIP under OpenAI's names: `visual.…` for the image tower, no prefix for the text tower."""
     state = {VISUAL + name: tensor for name, tensor in visual.state_dict().items()}
     return {**state, **text.state_dict(), "logit_scale": logit_scale.detach()}
-
-
-def _check_tensors(expected: StateDict, got: StateDict) -> None:
-    missing, unexpected = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
-    if missing or unexpected:
-        raise WeightsError(
-            f"not an OpenAI-format CLIP: {len(missing)} tensors missing ({first_few(missing)}), "
-            f"{len(unexpected)} unexpected ({first_few(unexpected)})"
-        )
-    for name, tensor in expected.items():
-        if tensor.shape != got[name].shape:
-            raise WeightsError(f"{name}: expected shape {tuple(tensor.shape)}, got {tuple(got[name].shape)}")

@@ -3,8 +3,6 @@
 Axes: B images, H·W = P grid positions, D channels, E joint embedding, N heads.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,9 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.backbones.features import ImageFeatures, resize_positions
 
-EXPANSION = 4
-STRIDE = 32
-HEAD_WIDTH = 64
+EXPANSION, STRIDE, HEAD_WIDTH = 4, 32, 64
 
 
 class Bottleneck(nn.Module):
@@ -36,8 +32,8 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(out)
         self.downsample: nn.Module | None = None
         if stride > 1 or channels != out:
-            shortcut = [("-1", nn.AvgPool2d(stride)), ("0", nn.Conv2d(channels, out, 1, bias=False))]
-            self.downsample = nn.Sequential(OrderedDict([*shortcut, ("1", nn.BatchNorm2d(out))]))
+            pool, convolution = nn.AvgPool2d(stride), nn.Conv2d(channels, out, 1, bias=False)
+            self.downsample = nn.Sequential(OrderedDict({"-1": pool, "0": convolution, "1": nn.BatchNorm2d(out)}))
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
@@ -56,21 +52,10 @@ class AttentionPool(nn.Module):
     def __init__(self, grid_side: int, channels: int, embed_dim: int) -> None:
         super().__init__()
         self.heads = channels // HEAD_WIDTH
-        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels) / channels**0.5)
-        self.k_proj = nn.Linear(channels, channels)
-        self.q_proj = nn.Linear(channels, channels)
-        self.v_proj = nn.Linear(channels, channels)
+        self.positional_embedding = nn.Parameter(torch.randn(grid_side**2 + 1, channels).div_(channels**0.5))
+        self.k_proj, self.q_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
         self.c_proj = nn.Linear(channels, embed_dim)
-        self._joint: nn.Linear | None = None
-
-    def fold(self) -> None:
-        """Make the value and output projections one matrix, for good: with nothing between them they are one, D→E."""
-        device = self.v_proj.weight.device
-        joint = nn.utils.skip_init(nn.Linear, self.v_proj.in_features, self.c_proj.out_features, device=device)
-        with torch.no_grad():
-            joint.weight.copy_(self.c_proj.weight @ self.v_proj.weight)
-            joint.bias.copy_(torch.addmv(self.c_proj.bias, self.c_proj.weight, self.v_proj.bias))
-        self._joint = joint.requires_grad_(False)
+        self.joint: nn.Linear | None = None
 
     def tokens(self, feature_map: Tensor) -> Tensor:
         """(B, D, H, W) → (B, 1+P, D): mean token first, positional embeddings added."""
@@ -92,7 +77,7 @@ class AttentionPool(nn.Module):
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, T, D) → (B, T, E): the value and output projections, which are affine and commute with pooling."""
-        return self.c_proj(self.v_proj(tokens)) if self._joint is None else self._joint(tokens)
+        return self.c_proj(self.v_proj(tokens)) if self.joint is None else self.joint(tokens)
 
     def pool(self, tokens: Tensor, attention: Tensor) -> Tensor:
         """Weights (B, N, T) over tokens (B, T, D) → (B, E), CLIP's pooled vector for CLIP's own weights.
@@ -113,7 +98,7 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, layers: Sequence[int], width: int, embed_dim: int, image_size: int) -> None:
         super().__init__()
-        self.channels, self.embed_dim, self.image_size = width * 32, embed_dim, image_size
+        self.channels, self.embed_dim = width * 32, embed_dim
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
@@ -138,21 +123,22 @@ class ResNetEncoder(nn.Module):
         feature_map = self.feature_map(images)
         tokens = self.attnpool.tokens(feature_map)
         attention = self.attnpool.attention(tokens)
-        return ImageFeatures(
-            grid=feature_map.flatten(2).transpose(1, 2),
-            joint=self.attnpool.project(tokens[:, 1:]),
-            pooled=self.attnpool.pool(tokens, attention),
-            attention=attention[:, :, 1:].mean(dim=1),
-        )
+        joint, pooled = self.attnpool.project(tokens[:, 1:]), self.attnpool.pool(tokens, attention)
+        grid = feature_map.flatten(2).transpose(1, 2)
+        return ImageFeatures(grid, joint, pooled, attention[:, :, 1:].mean(dim=1))
 
 
 def fold(encoder: ResNetEncoder) -> None:
     """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
 
-    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's two
-    projections become one, too.
+    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's value and
+    output projections, with nothing between them, become one, D→E.
     """
-    encoder.attnpool.fold()
+    pool = encoder.attnpool
+    weight, bias = pool.c_proj.weight, pool.c_proj.bias
+    pool.joint = nn.Linear(pool.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
+    joint = {"weight": weight @ pool.v_proj.weight, "bias": torch.addmv(bias, weight, pool.v_proj.bias)}
+    pool.joint.load_state_dict(joint, assign=True)
     for parent in list(encoder.modules()):
         for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):

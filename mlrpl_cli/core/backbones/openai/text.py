@@ -1,19 +1,49 @@
-"""CLIP's text encoder. It takes token embeddings, so that learnable context vectors go through it like words.
+"""CLIP's tokenizer, and its text encoder, which takes token embeddings: learnable contexts go through it like words.
 
+The tokenizer is OpenAI's `clip` where that is installed, else open_clip's copy of it. Either package takes seconds to
+import with all that it imports; the one file that holds the tokenizer does not.
 Axes: C prompts, T tokens in a prompt, W text width, E joint embedding.
 """
 
-from __future__ import annotations
-
+import importlib.util
+import runpy
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.openai.transformer import HEAD_WIDTH, SelfAttention, Transformer, fold_activation
+from mlrpl_cli.core.backbones.openai.vit import QUICK, SelfAttention, Transformer
+from mlrpl_cli.core.io.errors import ConfigError
+
+# The ids that CLIP's vocabulary reserves for the start and the end of a text, and the tokens that it may have.
+START, END, CONTEXT_LENGTH = 49406, 49407, 77
+SOURCES = (("clip", "simple_tokenizer.py"), ("open_clip", "tokenizer.py"))
+"""Packages and the file of each that defines `SimpleTokenizer`; other packages are called `clip` too, without it."""
+
+
+def tokenize(texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, from start-of-text to end-of-text, not padded.
+
+    Raises ConfigError for a text of more than 77 tokens, naming it.
+    """
+    rows = [[START, *_tokenizer()(text), END] for text in texts]
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) > CONTEXT_LENGTH:
+            raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, CLIP takes {CONTEXT_LENGTH}; shorten it")
+    return rows
+
+
+@cache
+def _tokenizer() -> Callable[[str], list[int]]:
+    for package, file in SOURCES:
+        found = importlib.util.find_spec(package)  # without importing it
+        for folder in (found and found.submodule_search_locations) or ():
+            if (path := Path(folder) / file).is_file():
+                return runpy.run_path(str(path))["SimpleTokenizer"]().encode
+    raise ConfigError("expected OpenAI's clip or open_clip, got neither; run pip install open-clip-torch")
 
 
 class TextEncoder(nn.Module):
@@ -24,7 +54,7 @@ class TextEncoder(nn.Module):
         self.width, self.context_length = width, context_length
         self.token_embedding = nn.Embedding(vocabulary, width)
         self.positional_embedding = nn.Parameter(torch.randn(context_length, width) * 0.01)
-        self.transformer = Transformer(width, layers, width // HEAD_WIDTH)
+        self.transformer = Transformer(width, layers)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, embed_dim) * width**-0.5)
 
@@ -36,22 +66,26 @@ class TextEncoder(nn.Module):
         tokens alone. An `end` on the CPU keeps a GPU from waiting.
         """
         x = (embeddings + self.positional_embedding[: embeddings.shape[1]]).to(self.text_projection.dtype)
-        shapes, members, ends_at, given = _packing(tuple(end.tolist()), x.device)
-        groups = [x[which, 1:length].flatten(0, 1) for which, (_, length) in zip(members, shapes, strict=True)]
-        rows = torch.cat([x[0, :1], *groups])  # (R, W)
-        *blocks, last = self.transformer.blocks()
+        groups, ends_at, given = _packing(tuple(end.tolist()), x.device)
+        rows = torch.cat([x[0, :1], *(x[which, 1:length].flatten(0, 1) for which, length in groups)])  # (R, W)
+        *blocks, last = self.transformer.resblocks
         for block in blocks:
-            rows = rows + block.attn.out_proj(_attend(block.attn, block.ln_1(rows), shapes))
+            rows = rows + block.attn.out_proj(_attend(block.attn, block.ln_1(rows), groups))
             rows = rows + block.mlp(block.ln_2(rows))
         ends = rows[ends_at]  # (C, W), in the order of the groups
-        ends = ends + last.attn.out_proj(_attend_from_ends(last.attn, last.ln_1(rows), last.ln_1(ends), shapes))
+        ends = ends + last.attn.out_proj(_attend_from_ends(last.attn, last.ln_1(rows), last.ln_1(ends), groups))
         ends = ends + last.mlp(last.ln_2(ends))
         return (self.ln_final(ends) @ self.text_projection)[given].float()
 
     def fold(self) -> None:
-        """Spare the activations two passes, for good; for a frozen encoder through which gradients flow often."""
-        for block in self.transformer.blocks():
-            fold_activation(block)
+        """Put QuickGELU's two factors into the frozen layers around it, for good: what is left is silu, one pass."""
+        for block in self.transformer.resblocks:
+            before, after = block.mlp.c_fc, block.mlp.c_proj
+            scaled = ((before, "weight", QUICK), (before, "bias", QUICK), (after, "weight", 1 / QUICK))
+            for layer, name, factor in scaled:
+                # A new tensor: the old one may belong to a state dict that is used again.
+                setattr(layer, name, nn.Parameter(layer.get_parameter(name) * factor, requires_grad=False))
+            block.mlp.gelu = nn.SiLU()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids of any shape and on any device → their embeddings (…, W)."""
@@ -65,63 +99,54 @@ class TextEncoder(nn.Module):
 
 def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Ragged token ids → ids (C, T) padded with 0 to the longest, and the index of each last token (C,)."""
-    longest = max(len(row) for row in tokens)
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in tokens])
+    ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
     return ids, torch.tensor([len(row) - 1 for row in tokens])
 
 
 # The rows of a packed batch: the start token that all prompts share, then prompt after prompt the others, grouped by
 # length so that a group is a view of shape (its prompts, T-1, W). Linear layers see no padding and attention no mask.
 
-Shapes = list[tuple[int, int]]
-"""Of each group: how many prompts, and T, their tokens with start and end."""
-
-
-class Packing(NamedTuple):
-    """Whose the rows are, which depends on the lengths of the prompts alone."""
-
-    shapes: Shapes
-    members: tuple[Tensor, ...]
-    """Which prompts a group holds, in their order."""
-    ends_at: Tensor
-    """(C,) rows of the end tokens, in the order of the groups."""
-    given: Tensor
-    """(C,) where each prompt stands in that order."""
+Groups = list[tuple[Tensor, int]]
+"""Of each group: which prompts it holds, in their order, and T, their tokens with start and end."""
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def _packing(ends: tuple[int, ...], device: torch.device) -> Packing:
-    """Computed once for the same prompts, off the device: reading lengths from a GPU would stop it at every step."""
-    shapes = [(count, end + 1) for end, count in sorted(Counter(ends).items())]
+def _packing(ends: tuple[int, ...], device: torch.device) -> tuple[Groups, Tensor, Tensor]:
+    """The groups, the rows (C,) of the end tokens in their order, and where (C,) each prompt stands in that order.
+
+    Computed once for the same prompts, off the device: reading lengths from a GPU would stop it at every step.
+    """
+    counts = sorted(Counter(ends).items())
     order = torch.tensor(sorted(range(len(ends)), key=ends.__getitem__))
     ends_at = torch.tensor(ends)[order].cumsum(0)
-    members = order.to(device).split([count for count, _ in shapes])
-    return Packing(shapes, members, ends_at.to(device), order.argsort().to(device))
+    members = order.to(device).split([count for _, count in counts])
+    groups = [(which, end + 1) for which, (end, _) in zip(members, counts, strict=True)]
+    return groups, ends_at.to(device), order.argsort().to(device)
 
 
-def _attend(attention: SelfAttention, rows: Tensor, shapes: Shapes) -> Tensor:
+def _attend(attention: SelfAttention, rows: Tensor, groups: Groups) -> Tensor:
     """Causal attention within each prompt: (R, W) → (R, W), before the output projection."""
     packed = _computable(attention.pack(rows))
-    mixed = [attention.mix(prompts, causal=True) for prompts in _with_start(packed, shapes)]
-    behind = [prompts[:, 1:].flatten(0, 1) for prompts in mixed]
-    return torch.cat([mixed[0][0, :1], *behind]).to(rows.dtype)
+    mixed = [attention.mix(prompts, causal=True) for prompts in _with_start(packed, groups)]
+    return torch.cat([mixed[0][0, :1], *(prompts[:, 1:].flatten(0, 1) for prompts in mixed)]).to(rows.dtype)
 
 
-def _attend_from_ends(attention: SelfAttention, rows: Tensor, ends: Tensor, shapes: Shapes) -> Tensor:
+def _attend_from_ends(attention: SelfAttention, rows: Tensor, ends: Tensor, groups: Groups) -> Tensor:
     """Attention of each prompt's end token over the whole prompt: (R, W) and (C, W) → (C, W)."""
-    query = _computable(attention.pack(ends, slice(0, 1))).split([count for count, _ in shapes])
-    prompts = _with_start(_computable(attention.pack(rows, slice(1, 3))), shapes)
-    mixed = [attention.mix_from(q, kv) for q, kv in zip(query, prompts, strict=True)]
+    queries = _computable(attention.pack(ends, slice(0, 1))).split([len(which) for which, _ in groups])
+    prompts = _with_start(_computable(attention.pack(rows, slice(1, 3))), groups)
+    mixed = [attention.mix_from(query, packed) for query, packed in zip(queries, prompts, strict=True)]
     return torch.cat(mixed).to(rows.dtype)
 
 
-def _with_start(rows: Tensor, shapes: Shapes) -> list[Tensor]:
-    """(R, X) → of each group (count, T, X), the shared first row in front of every prompt."""
-    groups = rows[1:].split([count * (length - 1) for count, length in shapes])
+def _with_start(rows: Tensor, groups: Groups) -> list[Tensor]:
+    """(R, X) → of each group (its prompts, T, X), the shared first row in front of every prompt."""
+    shapes = [(len(which), length - 1) for which, length in groups]
+    parts = rows[1:].split([count * others for count, others in shapes])
     return [
-        torch.cat([rows[:1].expand(count, 1, -1), group.unflatten(0, (count, length - 1))], dim=1)
-        for group, (count, length) in zip(groups, shapes, strict=True)
+        torch.cat([rows[:1].expand(shape[0], 1, -1), part.unflatten(0, shape)], dim=1)
+        for part, shape in zip(parts, shapes, strict=True)
     ]
 
 

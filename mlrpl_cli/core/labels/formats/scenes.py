@@ -51,11 +51,11 @@ class Scenes(Format):
 
         from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
-        splits = (TRAIN,) * self.train_images + (TEST,) * self.test_images
-        places = (*range(self.train_images), *range(self.test_images))
-        names = tuple(f"{split}/{place:05d}.png" for split, place in zip(splits, places, strict=True))
+        counts = {TRAIN: self.train_images, TEST: self.test_images}
+        splits = tuple(split for split, count in counts.items() for _ in range(count))
+        names = [f"{split}/{place:05d}.png" for split, count in counts.items() for place in range(count)]
         with atomic_folder(reading.workspace / "images") as images:
-            for split in (TRAIN, TEST):
+            for split in counts:
                 (images / split).mkdir()
             # Closed, so that an interruption ends the processes before their folder is removed.
             with closing(_rendered(images, self.scenes_seed, names)) as rendered:

@@ -21,7 +21,7 @@ def write_coco(export: Export, path: Path) -> list[str]:
     Where cells are unknown, `neg_category_ids` of an image lists what is absent, and every other cell that is not
     annotated is unknown, as in LVIS. Raises DataError for an image that cannot be read.
     """
-    federated = bool((export.records.labels == UNKNOWN).any())
+    federated = bool((export.records.full_labels == UNKNOWN).any())
     with atomic_folder(path) as folder:
         (folder / "annotations").mkdir()
         for split in SPLITS:
@@ -39,10 +39,10 @@ def _part(export: Export, rows: list[int], federated: bool) -> dict[str, Any]:
         width, height = image_size(records.image_root / records.images[row])
         image = {"id": row + 1, "file_name": export.image(row), "width": width, "height": height}
         if federated:
-            image |= {"neg_category_ids": _columns(records.labels[row], ABSENT), "not_exhaustive_category_ids": []}
+            image |= {"neg_category_ids": _columns(records.full_labels[row], ABSENT), "not_exhaustive_category_ids": []}
         images.append(image)
         box = {"bbox": [0, 0, width, height], "area": width * height, "segmentation": [], "iscrowd": 0}
-        for category in _columns(records.labels[row], PRESENT):
+        for category in _columns(records.full_labels[row], PRESENT):
             score = {} if export.scores is None else {"score": round(float(export.scores[row, category - 1]), 6)}
             annotations.append(
                 {"id": len(annotations) + 1, "image_id": row + 1, "category_id": category, **box, **score}

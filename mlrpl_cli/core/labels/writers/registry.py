@@ -58,7 +58,7 @@ def writer_of(name: str) -> Writer:
 
 def lost_states(export: Export, dataset: str) -> list[str]:
     """What a format loses that lists only what is present."""
-    labels = export.records.labels
+    labels = export.records.full_labels
     absent, unknown = bool((labels == -1).any()), int((labels == 0).sum())
     if not unknown:
         return [f"read it back with --dataset {dataset} --unlisted absent: every cell that is not listed is absent"]

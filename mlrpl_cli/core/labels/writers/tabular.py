@@ -25,7 +25,7 @@ def write_table(export: Export, path: Path) -> list[str]:
     records = export.records
     rows = (
         (export.image(row), split, *(CELLS[state] for state in states))
-        for row, (split, states) in enumerate(zip(records.splits, records.labels.tolist(), strict=True))
+        for row, (split, states) in enumerate(zip(records.splits, records.full_labels.tolist(), strict=True))
     )
     _write(path, ("image", "split", *records.classes), rows)
     reserved = [name for name in records.classes if is_reserved(name)]
@@ -35,22 +35,22 @@ def write_table(export: Export, path: Path) -> list[str]:
 def write_long(export: Export, path: Path) -> list[str]:
     """A row per known cell, and one for each image and class that has none; nothing is lost."""
     records = export.records
-    kept = records.labels != UNKNOWN
+    kept = records.full_labels != UNKNOWN
     kept[~kept.any(axis=1), 0] = True
     kept[0, ~kept.any(axis=0)] = True
     rows = (
-        (export.image(row), records.splits[row], records.classes[column], WORDS[int(records.labels[row, column])])
+        (export.image(row), records.splits[row], records.classes[column], WORDS[int(records.full_labels[row, column])])
         for row, column in zip(*(index.tolist() for index in np.nonzero(kept)), strict=True)
     )
     _write(path, ("image", "split", "label", "state"), rows)
-    return [] if (records.labels == ABSENT).any() else ["read it back with --unlisted unknown"]
+    return [] if (records.full_labels == ABSENT).any() else ["read it back with --unlisted unknown"]
 
 
 def write_tags(export: Export, path: Path) -> list[str]:
     """The present labels of each image as a JSON list."""
     records = export.records
     names = np.array(records.classes, object)
-    listed = (names[row == PRESENT].tolist() for row in records.labels)
+    listed = (names[row == PRESENT].tolist() for row in records.full_labels)
     cells = (json.dumps(labels, ensure_ascii=False) for labels in listed)
     rows = ((export.image(row), records.splits[row], cell) for row, cell in enumerate(cells))
     _write(path, ("image", "split", "labels"), rows)
@@ -60,7 +60,7 @@ def write_tags(export: Export, path: Path) -> list[str]:
 def without_present(export: Export) -> list[str]:
     """That classes vanish of which no image is present."""
     records = export.records
-    missing = [records.classes[c] for c in np.flatnonzero(~(records.labels == PRESENT).any(axis=0))]
+    missing = [records.classes[c] for c in np.flatnonzero(~(records.full_labels == PRESENT).any(axis=0))]
     return [f"{len(missing)} classes are in no image and are left out: {first_few(missing)}"] if missing else []
 
 

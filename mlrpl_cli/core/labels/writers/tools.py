@@ -21,7 +21,7 @@ CVAT_VERSION = "1.1"
 
 
 def write_labelstudio(export: Export, path: Path) -> list[str]:
-    """Tasks for a configuration of multiple choices; with scores as predictions, which Label Studio shows to correct."""
+    """Tasks for a configuration of multiple choices; with scores as predictions to correct."""
     tasks = [_task(export, row) for row in range(len(export.records.images))]
     write_text(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
     choices = "".join(f'<Choice value="{name}"/>' for name in export.records.classes[:3])
@@ -34,7 +34,7 @@ def write_labelstudio(export: Export, path: Path) -> list[str]:
 
 def _task(export: Export, row: int) -> dict[str, Any]:
     records = export.records
-    present = np.flatnonzero(records.labels[row] == PRESENT)
+    present = np.flatnonzero(records.full_labels[row] == PRESENT)
     value = {"choices": [records.classes[column] for column in present]}
     result = [{"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": value}] if len(present) else []
     task: dict[str, Any] = {"data": {"image": export.image(row), "split": records.splits[row]}}
@@ -55,7 +55,7 @@ def write_cvat(export: Export, path: Path) -> list[str]:
         width, height = image_size(records.image_root / image)
         told = {"id": str(row), "name": export.image(row), "subset": records.splits[row]}
         element = SubElement(root, "image", told | {"width": str(width), "height": str(height)})
-        for column in np.flatnonzero(records.labels[row] == PRESENT):
+        for column in np.flatnonzero(records.full_labels[row] == PRESENT):
             SubElement(element, "tag", {"label": records.classes[column], "source": _source(export)})
     indent(root)
     with atomic_file(path) as temporary:
@@ -72,7 +72,7 @@ def write_fiftyone(export: Export, path: Path) -> list[str]:
     records = export.records
     labels = {
         export.image(row): [int(column) for column in np.flatnonzero(states == PRESENT)]
-        for row, states in enumerate(records.labels)
+        for row, states in enumerate(records.full_labels)
     }
     write_text(path, json.dumps({"classes": records.classes, "labels": labels}, ensure_ascii=False) + "\n")
     splits = sorted(set(records.splits))

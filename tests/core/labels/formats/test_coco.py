@@ -59,8 +59,8 @@ def test_labels_order_classes_and_splits(tmp_path: Path, year: str, capsys: pyte
     _release(tmp_path, year)
     records = _read(tmp_path)
     assert records.classes == ("person", "stop sign", "toothbrush")
-    np.testing.assert_array_equal(records.labels, LABELS)
-    assert records.labels.dtype == np.int8
+    np.testing.assert_array_equal(records.full_labels, LABELS)
+    assert records.full_labels.dtype == np.int8
     assert records.images == tuple(
         f"{folder}{year}/{name}.jpg" for folder, names in (("train", "bac"), ("val", "de")) for name in names
     )
@@ -73,7 +73,7 @@ def test_annotated_only_leaves_out_images_without_annotation(tmp_path: Path) -> 
     _release(tmp_path, "2017")
     records = _read(tmp_path, annotated_only=True)
     assert records.images == ("train2017/b.jpg", "train2017/c.jpg", "val2017/e.jpg")
-    np.testing.assert_array_equal(records.labels, [LABELS[0], LABELS[2], LABELS[4]])
+    np.testing.assert_array_equal(records.full_labels, [LABELS[0], LABELS[2], LABELS[4]])
     assert records.splits == ("train", "train", "test")
 
 
@@ -189,7 +189,7 @@ def test_ids_may_be_text(tmp_path: Path) -> None:
         _save(tmp_path, name, data)
     records = _read(tmp_path)
     columns = [records.classes.index(name) for name in ("person", "stop sign", "toothbrush")]
-    np.testing.assert_array_equal(records.labels[:, columns], LABELS)
+    np.testing.assert_array_equal(records.full_labels[:, columns], LABELS)
 
 
 def test_files_that_are_too_large_or_no_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

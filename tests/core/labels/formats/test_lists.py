@@ -24,7 +24,7 @@ def test_rows_that_say_absent_leave_the_others_unknown(tmp_path: Path) -> None:
     text = "image,label,confidence\na.jpg,dog,1\nb.jpg,dog,0\nb.jpg,cat,1\n"
     records, reading = reading_of(Long, write(tmp_path, text))
     assert (records.classes, records.images) == (("cat", "dog"), ("a.jpg", "b.jpg"))
-    assert records.labels.tolist() == [[0, 1], [1, -1]]
+    assert records.full_labels.tolist() == [[0, 1], [1, -1]]
     assert reading.unlisted == "unknown: no row of a long table says"
 
 
@@ -34,8 +34,8 @@ def test_rows_that_say_absent_leave_the_others_unknown(tmp_path: Path) -> None:
 def test_rows_of_what_is_there_alone_are_asked_about(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     assert "--unlisted absent" in problem(Long, path)
-    assert reading_of(Long, path, unlisted="absent")[0].labels.tolist() == [[-1, 1], [1, -1]]
-    assert reading_of(Long, path, unlisted="unknown")[0].labels.tolist() == [[0, 1], [1, 0]]
+    assert reading_of(Long, path, unlisted="absent")[0].full_labels.tolist() == [[-1, 1], [1, -1]]
+    assert reading_of(Long, path, unlisted="unknown")[0].full_labels.tolist() == [[0, 1], [1, 0]]
 
 
 def test_everything_wrong_with_a_long_table_is_told_at_once(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_everything_wrong_with_a_long_table_is_told_at_once(tmp_path: Path) -> N
 def test_labels_in_one_cell(tmp_path: Path, cells: tuple[str, str], options: dict[str, str]) -> None:
     path = write(tmp_path, f"image,tags\na.jpg,{cells[0]}\nb.jpg,{cells[1]}\n")
     records, _ = reading_of(Tags, path, unlisted="absent", **options)
-    assert (records.classes, records.labels.tolist()) == (("cat", "dog"), [[1, 1], [-1, 1]])
+    assert (records.classes, records.full_labels.tolist()) == (("cat", "dog"), [[1, 1], [-1, 1]])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_image_without_a_tag_stays_and_tags_are_asked_about(tmp_path: Path) -
     path = write(tmp_path, "image,labels,is_valid\na.jpg,dog,True\nb.jpg,,False\n")
     assert "--unlisted unknown" in problem(Tags, path)
     records, _ = reading_of(Tags, path, unlisted="unknown")
-    assert (records.labels.tolist(), records.splits) == ([[1], [0]], ("validation", "train"))
+    assert (records.full_labels.tolist(), records.splits) == ([[1], [0]], ("validation", "train"))
 
 
 @pytest.mark.parametrize(

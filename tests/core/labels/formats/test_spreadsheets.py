@@ -43,7 +43,7 @@ def write(folder: Path, text: str, encoding: str = "utf-8", name: str = "labels.
 def test_the_same_cells_in_every_spelling(tmp_path: Path, text: str, encoding: str) -> None:
     records, _ = reading_of(Table, write(tmp_path, text, encoding))
     assert (records.classes, records.images) == (("car", "mug"), ("0.jpg", "1.jpg"))
-    assert records.labels.tolist() == CELLS
+    assert records.full_labels.tolist() == CELLS
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
@@ -51,7 +51,7 @@ def test_a_name_with_commas_stays_whole_beside_another_separator(tmp_path: Path,
     rows = [("image", "great white shark, white shark", "tench, Tinca tinca"), ("0.jpg", "1", "0"), ("1.jpg", "0", "1")]
     records, _ = reading_of(Table, write(tmp_path, "".join(separator.join(row) + "\n" for row in rows)))
     assert records.classes == rows[0][1:]
-    assert records.labels.tolist() == CELLS
+    assert records.full_labels.tolist() == CELLS
 
 
 def test_a_table_that_is_no_utf_8_is_read_as_cp1252_and_that_is_said(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_separator_may_be_said(tmp_path: Path) -> None:
 def test_what_spreadsheets_write_for_not_available_is_unknown(tmp_path: Path) -> None:
     for cell in ("#N/A", "<NA>", "-", "–"):
         records, _ = reading_of(Table, write(tmp_path, f"image,car,mug\n0.jpg,{cell},0\n1.jpg,0,1\n"))
-        assert records.labels.tolist() == [[0, -1], [-1, 1]]
+        assert records.full_labels.tolist() == [[0, -1], [-1, 1]]
 
 
 def test_a_mark_or_nothing_has_to_be_explained(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_mark_or_nothing_has_to_be_explained(tmp_path: Path) -> None:
     assert "--unlisted unknown if nobody looked for the others" in message
     for unlisted, state in (("absent", -1), ("unknown", 0)):
         records, reading = reading_of(Table, path, unlisted=unlisted)
-        assert records.labels.tolist() == [[1, state], [state, 1]]
+        assert records.full_labels.tolist() == [[1, state], [state, 1]]
         assert reading.unlisted == f"{unlisted}: --unlisted"
 
 
@@ -119,14 +119,14 @@ def test_numbered_folds_are_asked_about(tmp_path: Path) -> None:
 def test_a_column_without_a_label_is_named_and_can_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, "image,weather,car,mug\n0.jpg,sunny,1,0\n1.jpg,rain,0,1\n")
     assert "1 columns hold no label, leave them out with --ignore-columns (weather: 'sunny')" in problem(Table, path)
-    assert reading_of(Table, path, ignore_columns=("weather",))[0].labels.tolist() == CELLS
+    assert reading_of(Table, path, ignore_columns=("weather",))[0].full_labels.tolist() == CELLS
     assert "no column of" in problem(Table, path, ignore_columns=("wether",))
 
 
 def test_chosen_classes_are_all_that_is_judged(tmp_path: Path) -> None:
     path = write(tmp_path, "image,weather,car,mug\n0.jpg,sunny,1,0\n1.jpg,rain,0,1\n")
     records, _ = reading_of(Table, path, classes=("mug",))
-    assert (records.classes, records.labels.tolist()) == (("mug",), [[-1], [1]])
+    assert (records.classes, records.full_labels.tolist()) == (("mug",), [[-1], [1]])
 
 
 def test_a_quote_that_is_never_closed_is_told(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_parquet_and_xlsx_hold_the_same_table(tmp_path: Path) -> None:
     book.save(tmp_path / "labels.xlsx")
     for name in ("labels.parquet", "labels.xlsx"):
         records, _ = reading_of(Table, tmp_path / name)
-        assert (records.classes, records.labels.tolist()) == (("car", "mug"), CELLS)
+        assert (records.classes, records.full_labels.tolist()) == (("car", "mug"), CELLS)
     for name in ("labels.parquet", "labels.xlsx"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-40])
         assert "is no readable" in problem(Table, tmp_path / name)

@@ -31,8 +31,8 @@ def test_labels_classes_and_order_of_rows(tmp_path: Path) -> None:
     assert records.classes == ("stop sign", "dog")
     assert records.images == ("c.jpg", "a.jpg", "b.jpg")
     assert records.image_root == tmp_path
-    np.testing.assert_array_equal(records.labels, [[1, -1], [0, 1], [-1, 0]])
-    assert records.labels.dtype == np.int8
+    np.testing.assert_array_equal(records.full_labels, [[1, -1], [0, 1], [-1, 0]])
+    assert records.full_labels.dtype == np.int8
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_labels_classes_and_order_of_rows(tmp_path: Path) -> None:
 )
 def test_every_spelling_of_a_state_in_any_case(tmp_path: Path, cells: str, state: int) -> None:
     for cell in cells.split():
-        assert _read(_write(tmp_path, f"image,dog,cat\na.jpg, {cell} ,1\n")).labels.tolist() == [[state, 1]]
+        assert _read(_write(tmp_path, f"image,dog,cat\na.jpg, {cell} ,1\n")).full_labels.tolist() == [[state, 1]]
 
 
 @pytest.mark.parametrize(("coding", "minus_one", "zero"), [("minus-one-absent", -1, 0), ("minus-one-unknown", 0, -1)])
@@ -53,7 +53,7 @@ def test_each_coding_says_what_minus_one_and_zero_mean(tmp_path: Path, coding: s
     """HCP-MLR-PL: 1 present, 0 unknown, −1 absent. DualCoOp: 1 present, 0 absent, −1 unknown. Words stay words."""
     path = _write(tmp_path, "image,p,q,r,s,t,u,v\na.jpg,-1,-1.0,−1,0,0.0,1,no\n")
     expected = [minus_one, minus_one, minus_one, zero, zero, 1, -1]
-    assert _read(path, coding=coding).labels.tolist() == [expected]
+    assert _read(path, coding=coding).full_labels.tolist() == [expected]
 
 
 def test_minus_one_without_a_coding_is_refused_with_both_codings(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_delimiter_and_byte_order_mark(tmp_path: Path, name: str, delimiter: str
         text = text.replace('"', "")
     records = _read(_write(tmp_path, text, name))
     assert records.classes == ("cat", "dog, wet; big")
-    assert records.labels.tolist() == [[-1, 1]]
+    assert records.full_labels.tolist() == [[-1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_image_and_split_columns_are_found_by_name(tmp_path: Path, header: str, 
     row = ",".join(cells.get(name.lower(), "a.jpg") for name in header.split(","))
     records = _read(_write(tmp_path, f"{header}\n{row}\n"))
     assert (records.classes, records.images) == (classes, ("a.jpg",))
-    assert records.labels.tolist() == [[1, -1]]
+    assert records.full_labels.tolist() == [[1, -1]]
 
 
 def test_without_a_known_name_the_first_column_is_the_image(tmp_path: Path) -> None:

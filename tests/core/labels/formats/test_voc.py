@@ -61,8 +61,8 @@ def test_labels_order_and_splits(devkit: Path, difficult: str, state: int) -> No
             if not hard:
                 expected[row, sorted(CLASSES).index(name)] = 1
     expected[1, sorted(CLASSES).index("train")] = state
-    np.testing.assert_array_equal(records.labels, expected)
-    assert records.labels.dtype == np.int8
+    np.testing.assert_array_equal(records.full_labels, expected)
+    assert records.full_labels.dtype == np.int8
     assert records.images == tuple(f"JPEGImages/{identifier}.jpg" for identifier in order)
     assert records.splits == ("train", "train", "test", "test")
     assert records.image_root == devkit / "VOC2007"
