@@ -89,8 +89,9 @@ def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Paramet
         "show_default": str(default) if type(default) in (str, int, float) else False,
         "rich_help_panel": f"Options of --dataset {owner}" if owner and not others else None,
     }
+    kind: type = tuple
     if field["type"] == "array":
-        kind, declared = tuple, several(str, "A,B", help, flag, **more)
+        declared = several(str, "A,B", help, flag, **more)
     else:
         kind, metavar = KINDS[field.get("format", field["type"])]
         declared = option("NAME" if "enum" in field else metavar, help, flag, **more)

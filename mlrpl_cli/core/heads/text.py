@@ -20,7 +20,7 @@ from mlrpl_cli.core.backbones.openai.text import TextEncoder, pad_tokens
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, open_file
-from mlrpl_cli.core.labels.classes import readable
+from mlrpl_cli.core.labels.classes import readable, same_prompts
 
 CONTEXT_STD, TEMPLATE = 0.02, "a photo of a {}"
 LONGEST_LINE = MIB

@@ -70,6 +70,12 @@ def open_image(path: Path, target: int | None = None) -> Image.Image:
     return _decoded(path, target, lambda image: image)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels as the header says, before it is turned upright. Raises DataError as `open_image`."""
+    with _opened(path) as (image, _):
+        return image.size
+
+
 def load_pixels(path: Path, size: int) -> np.ndarray:
     """(size, size, 3) uint8 RGB of the whole image, resized by bicubic interpolation; its aspect is not kept."""
     return _decoded(path, size, lambda image: np.array(image.resize((size, size), Image.Resampling.BICUBIC)))
@@ -125,23 +131,29 @@ class BoundedStream:
         return getattr(self.stream, name)
 
 
-def _decoded(path: Path, target: int | None, use: Callable[[Image.Image], T]) -> T:
-    """What `use` makes of the decoded image, whose room is held until then."""
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
+    """An image of which only the header is read, and the bytes of its file. Errors come out as DataError."""
     try:
         with open_file(path) as stream:
             bounded = BoundedStream(stream)
             if not bounded.size:
                 raise ValueError("the file is empty")
-            image = Image.open(cast(IO[bytes], bounded), formats=FORMATS)
+            opened = [Image.open(cast(IO[bytes], bounded), formats=FORMATS)]
             bounded.bytes_left = math.inf  # from now on pixels are read, which are counted elsewhere
-            with _ROOM.taken(_needed(image, target or 0, bounded.size)):
-                result = use(_decode(image, target))
-                del image  # its pixels go before another image takes their room
-            return result
+            yield opened.pop(), bounded.size  # kept by the caller alone, who lets go of its pixels
     except Exception as error:  # a damaged file can raise nearly anything inside a decoder
         told = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), one_line(told))
         raise DataError(f"cannot read {path}: {reason.removeprefix(f'{path} is ')}") from error
+
+
+def _decoded(path: Path, target: int | None, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of the decoded image, whose room is held until then."""
+    with _opened(path) as (image, size), _ROOM.taken(_needed(image, target or 0, size)):
+        result = use(_decode(image, target))
+        del image  # its pixels go before another image takes their room
+        return result
 
 
 def _needed(image: Image.Image, target: int, file_size: int) -> int:

@@ -16,7 +16,7 @@ from pydantic import Field
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.progress import Progress, track
-from mlrpl_cli.core.io.reading import MIB, is_file_name, read_bytes, read_text, short, shown
+from mlrpl_cli.core.io.reading import MIB, is_file_name, open_file, read_text, short, shown
 from mlrpl_cli.core.labels.records import ROOT, TEST, TRAIN, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, make_labels
 
@@ -131,7 +131,8 @@ def _read_objects(path: Path, problems: Problems) -> list[tuple[str, bool]]:
     """(class name, difficult) of each object; nothing, and a problem, when the file cannot be read."""
     try:
         # A document type brings entities, and attributes that every element repeats: both grow without bound.
-        root = fromstring(read_bytes(path, MOST_OF_AN_ANNOTATION), forbid_dtd=True)
+        with open_file(path, MOST_OF_AN_ANNOTATION) as stream:
+            root = fromstring(stream.read(), forbid_dtd=True)
     except FileNotFoundError:
         problems.add("annotations are missing", path.name)
     except DTDForbidden:
