@@ -10,6 +10,7 @@ import json
 import os
 import reprlib
 import stat
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import Any, BinaryIO, TypeGuard
 
@@ -58,10 +59,13 @@ def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
         return stream.read()
 
 
-def read_json(path: Path, limit: int) -> Any:
-    """The value in a JSON file; raises what `open_file` raises, and ValueError for what is no JSON."""
+def read_json(path: Path, limit: int, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The value in a JSON file of UTF-8, each of its objects as `object_hook` makes it, while the next is parsed.
+
+    Raises what `open_file` raises, and ValueError for what is no JSON.
+    """
     try:
-        return json.loads(read_text(path, limit))
+        return json.loads(read_text(path, limit, "utf-8-sig"), object_hook=object_hook)
     except RecursionError as error:
         raise ValueError("values are nested too deeply") from error
 
