@@ -87,7 +87,7 @@ def with_splits(root: Path, paths: Sequence[Path], images: Path, reading: Readin
     """
     home = image_home(root)
     names = {path: path.relative_to(home).as_posix() for path in paths}
-    splits = {path: _split_in(path.stem) or _split_in(path.parent.name) for path in paths}
+    splits = {path: _split_of(path, home) for path in paths}
     told = {split for split in splits.values() if split}
     if len(paths) == 1 and TRAIN not in told:
         if told:
@@ -103,6 +103,12 @@ def with_splits(root: Path, paths: Sequence[Path], images: Path, reading: Readin
         reading.notes.append(f"splits are told by names of files and folders: {first_few(said, 6)}")
     ordered = sorted(paths, key=lambda path: SPLITS.index(splits[path] or TRAIN))
     return [AnnotationFile(path, splits[path], _places(path, home, images, splits[path])) for path in ordered]
+
+
+def _split_of(path: Path, home: Path) -> str | None:
+    """The split that the name of a file says, or else the name of its folder, which above the root says no more."""
+    folder = path.parent.name
+    return _split_in(path.stem) or (SPLIT_NAMES.get(folder.casefold()) if path.parent == home else _split_in(folder))
 
 
 def _split_in(name: str) -> str | None:

@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 _KEPT = frozenset(
     (*FIELDS, *LISTS, "id", "supercategory", "image_id", "category_id", "images", "annotations", "categories")
 )
-_TRIED = 5
+_TRIED, _DEEPEST = 5, 8
 _NUMBER = re.compile(r"(-?\d{1,18})(?:\.0*)?")
 
 
@@ -145,7 +145,7 @@ class _Way(NamedTuple):
 
 def _way(entries: Sequence[Any], places: Sequence[str], keys: Sequence[str], marks: Marks) -> _Way:
     """The first way that leads to one of the images `entries`."""
-    ways = [_Way(key, dropped, place) for key in keys for dropped in range(3) for place in places]
+    ways = [_Way(key, dropped, place) for key in keys for dropped in range(_DEEPEST) for place in places]
     return next((way for way in ways if any(marks.has(way.name(entry)) for entry in entries)), ways[0])
 
 
