@@ -314,6 +314,46 @@ def test_a_folder_of_several_kinds_takes_the_files_that_fit(tmp_path: Path) -> N
     assert _read(tmp_path).splits == ("train", "train")
 
 
+def test_the_folder_of_annotations_itself(tmp_path: Path) -> None:
+    _touch(tmp_path / "images" / "train", "a.jpg", "b.jpg")
+    _save(tmp_path / "annotations" / "train.json", _content(["a.jpg", "b.jpg"], [(0, 1)]))
+    assert recognise(tmp_path / "annotations")[0] == "coco"
+    records, reading = _asked(tmp_path / "annotations")
+    assert records.image_root == tmp_path
+    assert records.images == ("images/train/a.jpg", "images/train/b.jpg")
+    assert "the images of train.json are in images/train" in reading.notes
+
+
+def test_a_folder_with_a_file_for_each_image_is_not_searched(tmp_path: Path) -> None:
+    for number in range(101):
+        _save(tmp_path / f"{number}.json", _content([], []))
+    assert Coco.recognise(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"images": {"a": 1}}, "1 annotation files cannot be read (labels.json: expected a list as images, got {}"),
+        (
+            {"annotations": [7]},
+            "1 annotation files cannot be read (labels.json: expected objects in annotations, got 7",
+        ),
+        (
+            {"categories": [[]]},
+            "1 annotation files cannot be read (labels.json: expected objects in categories, got []",
+        ),
+    ],
+)
+def test_lists_of_another_kind(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    assert part in _problem(_one(tmp_path, {**_content(["a.jpg"], []), **changes}))
+
+
+def test_a_file_of_another_encoding_is_told(tmp_path: Path) -> None:
+    path = _one(tmp_path, _content(["a.jpg"], []))
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert "1 annotation files are no UTF-8 text (labels.json)" in _problem(path)
+
+
 def test_advice_to_restore_is_for_files_of_the_release_only(tmp_path: Path) -> None:
     for part, name in (("train", "000000000009.jpg"), ("val", "000000000139.jpg")):
         _save(tmp_path / "annotations" / f"instances_{part}2017.json", _content([name], []))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import posixpath
 import re
@@ -10,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mlrpl_cli.core.images.find import list_folder
 from mlrpl_cli.core.io.errors import DataError, first_few
 from mlrpl_cli.core.io.reading import KIB, open_file
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, SPLITS, TRAIN, Reading
 
-LAYOUTS = ("annotations/*.json", "*.json", "*/*.json")
-"""Where annotation files lie below a root; in folders of other names only when these are of a split."""
+MOST_FILES = 100
+"""In one folder; where more are JSON, each is of one image, and opening all of them would take long."""
 LISTS = NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 """Lists of categories that an image of LVIS has."""
 _ENDS = 256 * KIB
@@ -53,14 +53,21 @@ def find_files(root: Path, kind: str) -> list[Path]:
     """The annotation files that `root` is or holds, in the first layout that has some; those of `kind` if there are."""
     if not os.path.isdir(root):
         return [root] if os.path.exists(root) else []
-    for layout in LAYOUTS:
-        paths = map(Path, sorted(glob.glob(os.path.join(glob.escape(str(root)), layout))))
-        likely = (path for path in paths if layout != LAYOUTS[-1] or _split_in(path.parent.name))
-        if kinds := {path: found for path in likely if (found := kind_of(path))}:
+    for folders in (["annotations"], [""], (name for split in SPLITS for name in _folders(root, split))):
+        paths = (path for folder in folders for path in _json_files(root / folder))
+        if kinds := {path: found for path in paths if (found := kind_of(path))}:
             files = [path for path, found in kinds.items() if found == kind] or list(kinds)
             # Beside instances, a release has key points of the same images, whose only category is person.
             return [path for path in files if path.name.startswith("instances")] or files
     return []
+
+
+def _json_files(folder: Path) -> list[Path]:
+    try:
+        names = sorted(name for name in list_folder(folder) if name.lower().endswith(".json") and name[0] != ".")
+    except DataError:
+        return []
+    return [folder / name for name in names] if len(names) <= MOST_FILES else []
 
 
 def recognise_files(root: Path, kind: str, like: str) -> str | None:
@@ -68,15 +75,13 @@ def recognise_files(root: Path, kind: str, like: str) -> str | None:
     found = next((path for path in find_files(root, kind) if kind_of(path) == kind), None)
     if found is None:
         return None
-    name = found.relative_to(root).as_posix() if found != root else found.name
-    return f"{name} has {like}"
+    return f"{found.relative_to(image_home(root)).as_posix()} has {like}"
 
 
 def image_home(root: Path) -> Path:
     """The folder that images lie below when none is named."""
-    if os.path.isdir(root):
-        return root
-    return root.parent.parent if root.parent.name == "annotations" else root.parent
+    folder = root if os.path.isdir(root) else root.parent
+    return folder.parent if folder.name == "annotations" else folder
 
 
 def with_splits(root: Path, paths: Sequence[Path], images: Path, reading: Reading) -> list[AnnotationFile]:
@@ -122,7 +127,7 @@ def _places(path: Path, home: Path, images: Path, split: str | None) -> tuple[st
     """Where tools put the images of an annotation file: beside it, or in a folder of its name or of its split."""
     beside = path.parent.relative_to(home).as_posix().removeprefix(".")
     stem = path.stem.removeprefix("instances_")
-    bases = ("" if beside == "annotations" else beside, "")
+    bases = ("" if beside == "annotations" else beside, "", beside)
     usual = [posixpath.join(base, name) for base in bases for name in ("", "images", "data", stem, f"images/{stem}")]
     named = [posixpath.join(base, name) for base in ("", "images") for name in _folders(images / base, split)]
     return tuple(dict.fromkeys(place.rstrip("/") for place in usual + named))
@@ -130,7 +135,8 @@ def _places(path: Path, home: Path, images: Path, split: str | None) -> tuple[st
 
 def _folders(folder: Path, split: str | None) -> list[str]:
     """The folders in `folder` whose names say `split`."""
-    if split is None or not os.path.isdir(folder):
+    try:
+        names = os.listdir(folder) if split else []
+    except (OSError, ValueError):
         return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if _split_in(entry.name) == split and entry.is_dir())
+    return sorted(name for name in names if _split_in(name) == split and os.path.isdir(folder / name))

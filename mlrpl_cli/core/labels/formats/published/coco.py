@@ -86,7 +86,7 @@ class Coco(OwnData):
             mark_all(part.shown, PRESENT, columns, marks)
         unlisted = _unlisted(parts, columns, marks, reading)
         year = self._release()
-        if year and parts and all(_PUBLISHED_NAME.fullmatch(part.sample) for part in parts):
+        if year and parts and all(_PUBLISHED_NAME.fullmatch(str(part.sample)) for part in parts):
             reading.problems.raise_if_any(f"COCO {year} in {home}", "restore these files from the published archives")
         records = self.records(marks, reading, unlisted, home, union=True)
         return _annotated(records, parts) if self.annotated_only else records
@@ -122,7 +122,7 @@ def _unlisted(parts: Sequence[Part], columns: dict[Identifier, int], marks: Mark
     """The state of a cell without a mark, once `marks` know what was checked where files have other categories."""
     import numpy as np
 
-    reading.unlisted = "absent: COCO's annotators looked for every category of an image's file"
+    reading.unlisted = "absent: in COCO's form images are annotated for every category of their file"
     lacking = {part.file.path.name: columns.keys() - part.categories.keys() for part in parts}
     if not any(lacking.values()):
         return ABSENT

@@ -46,9 +46,11 @@ class Part(NamedTuple):
     """What one annotation file says, by the rows of its images."""
 
     file: AnnotationFile
+    place: str
+    """Which of the file's places has its images."""
     categories: Categories
-    sample: str
-    """The name of its first image, without folders."""
+    sample: object
+    """The file_name of its first image."""
     rows: np.ndarray
     shown: dict[Identifier, np.ndarray]
     """Rows of the images with an annotation of a category, once for each annotation."""
@@ -65,8 +67,11 @@ def read_files(
     """
     files = list(files)
     listed = track(reading.progress, files, "reading annotations", len(files), "files")
-    parts = [_read(file, marks, reading.problems, keys) for file in listed]
-    return [part for part in parts if part]
+    parts = [part for file in listed if (part := _read(file, marks, reading.problems, keys))]
+    for file, place in ((part.file, part.place) for part in parts):
+        if place != file.places[0]:
+            reading.notes.append(f"the images of {file.path.name} are in {place or 'the root'}")
+    return parts
 
 
 def _read(file: AnnotationFile, marks: Marks, problems: Problems, keys: Sequence[str]) -> Part | None:
@@ -77,6 +82,8 @@ def _read(file: AnnotationFile, marks: Marks, problems: Problems, keys: Sequence
         return _to_part(data, file, marks, problems, keys)
     except FileNotFoundError:
         problems.add("annotation files are missing", name)
+    except UnicodeDecodeError:
+        problems.add("annotation files are no UTF-8 text", name)
     except KeyError as error:
         problems.add("annotation files lack a key", f"{name}: {error}")
     except (OSError, ValueError, TypeError, AttributeError, DataError) as error:
@@ -87,15 +94,25 @@ def _read(file: AnnotationFile, marks: Marks, problems: Problems, keys: Sequence
 def _to_part(data: Any, file: AnnotationFile, marks: Marks, problems: Problems, keys: Sequence[str]) -> Part:
     if not isinstance(data, dict):
         raise TypeError(f"annotation file format is {type(data).__name__}, expected an object with images")
+    for key in ("categories", "images", "annotations"):
+        _check_entries(data[key], key)
     categories = _categories(data["categories"], file.path.name, problems)
-    row_of = _images(data["images"], file, marks, problems, keys)
+    way = _way(data["images"][:_TRIED], file.places, keys, marks)
+    row_of = _images(data["images"], file, way, marks, problems)
     if not data["images"] or not categories:
         problems.add("annotation files have no images or no categories", file.path.name)
     shown_in = _index(data["annotations"], row_of, categories, file.path.name, problems)
     listed = {key: _listed(data["images"], key, row_of, categories, file.path.name, problems) for key in LISTS}
-    sample = str(data["images"][0].get("file_name", "")) if data["images"] else ""
+    sample = data["images"][0].get("file_name") if data["images"] else None
     given = {key: found for key, found in listed.items() if found is not None}
-    return Part(file, categories, sample, _rows(row_of.values()), shown_in, given)
+    return Part(file, way.place, categories, sample, _rows(row_of.values()), shown_in, given)
+
+
+def _check_entries(entries: Any, key: str) -> None:
+    if not isinstance(entries, list):
+        raise TypeError(f"expected a list as {key}, got {shown(entries)}")
+    if other := [entry for entry in entries if not isinstance(entry, dict)]:
+        raise TypeError(f"expected objects in {key}, got {shown(other[0])}")
 
 
 def _categories(entries: Any, file: str, problems: Problems) -> Categories:
@@ -107,13 +124,10 @@ def _categories(entries: Any, file: str, problems: Problems) -> Categories:
     return found
 
 
-def _images(
-    entries: Any, file: AnnotationFile, marks: Marks, problems: Problems, keys: Sequence[str]
-) -> dict[Identifier, int]:
+def _images(entries: Any, file: AnnotationFile, way: _Way, marks: Marks, problems: Problems) -> dict[Identifier, int]:
     """The row of each image by its id."""
     row_of: dict[Identifier, int] = {}
     name_of: dict[Identifier, str] = {}
-    way = _way(entries[:_TRIED], file.places, keys, marks)
     for entry in entries:
         identifier, name = _identifier(entry["id"]), way.name(entry)
         row = marks.image(name, file.split)
