@@ -57,6 +57,7 @@ def _labels() -> bytes:
 
 
 COCO = json.loads(COCO_TRAIN)
+LVIS = json.loads(seeds("lvis")[0])
 LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "annotation of empty elements": (
         "voc_annotation",
@@ -91,6 +92,14 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         "coco",
         lambda: _json("annotations", b'{"id":1,"image_id":3,"category_id":90}', COCO),
     ),
+    "LVIS of one annotation": ("lvis", lambda: _json("annotations", b'{"image_id":3,"category_id":90}', LVIS)),
+    "LVIS of one list": (
+        "lvis",
+        lambda: _json(
+            "images", b'{"id":3,"coco_url":"/a.jpg","neg_category_ids":[' + b",".join([b"1"] * 9999) + b"]}", LVIS
+        ),
+    ),
+    "LVIS of categories": ("lvis", lambda: _json("categories", b'{"id":1,"name":"a"}', LVIS)),
     "table of empty rows": ("table", lambda: _filled(b"image,dog\n", b"\n")),
     "table of empty cells": ("table", lambda: _filled(b"image,dog\na.jpg", b",")),
     "table of empty classes": ("table", lambda: _filled(b"image", b",", b"\na.jpg,1\n")),

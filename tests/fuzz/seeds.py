@@ -39,6 +39,18 @@ def _coco(*names: str) -> bytes:
 
 
 COCO_TRAIN = _coco("a.jpg")
+
+
+def _lvis() -> bytes:
+    """Two images with what was checked."""
+    lists = ({"neg_category_ids": [1], "not_exhaustive_category_ids": [90]}, {"neg_category_ids": []})
+    images = [
+        {"id": number, "coco_url": f"http://host/train2017/{name}.jpg", **checked}
+        for number, name, checked in zip((3, 4), "ab", lists, strict=True)
+    ]
+    return json.dumps({**json.loads(COCO_TRAIN), "images": images}).encode()
+
+
 _TABLES = (
     b"image,dog,cat\na.jpg,1,0\nb.jpg,?,yes\n",
     b"\xef\xbb\xbfimage;split;dog\r\na.jpg;train;1\r\nb.jpg;val;no\r\nc.jpg;test;\r\n",
@@ -85,6 +97,7 @@ SHAPES: dict[str, dict[str, list[int]]] = {
 _WORDS = {
     "voc": b"<annotation> <object> <name> </name> <!DOCTYPE <!ENTITY <!ATTLIST &a; <![CDATA[ dog 000001",
     "coco": b'"images" "annotations" "categories" "id" "name" "file_name" "image_id" NaN ../ \\ud800',
+    "lvis": b'"images" "annotations" "neg_category_ids" "coco_url" http://[ "1.0" %2e%2e/ \\ud800',
     "table": b'image split train " \\ -1 unknown / ../ ; ,,,,',
     "config": b"epochs glove : - &a *a << !!int ? 0x .inf 2001-01-01 [ {",
     "assignment": b"= epochs glove seed *a &a !! 0x 1:30 [ {",
@@ -241,6 +254,7 @@ _SEEDS = {
     "voc_annotation": lambda: _XML,
     "voc_image_set": lambda: (b"000001\n000002\n", b"000001  1\n\n000002 -1\n", b"../x\n"),
     "coco": lambda: (_coco("b.jpg", "c.jpg"), _coco("c.jpg")),
+    "lvis": lambda: (_lvis(), b"\xef\xbb\xbf" + _lvis()),
     "table": lambda: _TABLES,
     "config": lambda: _CONFIGS,
     "assignment": lambda: _ASSIGNMENTS,

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,22 @@ def coco(data: bytes) -> None:
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
     _check_records(Coco(root=root).read(Reading(root, Silent())))
+
+
+def lvis(data: bytes) -> None:
+    """A file of LVIS beside three images, for which every reader says whether it is its own."""
+    from mlrpl_cli.core.io.errors import ConfigError
+    from mlrpl_cli.core.io.progress import Silent
+    from mlrpl_cli.core.labels.formats.published.lvis import Lvis
+    from mlrpl_cli.core.labels.formats.registry import recognise
+    from mlrpl_cli.core.labels.records import Reading
+
+    root = _folder("lvis")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "labels.json").write_bytes(data)
+    with suppress(ConfigError):
+        recognise(root / "labels.json")
+    _check_records(Lvis(root=root / "labels.json").read(Reading(root, Silent())))
 
 
 def table(data: bytes) -> None:
@@ -215,6 +231,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "voc_annotation": voc_annotation,
     "voc_image_set": voc_image_set,
     "coco": coco,
+    "lvis": lvis,
     "table": table,
     "config": config,
     "assignment": assignment,

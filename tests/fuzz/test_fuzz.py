@@ -32,6 +32,7 @@ SLOW_SECONDS = 20
 """Of coverage-guided fuzzing of each target."""
 JSON_TARGETS = (
     "coco",
+    "lvis",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",

@@ -6,12 +6,14 @@ What is made of JSON, XML and tables takes at most 50 times the memory that the 
 from __future__ import annotations
 
 import io
+import json
 import os
 import reprlib
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 from mlrpl_cli.core.io.errors import DataError
 
@@ -50,6 +52,17 @@ def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
     """The text of a file, its line ends made newlines; raises what `open_file` raises, and UnicodeDecodeError."""
     with io.TextIOWrapper(open_file(path, limit), encoding=encoding) as stream:
         return stream.read()
+
+
+def read_json(path: Path, limit: int, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The value in a JSON file of UTF-8, each of its objects as `object_hook` makes it, while the next is parsed.
+
+    Raises what `open_file` raises, and ValueError for what is no JSON.
+    """
+    try:
+        return json.loads(read_text(path, limit, "utf-8-sig"), object_hook=object_hook)
+    except RecursionError as error:
+        raise ValueError("values are nested too deeply") from error
 
 
 def is_name(value: object) -> TypeGuard[str]:

@@ -44,8 +44,13 @@ class Marks:
         """Column of each class."""
         self._marks = array("i"), array("i"), array("b")
         self._chunks: list[Any] = []
+        self._checked: list[Any] = []
         for name in classes:
             self.label(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is an image that the source calls `name`; without it there is no problem."""
+        return self._names.has(name)
 
     def image(self, name: str, split: str | None = None) -> int:
         """The row of the image that the source calls `name`; NOWHERE, and a problem, for one that is not there.
@@ -88,8 +93,12 @@ class Marks:
         kinds = (np.int32, np.int32, np.int8)
         self._chunks.append(tuple(a[kept].astype(kind) for a, kind in zip((rows, columns, states), kinds, strict=True)))
 
+    def checked(self, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Say that these images were looked at for all of these classes: cells without a mark are absent there."""
+        self._checked.append((rows[rows != NOWHERE], columns[columns != NOWHERE]))
+
     def labels(self, unlisted: int, union: bool = False) -> np.ndarray:
-        """(N, C) int8 label states, `unlisted` where there is no mark.
+        """(N, C) int8 label states, `unlisted` where there is no mark and nobody checked.
 
         Of several marks present counts before unknown, and unknown before absent. A cell that is said to be both
         present and absent is a problem, unless with `union` the marks are of parts of the image.
@@ -108,6 +117,10 @@ class Marks:
                 self._report_both(labels, chunks)
             for rows, columns, states in chunks:
                 labels[rows[states == state], columns[states == state]] = state
+        for rows, columns in self._checked:
+            block = labels[rows[:, None], columns]
+            block[block == _NO_MARK] = ABSENT
+            labels[rows[:, None], columns] = block
         labels[labels == _NO_MARK] = unlisted
         return labels
 

@@ -89,6 +89,10 @@ class Format(BaseModel):
         """Why `root` is of this format, such as "it holds VOC2007/Annotations"; None when nothing says so."""
         return None
 
+    def usual_keep(self) -> float:
+        """What is kept when none is asked for: a format may tell by what `root` holds, which may not be there yet."""
+        return self.default_keep
+
     def read(self, reading: Reading) -> Records:
         """All images and labels. Raises DataError, naming everything found at once, for wrong data."""
         raise NotImplementedError

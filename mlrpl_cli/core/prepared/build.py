@@ -147,7 +147,7 @@ def _check(options: PrepareOptions) -> _Job:
         source = registry.make_format(dataset, given)
     except ConfigError as error:
         problems.append(str(error))
-    keep = source.default_keep if options.keep is None else options.keep
+    keep = source.usual_keep() if options.keep is None else options.keep
     if problem := masks.mask_problem(keep, options.seed):
         problems.append(problem)
     if not 0 < (fraction := options.validation_fraction) < 1:

@@ -22,6 +22,7 @@ DATASETS = {
     SCENES: f"{_FORMATS}.scenes:Scenes",
     "voc": f"{_FORMATS}.published.voc:Voc",
     "coco": f"{_FORMATS}.published.coco:Coco",
+    "lvis": f"{_FORMATS}.published.lvis:Lvis",
     "table": f"{_FORMATS}.tabular.table:Table",
     "long": f"{_FORMATS}.tabular.long:Long",
     "tags": f"{_FORMATS}.tabular.tags:Tags",

@@ -1,157 +1,145 @@
-"""COCO: instance annotations in JSON, in the layouts of 2014 and 2017."""
+"""COCO: instance annotations in JSON, of the releases of 2014 and 2017 and of everything that exports this form.
+
+The source of what a missing annotation means is the paper on the data set (Lin et al. 2014, section 4): every image
+was searched for every category, so a category that an image's file lists and that has no annotation is absent.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import posixpath
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.images.find import check_images
-from mlrpl_cli.core.io.errors import DataError, Problems, one_line
-from mlrpl_cli.core.io.progress import track
-from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, open_file, short, shown
-from mlrpl_cli.core.labels.records import ROOT, TEST, TRAIN, Format, Reading, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, make_labels
-
-if TYPE_CHECKING:
-    import numpy as np
+from mlrpl_cli.core.io.errors import DataError, first_few
+from mlrpl_cli.core.labels.formats.published.annotation_files import (
+    AnnotationFile,
+    find_files,
+    image_home,
+    kind_of,
+    recognise_files,
+    with_splits,
+)
+from mlrpl_cli.core.labels.formats.published.categories import columns_of
+from mlrpl_cli.core.labels.formats.published.instances import Identifier, Part, mark_all, read_files
+from mlrpl_cli.core.labels.marks import NOWHERE, Marks
+from mlrpl_cli.core.labels.own import OwnData
+from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Reading, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 YEARS = ("2014", "2017")
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "id": (lambda value: type(value) in (int, str), "ids that are whole numbers or text"),
-    "name": (is_name, "names of categories that are text"),
-    "file_name": (is_file_name, "a file_name that a file can have"),
-}
-"""What an entry's field has to be."""
-MOST_BYTES, MOST_LABELS = 4 * GIB, 4 * GIB
-"""Of an annotation file, nine times the largest of COCO; and of its images times its categories, a byte each."""
+_PUBLISHED_NAME = re.compile(r"(COCO_(train|val)2014_)?\d{12}\.jpg")
 
 
-class Coco(Format):
-    """COCO 2014 or 2017 (train → train, val → test)."""
+class Coco(OwnData):
+    """COCO 2014 or 2017 (train → train, val → test), or other files of its form, split by their names."""
 
-    root: Path = Field(description=ROOT)
     year: Literal["2014", "2017"] | None = Field(None, description="release")
     annotated_only: bool = Field(False, description="leave out images without annotation, as DualCoOp does")
+    keep_unused: bool = Field(
+        False, description="keep categories that are only the supercategory of others and have no annotation"
+    )
 
-    holds: ClassVar[str] = "the folder that holds annotations/ and train2014/, val2014/ or those of 2017"
+    holds: ClassVar[str] = (
+        "the folder that holds annotations/ and train2014/, val2014/ or those of 2017, or a JSON file of this form, or "
+        "a folder with some"
+    )
     usual_folder: ClassVar[str] = "coco"
+
+    @classmethod
+    def recognise(cls, root: Path) -> str | None:
+        for year in YEARS:
+            for path in (_published(root, part, year) for part in PARTS.values()):
+                if os.path.isfile(path) and kind_of(path) != "lvis":
+                    return f"it holds annotations/{path.name}"
+        return recognise_files(root, "coco", "images, annotations and categories as COCO's files have")
+
+    def usual_keep(self) -> float:
+        """As for the benchmark that it is, unless `root` holds other files than a release."""
+        is_own = self._release() is None and bool(find_files(self.root, "coco"))
+        return self.default_keep if is_own else Format.default_keep
 
     def read(self, reading: Reading) -> Records:
         """Classes are in ascending category id, rows in the order of `images` in the JSON, train before test.
 
-        An annotation of any kind makes its class present, crowds included; every other class is absent, also for
-        images without annotation, unless these are left out.
+        An annotation of any kind makes its class present, crowds included. Every other class of the same file is
+        absent, also for images without annotation, unless these are left out; classes of other files are unknown.
         Raises DataError, naming everything found at once, for wrong data.
         """
-        import numpy as np
+        home = image_home(self.root)
+        marks = Marks(self.image_root(home), reading)
+        parts = read_files(self._files(reading), marks, reading)
+        if federated := [part.file.path.name for part in parts if part.listed]:
+            raise DataError(
+                f"{first_few(federated)} in {home} says for which categories each image was checked, as LVIS does; "
+                "read it with --dataset lvis"
+            )
+        columns = columns_of(parts, marks, reading, self.keep_unused)
+        for part in parts:
+            mark_all(part.shown, PRESENT, columns, marks)
+        unlisted = _unlisted(parts, columns, marks, reading)
+        year = self._release()
+        if year and parts and all(_PUBLISHED_NAME.fullmatch(str(part.sample)) for part in parts):
+            reading.problems.raise_if_any(f"COCO {year} in {home}", "restore these files from the published archives")
+        records = self.records(marks, reading, unlisted, home, union=True)
+        return _annotated(records, parts) if self.annotated_only else records
 
-        year = _find_year(self.root, [self.year] if self.year else YEARS)
-        problems = reading.problems
-        listed = track(reading.progress, PARTS.items(), "reading annotations", len(PARTS), "files")
-        read = {split: _read_part(self.root, f"{name}{year}", problems) for split, name in listed}
-        parts = {split: part for split, part in read.items() if part}
-        for part in parts.values():
-            check_images(self.root, part.images, problems)
-        if len({part.categories for part in parts.values()}) > 1:
-            problems.add("files differ in their categories", f"instances_train{year}.json, instances_val{year}.json")
-        problems.raise_if_any(f"COCO {year} in {self.root}", "restore these files from the published archives")
-        classes = tuple(name for _, name in parts[TRAIN].categories)
-        images = tuple(image for part in parts.values() for image in part.images)
-        labels = np.concatenate([part.labels for part in parts.values()])
-        splits = tuple(split for split, part in parts.items() for _ in part.images)
-        kept = (labels == PRESENT).any(axis=1) | (not self.annotated_only)
-        return Records(classes, self.root, tuple(compress(images, kept)), labels[kept], tuple(compress(splits, kept)))
+    def _release(self) -> str | None:
+        """The first year, or the one that is asked for, of which `root` has an annotation file."""
+        years = [self.year] if self.year else YEARS
+        paths = ((year, _published(self.root, part, year)) for year in years for part in PARTS.values())
+        return next((year for year, path in paths if os.path.exists(path)), None)
 
-
-class _Part(NamedTuple):
-    """What one annotation file says."""
-
-    categories: tuple[tuple[int | str, str], ...]
-    """(id, name) in ascending id."""
-    images: list[str]
-    labels: np.ndarray
-
-
-def _find_year(root: Path, years: Sequence[str]) -> str:
-    """The first of `years` that has an annotation file below `root`."""
-    for year in years:
-        if any(os.path.exists(_annotations(root, f"{part}{year}")) for part in PARTS.values()):
-            return year
-    what = "holds no" if os.path.isdir(root) else "is no folder, so it holds no"
-    wanted = " or ".join(f"instances_train{year}.json" for year in years)
-    raise DataError(
-        f"{root} {what} annotations/{wanted}; name the folder that does with --root, or add --download for COCO 2014"
-    )
-
-
-def _annotations(root: Path, folder: str) -> Path:
-    return root / "annotations" / f"instances_{folder}.json"
+    def _files(self, reading: Reading) -> list[AnnotationFile]:
+        if year := self._release():
+            return [
+                AnnotationFile(_published(self.root, part, year), split, (f"{part}{year}", f"images/{part}{year}"))
+                for split, part in PARTS.items()
+            ]
+        if not self.year and (paths := find_files(self.root, "coco")):
+            return with_splits(self.root, paths, self.image_root(image_home(self.root)), reading)
+        what = "holds no" if os.path.isdir(self.root) else "is no folder, so it holds no"
+        wanted = " or ".join(f"instances_train{year}.json" for year in ([self.year] if self.year else YEARS))
+        other = "" if self.year else ", nor other JSON files of this form"
+        raise DataError(
+            f"{self.root} {what} annotations/{wanted}{other}; name the folder that does with --root, or add "
+            "--download for COCO 2014"
+        )
 
 
-def _read_part(root: Path, folder: str, problems: Problems) -> _Part | None:
-    """What one annotation file says of the images in `folder`; None, and a problem, when it cannot be read."""
-    from pycocotools.coco import COCO  # takes longer to import than help to print
-
-    path = _annotations(root, folder)
-    try:
-        open_file(path, MOST_BYTES).close()
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how long it takes
-            data: dict[str, Any] = COCO(str(path)).dataset
-        return _to_part(data, folder, path.name, problems)
-    except FileNotFoundError:
-        problems.add("annotation files are missing", path.name)
-    except KeyError as error:
-        problems.add("annotation files lack a key", f"{path.name}: {error}")
-    except (OSError, ValueError, AssertionError, TypeError, AttributeError, RecursionError, DataError) as error:
-        problems.add("annotation files cannot be read", f"{path.name}: {one_line(error)}")
-    return None
+def _published(root: Path, part: str, year: str) -> Path:
+    return root / "annotations" / f"instances_{part}{year}.json"
 
 
-def _to_part(data: dict[str, Any], folder: str, file: str, problems: Problems) -> _Part:
-    categories = sorted((_checked(each, "id"), _checked(each, "name")) for each in data["categories"])
-    ids = [_checked(each, "id") for each in data["images"]]
-    images = [posixpath.join(folder, _checked(each, "file_name")) for each in data["images"]]
-    if not images or not categories:
-        problems.add("annotation files have no images or no categories", file)
-    if len(images) * len(categories) > MOST_LABELS:
-        raise ValueError(f"{len(images)} images and {len(categories)} categories are more than memory holds")
-    for values in zip(*categories, strict=True):
-        _report_repeated("category ids or names are repeated", values, file, problems)
-    _report_repeated("image ids are repeated", ids, file, problems)
-    _report_repeated("images are listed twice", images, file, problems)
-    row_of = {identifier: row for row, identifier in enumerate(ids)}
-    column_of = {identifier: column for column, (identifier, _) in enumerate(categories)}
-    present = []
-    for annotation in data["annotations"]:
-        image, category = annotation["image_id"], annotation["category_id"]
-        if image not in row_of:
-            problems.add("annotations are of unknown images", f"{shown(image)} in {file}")
-        if category not in column_of:
-            problems.add("annotations are of unknown categories", f"{shown(category)} in {file}")
-        if image in row_of and category in column_of:
-            present.append((row_of[image], column_of[category]))
-    labels = make_labels((len(images), len(categories)), ABSENT, (PRESENT, present))
-    return _Part(tuple(categories), images, labels)
+def _unlisted(parts: Sequence[Part], columns: dict[Identifier, int], marks: Marks, reading: Reading) -> int:
+    """The state of a cell without a mark, once `marks` know what was checked where files have other categories."""
+    import numpy as np
+
+    reading.unlisted = "absent: in COCO's form images are annotated for every category of their file"
+    lacking = {part.file.path.name: columns.keys() - part.categories.keys() for part in parts}
+    if not any(lacking.values()):
+        return ABSENT
+    for part in parts:
+        own = [columns[identifier] for identifier in part.categories if identifier in columns]
+        marks.checked(part.rows, np.array(own, np.intp))
+    told = first_few(f"{len(ids)} in the images of {file}" for file, ids in lacking.items() if ids)
+    reading.notes.append(f"classes that only other files list are unknown: {told}")
+    return UNKNOWN
 
 
-def _checked(entry: Any, key: str) -> Any:
-    """entry[key]. TypeError for a value that an id, a class or a file cannot have."""
-    fits, expected = FIELDS[key]
-    if not fits(entry[key]):
-        raise TypeError(f"expected {expected}, got {shown(entry[key])}")
-    return entry[key]
+def _annotated(records: Records, parts: Sequence[Part]) -> Records:
+    """The images that have an annotation, of whatever class."""
+    import numpy as np
 
-
-def _report_repeated(what: str, values: Iterable[Hashable], file: str, problems: Problems) -> None:
-    problems.extend(what, (f"{short(str(value))} in {file}" for value, count in Counter(values).items() if count > 1))
+    kept = np.zeros(len(records.images), bool)
+    for rows in (rows for part in parts for rows in part.shown.values()):
+        kept[rows[rows != NOWHERE]] = True
+    images, splits = tuple(compress(records.images, kept)), tuple(compress(records.splits, kept))
+    return replace(records, images=images, full_labels=records.full_labels[kept], splits=splits)
