@@ -59,9 +59,9 @@ def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
 
 
 def read_json(path: Path, limit: int) -> Any:
-    """The value in a JSON file; raises what `open_file` raises, and ValueError for what is no JSON."""
+    """The value in a JSON file, in UTF-8 with a mark or without; raises what `open_file` raises, and ValueError."""
     try:
-        return json.loads(read_text(path, limit))
+        return json.loads(read_text(path, limit, "utf-8-sig"))
     except RecursionError as error:
         raise ValueError("values are nested too deeply") from error
 
