@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.images.names import ImagesById
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.progress import Task
@@ -142,7 +141,9 @@ class _Names:
         if unknown and not self:
             told = f"no {_DESCRIPTIONS} lies beside the labels to say which class '{unknown[0]}' is"
             raise ConfigError(f"{told}; name the file with --class-descriptions, or give class ids")
-        raise_together([f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown])
+        if unknown:
+            told = (f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown)
+            raise ConfigError("; ".join(told))
 
     def _named(self, name: str) -> str:
         return self._of.get(name, name)
