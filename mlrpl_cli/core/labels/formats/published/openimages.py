@@ -73,12 +73,12 @@ class OpenImages(OwnData):
         names = _Names(self._described(files, reading.problems), reading)
         images = ImagesById(self.image_root(self.root), reading.problems)
         marks = Marks(self.image_root(self.root), reading, names.wanted)
-        sizes = [os.path.getsize(path) for path in files]
+        size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
         rows = _Rows(marks, names, images, reading.problems)
-        with reading.progress.task("reading labels", sum(sizes), "bytes") as task:
+        with reading.progress.task("reading labels", size, "bytes") as task:
             for path in files:
                 rows.read(path, _split_of(path), task)
-        disputed = 0 if reading.problems else marks.settle()
+        disputed = 0 if reading.merged else marks.settle()  # what is merged is present where any of it is
         reading.notes.extend(_told(rows, names, len(images) - len(marks.images), disputed))
         reading.unlisted = "unknown: Open Images' documentation"
         return self.records(marks, reading, UNKNOWN, self.root)
@@ -142,8 +142,8 @@ class _Names:
             told = f"no {_DESCRIPTIONS} lies beside the labels to say which class '{unknown[0]}' is"
             raise ConfigError(f"{told}; name the file with --class-descriptions, or give class ids")
         if unknown:
-            told = (f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown)
-            raise ConfigError("; ".join(told))
+            told_each = (f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown)
+            raise ConfigError("; ".join(told_each))
 
     def _named(self, name: str) -> str:
         return self._of.get(name, name)

@@ -113,7 +113,9 @@ def stream(path: Path, columns: Sequence[str], problems: Problems, task: Task) -
             column_types=dict.fromkeys(names.values(), pa.string()), include_columns=list(names.values())
         )
         handled = parser.ParseOptions(
-            delimiter=separator, invalid_row_handler=_reporter(problems, len(header), set()), newlines_in_values=False
+            delimiter=separator,
+            quote_char='"' if '"' in text else False,
+            invalid_row_handler=_reporter(problems, len(header), set()),
         )
         with open_file(path) as raw, _unpacked(path, raw) as plain:
             ended = _Ended(_in_utf8(plain, encoding), separator.join([_LAST] * len(header)))
@@ -144,8 +146,12 @@ class _Ended:
         self._stream, self._row = stream, f"\n{row}\n".encode()
 
     def read(self, size: int) -> bytes:
-        if not (data := self._stream.read(size)):
-            data, self._row = self._row, b""
+        data = self._stream.read(size)
+        while len(data) < size and (more := self._stream.read(size - len(data))):
+            data += more
+        if len(data) < size:  # in one block with the last rows, where pyarrow would take the end for a quote
+            data += self._row
+            data, self._row = data[:size], data[size:]
         return data
 
     def close(self) -> None:
