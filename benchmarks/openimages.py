@@ -107,4 +107,5 @@ def _mid(number: int) -> str:
 
 if __name__ == "__main__":
     for row in openimages_rows():
-        print(f"{row.name}: {row.seconds:.1f} s, {row.memory / GIB:.2f} GiB; {row.against}: {row.other_seconds:.1f} s")
+        ours = f"{row.seconds:.1f} s, {(row.memory or 0) / GIB:.2f} GiB"
+        print(f"{row.name}: {ours}; {row.against}: {row.other_seconds:.1f} s", flush=True)

@@ -174,7 +174,7 @@ def _columns(sheet: Sheet, *names: str) -> Iterator[list[str]]:
 
 def _codes(part: _Part, marks: Marks, reading: Reading) -> dict[int, np.ndarray]:
     """(N,) int8 by label column: the codes of the cells of the findings that count."""
-    coded = dict[int, np.ndarray]()
+    coded: dict[int, np.ndarray] = {}
     sheet = part.sheet
     for finding in FINDINGS:
         column = sheet.find(finding)
