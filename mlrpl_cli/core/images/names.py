@@ -105,9 +105,9 @@ class ImagesById:
     def find(self, identifier: str) -> str | None:
         """The path below the folder, with forward slashes, of the image with that id; None for one that is not there.
 
-        Of an id of two files the first is taken, which is a problem.
+        Of an id of two files the first is taken, which is a problem, told once.
         """
-        if others := self._others.get(identifier):
+        if others := self._others.pop(identifier, None):
             files = ", ".join(map(short, (self._files[identifier], *others)))
             self._problems.add("image ids fit several files", f"{short(identifier)}: {files}")
         return self._files.get(identifier)

@@ -99,7 +99,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     ("file", "data", "part"),
     [
         ("attribute_index.json", b"[]", "1 files hold no numbers by attribute (attribute_index.json: [])"),
-        ("attribute_index.json", b'{"wet": "1"}', "1 files hold no numbers by attribute"),
+        ("attribute_index.json", b'{"wet": "1"}', "1 attributes of attribute_index.json have no number ('wet': '1')"),
         ("attribute_index.json", b"{", "1 files cannot be read (attribute_index.json: Expecting"),
         ("val.json", b"", "1 files cannot be read (val.json: Expecting value"),
         ("val.json", b"\xff\xfe", "1 files cannot be read (val.json: 'utf-8'"),

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Container
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from mlrpl_cli.core.images.names import ImagesById
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
@@ -24,7 +24,10 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 INDEX = "attribute_index.json"
 FILES = {"train*.json": TRAIN, "val*.json": VALIDATION, "test*.json": TEST}
 LISTS = {"positive_attributes": PRESENT, "negative_attributes": ABSENT}
+KINDS: dict[type, str] = {list: "list of boxes", dict: "numbers by attribute"}
 _MOST_BYTES = GIB  # ten times the largest file
+
+T = TypeVar("T", list, dict)
 
 
 class Vaw(OwnData):
@@ -50,21 +53,19 @@ class Vaw(OwnData):
         images = ImagesById(self.image_root(self.root), problems)
         marks = Marks(self.image_root(self.root), reading, attributes)
         columns = {name: marks.label(name) for name in attributes}
+        missing: dict[str, None] = {}
         for path in track(reading.progress, files, "reading boxes", len(files), "files"):
-            boxes = _json(path, problems)
-            if not isinstance(boxes, list):
-                problems.add("files hold no list of boxes", f"{path.name}: {shown(boxes)}")
-                continue
-            for number, entry in enumerate(boxes):
+            for number, entry in enumerate(_json(path, list, problems)):
                 where = f"{path.name}, box {number}"
                 if (box := _checked(entry, where, columns, problems)) is None:
                     continue
                 if (file := images.find(box.image)) is None:
-                    problems.add("images are missing", short(box.image))
+                    missing[short(box.image)] = None
                 else:
                     row = marks.image(file, files[path])
                     for name, state in box.states:
                         marks.mark(row, columns.get(name, NOWHERE), state)
+        problems.extend("images are missing", missing)
         reading.notes.append(
             "an attribute that a box lacks and no box of the image has is absent: VAW judges boxes, not whole images"
         )
@@ -112,20 +113,22 @@ def _files(root: Path) -> dict[Path, str]:
 
 def _attributes(path: Path, problems: Problems) -> list[str]:
     """The names in the index, in the order of their numbers."""
-    index = _json(path, problems)
-    if not isinstance(index, dict) or not all(type(number) is int for number in index.values()):
-        problems.add("files hold no numbers by attribute", f"{path.name}: {shown(index)}")
-        return []
+    index = _json(path, dict, problems)
+    odd = {name: number for name, number in index.items() if type(number) is not int}
+    problems.extend(f"attributes of {path.name} have no number", (f"{shown(name)}: {shown(odd[name])}" for name in odd))
     problems.extend("attributes are names that no class can have", (shown(name) for name in index if not is_name(name)))
-    return sorted(filter(is_name, index), key=index.__getitem__)
+    return sorted((name for name in index if is_name(name) and name not in odd), key=index.__getitem__)
 
 
-def _json(path: Path, problems: Problems) -> Any:
-    """The value in a file; None, and a problem, for one that cannot be read."""
+def _json(path: Path, kind: type[T], problems: Problems) -> T:
+    """The list or object in a file; an empty one, and a problem, for a file that has none or cannot be read."""
     try:
-        return read_json(path, _MOST_BYTES)
+        content = read_json(path, _MOST_BYTES)
+        if isinstance(content, kind):
+            return content
+        problems.add(f"files hold no {KINDS[kind]}", f"{path.name}: {shown(content)}")
     except FileNotFoundError:
         problems.add("files are missing", path.name)
     except (OSError, ValueError, DataError) as error:
         problems.add("files cannot be read", f"{path.name}: {one_line(error)}")
-    return None
+    return kind()
