@@ -31,6 +31,8 @@ SLOW_SECONDS = 20
 """Of coverage-guided fuzzing of each target."""
 JSON_TARGETS = (
     "coco",
+    "vaw",
+    "vaw_index",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",

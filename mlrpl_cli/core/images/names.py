@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from unicodedata import normalize
 
 from mlrpl_cli.core.images.find import images_below, is_image, list_folder
@@ -23,7 +23,7 @@ class ImageNames:
     def __init__(self, root: Path, problems: Problems) -> None:
         """What is wrong with a name that is looked up is added to `problems`, once."""
         self.root, self._problems = root, problems
-        self._base = PurePosixPath(Path(os.path.abspath(root)).as_posix())
+        self._base = posixpath.join(Path(os.path.abspath(root)).as_posix(), "")
         self._folders: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
         self._known: dict[str, str | None] = {}
 
@@ -68,8 +68,7 @@ class ImageNames:
         return None
 
     def _relative(self, name: str) -> str:
-        path = PurePosixPath(posixpath.normpath(name.strip().replace("\\", "/")))
-        return str(path.relative_to(self._base) if path.is_relative_to(self._base) else path)
+        return posixpath.normpath(name.strip().replace("\\", "/")).removeprefix(self._base)
 
     def _listed(self, folder: str) -> tuple[dict[str, str], dict[str, list[str]]]:
         """The files of a folder by their normal form, and its images by their normal form without suffix."""

@@ -5,6 +5,7 @@ pyarrow parses. What it cannot know is found here: separator and encoding.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -27,6 +28,7 @@ NEEDED = "a table needs an image column, a column per class and a row per image"
 UNPACKING = EOFError, zlib.error, gzip.BadGzipFile
 """What a damaged compressed file raises."""
 _BLOCK = 16 * MIB  # a row may be this long
+_STREAM_BLOCK = 4 * MIB  # of which pyarrow reads 32 ahead
 _LAST = "\x1e"
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -92,7 +94,7 @@ def read_text_table(
 def stream(path: Path, columns: Sequence[str], problems: Problems, task: Task) -> Iterator[pa.RecordBatch]:
     """Batches of the named `columns` of a large table of text with a header, plain or compressed, all of them text.
 
-    Memory is that of a few blocks of 16 MiB. `task` is told how many bytes of the file are behind each batch. Raises
+    Memory is that of some 40 blocks of 4 MiB. `task` is told how many bytes of the file are behind each batch. Raises
     DataError for a file without one of the columns or no table.
     """
     import pyarrow as pa
@@ -105,10 +107,10 @@ def stream(path: Path, columns: Sequence[str], problems: Problems, task: Task) -
         if missing := [name for name in columns if name not in header]:
             found = short(", ".join(header)) or "nothing"
             raise DataError(f"{path} has no column {', '.join(missing)}, only {found}; check the file")
-        names = {name: f"f{header.index(name)}" for name in columns}
-        reading = parser.ReadOptions(
-            block_size=_BLOCK, skip_rows=1 + (text is not whole), column_names=[f"f{n}" for n in range(len(header))]
-        )
+        every = [f"f{column}" for column in range(len(header))]
+        names = {name: every[header.index(name)] for name in columns}
+        skipped = 1 + (text is not whole)  # the header, and a line that only names the separator
+        reading = parser.ReadOptions(block_size=_STREAM_BLOCK, skip_rows=skipped, column_names=every)
         kept = parser.ConvertOptions(
             column_types=dict.fromkeys(names.values(), pa.string()), include_columns=list(names.values())
         )
@@ -135,15 +137,17 @@ def stream(path: Path, columns: Sequence[str], problems: Problems, task: Task) -
 
 
 class _Ended:
-    """A stream of bytes with one more row at its end.
+    """A stream of UTF-8 with one more row at its end. Reading raises UnicodeDecodeError for what is no UTF-8.
 
-    pyarrow says nothing of a quote that is never closed, and leaves out what follows: the row shows it.
+    pyarrow says nothing of a quote that is never closed, and leaves out what follows: the row shows it. And it prints a
+    traceback where a row that it refuses is no UTF-8.
     """
 
     closed = False
 
     def __init__(self, stream: Any, row: str) -> None:
         self._stream, self._row = stream, f"\n{row}\n".encode()
+        self._check = codecs.getincrementaldecoder("utf-8")()
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
@@ -152,6 +156,7 @@ class _Ended:
         if len(data) < size:  # in one block with the last rows, where pyarrow would take the end for a quote
             data += self._row
             data, self._row = data[:size], data[size:]
+        self._check.decode(data, final=not data)
         return data
 
     def close(self) -> None:
