@@ -176,6 +176,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     _release(tmp_path, **{TRAIN: rows})
     (tmp_path / "test" / "0a.jpg").touch()
     (tmp_path / "class-descriptions.csv").write_text(DESCRIPTIONS + "/m/cat,Katze\n/m/x\n")
+    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/dog,Hund\n")
     message = _problem(tmp_path)
     for part in (
         "1 confidences are neither 1 nor 0, as those of machine labels are ('maybe')",
@@ -185,6 +186,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "1 images are in two splits (validation/data/0c.jpg: train, validation)",
         "1 image ids fit several files (0a: test/0a.jpg, train/0a.jpg)",
         "1 ids have two names in class-descriptions.csv (row 6: /m/cat)",
+        "1 class ids have two names, name one file with --class-descriptions (/m/dog: Hund, Dog, wet)",
         "1 rows of class-descriptions.csv are no id and name (row 7: /m/x)",
         "--images",
     ):

@@ -6,10 +6,8 @@ absent"; what no row names was not verified and is unknown. https://storage.goog
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,9 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from mlrpl_cli.core.images.names import ImagesById
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
+from mlrpl_cli.core.io.errors import DataError, Problems, first_few
 from mlrpl_cli.core.io.progress import Task
-from mlrpl_cli.core.io.reading import MIB, is_name, read_text, short
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.published.descriptions import ClassNames, describe
 from mlrpl_cli.core.labels.formats.tabular.text import peek, stream
 from mlrpl_cli.core.labels.marks import MOST_CELLS, NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
@@ -40,8 +39,6 @@ _PLACES = (
     *(f"{folder}*imagelabels*.csv*" for folder in ("", "annotations/", "labels/")),
     *(f"{split}/{split}-annotations-*-imagelabels*.csv*" for split in ("train", "validation", "test")),
 )
-_DESCRIPTIONS = "*class-descriptions*.csv"
-_MOST_OF_DESCRIPTIONS = 64 * MIB  # a hundred times those of V7, with 20,000 classes
 
 
 class OpenImages(OwnData):
@@ -70,7 +67,7 @@ class OpenImages(OwnData):
         Raises DataError, naming everything found at once, for wrong data, and for more cells than memory holds.
         """
         files = self._files(reading)
-        names = _Names(self._described(files, reading.problems), reading)
+        names = ClassNames(describe(self.class_descriptions, files, reading.problems), reading)
         images = ImagesById(self.image_root(self.root), reading.problems)
         marks = Marks(self.image_root(self.root), reading, names.wanted)
         size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
@@ -96,70 +93,11 @@ class OpenImages(OwnData):
             reading.notes.append(f"labels of machines, which nobody verified, are not read: {told}")
         return files
 
-    def _described(self, files: list[Path], problems: Problems) -> dict[str, str]:
-        """The name of each class id, in the order of the file; {} without one."""
-        if self.class_descriptions is not None:
-            return _read_descriptions(self.class_descriptions, problems)
-        folders = {path.parent: None for path in files} | {path.parent.parent: None for path in files}
-        described = dict[str, str]()
-        for path in (path for folder in folders for path in sorted(folder.glob(_DESCRIPTIONS))):
-            for identifier, name in _read_descriptions(path, problems).items():
-                if described.setdefault(identifier, name) != name:
-                    told = f"{short(identifier)}: {short(described[identifier])}, {short(name)}"
-                    problems.add("class ids have two names, name one file with --class-descriptions", told)
-        return described
-
-
-class _Names:
-    """What classes are called, and which of them count."""
-
-    def __init__(self, described: dict[str, str], reading: Reading) -> None:
-        """Puts names where `reading` has ids. Raises ConfigError for a wanted name that no class has."""
-        times = Counter(described.values())
-        self.shared = {name for name, count in times.items() if count > 1}
-        """Names of several classes, which are told apart by their ids."""
-        self._of = {
-            identifier: f"{name} ({identifier})" if name in self.shared else name
-            for identifier, name in described.items()
-        }
-        self.unnamed = set[str]()
-        """Class ids that are not described."""
-        reading.merged = {self._named(old): self._named(new) for old, new in reading.merged.items()}
-        self.wanted: Iterable[str] = ()
-        self._asked = set[str]()
-        if reading.classes is not None:
-            reading.classes = [*map(self._named, reading.classes)]
-            self._asked = {*reading.classes, *reading.merged}
-            self.wanted = dict.fromkeys((*self._of.values(), *(name for name in reading.classes if name[:1] == "/")))
-            self._check({*self._of.values(), *reading.merged.values()})
-
-    def __bool__(self) -> bool:
-        return bool(self._of)
-
-    def _check(self, known: set[str]) -> None:
-        unknown = sorted(name for name in self._asked if name not in known and name[:1] != "/")
-        if unknown and not self:
-            told = f"no {_DESCRIPTIONS} lies beside the labels to say which class '{unknown[0]}' is"
-            raise ConfigError(f"{told}; name the file with --class-descriptions, or give class ids")
-        if unknown:
-            told_each = (f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown)
-            raise ConfigError("; ".join(told_each))
-
-    def _named(self, name: str) -> str:
-        return self._of.get(name, name)
-
-    def of(self, identifier: str) -> str | None:
-        """The name of a class; None, and remembered, for one that is neither described nor asked for by its id."""
-        if self._of and identifier not in self._of and identifier not in self._asked:
-            self.unnamed.add(identifier)
-            return None
-        return self._named(identifier)
-
 
 class _Rows:
     """Marks of one file after the other, batch by batch."""
 
-    def __init__(self, marks: Marks, names: _Names, images: ImagesById, problems: Problems) -> None:
+    def __init__(self, marks: Marks, names: ClassNames, images: ImagesById, problems: Problems) -> None:
         self._marks, self._names, self._images, self._problems = marks, names, images, problems
         self._columns, self._states = dict[str, int](), dict[str, int]()
         self.elsewhere = 0
@@ -234,27 +172,7 @@ def _split_of(path: Path) -> str | None:
     return SPLIT_NAMES[named[1]] if named else None
 
 
-def _read_descriptions(path: Path, problems: Problems) -> dict[str, str]:
-    """The name of each class id, in the order of a CSV with or without a header."""
-    try:
-        read = list(csv.reader(read_text(path, _MOST_OF_DESCRIPTIONS, "utf-8-sig").splitlines()))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check the path after --class-descriptions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV in UTF-8: {one_line(error)}; download it again") from error
-    rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(read, 1) if any(row)]
-    described = dict[str, str]()
-    for number, row in rows[1:] if rows and not rows[0][1][0].startswith("/") else rows:
-        if len(row) != 2 or not is_name(row[1]):
-            problems.add(f"rows of {path.name} are no id and name", f"row {number}: {short(','.join(row))}")
-        elif described.setdefault(row[0], name := " ".join(row[1].split())) != name:
-            problems.add(f"ids have two names in {path.name}", f"row {number}: {short(row[0])}")
-    if not described:
-        problems.add("files describe no class", path.name)
-    return described
-
-
-def _told(rows: _Rows, names: _Names, unverified: int, disputed: int) -> Iterable[str]:
+def _told(rows: _Rows, names: ClassNames, unverified: int, disputed: int) -> Iterable[str]:
     """What was found out."""
     if not names:
         yield (
