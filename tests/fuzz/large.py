@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 
-from tests.fuzz.seeds import COCO_TRAIN, manifest_content, seeds
+from tests.fuzz.seeds import COCO_TRAIN, OPEN_IMAGES, STUDIES, manifest_content, seeds
 from tests.fuzz.targets import accepts
 
 SIZE = 2 << 20
@@ -109,6 +109,41 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "table of short rows": ("table", lambda: _filled(b"image,dog\n", b"a,1\n")),
     "table of quotes": ("table", lambda: _filled(b'image,dog\n"', b'""')),
+    "rows of one image": ("openimages", lambda: _filled(OPEN_IMAGES, b"a,v,/m/1,1\n")),
+    "rows of images that are not there": (
+        "openimages",
+        lambda: OPEN_IMAGES + b"".join(b"%d,v,/m/1,1\n" % n for n in range(SIZE // 16)),
+    ),
+    "rows of classes that are not described": (
+        "openimages",
+        lambda: OPEN_IMAGES + b"".join(b"a,v,%d,1\n" % n for n in range(SIZE // 13)),
+    ),
+    "rows of confidences": (
+        "openimages",
+        lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
+    ),
+    "short rows of labels": ("openimages", lambda: _filled(OPEN_IMAGES, b"a\n")),
+    "descriptions of one class": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b"/m/2,Cat\n")),
+    "descriptions of commas": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b",")),
+    "descriptions of classes": (
+        "openimages_descriptions",
+        lambda: b"".join(b"/m/%d,%d\n" % (n, n) for n in range(SIZE // 16)),
+    ),
+    "findings of one image": (
+        "chexpert",
+        lambda: _filled(STUDIES.replace(b"subject_id,study_id", b"Path,Sex"), b"a.jpg,F" + b",1" * 14 + b"\n"),
+    ),
+    "studies of one image": (
+        "chexpert_studies",
+        lambda: _filled(b"dicom_id,study_id,subject_id,split\n", b"a,5,101,train\n"),
+    ),
+    "boxes of nothing": ("vaw", lambda: _filled(b"[1", b",{}", b"]")),
+    "boxes of lists": ("vaw", lambda: _filled(b"[1", b",[]", b"]")),
+    "boxes of one image": (
+        "vaw",
+        lambda: _filled(b"[1", b',{"image_id":1,"positive_attributes":["wet"],"negative_attributes":["red"]}', b"]"),
+    ),
+    "index of attributes": ("vaw_index", lambda: b"{" + b",".join(b'"%d":1' % n for n in range(SIZE // 11)) + b"}"),
     "manifest of lists": ("manifest", lambda: _json("other", b"[]", {})),
     "manifest of classes": ("manifest_fields", lambda: _json("classes", b'"a"', manifest_content())),
     "manifest of options": (

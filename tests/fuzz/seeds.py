@@ -56,6 +56,18 @@ _TABLES = (
     b"\xef\xbb\xbfimage;split;dog\r\na.jpg;train;1\r\nb.jpg;val;no\r\nc.jpg;test;\r\n",
     b'image\t"big dog"\na.jpg\t1\n./b.jpg\t-1\n',
 )
+OPEN_IMAGES = b"ImageID,Source,LabelName,Confidence\na,verification,/m/1,1\nb,verification,/m/2,0\n"
+_FINDINGS = (
+    b"No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
+    b"Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices\n"
+)
+_CHEXPERT = b"Path,Sex," + _FINDINGS + b"a.jpg,Male" + b",1.0,,-1.0,0.0,1,,-1" * 2 + b"\nb.jpg,Male" + b",1" * 14
+STUDIES = b"subject_id,study_id," + _FINDINGS + b"101,5" + b",0.0" * 14 + b"\n"
+_SPLIT = b"dicom_id,study_id,subject_id,split\na,5,101,train\nb,5,101,test\nc,6,101,validate\n"
+BOXES = (
+    b'[{"image_id": "1", "positive_attributes": ["wet"], "negative_attributes": ["red"]}, {"image_id": 2, '
+    b'"positive_attributes": [], "negative_attributes": ["wet"], "instance_bbox": [1.5, 2, 3, 4]}]'
+)
 _CONFIGS = (
     b"epochs: 5\nlr: 1e-3\nmethod: baseline\nglove: null\n",
     b"seed: 0x10\ncontext_template: 'a photo of a'\nsemantics: glove\nglove: \"a\\tb\"\nviews: 0\n",
@@ -99,6 +111,9 @@ _WORDS = {
     "coco": b'"images" "annotations" "categories" "id" "name" "file_name" "image_id" NaN ../ \\ud800',
     "lvis": b'"images" "annotations" "neg_category_ids" "coco_url" http://[ "1.0" %2e%2e/ \\ud800',
     "table": b'image split train " \\ -1 unknown / ../ ; ,,,,',
+    "openimages": b'ImageID Source LabelName Confidence /m/1 /m/2 , 0 1 0.5 " sep=',
+    "chexpert": b'Path subject_id study_id dicom_id split train validate Edema -1.0 , " ../',
+    "vaw": b'"image_id" "positive_attributes" "negative_attributes" "wet" "red" 1 { } [ ] NaN \\ud800',
     "config": b"epochs glove : - &a *a << !!int ? 0x .inf 2001-01-01 [ {",
     "assignment": b"= epochs glove seed *a &a !! 0x 1:30 [ {",
     "manifest": b'"kind" "sha256" "classes" "options" "counts" "image_root" null ../ \\ud800 test, int8 (1,)',
@@ -256,6 +271,12 @@ _SEEDS = {
     "coco": lambda: (_coco("b.jpg", "c.jpg"), _coco("c.jpg")),
     "lvis": lambda: (_lvis(), b"\xef\xbb\xbf" + _lvis()),
     "table": lambda: _TABLES,
+    "openimages": lambda: (OPEN_IMAGES, b"sep=;\n" + OPEN_IMAGES.replace(b",", b";"), OPEN_IMAGES + b'a,v,"/m/2",1'),
+    "openimages_descriptions": lambda: (b"/m/1,Dog\n/m/2,Cat\n", b'LabelName,DisplayName\n/m/1,"Dog, wet"\n'),
+    "chexpert": lambda: (_CHEXPERT,),
+    "chexpert_studies": lambda: (_SPLIT,),
+    "vaw": lambda: (BOXES,),
+    "vaw_index": lambda: (b'{"wet": 1, "red": 0}',),
     "config": lambda: _CONFIGS,
     "assignment": lambda: _ASSIGNMENTS,
     "manifest": lambda: (_prepared_files()["manifest.json"],),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.labels.records import Records
+    from mlrpl_cli.core.labels.records import Format, Records
     from mlrpl_cli.core.prepared.folder import Prepared
 
 LONGEST_MESSAGE = 20_000
@@ -60,41 +60,106 @@ def voc_image_set(data: bytes) -> None:
 
 def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
-    from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.published.coco import Coco
-    from mlrpl_cli.core.labels.records import Reading
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
-    _check_records(Coco(root=root).read(Reading(root, Silent())))
+    _read(Coco(root=root))
 
 
 def lvis(data: bytes) -> None:
     """A file of LVIS beside three images, for which every reader says whether it is its own."""
     from mlrpl_cli.core.io.errors import ConfigError
-    from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.published.lvis import Lvis
     from mlrpl_cli.core.labels.formats.registry import recognise
-    from mlrpl_cli.core.labels.records import Reading
 
     root = _folder("lvis")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
     (root / "labels.json").write_bytes(data)
     with suppress(ConfigError):
         recognise(root / "labels.json")
-    _check_records(Lvis(root=root / "labels.json").read(Reading(root, Silent())))
+    _read(Lvis(root=root / "labels.json"))
 
 
 def table(data: bytes) -> None:
     """A CSV beside three images."""
-    from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.tabular.table import Table
-    from mlrpl_cli.core.labels.records import Reading
 
     root = _folder("table")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
     (root / "labels.csv").write_bytes(data)
-    _check_records(Table(root=root / "labels.csv").read(Reading(root, Silent())))
+    _read(Table(root=root / "labels.csv"))
+
+
+def openimages(data: bytes) -> None:
+    """A file of human labels beside three images and the names of classes."""
+    from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
+
+    root = _folder("openimages")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "class-descriptions.csv").write_text("/m/1,Dog\n/m/2,Cat\n")
+    (root / "labels.csv").write_bytes(data)
+    OpenImages.recognise(root / "labels.csv")
+    _read(OpenImages(root=root / "labels.csv"))
+
+
+def openimages_descriptions(data: bytes) -> None:
+    """The names of classes beside good labels."""
+    from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
+    from tests.fuzz.seeds import OPEN_IMAGES
+
+    root = _folder("openimages_descriptions")
+    _touch(root, "a.jpg", "b.jpg")
+    (root / "labels.csv").write_bytes(OPEN_IMAGES)
+    (root / "class-descriptions.csv").write_bytes(data)
+    _read(OpenImages(root=root / "labels.csv"))
+
+
+def chexpert(data: bytes) -> None:
+    """Findings by image."""
+    from mlrpl_cli.core.labels.formats.published.chexpert import CheXpert
+
+    root = _folder("chexpert")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "train.csv").write_bytes(data)
+    CheXpert.recognise(root)
+    _read(CheXpert(root=root, uncertain="present", blank="unknown"))
+
+
+def chexpert_studies(data: bytes) -> None:
+    """Which images the studies of MIMIC-CXR-JPG have, beside good findings."""
+    from mlrpl_cli.core.labels.formats.published.chexpert import CheXpert
+    from tests.fuzz.seeds import STUDIES
+
+    root = _folder("chexpert_studies")
+    (root / "files/p10/p101/s5").mkdir(parents=True, exist_ok=True)
+    _touch(root, "files/p10/p101/s5/a.jpg", "files/p10/p101/s5/b.jpg")
+    (root / "mimic-cxr-2.0.0-chexpert.csv").write_bytes(STUDIES)
+    (root / "mimic-cxr-2.0.0-split.csv").write_bytes(data)
+    _read(CheXpert(root=root, uncertain="present", blank="unknown"))
+
+
+def vaw(data: bytes) -> None:
+    """Boxes, beside the names of attributes."""
+    from mlrpl_cli.core.labels.formats.published.vaw import Vaw
+
+    root = _folder("vaw")
+    _touch(root, "1.jpg", "2.jpg")
+    (root / "attribute_index.json").write_text('{"wet": 0, "red": 1}')
+    (root / "train.json").write_bytes(data)
+    _read(Vaw(root=root))
+
+
+def vaw_index(data: bytes) -> None:
+    """The names of attributes, beside good boxes."""
+    from mlrpl_cli.core.labels.formats.published.vaw import Vaw
+    from tests.fuzz.seeds import BOXES
+
+    root = _folder("vaw_index")
+    _touch(root, "1.jpg", "2.jpg")
+    (root / "attribute_index.json").write_bytes(data)
+    (root / "train.json").write_bytes(BOXES)
+    _read(Vaw(root=root))
 
 
 def config(data: bytes) -> None:
@@ -233,6 +298,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "coco": coco,
     "lvis": lvis,
     "table": table,
+    "openimages": openimages,
+    "openimages_descriptions": openimages_descriptions,
+    "chexpert": chexpert,
+    "chexpert_studies": chexpert_studies,
+    "vaw": vaw,
+    "vaw_index": vaw_index,
     "config": config,
     "assignment": assignment,
     "manifest": manifest,
@@ -299,11 +370,9 @@ def _voc_release() -> Path:
 
 
 def _read_voc(root: Path) -> None:
-    from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.formats.published.voc import Voc
-    from mlrpl_cli.core.labels.records import Reading
 
-    _check_records(Voc(root=root, difficult="unknown").read(Reading(root, Silent())))
+    _read(Voc(root=root, difficult="unknown"))
 
 
 @cache
@@ -360,6 +429,14 @@ def _rebuild(run: Path) -> None:
     head = TrainedHead(load_checkpoint(run))
     assert head.text.ndim == 2
     assert all(isinstance(name, str) for name in head.info.classes)
+
+
+def _read(source: Format) -> None:
+    """What a format makes of its files is what `Records` promises."""
+    from mlrpl_cli.core.io.progress import Silent
+    from mlrpl_cli.core.labels.records import Reading
+
+    _check_records(source.read(Reading(_workspace(), Silent())))
 
 
 def _check_records(records: Records) -> None:

@@ -33,6 +33,8 @@ SLOW_SECONDS = 20
 JSON_TARGETS = (
     "coco",
     "lvis",
+    "vaw",
+    "vaw_index",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",

@@ -28,7 +28,7 @@ def find_images(arguments: Sequence[str], names: Iterable[str] | None = None) ->
     problems, found = Problems(), dict[str, Path]()
     for argument in arguments:
         meant = _lines(names) if argument == "-" else _matches(argument)
-        paths = [path for name in meant for path in (_below(Path(name)) if os.path.isdir(name) else [Path(name)])]
+        paths = [path for name in meant for path in (images_below(Path(name)) if os.path.isdir(name) else [Path(name)])]
         if not paths:
             problems.add("arguments name no image", "standard input" if argument == "-" else argument)
         for path in paths:
@@ -66,7 +66,7 @@ def _lines(names: Iterable[str] | None) -> Iterator[str]:
     return filter(None, (line.rstrip("\r\n") for line in (sys.stdin if names is None else names)))
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path) -> Iterator[Path]:
     """Images below `folder`, sorted; linked folders are followed, but no folder is entered twice.
 
     A folder below it that cannot be listed stands for itself. Raises DataError when `folder` cannot be.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from unicodedata import normalize
 
-from mlrpl_cli.core.images.find import is_image, list_folder
-from mlrpl_cli.core.io.errors import Problems
+from mlrpl_cli.core.images.find import images_below, is_image, list_folder
+from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.reading import is_file_name, leads_outside, short
 
 
@@ -23,7 +23,7 @@ class ImageNames:
     def __init__(self, root: Path, problems: Problems) -> None:
         """What is wrong with a name that is looked up is added to `problems`, once."""
         self.root, self._problems = root, problems
-        self._base = PurePosixPath(Path(os.path.abspath(root)).as_posix())
+        self._base = posixpath.join(Path(os.path.abspath(root)).as_posix(), "")
         self._folders: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
         self._known: dict[str, str | None] = {}
 
@@ -68,8 +68,7 @@ class ImageNames:
         return None
 
     def _relative(self, name: str) -> str:
-        path = PurePosixPath(posixpath.normpath(name.strip().replace("\\", "/")))
-        return str(path.relative_to(self._base) if path.is_relative_to(self._base) else path)
+        return posixpath.normpath(name.strip().replace("\\", "/")).removeprefix(self._base)
 
     def _listed(self, folder: str) -> tuple[dict[str, str], dict[str, list[str]]]:
         """The files of a folder by their normal form, and its images by their normal form without suffix."""
@@ -81,3 +80,33 @@ class ImageNames:
                     stems[posixpath.splitext(key)[0]].append(file)
             self._folders[folder] = files, stems
         return self._folders[folder]
+
+
+class ImagesById:
+    """The images anywhere below a folder by their file names without suffix, as published sets number their images."""
+
+    def __init__(self, root: Path, problems: Problems) -> None:
+        """An id of two files that is looked up is added to `problems`. Raises DataError for what is no folder."""
+        self._problems, self._others = problems, defaultdict[str, list[str]](list)
+        self._files: dict[str, str] = {}
+        if not os.path.isdir(root):
+            raise DataError(f"{root} is no folder; name the one with the images with --images")
+        start = len((root / "_").as_posix()) - 1
+        for path in images_below(root):
+            file = path.as_posix()[start:]
+            identifier = posixpath.splitext(posixpath.basename(file))[0]
+            if self._files.setdefault(identifier, file) != file:
+                self._others[identifier].append(file)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def find(self, identifier: str) -> str | None:
+        """The path below the folder, with forward slashes, of the image with that id; None for one that is not there.
+
+        Of an id of two files the first is taken, which is a problem, told once.
+        """
+        if others := self._others.pop(identifier, None):
+            files = ", ".join(map(short, (self._files[identifier], *others)))
+            self._problems.add("image ids fit several files", f"{short(identifier)}: {files}")
+        return self._files.get(identifier)

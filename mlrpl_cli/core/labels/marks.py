@@ -34,7 +34,8 @@ class Marks:
     def __init__(self, root: Path, reading: Reading, classes: Iterable[str] = ()) -> None:
         """Images lie below `root`; `classes` are those that are known to come, in their order."""
         self._names, self._problems = ImageNames(root, reading.problems), reading.problems
-        self._wanted, self._merged = reading.classes, reading.merged
+        self._wanted = None if reading.classes is None else set(reading.classes)
+        self._merged = reading.merged
         self._seen = reading.seen
         self.images: dict[str, int] = {}
         """Row of each image file."""
@@ -42,7 +43,7 @@ class Marks:
         """Of each row; None where the source does not say."""
         self.classes: dict[str, int] = {}
         """Column of each class."""
-        self._marks = array("i"), array("i"), array("b")
+        self._marks = _none()
         self._chunks: list[Any] = []
         self._checked: list[Any] = []
         for name in classes:
@@ -97,6 +98,18 @@ class Marks:
         """Say that these images were looked at for all of these classes: cells without a mark are absent there."""
         self._checked.append((rows[rows != NOWHERE], columns[columns != NOWHERE]))
 
+    def settle(self) -> int:
+        """Forget what was said of the cells that are said to be both present and absent. Returns how many those are."""
+        import numpy as np
+
+        rows, columns, states = (np.concatenate(values) for values in zip(*self._all(), strict=True))
+        keys = rows.astype(np.int64) * len(self.classes) + columns
+        both = np.intersect1d(keys[states == PRESENT], keys[states == ABSENT])
+        if len(both):
+            kept = ~np.isin(keys, both)
+            self._marks, self._chunks = _none(), [(rows[kept], columns[kept], states[kept])]
+        return len(both)
+
     def labels(self, unlisted: int, union: bool = False) -> np.ndarray:
         """(N, C) int8 label states, `unlisted` where there is no mark and nobody checked.
 
@@ -109,8 +122,7 @@ class Marks:
         if shape[0] * shape[1] > MOST_CELLS:
             told = f"{shape[0]} images and {shape[1]} classes are more than memory holds"
             raise DataError(f"{told}; choose classes with --classes")
-        singles = tuple(np.array(values, kind) for values, kind in zip(self._marks, "iib", strict=True))
-        chunks = [*self._chunks, singles]
+        chunks = self._all()
         labels = np.full(shape, _NO_MARK, np.int8)
         for state in (ABSENT, UNKNOWN, PRESENT):
             if state == UNKNOWN and not union:
@@ -124,6 +136,13 @@ class Marks:
         labels[labels == _NO_MARK] = unlisted
         return labels
 
+    def _all(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Arrays of rows, columns and states."""
+        import numpy as np
+
+        rows, columns, states = self._marks
+        return [*self._chunks, (np.array(rows, np.int32), np.array(columns, np.int32), np.array(states, np.int8))]
+
     def _report_both(self, labels: np.ndarray, chunks: list[Any]) -> None:
         """A problem for each cell that is absent in `labels` and present in `chunks`."""
         images, classes, found = tuple(self.images), tuple(self.classes), dict[tuple[int, int], None]()
@@ -132,3 +151,7 @@ class Marks:
             found.update(dict.fromkeys(zip(rows[both].tolist(), columns[both].tolist(), strict=True)))
         told = (f"{short(images[row])} '{short(classes[column])}'" for row, column in found)
         self._problems.extend("cells are said to be present and absent", told)
+
+
+def _none() -> tuple[array[int], array[int], array[int]]:
+    return array("i"), array("i"), array("b")

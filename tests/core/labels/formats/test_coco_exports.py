@@ -86,7 +86,7 @@ def test_every_layout_gives_the_same_rows(tmp_path: Path, files: tuple[str], fol
     assert recognise(tmp_path)[0] == "coco"
     records, reading = _asked(tmp_path)
     assert records.classes == ("fish", "crab")
-    np.testing.assert_array_equal(records.labels, [[1, -1], [-1, 1], [-1, -1]])
+    np.testing.assert_array_equal(records.full_labels, [[1, -1], [-1, 1], [-1, -1]])
     assert records.images == tuple(
         f"{folder}/{name}.jpg".lstrip("/") for folder, name in zip(places, "abc", strict=True)
     )
@@ -114,7 +114,7 @@ def test_test_images_are_drawn_for_a_file_without_a_split(tmp_path: Path, file: 
     assert records.splits.count("test") == 3
     assert records.splits.count("train") == 7
     assert records.image_root.resolve() == tmp_path.resolve()
-    np.testing.assert_array_equal(np.argwhere(records.labels == 1), [[3, 0]])
+    np.testing.assert_array_equal(np.argwhere(records.full_labels == 1), [[3, 0]])
 
 
 def test_a_lone_file_of_another_split_is_drawn_from_and_said_so(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_an_id_is_the_same_as_number_float_and_text(tmp_path: Path) -> None:
     records = _read(_save(tmp_path / "labels.json", content))
     assert records.classes == ("one", "two", "text")
     assert records.images == ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
-    np.testing.assert_array_equal(records.labels, [[1, 1, -1], [1, -1, -1], [-1, -1, 1], [1, -1, -1]])
+    np.testing.assert_array_equal(records.full_labels, [[1, 1, -1], [1, -1, -1], [-1, -1, 1], [1, -1, -1]])
 
 
 def test_ids_that_mean_two_things_are_told(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_names_with_backslashes_folders_and_without_a_file_name(tmp_path: Path) 
     names = [r"images\one\a.jpg", "images/./b.jpg", {"id": 2, "coco_url": url}, "images/A\u0308.jpg"]
     records = _read(_save(tmp_path / "labels.json", _content(names, [(2, 1)])))
     assert records.images == ("images/one/a.jpg", "images/b.jpg", "images/two/c d.jpg", "images/Ä.jpg")
-    np.testing.assert_array_equal(records.labels[2], [1, -1])
+    np.testing.assert_array_equal(records.full_labels[2], [1, -1])
 
 
 @pytest.mark.parametrize("folder", ["train2017", "deep/er/train2017", "elsewhere"])
@@ -218,7 +218,7 @@ def test_a_parent_of_the_name_of_its_only_child(tmp_path: Path) -> None:
     path = _one(tmp_path, _content(["a.jpg", "b.jpg"], [(1, 1)], categories))
     records = _read(path)
     assert records.classes == ("fire", "crab")
-    np.testing.assert_array_equal(records.labels, [[-1, -1], [1, -1]])
+    np.testing.assert_array_equal(records.full_labels, [[-1, -1], [1, -1]])
     assert "'fire' with ids 0 and 1: --merge-classes 'fire=fire'" in _problem(path, keep_unused=True)
 
 
@@ -228,7 +228,7 @@ def test_categories_of_one_name_are_refused_until_they_are_merged(tmp_path: Path
     assert "1 category names are repeated ('crab' with ids 4 and 'x': --merge-classes 'crab=crab'" in _problem(path)
     records, _ = _asked(path, merged={"crab": "crab"})
     assert records.classes == ("fish", "crab")
-    np.testing.assert_array_equal(records.labels, [[-1, 1], [-1, 1]])
+    np.testing.assert_array_equal(records.full_labels, [[-1, 1], [-1, 1]])
     assert _asked(path, classes=("fish",))[0].classes == ("fish",)
 
 
@@ -252,7 +252,7 @@ def test_what_only_another_file_lists_was_not_looked_for(tmp_path: Path) -> None
     _save(tmp_path / "test.json", _content(["b.jpg"], [(0, 3)], [{"id": 3, "name": "whale"}, FISH]))
     records, reading = _asked(tmp_path)
     assert records.classes == ("fish", "crab", "whale")
-    np.testing.assert_array_equal(records.labels, [[1, -1, 0], [-1, 0, 1]])
+    np.testing.assert_array_equal(records.full_labels, [[1, -1, 0], [-1, 0, 1]])
     told = "classes that only other files list are unknown: 1 in the images of train.json, 1 in the images of test.json"
     assert told in reading.notes
 
@@ -374,4 +374,4 @@ def test_chosen_images_are_those_with_an_annotation_of_any_class(tmp_path: Path)
     reading = Reading(tmp_path, Silent(), ("fish",))
     records = Coco(root=path, annotated_only=True).read(reading)
     assert records.images == ("b.jpg",)
-    np.testing.assert_array_equal(records.labels, [[-1]])
+    np.testing.assert_array_equal(records.full_labels, [[-1]])

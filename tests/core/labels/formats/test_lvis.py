@@ -57,8 +57,8 @@ def test_cells_splits_and_recognition(tmp_path: Path, style: str) -> None:
     reading = Reading(tmp_path, Silent())
     records = Lvis(root=tmp_path).read(reading)
     assert records.classes == ("bagel", "kayak", "person")
-    np.testing.assert_array_equal(records.labels, LABELS)
-    assert records.labels.dtype == np.int8
+    np.testing.assert_array_equal(records.full_labels, LABELS)
+    assert records.full_labels.dtype == np.int8
     assert records.images == (*TRAIN, *VAL)
     assert records.splits == ("train",) * 3 + ("test",) * 2
     assert reading.unlisted == "unknown: LVIS's documentation"
@@ -77,7 +77,7 @@ def test_images_elsewhere_one_file_and_file_names(tmp_path: Path) -> None:
     for image in content["images"]:
         image["file_name"] = Path(image.pop("coco_url")).name
     path.write_text(json.dumps(content))
-    np.testing.assert_array_equal(_read(path, images=tmp_path / "coco" / "train2017").labels, LABELS[:3])
+    np.testing.assert_array_equal(_read(path, images=tmp_path / "coco" / "train2017").full_labels, LABELS[:3])
 
 
 def test_coco_annotations_beside_those_of_lvis_are_left_alone(tmp_path: Path) -> None:

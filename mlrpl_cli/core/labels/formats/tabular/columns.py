@@ -11,7 +11,8 @@ from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short
-from mlrpl_cli.core.labels.formats.tabular.sheets import SEPARATORS, Sheet, key_of, peek, read_table, table_file
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of, read_table, table_file
+from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS, peek
 from mlrpl_cli.core.labels.own import Tagged
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Reading
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
