@@ -168,7 +168,7 @@ def test_a_file_that_was_saved_again(tmp_path: Path, write) -> None:
     (tmp_path / TRAIN).write_bytes(write(HEADER + ROWS[TRAIN]))
     again = _read(tmp_path)
     assert again.images == expected.images
-    assert again.full_labels.tolist() == expected.labels.tolist()
+    assert again.full_labels.tolist() == expected.full_labels.tolist()
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
