@@ -128,7 +128,7 @@ def test_image_folder_absolute_names_and_backslashes(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
     text = (
-        "image,dog,Dog,,cat\n"
+        "image,dog,dog,,cat\n"
         "a.jpg,1,0,1,maybe\n"
         "\n"
         "./a.jpg,2,0,1,1\n"
@@ -144,7 +144,7 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
         f"{tmp_path / 'labels.csv'} (images in column 'image', below {tmp_path}): ",
         "2 rows do not have the header's 5 cells (row 8: 3, row 9: 6)",
         "1 columns have no name (column 4)",
-        "1 names stand over several columns, see --merge-classes (dog)",
+        "1 names stand over several columns (dog)",
         "1 rows name no image (row 7)",
         "1 images are listed twice (a.jpg)",
         "1 image names lead outside the image folder (../../evil.jpg)",

@@ -156,9 +156,9 @@ def _check_names(sheet: Sheet, classes: Sequence[int], reading: Reading) -> None
     problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
     odd = [names[column] for column in classes if names[column] and not is_name(names[column])]
     problems.extend("columns have names that no class can have", map(short, odd))
-    counts = Counter(name.casefold() for column in classes if (name := names[column]) not in reading.merged)
+    counts = Counter(names[column] for column in classes)
     repeated = [short(name) for name, count in counts.items() if name and count > 1]
-    problems.extend("names stand over several columns, see --merge-classes", repeated)
+    problems.extend("names stand over several columns", repeated)
 
 
 def _rows(sheet: Sheet, column: int, splits: Sequence[str | None], marks: Marks, reading: Reading) -> np.ndarray:
