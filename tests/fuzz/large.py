@@ -78,6 +78,10 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "annotation without an end": ("voc_annotation", lambda: _filled(b"<annotation>", b"<")),
     "image set of empty lines": ("voc_image_set", lambda: _filled(b"000001", b"\n")),
     "image set of one name": ("voc_image_set", lambda: _filled(b"", b"000001\n")),
+    "image set of images that are not there": (
+        "voc_image_set",
+        lambda: b"".join(b"%06d\n" % n for n in range(SIZE // 7)),
+    ),
     "image set of words": ("voc_image_set", lambda: _filled(b"", b"a ")),
     **{
         f"COCO, {key} of {piece.decode()}": ("coco", lambda key=key, piece=piece: _json(key, piece, COCO))

@@ -28,6 +28,7 @@ _XML = (
     b'<!DOCTYPE annotation [<!ENTITY a "dog"><!ATTLIST object x CDATA "y">]><annotation><object><name>&a;</name>'
     b"</object></annotation>",
     "<annotation><object><name>dog</name></object></annotation>".encode("utf-16"),
+    b'<?xml version="1.0" encoding="gb2312"?><!DOCTYPE annotation>\n' + VOC_ANNOTATION.replace(b"1", b"True"),
 )
 _CATEGORIES = [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
 
