@@ -54,9 +54,8 @@ class Voc(OwnData):
             layout = find_layout(self.root, self.year, self.images, Reading(self.root, Silent()))
         except DataError:
             return Format.default_keep
-        names = (
-            name for entry in islice(layout.entries, _SAMPLE) for name, _ in read_objects(entry.annotation, Problems())
-        )
+        first = (read_objects(entry.annotation, Problems()) for entry in islice(layout.entries, _SAMPLE))
+        names = {name for found in first for name, _ in found if found is not MISSING}
         return Format.default_keep if layout.year and set(CLASSES).issuperset(names) else self.default_keep
 
     def read(self, reading: Reading) -> Records:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser
 
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.reading import KIB, MIB, open_file, short, shown
+from mlrpl_cli.core.io.xml import XmlParser
 
 MOST_OF_AN_ANNOTATION = 4 * MIB
 """Bytes: some 20,000 objects in an image; the published ones have 50."""
@@ -33,20 +32,6 @@ _DECODED = {
 }
 """Encodings that the XML parser does not know, and the one to read them with."""
 _ROOT = re.compile(r"<annotation[\s/>]")
-
-
-class XmlParser(DefusedXMLParser):
-    """Refuses entities and document types, but for one that declares nothing, as in `<!DOCTYPE annotation>`.
-
-    A document type brings entities, and attributes that every element repeats: both grow without bound.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(forbid_dtd=True, **options)
-
-    def defused_start_doctype_decl(self, name: str, sysid: str | None, pubid: str | None, has_subset: bool) -> None:
-        if sysid or pubid or has_subset:
-            super().defused_start_doctype_decl(name, sysid, pubid, has_subset)
 
 
 def looks_like(path: Path) -> bool:
