@@ -25,9 +25,8 @@ IMAGES = """<image id="0" name="a.jpg" subset="Train" width="8" height="8"><tag 
 def _export(
     root: Path, images: str = IMAGES, meta: str = META, folder: str = "images", encoding: str = "utf-8"
 ) -> Path:
-    text = (
-        f'<?xml version="1.0" encoding="{encoding}"?>\n<annotations><version>1.1</version>{meta}{images}</annotations>'
-    )
+    start = f'<?xml version="1.0" encoding="{encoding}"?>\n<annotations><version>1.1</version>'
+    text = f"{start}{meta}{images}</annotations>"
     (root / "annotations.xml").write_bytes(text.encode(encoding))
     (root / folder).mkdir(exist_ok=True, parents=True)
     for name in ("a.jpg", "b.jpg", "c.jpg", "ü d.jpg"):

@@ -29,6 +29,7 @@ FILE = "annotations.xml"
 """What CVAT calls the file in the archives that it exports."""
 SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
 _MOST_BYTES = 8 * GIB
+_DEEPEST = 12
 _BEGINNING, _BLOCK = 4 * KIB, 256 * KIB
 _EXPORT = 'export the task as "CVAT for images 1.1"'
 
@@ -79,8 +80,8 @@ class _Contents:
 
     def __init__(self, path: Path, marks: Marks, reading: Reading) -> None:
         self._path, self._marks, self._reading = path, marks, reading
-        self._inside: list[str] = []
-        """The tags from the root to where the parser is."""
+        self._depth, self._inside = 0, list[str]()
+        """The first tags from the root to where the parser is: no more, since files can nest without end."""
         self._text: list[str] | None = None
         self._label: dict[str, str] = {}
         self._subset: str | None = None
@@ -93,6 +94,9 @@ class _Contents:
         """What the parser calls for <tag>. Raises DataError for XML of another kind."""
         if not self._inside and tag != "annotations":
             raise DataError(f"{self._path} is XML of another kind, <{short(tag)}>; {_EXPORT}")
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            return
         self._inside.append(tag)
         if self._inside[1:] == ["track"]:
             raise DataError(f"{self._path} has tracks of a video; {_EXPORT}")
@@ -112,6 +116,9 @@ class _Contents:
 
     def end(self, tag: str) -> None:
         """What the parser calls for </tag>. The points of a skeleton have a <parent> and are no labels of images."""
+        self._depth -= 1
+        if self._depth >= _DEEPEST:
+            return
         inside, text = self._inside[1:], "".join(self._text or ()).strip()
         self._inside.pop()
         self._text = None
