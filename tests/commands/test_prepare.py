@@ -11,8 +11,9 @@ from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
 NO_ROOT = (
-    "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; it is not in VOCdevkit, "
-    "datasets/voc or $MLRPL_DATASETS, and mlrpl prepare --dataset voc --download fetches it"
+    "voc needs --root, VOCdevkit, a folder that holds it, VOC2007 or VOC2012 itself, or a folder with XML annotations "
+    "of this form; it is not in VOCdevkit, datasets/voc or $MLRPL_DATASETS, and mlrpl prepare --dataset voc --download "
+    "fetches it"
 )
 SMALL = ("--train-images", 20, "--test-images", 5)
 

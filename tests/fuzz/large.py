@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 
-from tests.fuzz.seeds import COCO_TRAIN, OPEN_IMAGES, STUDIES, manifest_content, seeds
+from tests.fuzz.seeds import COCO_TRAIN, CVAT, OPEN_IMAGES, STUDIES, TASKS, manifest_content, seeds
 from tests.fuzz.targets import accepts
 
 SIZE = 2 << 20
@@ -78,6 +78,10 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "annotation without an end": ("voc_annotation", lambda: _filled(b"<annotation>", b"<")),
     "image set of empty lines": ("voc_image_set", lambda: _filled(b"000001", b"\n")),
     "image set of one name": ("voc_image_set", lambda: _filled(b"", b"000001\n")),
+    "image set of images that are not there": (
+        "voc_image_set",
+        lambda: b"".join(b"%06d\n" % n for n in range(SIZE // 7)),
+    ),
     "image set of words": ("voc_image_set", lambda: _filled(b"", b"a ")),
     **{
         f"COCO, {key} of {piece.decode()}": ("coco", lambda key=key, piece=piece: _json(key, piece, COCO))
@@ -144,6 +148,30 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         lambda: _filled(b"[1", b',{"image_id":1,"positive_attributes":["wet"],"negative_attributes":["red"]}', b"]"),
     ),
     "index of attributes": ("vaw_index", lambda: b"{" + b",".join(b'"%d":1' % n for n in range(SIZE // 11)) + b"}"),
+    "CVAT's images": ("cvat", lambda: _filled(CVAT[:-14], b'<image name="a.jpg"/>', CVAT[-14:])),
+    "CVAT's tags": ("cvat", lambda: _filled(CVAT[:-14] + b'<image name="a.jpg">', b"<tag/>", b"</image>" + CVAT[-14:])),
+    "CVAT's elements in elements": (
+        "cvat",
+        lambda: b"<annotations>" + b"<o>" * (SIZE // 7) + b"</o>" * (SIZE // 7) + b"</annotations>",
+    ),
+    "tasks of nothing": ("labelstudio", lambda: _filled(b"[1", b",{}", b"]")),
+    "tasks of lists": ("labelstudio", lambda: _filled(b"[1", b",[]", b"]")),
+    "tasks of one image": (
+        "labelstudio",
+        lambda: _filled(TASKS[:-1], b',{"id":1,"annotations":[{"result":[]}],"data":{"image":"a.jpg"}}', b"]"),
+    ),
+    "tasks of images that are not there": (
+        "labelstudio",
+        lambda: TASKS[:-1] + b"".join(b',{"data":{"image":"%d.jpg"}}' % n for n in range(SIZE // 33)) + b"]",
+    ),
+    "tasks of choices": (
+        "labelstudio",
+        lambda: _filled(
+            b'[{"data":{"image":"a.jpg"},"annotations":[{"result":[1',
+            b',{"type":"choices","value":{"choices":["a"]}}',
+            b"]}]}]",
+        ),
+    ),
     "manifest of lists": ("manifest", lambda: _json("other", b"[]", {})),
     "manifest of classes": ("manifest_fields", lambda: _json("classes", b'"a"', manifest_content())),
     "manifest of options": (

@@ -22,12 +22,27 @@ VOC_ANNOTATION = (
     b"<annotation><folder>VOC2007</folder><object><name>dog</name><difficult>0</difficult><part><name>head</name>"
     b"</part></object><object><name>cat</name><difficult>1</difficult></object></annotation>"
 )
+CVAT = (
+    b"<annotations><version>1.1</version><meta><task><labels><label><name>dog</name></label></labels></task></meta>"
+    b'<image name="a.jpg" subset="train"><tag label="dog"/></image><image name="b.jpg"><box label="cat"/></image>'
+    b"</annotations>"
+)
+TASKS = (
+    b'[{"id": 1, "annotations": [{"result": [{"value": {"choices": ["dog", "cat"]}, "from_name": "labels", "type": '
+    b'"choices"}], "was_cancelled": false}, {"result": []}], "data": {"image": "/data/upload/1/0123abcd-a.jpg", '
+    b'"split": "train"}}, {"id": 2, "annotations": [], "data": {"image": "/data/local-files/?d=c/b.jpg"}}]'
+)
+TASKS_MIN = (
+    b'[{"image": "http://h/a.jpg", "id": 1, "choice": "dog", "annotator": 1, "annotation_id": 1}, {"image": "b.jpg", '
+    b'"id": 2, "choice": {"choices": ["dog", "cat"]}}]'
+)
 _XML = (
     VOC_ANNOTATION,
     b'<?xml version="1.0" encoding="UTF-8"?>\n' + VOC_ANNOTATION,
     b'<!DOCTYPE annotation [<!ENTITY a "dog"><!ATTLIST object x CDATA "y">]><annotation><object><name>&a;</name>'
     b"</object></annotation>",
     "<annotation><object><name>dog</name></object></annotation>".encode("utf-16"),
+    b'<?xml version="1.0" encoding="gb2312"?><!DOCTYPE annotation>\n' + VOC_ANNOTATION.replace(b"1", b"True"),
 )
 _CATEGORIES = [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
 
@@ -114,6 +129,8 @@ _WORDS = {
     "openimages": b'ImageID Source LabelName Confidence /m/1 /m/2 , 0 1 0.5 " sep=',
     "chexpert": b'Path subject_id study_id dicom_id split train validate Edema -1.0 , " ../',
     "vaw": b'"image_id" "positive_attributes" "negative_attributes" "wet" "red" 1 { } [ ] NaN \\ud800',
+    "cvat": b"<annotations> <meta> <label> <name> <image <tag <box label= name= subset= <!DOCTYPE &a; dog",
+    "labelstudio": b'"data" "image" "annotations" "result" "choices" "was_cancelled" /data/upload/ ?d= \\ud800',
     "config": b"epochs glove : - &a *a << !!int ? 0x .inf 2001-01-01 [ {",
     "assignment": b"= epochs glove seed *a &a !! 0x 1:30 [ {",
     "manifest": b'"kind" "sha256" "classes" "options" "counts" "image_root" null ../ \\ud800 test, int8 (1,)',
@@ -277,6 +294,8 @@ _SEEDS = {
     "chexpert_studies": lambda: (_SPLIT,),
     "vaw": lambda: (BOXES,),
     "vaw_index": lambda: (b'{"wet": 1, "red": 0}',),
+    "cvat": lambda: (CVAT, CVAT.decode().encode("utf-16")),
+    "labelstudio": lambda: (TASKS, TASKS_MIN),
     "config": lambda: _CONFIGS,
     "assignment": lambda: _ASSIGNMENTS,
     "manifest": lambda: (_prepared_files()["manifest.json"],),

@@ -162,6 +162,28 @@ def vaw_index(data: bytes) -> None:
     _read(Vaw(root=root))
 
 
+def cvat(data: bytes) -> None:
+    """An export of CVAT beside three images."""
+    from mlrpl_cli.core.labels.formats.tools.cvat import Cvat
+
+    root = _folder("cvat")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "annotations.xml").write_bytes(data)
+    Cvat.recognise(root)
+    _read(Cvat(root=root, unlisted="unknown"))
+
+
+def labelstudio(data: bytes) -> None:
+    """An export of Label Studio beside three images."""
+    from mlrpl_cli.core.labels.formats.tools.labelstudio import LabelStudio
+
+    root = _folder("labelstudio")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "tasks.json").write_bytes(data)
+    LabelStudio.recognise(root / "tasks.json")
+    _read(LabelStudio(root=root / "tasks.json", unlisted="absent", disagreement="unknown"))
+
+
 def config(data: bytes) -> None:
     """A configuration file."""
     from mlrpl_cli.core.config import make_config, write_yaml
@@ -304,6 +326,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "chexpert_studies": chexpert_studies,
     "vaw": vaw,
     "vaw_index": vaw_index,
+    "cvat": cvat,
+    "labelstudio": labelstudio,
     "config": config,
     "assignment": assignment,
     "manifest": manifest,

@@ -26,6 +26,8 @@ DATASETS = {
     "openimages": f"{_FORMATS}.published.openimages:OpenImages",
     "chexpert": f"{_FORMATS}.published.chexpert:CheXpert",
     "vaw": f"{_FORMATS}.published.vaw:Vaw",
+    "cvat": f"{_FORMATS}.tools.cvat:Cvat",
+    "labelstudio": f"{_FORMATS}.tools.labelstudio:LabelStudio",
     "table": f"{_FORMATS}.tabular.table:Table",
     "long": f"{_FORMATS}.tabular.long:Long",
     "tags": f"{_FORMATS}.tabular.tags:Tags",

@@ -39,7 +39,7 @@ def test_a_root_of_bytes_that_are_no_text_is_taken() -> None:
         (
             "voc",
             {},
-            "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; it is not ",
+            "voc needs --root, VOCdevkit, a folder that holds it, VOC2007 or VOC2012 itself, or a folder with XML ",
         ),
         ("voc", {"root": ".", "year": "2010"}, "--year: expected one of 2007, 2012, got '2010'"),
         ("voc", {"root": ".", "difficult": "present"}, "--difficult: expected one of absent, unknown, got 'present'"),
