@@ -35,6 +35,8 @@ JSON_TARGETS = (
     "lvis",
     "vaw",
     "vaw_index",
+    "vg",
+    "fiftyone",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",

@@ -36,8 +36,11 @@ IMAGES = ("Flickr", "images")
 """Folders that the images may lie in."""
 KNOWN_ERROR = "Labels_lake_Train.txt", "-1130179"
 CELLS = {"0": ABSENT, "1": PRESENT}
-Parts = dict[str, dict[str, str | None]]
-"""The splits of the images of "Train" and "Test", or of "", which is all, in the order of their files of labels."""
+MOST_CONCEPTS = 1000
+Images = dict[str, str | None]
+"""The splits of images, in the order of their list."""
+Parts = dict[str, Images]
+"""Of "Train" and "Test", or of "", which is all."""
 _BAD = 2
 _MOST_BYTES = 256 * MIB  # twenty times the list of all images
 
@@ -62,12 +65,15 @@ class NusWide(OwnData):
         naming everything found at once, for wrong data.
         """
         problems = reading.problems
-        concepts = _lines(_find(self.root, CONCEPTS), problems)
+        concepts = list(_lines(_find(self.root, CONCEPTS), problems))
+        if len(concepts) > MOST_CONCEPTS:
+            raise DataError(f"{CONCEPTS} below {self.root} has {len(concepts)} lines, expected 81; restore the file")
         marks = Marks(self.image_root(self.root), reading)
         problems.extend("concepts are no part of a file's name", (short(name) for name in concepts if "/" in name))
         columns = {name: marks.label(name) for name in concepts if "/" not in name}
-        lists = {part: _lines(_find(self.root, f"{part}Imagelist.txt"), problems) for part in LISTS}
-        parts: Parts = {part: dict.fromkeys(names, LISTS[part]) for part, names in lists.items()}
+        parts = {
+            part: _lines(_find(self.root, f"{part}Imagelist.txt"), problems, split) for part, split in LISTS.items()
+        }
         if os.path.isfile(whole := _find(self.root, WHOLE)) and os.path.isdir(_find(self.root, "AllLabels")):
             parts = {"": _with_splits(_lines(whole, problems), parts, problems)}
         rows = _rows(parts, self._folder(), marks, reading)
@@ -75,7 +81,8 @@ class NusWide(OwnData):
         for concept in track(reading.progress, wanted, "reading concepts", len(wanted), "concepts"):
             for part, at in rows.items():
                 states = _states(_find(self.root, _file_name(concept, part)), len(at), reading)
-                marks.extend(at, 0 * at + columns[concept], states)
+                told = states != ABSENT
+                marks.extend(at[told], 0 * at[told] + columns[concept], states[told])
         records = self.records(marks, reading, ABSENT, self.root)
         if bare := int((records.full_labels != PRESENT).all(axis=1).sum()):
             reading.notes.append(f"{bare} images show none of the concepts and stay")
@@ -91,28 +98,29 @@ def _rows(parts: Parts, folder: str, marks: Marks, reading: Reading) -> dict[str
     """(N,) for each part: the row of each of its images in the label matrix."""
     import numpy as np
 
-    missing, found = 0, {}
+    found, missing, first = {}, 0, ""
     for part, names in parts.items():
-        there = {name: marks.has(folder + name) for name in names}
-        missing += len(names) - sum(there.values())
-        rows = [marks.image(folder + name, split) if there[name] else NOWHERE for name, split in names.items()]
-        found[part] = np.array(rows, int)
+        found[part] = np.full(len(names), NOWHERE)
+        for place, (name, split) in enumerate(names.items()):
+            if marks.has(folder + name):
+                found[part][place] = marks.image(folder + name, split)
+            else:
+                missing, first = missing + 1, first or name
     if missing and marks.images:
         reading.notes.append(f"{missing} images that are not there are left out; {len(marks.images)} are")
     elif missing:
-        reading.problems.add("images are missing, all that the lists name", next(iter(next(iter(parts.values())))))
+        reading.problems.add("images are missing, all that the lists name", short(first))
     return found
 
 
-def _with_splits(names: list[str], parts: Parts, problems: Problems) -> dict[str, str | None]:
+def _with_splits(names: Images, parts: Parts, problems: Problems) -> Images:
     """The split of each of `names`, of which one part has to be."""
-    found: dict[str, str | None] = {}
     for name in names:
         of = [part[name] for part in parts.values() if name in part]
         if len(of) != 1:
             problems.add("images are not in one of the lists of training and test", f"{short(name)}: in {len(of)}")
-        found[name] = of[0] if of else None
-    return found
+        names[name] = of[0] if of else None
+    return names
 
 
 def _states(path: Path, images: int, reading: Reading) -> np.ndarray:
@@ -146,12 +154,14 @@ def _find(root: Path, name: str) -> Path:
     return next((path for path in places if os.path.exists(path)), root / name)
 
 
-def _lines(path: Path, problems: Problems) -> list[str]:
-    """The names in a file, one a line, each once."""
-    names = [line.strip().replace("\\", "/") for line in _text(path, problems).splitlines() if line.strip()]
-    times = Counter(names)
-    problems.extend(f"names are twice in {path.name}", (short(name) for name, count in times.items() if count > 1))
-    return list(times)
+def _lines(path: Path, problems: Problems, split: str | None = None) -> Images:
+    """The names in a file, one a line, which comes once."""
+    lines = [name for line in _text(path, problems).splitlines() if (name := line.strip().replace("\\", "/"))]
+    names: Images = dict.fromkeys(lines, split)
+    if len(names) < len(lines):
+        twice = (short(name) for name, count in Counter(lines).items() if count > 1)
+        problems.extend(f"names are twice in {path.name}", twice)
+    return names
 
 
 def _text(path: Path, problems: Problems) -> str:

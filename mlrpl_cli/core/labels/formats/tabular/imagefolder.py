@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+from array import array
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -58,10 +60,12 @@ class ImageFolder(Tags):
         unlisted = self.otherwise(home, reading)
         marks = Marks(self.image_root(home), reading)
         columns = {name: marks.label(name) for name in sorted({name for names in lists for name in names or ()})}
-        rows = [row for table in tables.values() for row in _rows(table, home, len(files), marks, reading)]
+        rows = [row for table in tables.values() for row in _rows(table, home, marks, reading)]
         for row, names in zip(rows, lists, strict=True):
             for name in names or ():
                 marks.mark(row, columns[name], PRESENT)
+        images, counts = tuple(marks.images), Counter(rows)
+        problems.extend("images are listed twice", (images[row] for row in counts if row >= 0 and counts[row] > 1))
         labelled = [row for row, names in zip(rows, lists, strict=True) if names is not None]
         if unlisted == ABSENT:
             marks.checked(np.array(labelled, int), np.arange(len(marks.classes)))
@@ -83,10 +87,10 @@ class ImageFolder(Tags):
 
     def _from_lines(self, path: Path, problems: Problems) -> _Table:
         """A file with a JSON object on each line."""
-        lines = list(_objects(path, problems))
-        image, column = self._columns(path, list(dict.fromkeys(key for _, line in lines for key in line)))
+        numbers, lines = _objects(path, problems)
+        image, column = self._columns(path, list(dict.fromkeys(key for line in lines for key in line)))
         images, cells = [], []
-        for number, line in lines:
+        for number, line in zip(numbers, lines, strict=True):
             value, name = line.get(column), line.get(image)
             if isinstance(value, dict | bool | float):
                 problems.add("labels are no list of names", f"{path.name} row {number}: {shown(value)}")
@@ -94,7 +98,7 @@ class ImageFolder(Tags):
                 problems.add("names are none that a file can have", f"{path.name} row {number}: {shown(name)}")
             images.append(name if isinstance(name, str) else "")
             cells.append("" if value is None else value if isinstance(value, str) else json.dumps(value))
-        return _Table(path, column, [number for number, _ in lines], images, cells)
+        return _Table(path, column, numbers, images, cells)
 
     def _columns(self, path: Path, names: Sequence[str]) -> tuple[str, str]:
         """The columns of images and of labels. Raises DataError, or ConfigError, which asks, unless both are clear."""
@@ -130,52 +134,47 @@ class _Table(NamedTuple):
     path: Path
     column: str
     """That holds labels."""
-    numbers: list[int]
+    numbers: Sequence[int]
     """Of the rows, from 1."""
     images: list[str]
     cells: list[str]
     """A list of labels as JSON, text, or "" for nothing."""
 
 
-def _objects(path: Path, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
-    """The object on each line that is not blank, and the line's number."""
+def _objects(path: Path, problems: Problems) -> tuple[array[int], list[dict[str, Any]]]:
+    """The numbers of the lines that are not blank, and the object on each."""
     try:
-        text = read_text(path, MOST_BYTES, "utf-8-sig")
+        lines = read_text(path, MOST_BYTES, "utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {one_line(error)}; save it as UTF-8") from error
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                value = None
-            if isinstance(value, dict):
-                found.append((number, value))
-            else:
-                problems.add(f"lines of {path.name} are no JSON object", f"line {number}: {short(line)}")
+    numbers, found = array("l"), list[dict[str, Any]]()
+    for number, line in enumerate(lines, 1):
+        try:
+            value = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            numbers.append(number)
+            found.append(value)
+        elif line.strip():
+            problems.add(f"lines of {path.name} are no JSON object", f"line {number}: {short(line)}")
     if not found and not problems:
         problems.add("files have no row", path.name)
     problems.raise_if_any(str(path), "write an object on each line")
-    return found
+    return numbers, found
 
 
-def _rows(table: _Table, home: Path, files: int, marks: Marks, reading: Reading) -> list[int]:
+def _rows(table: _Table, home: Path, marks: Marks, reading: Reading) -> list[int]:
     """The row of each image; splits are folders of the files, or else the first folders of the names."""
-    folder = table.path.parent.relative_to(home).as_posix().removeprefix(".")
-    rows, seen = [], set[int]()
+    folder, rows = table.path.parent.relative_to(home).as_posix().removeprefix("."), []
     for number, image in zip(table.numbers, table.images, strict=True):
-        name = posixpath.join(folder, image) if image else ""
+        name = posixpath.join(folder, image)
         if not image:
             reading.problems.add("rows name no image", f"{table.path.name} row {number}")
         elif not marks.has(name) and marks.has(image):
             name = image
         first = posixpath.normpath(name.replace("\\", "/")).partition("/")[0]
-        row = marks.image(name, SPLIT_NAMES.get(first.casefold())) if image else NOWHERE
-        if row in seen:
-            reading.problems.add("images are listed twice", f"{table.path.name} row {number}: {short(image)}")
-        seen.update([row] if row != NOWHERE else [])
-        rows.append(row)
+        rows.append(marks.image(name, SPLIT_NAMES.get(first.casefold())) if image else NOWHERE)
     return rows
 
 

@@ -31,6 +31,7 @@ DATA = "data"
 """The folder of images beside labels.json."""
 ONE, SEVERAL = "Classification", "Classifications"
 """What fields of samples are that hold labels of whole images."""
+_NO_SPLITS = frozenset[str]()
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*("classes"\s*:\s*(\[|null)|"labels"\s*:\s*\{|"samples"\s*:\s*\[)')
 
 
