@@ -59,6 +59,14 @@ def test_names_for_classes_and_images_in_another_folder(tmp_path: Path) -> None:
     assert records.full_labels.tolist() == [[-1, 1], [1, 1]]
 
 
+def test_boxes_are_labels(tmp_path: Path) -> None:
+    boxes = [{"label": 0, "bounding_box": [0, 0, 1, 1]}, {"label": 0, "bounding_box": [0, 0, 0.5, 1]}]
+    _write(tmp_path, "labels.json", {"classes": ["dog", "cat"], "labels": {"a": boxes}})
+    records, reading = reading_of(FiftyOne, tmp_path, unlisted="absent")
+    assert records.full_labels.tolist() == [[1, -1]]
+    assert reading.notes == ["labels are boxes: a class that has one is present"]
+
+
 def test_what_a_missing_label_means_is_asked(tmp_path: Path) -> None:
     assert "--unlisted absent if every image" in _problem(_write(tmp_path, "labels.json", LABELS))
 

@@ -173,8 +173,9 @@ def _rows(table: _Table, home: Path, marks: Marks, reading: Reading) -> list[int
             reading.problems.add("rows name no image", f"{table.path.name} row {number}")
         elif not marks.has(name) and marks.has(image):
             name = image
-        first = posixpath.normpath(name.replace("\\", "/")).partition("/")[0]
-        rows.append(marks.image(name, SPLIT_NAMES.get(first.casefold())) if image else NOWHERE)
+        first, slash, _ = posixpath.normpath(name.replace("\\", "/")).partition("/")
+        split = SPLIT_NAMES.get(first.casefold()) if slash else None
+        rows.append(marks.image(name, split) if image else NOWHERE)
     return rows
 
 

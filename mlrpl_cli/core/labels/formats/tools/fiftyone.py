@@ -151,6 +151,8 @@ def _entry(image: str, value: Any, classes: Sequence[str], reading: Reading, tag
         if isinstance(target, dict):
             if target.get("confidence") is not None:
                 _note_once(reading, "labels have confidences, as a model's have; they count whatever these are")
+            if "bounding_box" in target:
+                _note_once(reading, "labels are boxes: a class that has one is present")
             target = target.get("label")
         if type(target) is int and 0 <= target < len(classes):
             target = classes[target]
