@@ -33,6 +33,7 @@ def _release(root: Path, index: Any = INDEX, test: str = "3.jpg\n") -> Path:
 def test_indices_are_present_and_the_rest_is_absent(tmp_path: Path) -> None:
     why = "it holds vg_category_200_labels_index.json"
     assert recognise(_release(tmp_path)) == ("vg", why)
+    assert Vg200(root=tmp_path).usual_keep() == 0.3
     records, reading = reading_of(Vg200, tmp_path, class_descriptions=tmp_path / "names.txt")
     assert (list(records.classes), records.splits) == (NAMES, ("train", "train", "test"))
     assert records.images == ("VG_100K_2/2.jpg", "VG_100K/1.jpg", "VG_100K/3.jpg")
