@@ -83,6 +83,19 @@ BOXES = (
     b'[{"image_id": "1", "positive_attributes": ["wet"], "negative_attributes": ["red"]}, {"image_id": 2, '
     b'"positive_attributes": [], "negative_attributes": ["wet"], "instance_bbox": [1.5, 2, 3, 4]}]'
 )
+INDICES = b'{"1.jpg": [0, 199], "2.jpg": [], "3.jpg": [7, 7]}'
+FIFTYONE = (
+    b'{"classes": ["dog", "cat"], "labels": {"a": 1, "b.jpg": [0, {"label": "cat", "confidence": 0.5}], "c": null}}',
+    b'{"samples": [{"filepath": "a.jpg", "tags": ["train"], "x": {"_cls": "Classification", "label": "dog"}}, '
+    b'{"filepath": "b.jpg", "tags": ["test"], "x": {"_cls": "Classifications", "classifications": [{"label": "cat"}]}}'
+    b"]}",
+)
+_ROBOFLOW = (b"filename, dog, cat\na.jpg, 1, 0\nb.jpg, 0, 0\n", b"filename, dog, Unlabeled\na.jpg, 0, 1\n")
+_LINES = (
+    b'{"file_name": "a.jpg", "labels": ["dog", "cat"]}\n{"file_name": "b.jpg", "labels": []}\n',
+    b'{"file_name": "./a.jpg", "tags": "dog|cat"}\n{"file_name": "b.jpg", "tags": null}\n',
+)
+_METADATA = (b'file_name,labels\na.jpg,"[""dog""]"\nb.jpg,\n', b"x_file_name;tag\na.jpg;dog\nb.jpg;cat|dog\n")
 _CONFIGS = (
     b"epochs: 5\nlr: 1e-3\nmethod: baseline\nglove: null\n",
     b"seed: 0x10\ncontext_template: 'a photo of a'\nsemantics: glove\nglove: \"a\\tb\"\nviews: 0\n",
@@ -131,6 +144,11 @@ _WORDS = {
     "vaw": b'"image_id" "positive_attributes" "negative_attributes" "wet" "red" 1 { } [ ] NaN \\ud800',
     "cvat": b"<annotations> <meta> <label> <name> <image <tag <box label= name= subset= <!DOCTYPE &a; dog",
     "labelstudio": b'"data" "image" "annotations" "result" "choices" "was_cancelled" /data/upload/ ?d= \\ud800',
+    "nuswide": b"a.jpg b.jpg 1 0 -1 \\ / ../ \xff",
+    "vg": b'"1.jpg" 2.jpg [ ] 0 199 200 -1 true NaN \\ud800 ../',
+    "fiftyone": b'"classes" "labels" "samples" "filepath" "tags" "_cls" "Classifications" "label" null data/a \\ud800',
+    "roboflow": b'filename Unlabeled a.jpg , 1 0 " ../',
+    "imagefolder": b'"file_name" "labels" file_name tags | [ ] { null " ../ \\ud800',
     "config": b"epochs glove : - &a *a << !!int ? 0x .inf 2001-01-01 [ {",
     "assignment": b"= epochs glove seed *a &a !! 0x 1:30 [ {",
     "manifest": b'"kind" "sha256" "classes" "options" "counts" "image_root" null ../ \\ud800 test, int8 (1,)',
@@ -296,6 +314,13 @@ _SEEDS = {
     "vaw_index": lambda: (b'{"wet": 1, "red": 0}',),
     "cvat": lambda: (CVAT, CVAT.decode().encode("utf-16")),
     "labelstudio": lambda: (TASKS, TASKS_MIN),
+    "nuswide": lambda: (b"1\n0\n", b"a.jpg\r\n1\n", b"a\\b.jpg\n"),
+    "vg": lambda: (INDICES,),
+    "vg_list": lambda: (b"1.jpg\n2.jpg\n",),
+    "fiftyone": lambda: FIFTYONE,
+    "roboflow": lambda: _ROBOFLOW,
+    "imagefolder": lambda: _LINES,
+    "imagefolder_csv": lambda: _METADATA,
     "config": lambda: _CONFIGS,
     "assignment": lambda: _ASSIGNMENTS,
     "manifest": lambda: (_prepared_files()["manifest.json"],),

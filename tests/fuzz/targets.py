@@ -184,6 +184,70 @@ def labelstudio(data: bytes) -> None:
     _read(LabelStudio(root=root / "tasks.json", unlisted="absent", disagreement="unknown"))
 
 
+def nuswide(data: bytes) -> None:
+    """A list of images, which is the file of their labels too."""
+    from mlrpl_cli.core.labels.formats.published.nuswide import NusWide
+
+    root = _folder("nuswide")
+    _touch(root, "a.jpg", "1", "0")
+    for name in ("TrainImagelist.txt", "Labels_sky_Train.txt"):
+        (root / name).write_bytes(data)
+    for name, text in (("TestImagelist.txt", ""), ("Labels_sky_Test.txt", ""), ("Concepts81.txt", "sky\n")):
+        (root / name).write_text(text)
+    NusWide.recognise(root)
+    _read(NusWide(root=root))
+
+
+def vg(data: bytes) -> None:
+    """Indices by image, beside good lists and names."""
+    root = _vg_release()
+    (root / "vg_category_200_labels_index.json").write_bytes(data)
+    _read_vg(root)
+
+
+def vg_list(data: bytes) -> None:
+    """The list of training images, beside good indices."""
+    from tests.fuzz.seeds import INDICES
+
+    root = _vg_release()
+    (root / "vg_category_200_labels_index.json").write_bytes(INDICES)
+    with _instead(root / "train_list_500.txt", data):
+        _read_vg(root)
+
+
+def fiftyone(data: bytes) -> None:
+    """labels.json, or a file of samples, beside a description of the data set."""
+    from mlrpl_cli.core.labels.formats.tools.fiftyone import FiftyOne
+
+    root = _folder("fiftyone")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "labels.json").write_bytes(data)
+    (root / "metadata.json").write_text('{"default_classes": ["dog"]}')
+    FiftyOne.recognise(root)
+    _read(FiftyOne(root=root, unlisted="absent"))
+
+
+def roboflow(data: bytes) -> None:
+    """A table of classes."""
+    from mlrpl_cli.core.labels.formats.tabular.roboflow import Roboflow
+
+    root = _folder("roboflow")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "_classes.csv").write_bytes(data)
+    Roboflow.recognise(root)
+    _read(Roboflow(root=root))
+
+
+def imagefolder(data: bytes) -> None:
+    """Metadata of images as JSON lines."""
+    _imagefolder("metadata.jsonl", data)
+
+
+def imagefolder_csv(data: bytes) -> None:
+    """Metadata of images as CSV."""
+    _imagefolder("metadata.csv", data)
+
+
 def config(data: bytes) -> None:
     """A configuration file."""
     from mlrpl_cli.core.config import make_config, write_yaml
@@ -328,6 +392,13 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "vaw_index": vaw_index,
     "cvat": cvat,
     "labelstudio": labelstudio,
+    "nuswide": nuswide,
+    "vg": vg,
+    "vg_list": vg_list,
+    "fiftyone": fiftyone,
+    "roboflow": roboflow,
+    "imagefolder": imagefolder,
+    "imagefolder_csv": imagefolder_csv,
     "config": config,
     "assignment": assignment,
     "manifest": manifest,
@@ -409,6 +480,32 @@ def _coco_release() -> Path:
         _touch(root / name, *images)
     (root / "annotations" / "instances_train2017.json").write_bytes(COCO_TRAIN)
     return root
+
+
+@cache
+def _vg_release() -> Path:
+    root = _folder("vg")
+    _touch(root, "1.jpg", "2.jpg", "3.jpg")
+    (root / "train_list_500.txt").write_text("1.jpg\n2.jpg\n")
+    (root / "test_list_500.txt").write_text("3.jpg\n")
+    (root / "names").write_text("\n".join(map(str, range(200))))
+    return root
+
+
+def _read_vg(root: Path) -> None:
+    from mlrpl_cli.core.labels.formats.published.vg import Vg200
+
+    _read(Vg200(root=root, class_descriptions=root / "names"))
+
+
+def _imagefolder(name: str, data: bytes) -> None:
+    from mlrpl_cli.core.labels.formats.tabular.imagefolder import ImageFolder
+
+    root = _folder(name)
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / name).write_bytes(data)
+    ImageFolder.recognise(root)
+    _read(ImageFolder(root=root, unlisted="absent"))
 
 
 @cache

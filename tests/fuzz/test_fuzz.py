@@ -36,6 +36,8 @@ JSON_TARGETS = (
     "vaw",
     "vaw_index",
     "labelstudio",
+    "vg",
+    "fiftyone",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",

@@ -48,6 +48,21 @@ class OwnData(Format):
         """The folder that image names are relative to."""
         return self.images or (source if source.is_dir() else source.parent)
 
+    def settle_splits(self, marks: Marks, reading: Reading) -> None:
+        """For splits that folders tell: images of one that is not training are of none, so that test images are drawn.
+
+        Problems are several splits without training, and images of none beside others.
+        """
+        told = set(marks.splits)
+        if None in told and len(told) > 1:
+            bare = (image for image, row in marks.images.items() if marks.splits[row] is None)
+            reading.problems.extend("images are in no folder of a split, beside others that are", bare)
+        elif len(told) > 1 and TRAIN not in told:
+            reading.problems.add("folders of splits are none of train", " and ".join(sorted(filter(None, told))))
+        elif told and TRAIN not in told:
+            reading.notes.append("there is one folder, and not of train: test images are drawn")
+            marks.splits[:] = [None] * len(marks.splits)
+
     def assigned(self, splits: Sequence[str | None]) -> tuple[str, ...]:
         """`splits`, with `test_fraction` of the images that have none, drawn by `split_seed`, made test images."""
         from mlrpl_cli.core.labels.masks import drawn_rows

@@ -10,12 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Container
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 from mlrpl_cli.core.images.names import ImagesById
-from mlrpl_cli.core.io.errors import DataError, Problems, one_line
+from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.progress import track
-from mlrpl_cli.core.io.reading import GIB, is_name, read_json, short, shown
+from mlrpl_cli.core.io.reading import is_name, short, shown
+from mlrpl_cli.core.labels.formats.jsonfiles import json_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, Reading, Records
@@ -24,10 +25,6 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 INDEX = "attribute_index.json"
 FILES = {"train*.json": TRAIN, "val*.json": VALIDATION, "test*.json": TEST}
 LISTS = {"positive_attributes": PRESENT, "negative_attributes": ABSENT}
-KINDS: dict[type, str] = {list: "list of boxes", dict: "numbers by attribute"}
-_MOST_BYTES = GIB  # ten times the largest file
-
-T = TypeVar("T", list, dict)
 
 
 class Vaw(OwnData):
@@ -55,7 +52,7 @@ class Vaw(OwnData):
         columns = {name: marks.label(name) for name in attributes}
         missing: dict[str, None] = {}
         for path in track(reading.progress, files, "reading boxes", len(files), "files"):
-            for number, entry in enumerate(_json(path, list, problems)):
+            for number, entry in enumerate(json_of(path, list, "list of boxes", problems)):
                 where = f"{path.name}, box {number}"
                 if (box := _checked(entry, where, columns, problems)) is None:
                     continue
@@ -113,22 +110,8 @@ def _files(root: Path) -> dict[Path, str]:
 
 def _attributes(path: Path, problems: Problems) -> list[str]:
     """The names in the index, in the order of their numbers."""
-    index = _json(path, dict, problems)
+    index = json_of(path, dict, "numbers by attribute", problems)
     odd = {name: number for name, number in index.items() if type(number) is not int}
     problems.extend(f"attributes of {path.name} have no number", (f"{shown(name)}: {shown(odd[name])}" for name in odd))
     problems.extend("attributes are names that no class can have", (shown(name) for name in index if not is_name(name)))
     return sorted((name for name in index if is_name(name) and name not in odd), key=index.__getitem__)
-
-
-def _json(path: Path, kind: type[T], problems: Problems) -> T:
-    """The list or object in a file; an empty one, and a problem, for a file that has none or cannot be read."""
-    try:
-        content = read_json(path, _MOST_BYTES)
-        if isinstance(content, kind):
-            return content
-        problems.add(f"files hold no {KINDS[kind]}", f"{path.name}: {shown(content)}")
-    except FileNotFoundError:
-        problems.add("files are missing", path.name)
-    except (OSError, ValueError, DataError) as error:
-        problems.add("files cannot be read", f"{path.name}: {one_line(error)}")
-    return kind()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.io.reading import MIB, short
+from mlrpl_cli.core.io.reading import MIB, short, shown
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.long import STATE_COLUMNS
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
@@ -45,7 +46,9 @@ class Tags(known.TableOptions):
         Raises DataError, naming everything found at once, for wrong data.
         """
         sheet, problems = self.sheet(reading), reading.problems
-        lists = _split_up(sheet, self._column(sheet), self.tag_separator)
+        column = self._column(sheet)
+        what = f"column {short(sheet.names[column])} of {sheet.path}"
+        lists = split_up(sheet.column(column), what, self.tag_separator)
         unlisted = self.otherwise(sheet.path, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names}))
         split = sheet.find(*known.SPLIT_COLUMNS)
@@ -67,38 +70,45 @@ class Tags(known.TableOptions):
         return found
 
 
-def _split_up(sheet: Sheet, column: int, separator: str | None) -> list[list[str]]:
-    """The labels of each row."""
-    spelt = {cell: _as_list(cell) for cell in set(sheet.column(column))}
+def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> list[list[str]]:
+    """The labels that each cell lists; `what` is what the cells are of.
+
+    Raises ConfigError, which asks, where they do not show what stands between labels, and DataError for lists of
+    anything but names.
+    """
+    spelt = {cell: _as_list(cell, what) for cell in set(cells)}
     plain = [cell for cell, names in spelt.items() if names is None]
-    mark = MARKS.get(separator) if separator else _mark(sheet, column, plain)
+    mark = MARKS.get(separator) if separator else _mark(plain, what)
     for cell in plain:
         spelt[cell] = [name for part in (cell.split(mark) if mark else [cell]) if (name := part.strip())]
-    return [spelt[cell] or [] for cell in sheet.column(column)]
+    return [spelt[cell] or [] for cell in cells]
 
 
-def _as_list(cell: str) -> list[str] | None:
+def _as_list(cell: str, what: str) -> list[str] | None:
     """The labels of a cell that is a list as JSON or Python writes it; None for any other."""
     if not (cell.startswith("[") and cell.endswith("]")) or len(cell) > _LONGEST_LIST:
         return None
     for read in (json.loads, ast.literal_eval):
         try:
-            return [str(name) for name in read(cell)]
+            names = list(read(cell))
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
+        if odd := [name for name in names if not isinstance(name, str | int | float) or isinstance(name, bool)]:
+            raise DataError(f"{what} lists {shown(odd[0])}, which is no label; name another with --tag-column")
+        return [str(name) for name in names]
     return None
 
 
-def _mark(sheet: Sheet, column: int, cells: list[str]) -> str | None:
+def _mark(cells: list[str], what: str) -> str | None:
     """What stands between the labels of `cells`. Raises ConfigError, which asks, where they do not show it."""
-    shown = [name for name in ("comma", "semicolon", "pipe") if any(MARKS[name] in cell for cell in cells)]
-    if len(shown) == 1:
-        return MARKS[shown[0]]
+    shown_marks = [name for name in ("comma", "semicolon", "pipe") if any(MARKS[name] in cell for cell in cells)]
+    if len(shown_marks) == 1:
+        return MARKS[shown_marks[0]]
     spaced = next((cell for cell in cells if " " in cell), None)
-    if shown or spaced is not None:
-        found = ", ".join(shown) or f"spaces, as in '{short(str(spaced))}'"
-        what = f"column {short(sheet.names[column])} of {sheet.path} has {found} between its words"
-        raise ConfigError(f"{what}: say with --tag-separator what stands between two labels ({', '.join(MARKS)}, none)")
+    if shown_marks or spaced is not None:
+        found = ", ".join(shown_marks) or f"spaces, as in '{short(str(spaced))}'"
+        asked = f"say with --tag-separator what stands between two labels ({', '.join(MARKS)}, none)"
+        raise ConfigError(f"{what} has {found} between its words: {asked}")
     return None
 
 
