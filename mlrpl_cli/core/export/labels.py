@@ -1,0 +1,208 @@
+"""Labels of a prepared folder, or a run's predictions on its images, as a file that other programs read.
+
+Axes: N images, C classes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlrpl_cli.core.config import BEST, raise_together
+from mlrpl_cli.core.export.options import OF_A_RUN, ExportOptions
+from mlrpl_cli.core.io.errors import DataError, Problems, RunError, first_few
+from mlrpl_cli.core.io.files import check_writable
+from mlrpl_cli.core.io.progress import Progress, Silent, track
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.registry import DATASETS
+from mlrpl_cli.core.labels.records import TRAIN, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.writers.coco import FILES
+from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, Written, writer_of
+from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.prediction.predictor import Predictor
+
+EXPORTS = Path("exports")
+"""Where label files are written when nothing else is said, below the current folder."""
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    """The file, or the folder."""
+    format: str
+    images: int
+    classes: int
+    states: dict[str, int]
+    """How many cells are present, absent and unknown, by these names."""
+    notes: tuple[str, ...]
+    """A sentence for everything that the format loses, or that another program has to know."""
+    read_back: str | None
+    """The command that prepares it again; None where there is none."""
+
+
+def export_labels(options: ExportOptions, progress: Progress | None = None, overwrite: bool = False) -> Exported:
+    """Write what `options` describe, whole or not at all, and return what has to be known of it.
+
+    With `overwrite` a file, or a folder with nothing in it but what this writes, is replaced.
+    Raises ConfigError for options that cannot be, DataError for names and images that the format cannot hold and
+    rather than replace anything else, and RunError for a run that does not fit.
+    """
+    progress = progress or Silent()
+    writer = writer_of(options.format)
+    _check(options)
+    predictor = _predictor(options)
+    prepared = read_prepared(_folder(options, predictor))
+    path = _target(options, prepared, overwrite)
+    rows = _rows(prepared, options)
+    records = _chosen(prepared, rows, options)
+    _check_names([options.prefix + image for image in records.images])
+    export = Export(records, prefix=options.prefix, progress=progress)
+    if predictor is not None:
+        threshold = THRESHOLD if options.threshold is None else options.threshold
+        scores = _scores(predictor, prepared, rows, options, progress)
+        labels = np.where(scores > threshold, PRESENT, ABSENT).astype(np.int8)
+        model = f"{_name(Path(str(options.run)))} epoch {predictor.info.epoch}"
+        export = replace(export, records=replace(records, full_labels=labels), scores=scores, model=model)
+    written = writer(export, path)
+    if predictor is not None:
+        told = f"cells are predictions of {export.model}, present above {threshold:g}"
+        written = written._replace(notes=(told, *written.notes))
+    return _summary(export, written, path, options.format)
+
+
+def _check(options: ExportOptions) -> None:
+    """Raises ConfigError for what would not be used, and for a name that the format's reader would not take."""
+    found = []
+    if options.run is None and (idle := [name for name in OF_A_RUN if getattr(options, name) is not None]):
+        flags = ", ".join(f"--{name}" for name in idle)
+        found.append(f"{flags} is for predictions; name a run with --run, or leave it out")
+    if options.run is not None and options.labels is not None:
+        found.append(
+            "--labels chooses among labels that were prepared, and --run predicts others; leave one of them out"
+        )
+    suffix = SUFFIXES[options.format]
+    if options.out is not None and suffix and options.out.suffix.lower() != suffix:
+        found.append(f"--out {options.out}: {options.format} is a file that ends in {suffix}; name one")
+    if options.out is not None and not suffix and options.out.suffix.lower() == ".json":
+        found.append(f"--out {options.out}: {options.format} is a folder with a file for each split; name a folder")
+    raise_together(found)
+
+
+def _predictor(options: ExportOptions) -> Predictor | None:
+    if options.run is None:
+        return None
+    from mlrpl_cli.core.prediction.predictor import Predictor  # it brings PyTorch, which labels do without
+
+    return Predictor.from_run(options.run, options.checkpoint or BEST, options.device or "auto")
+
+
+def _folder(options: ExportOptions, predictor: Predictor | None) -> Path:
+    if options.data is not None:
+        return options.data
+    return newest_prepared() if predictor is None else Path(predictor.info.data)
+
+
+def _rows(prepared: Prepared, options: ExportOptions) -> np.ndarray:
+    rows = np.flatnonzero(np.isin(prepared.splits, options.split)) if options.split else np.arange(len(prepared.splits))
+    if not len(rows):
+        raise DataError(f"{prepared.folder} has no image in {', '.join(options.split)}; choose others with --split")
+    return rows
+
+
+def _chosen(prepared: Prepared, rows: np.ndarray, options: ExportOptions) -> Records:
+    """The images of `rows` with the labels that are asked for."""
+    labels = prepared.observed_labels if options.labels == "observed" else prepared.full_labels
+    images, splits = tuple(prepared.images[row] for row in rows), tuple(prepared.splits[row] for row in rows)
+    return Records(prepared.classes, prepared.image_root, images, labels[rows], splits)
+
+
+def _check_names(names: list[str]) -> None:
+    """Raises DataError for names that are bytes beyond UTF-8, in which all formats are written."""
+    odd = [short(name) for name in names if name.encode(errors="replace") != name.encode(errors="surrogatepass")]
+    if odd:
+        advice = "rename them and prepare again"
+        raise DataError(f"{len(odd)} image names are not UTF-8, which label files are ({first_few(odd)}); {advice}")
+
+
+def _scores(
+    predictor: Predictor, prepared: Prepared, rows: np.ndarray, options: ExportOptions, progress: Progress
+) -> np.ndarray:
+    """Probabilities (N, C) float32. Raises DataError, which names them, for images that cannot be read."""
+    from mlrpl_cli.core.evaluation.evaluate import check_classes
+    from mlrpl_cli.core.prediction.predictor import Unreadable
+
+    check_classes(predictor.classes, prepared)
+    results = predictor.predict_files(prepared.paths(rows), workers=options.workers)
+    scores, problems = np.zeros((len(rows), len(predictor.classes)), np.float32), Problems()
+    for row, result in enumerate(track(progress, results, "predicting", len(rows))):
+        if isinstance(result, Unreadable):
+            problems.add("images cannot be read", result.reason)
+        else:
+            scores[row] = result.probabilities
+    problems.raise_if_any(str(prepared.folder), "restore them, or prepare the data without them")
+    if broken := int((~np.isfinite(scores)).any(axis=1).sum()):
+        raise RunError(f"{broken} of {len(scores)} images got NaN or infinite scores; train again with a lower lr")
+    return scores
+
+
+def _name(folder: Path) -> str:
+    return folder.absolute().name
+
+
+def _target(options: ExportOptions, prepared: Prepared, overwrite: bool) -> Path:
+    """Where to write. Raises DataError rather than replace what is not to be replaced."""
+    suffix = SUFFIXES[options.format]
+    named = "-".join([_name(prepared.folder), *([_name(options.run)] if options.run else []), options.format])
+    path = options.out or EXPORTS / f"{named}{suffix}"
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else path  # what a link leads to is replaced
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(prepared.folder)):
+        raise DataError(f"{path} is in the prepared folder {prepared.folder}; name another place with --out")
+    if os.path.lexists(path):
+        _check_replaceable(path, bool(suffix), overwrite)
+    check_writable(path)
+    return path
+
+
+def _check_replaceable(path: Path, as_file: bool, overwrite: bool) -> None:
+    if as_file != os.path.isfile(path) or as_file == os.path.isdir(path):
+        kind = ("a file", "regular file") if as_file else ("a folder", "folder")
+        raise DataError(f"{path} is there and no {kind[1]}; name {kind[0]} with --out")
+    if not as_file:
+        try:
+            files = {found.relative_to(path).as_posix() for found in path.rglob("*") if not found.is_dir()}
+        except OSError as error:
+            raise DataError(f"cannot list {path}: {error.strerror}; name another folder with --out") from error
+        if foreign := sorted(files - FILES):
+            advice = "name another folder with --out"
+            raise DataError(f"{path} holds more than label files ({first_few(map(short, foreign))}); {advice}")
+        if not files:
+            return
+    if not overwrite:
+        raise DataError(f"{path} is there already; --overwrite replaces it, and --out names another place")
+
+
+def _summary(export: Export, written: Written, path: Path, name: str) -> Exported:
+    records, notes = export.records, written.notes
+    has_training = TRAIN in records.splits
+    if export.prefix:
+        notes += (f"names of images begin with {short(export.prefix)}, so mlrpl prepare finds no images by them",)
+    if not has_training:
+        notes += ("it has no training image, and mlrpl prepare needs some",)
+    read_back = None
+    if has_training and not export.prefix and written.dataset in DATASETS:
+        command = ["mlrpl", "prepare", "--dataset", written.dataset, "--root", str(path)]
+        read_back = shlex.join([*command, "--images", str(records.image_root), *written.flags])
+    states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
+    counts = {state: int((records.full_labels == value).sum()) for state, value in states.items()}
+    return Exported(path, name, len(records.images), len(records.classes), counts, notes, read_back)
