@@ -88,9 +88,7 @@ def _check(options: ExportOptions) -> None:
         flags = ", ".join(f"--{name}" for name in idle)
         found.append(f"{flags} is for predictions; name a run with --run, or leave it out")
     if options.run is not None and options.labels is not None:
-        found.append(
-            "--labels chooses among labels that were prepared, and --run predicts others; leave one of them out"
-        )
+        found.append("--labels chooses among prepared labels, and --run predicts others; leave one of them out")
     suffix = SUFFIXES[options.format]
     if options.out is not None and suffix and options.out.suffix.lower() != suffix:
         found.append(f"--out {options.out}: {options.format} is a file that ends in {suffix}; name one")
