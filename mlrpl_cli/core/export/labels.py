@@ -66,8 +66,8 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     path = _target(options, prepared, overwrite)
     rows = _rows(prepared, options)
     records = _chosen(prepared, rows, options)
-    _check_names([options.prefix + image for image in records.images])
-    export = Export(records, prefix=options.prefix, progress=progress)
+    export = Export(records, prefix=options.prefix or "", progress=progress)
+    _check_names(list(map(export.image, range(len(rows)))))
     if predictor is not None:
         threshold = THRESHOLD if options.threshold is None else options.threshold
         scores = _scores(predictor, prepared, rows, options, progress)

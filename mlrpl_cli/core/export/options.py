@@ -29,7 +29,7 @@ class ExportOptions(CheckedOptions):
     """"full" (as published) or "observed" (what training may see); None is "full"."""
     split: tuple[Literal["train", "validation", "test"], ...] = ()
     """Images of these splits; of all when empty."""
-    prefix: Text = ""
+    prefix: Text | None = None
     """Text in front of each image name, such as "/data/local-files/?d=photos/" for Label Studio."""
     run: Path | None = None
     """Run folder whose predictions are written in place of the labels."""
