@@ -22,7 +22,7 @@ from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.registry import DATASETS
 from mlrpl_cli.core.labels.records import TRAIN, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.labels.writers.coco import FILES
+from mlrpl_cli.core.labels.writers.coco import FILES, FOLDER
 from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, Written, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 
@@ -61,24 +61,20 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     progress = progress or Silent()
     writer = writer_of(options.format)
     _check(options)
-    predictor = _predictor(options)
-    prepared = read_prepared(_folder(options, predictor))
+    predictor, prepared = _read(options)
     path = _target(options, prepared, overwrite)
     rows = _rows(prepared, options)
     records = _chosen(prepared, rows, options)
-    export = Export(records, prefix=options.prefix or "", progress=progress)
+    model = f"{_name(options.run)} epoch {predictor.info.epoch}" if options.run and predictor else ""
+    export = Export(records, None, model, options.prefix or "", progress)
     _check_names(list(map(export.image, range(len(rows)))))
-    if predictor is not None:
-        threshold = THRESHOLD if options.threshold is None else options.threshold
-        scores = _scores(predictor, prepared, rows, options, progress)
-        labels = np.where(scores > threshold, PRESENT, ABSENT).astype(np.int8)
-        model = f"{_name(Path(str(options.run)))} epoch {predictor.info.epoch}"
-        export = replace(export, records=replace(records, full_labels=labels), scores=scores, model=model)
+    if predictor is None:
+        return _summary(export, writer(export, path), path, options.format)
+    threshold = THRESHOLD if options.threshold is None else options.threshold
+    export = _predicted(export, predictor, prepared.paths(rows), threshold, options.workers)
     written = writer(export, path)
-    if predictor is not None:
-        told = f"cells are predictions of {export.model}, present above {threshold:g}"
-        written = written._replace(notes=(told, *written.notes))
-    return _summary(export, written, path, options.format)
+    told = f"cells are predictions of {export.model}, present above {threshold:g}"
+    return _summary(export, written._replace(notes=(told, *written.notes)), path, options.format)
 
 
 def _check(options: ExportOptions) -> None:
@@ -97,18 +93,18 @@ def _check(options: ExportOptions) -> None:
     raise_together(found)
 
 
-def _predictor(options: ExportOptions) -> Predictor | None:
+def _read(options: ExportOptions) -> tuple[Predictor | None, Prepared]:
+    """The run, if there is one, and the data. Raises RunError for a run of other classes."""
     if options.run is None:
-        return None
-    from mlrpl_cli.core.prediction.predictor import Predictor  # it brings PyTorch, which labels do without
+        return None, read_prepared(newest_prepared() if options.data is None else options.data)
+    # They bring PyTorch, which labels do without.
+    from mlrpl_cli.core.evaluation.evaluate import check_classes
+    from mlrpl_cli.core.prediction.predictor import Predictor
 
-    return Predictor.from_run(options.run, options.checkpoint or BEST, options.device or "auto")
-
-
-def _folder(options: ExportOptions, predictor: Predictor | None) -> Path:
-    if options.data is not None:
-        return options.data
-    return newest_prepared() if predictor is None else Path(predictor.info.data)
+    predictor = Predictor.from_run(options.run, options.checkpoint or BEST, options.device or "auto")
+    prepared = read_prepared(Path(predictor.info.data) if options.data is None else options.data)
+    check_classes(predictor.classes, prepared)
+    return predictor, prepared
 
 
 def _rows(prepared: Prepared, options: ExportOptions) -> np.ndarray:
@@ -133,25 +129,24 @@ def _check_names(names: list[str]) -> None:
         raise DataError(f"{len(odd)} image names are not UTF-8, which label files are ({first_few(odd)}); {advice}")
 
 
-def _scores(
-    predictor: Predictor, prepared: Prepared, rows: np.ndarray, options: ExportOptions, progress: Progress
-) -> np.ndarray:
-    """Probabilities (N, C) float32. Raises DataError, which names them, for images that cannot be read."""
-    from mlrpl_cli.core.evaluation.evaluate import check_classes
+def _predicted(
+    export: Export, predictor: Predictor, paths: list[Path], threshold: float, workers: int | None
+) -> Export:
+    """`export` with what a run says of its images. Raises DataError, which names them, for images it cannot read."""
     from mlrpl_cli.core.prediction.predictor import Unreadable
 
-    check_classes(predictor.classes, prepared)
-    results = predictor.predict_files(prepared.paths(rows), workers=options.workers)
-    scores, problems = np.zeros((len(rows), len(predictor.classes)), np.float32), Problems()
-    for row, result in enumerate(track(progress, results, "predicting", len(rows))):
+    scores, problems = np.zeros((len(paths), len(predictor.classes)), np.float32), Problems()
+    results = predictor.predict_files(paths, workers=workers)
+    for row, result in enumerate(track(export.progress, results, "predicting", len(paths))):
         if isinstance(result, Unreadable):
             problems.add("images cannot be read", result.reason)
         else:
             scores[row] = result.probabilities
-    problems.raise_if_any(str(prepared.folder), "restore them, or prepare the data without them")
+    problems.raise_if_any(str(export.records.image_root), "restore them, or prepare the data without them")
     if broken := int((~np.isfinite(scores)).any(axis=1).sum()):
         raise RunError(f"{broken} of {len(scores)} images got NaN or infinite scores; train again with a lower lr")
-    return scores
+    labels = np.where(scores > threshold, PRESENT, ABSENT).astype(np.int8)
+    return replace(export, records=replace(export.records, full_labels=labels), scores=scores)
 
 
 def _name(folder: Path) -> str:
@@ -173,18 +168,20 @@ def _target(options: ExportOptions, prepared: Prepared, overwrite: bool) -> Path
 
 
 def _check_replaceable(path: Path, as_file: bool, overwrite: bool) -> None:
-    if as_file != os.path.isfile(path) or as_file == os.path.isdir(path):
-        kind = ("a file", "regular file") if as_file else ("a folder", "folder")
-        raise DataError(f"{path} is there and no {kind[1]}; name {kind[0]} with --out")
+    """Raises DataError for what is neither an empty folder nor, with `overwrite`, what an export of this kind wrote."""
+    kind, fits = ("file", os.path.isfile) if as_file else ("folder", os.path.isdir)
+    if not fits(path):
+        raise DataError(f"{path} is there and no {'regular ' * as_file}{kind}; name a {kind} with --out")
     if not as_file:
         try:
-            files = {found.relative_to(path).as_posix() for found in path.rglob("*") if not found.is_dir()}
+            names = os.listdir(path)
+            inside = [f"{FOLDER}/{name}" for name in os.listdir(path / FOLDER)] if FOLDER in names else []
         except OSError as error:
             raise DataError(f"cannot list {path}: {error.strerror}; name another folder with --out") from error
-        if foreign := sorted(files - FILES):
-            advice = "name another folder with --out"
-            raise DataError(f"{path} holds more than label files ({first_few(map(short, foreign))}); {advice}")
-        if not files:
+        if foreign := sorted({*names, *inside} - {FOLDER, *FILES}):
+            told = first_few(map(short, foreign))
+            raise DataError(f"{path} holds more than label files ({told}); name another folder with --out")
+        if not names:
             return
     if not overwrite:
         raise DataError(f"{path} is there already; --overwrite replaces it, and --out names another place")

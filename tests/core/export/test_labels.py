@@ -102,7 +102,9 @@ def test_fiftyone(prepared: Prepared) -> None:
     content = json.loads(exported.path.read_text(encoding="utf-8"))
     assert content["classes"] == list(CLASSES)
     named = {name.rpartition(".")[0]: shown for name, shown in _shown(prepared).items()}
-    assert {key: {CLASSES[column] for column in target} for key, target in content["labels"].items()} == named
+    assert content["labels"]["blank"] is None
+    shown = {key: {CLASSES[column] for column in target or ()} for key, target in content["labels"].items()}
+    assert shown == named
     assert "fiftyone has no splits: which images are of test, train, validation is lost" in exported.notes
 
 

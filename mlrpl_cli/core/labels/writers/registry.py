@@ -56,6 +56,10 @@ class Export:
         """The columns of an image's present classes, ascending."""
         return (self.records.full_labels[row] == PRESENT).nonzero()[0].tolist()
 
+    def is_labelled(self, row: int) -> bool:
+        """Whether anything is known of an image."""
+        return bool((self.records.full_labels[row] != UNKNOWN).any())
+
     def score(self, row: int, column: int) -> dict[str, float]:
         """{"score": probability} of a cell; nothing where people gave the labels."""
         return {} if self.scores is None else {"score": round(float(self.scores[row, column]), 6)}
@@ -83,9 +87,10 @@ def writer_of(name: str) -> Writer:
     return resolve_name(FORMATS[name])
 
 
-def only_present(export: Export, name: str) -> Written:
-    """Of a format that lists nothing but what is present."""
+def only_present(export: Export, name: str, knows_unlabelled: bool = False) -> Written:
+    """Of a format that lists nothing but what is present; it may know images that nobody has looked at."""
     labels = export.records.full_labels
+    labels = labels[(labels != UNKNOWN).any(axis=1)] if knows_unlabelled else labels
     absent, unknown = int((labels == ABSENT).sum()), int((labels == UNKNOWN).sum())
     flags = ("--unlisted", "unknown" if unknown else "absent")
     if not (absent and unknown):

@@ -49,17 +49,19 @@ def write_long(export: Export, path: Path) -> Written:
     kept[~kept.any(axis=1), 0] = True
     kept[0, ~kept.any(axis=0)] = True
     scored = ("probability",) if export.scores is not None else ()
-    rows = (_cell(export, row, column) for row in _rows(export) for column in kept[row].nonzero()[0].tolist())
+    rows = (cells for row in _rows(export) for cells in _cells(export, row, kept[row].nonzero()[0].tolist()))
     _write(path, ("image", "split", "label", "state", *scored), rows)
     flags = () if (labels == ABSENT).any() else ("--unlisted", "unknown")
     return Written("long", (*flags, *_comma(export)), _formulas(export))
 
 
-def _cell(export: Export, row: int, column: int) -> tuple[str, ...]:
+def _cells(export: Export, row: int, columns: list[int]) -> Iterator[tuple[str, ...]]:
     records = export.records
-    state = WORDS[int(records.full_labels[row, column])]
-    scored = (f"{score:.6f}" for score in export.score(row, column).values())
-    return (export.image(row), records.splits[row], records.classes[column], state, *scored)
+    image, split, states = export.image(row), records.splits[row], records.full_labels[row].tolist()
+    scores = None if export.scores is None else export.scores[row].tolist()
+    for column in columns:
+        scored = () if scores is None else (f"{scores[column]:.6f}",)
+        yield (image, split, records.classes[column], WORDS[states[column]], *scored)
 
 
 def write_tags(export: Export, path: Path) -> Written:

@@ -20,7 +20,6 @@ from mlrpl_cli.core.io.errors import DataError, Problems, first_few
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import short
-from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, Written, only_present, without_present
 from mlrpl_cli.core.labels.writers.sizes import image_sizes
 
@@ -44,7 +43,7 @@ def write_labelstudio(export: Export, path: Path) -> Written:
         return Written(None, notes=(needed, "they are pre-annotations: labels once somebody submits them"))
     bare = sum("annotations" in task and not task["annotations"] for task in tasks)
     unlabelled = (f"{bare} images of which nothing is known are tasks without annotation",) * bool(bare)
-    dataset, flags, notes = only_present(export, "labelstudio")
+    dataset, flags, notes = only_present(export, "labelstudio", knows_unlabelled=True)
     return Written(dataset, flags, (needed, *notes, *unlabelled, *without_present(export)))
 
 
@@ -62,8 +61,7 @@ def _task(export: Export, row: int) -> dict[str, Any]:
     result = [{"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": value}] if present else []
     task: dict[str, Any] = {"data": {"image": export.image(row), "split": records.splits[row]}}
     if export.scores is None:
-        looked_at = (records.full_labels[row] != UNKNOWN).any()
-        return {**task, "annotations": [{"result": result}] if looked_at else []}
+        return {**task, "annotations": [{"result": result}] if export.is_labelled(row) else []}
     scores = export.scores[row]
     score = scores[present].mean() if present else 1 - scores.max()
     return {**task, "predictions": [{"model_version": export.model, "score": round(float(score), 6), "result": result}]}
@@ -102,7 +100,7 @@ def _check_names(names: list[str]) -> None:
 def write_fiftyone(export: Export, path: Path) -> Written:
     """labels.json of FiftyOne's image classification data set, several labels an image; it has no splits.
 
-    It calls images by their names without suffix. Raises DataError for images that differ in nothing else.
+    It calls images by their names without suffix, and those of which nothing is known unlabelled. Raises DataError for images that differ in nothing else.
     """
     records, images = export.records, defaultdict[str, list[str]](list)
     labels = {}
@@ -111,7 +109,7 @@ def write_fiftyone(export: Export, path: Path) -> Written:
         images[key].append(records.images[row])
         present = export.present(row)
         scored = [{"label": c, "confidence": score} for c in present for score in export.score(row, c).values()]
-        labels[key] = scored or present
+        labels[key] = (scored or present) if export.is_labelled(row) else None
     if alike := [" and ".join(map(short, names)) for names in images.values() if len(names) > 1]:
         what = f"fiftyone calls images by their names without suffix, by which {len(alike)} are the same"
         raise DataError(f"{what} ({first_few(alike)}); rename them, or write another format")
@@ -119,5 +117,5 @@ def write_fiftyone(export: Export, path: Path) -> Written:
     splits = tuple(dict.fromkeys(records.splits))
     lost = (f"fiftyone has no splits: which images are of {', '.join(splits)} is lost",) * (len(splits) > 1)
     needed = f"FiftyOne loads it with labels_path={path.absolute()} and data_path={records.image_root.absolute()}"
-    dataset, flags, notes = only_present(export, "fiftyone")
+    dataset, flags, notes = only_present(export, "fiftyone", knows_unlabelled=True)
     return Written(dataset, flags, (needed, *lost, *notes))
