@@ -100,7 +100,8 @@ def _check_names(names: list[str]) -> None:
 def write_fiftyone(export: Export, path: Path) -> Written:
     """labels.json of FiftyOne's image classification data set, several labels an image; it has no splits.
 
-    It calls images by their names without suffix, and those of which nothing is known unlabelled. Raises DataError for images that differ in nothing else.
+    It calls images by their names without suffix, and those of which nothing is known unlabelled. Raises DataError for
+    images that differ in nothing else.
     """
     records, images = export.records, defaultdict[str, list[str]](list)
     labels = {}
