@@ -12,6 +12,8 @@ from typing import Any
 
 from mlrpl_cli.core.config import EvaluationOptions
 from mlrpl_cli.core.evaluation import evaluate as evaluation
+from mlrpl_cli.core.export import labels as export
+from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build
@@ -67,3 +69,19 @@ def evaluate(
     `options` are the fields of `mlrpl_cli.core.config.EvaluationOptions`.
     """
     return evaluation.evaluate(EvaluationOptions(None if run is None else Path(run), **options), progress)
+
+
+def export_labels(
+    data: str | Path | None = None,
+    *,
+    format: str,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> export.Exported:
+    """Write the labels of a prepared folder (default: the newest below ./prepared), or a run's predictions, as a file.
+
+    `options` are the fields of `mlrpl_cli.core.export.options.ExportOptions`, such as `out="labels.csv"`.
+    """
+    place = None if data is None else Path(data)
+    return export.export_labels(ExportOptions(format=format, data=place, **options), progress, overwrite)

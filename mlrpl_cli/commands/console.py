@@ -23,7 +23,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
 INTERRUPTED = 130
@@ -32,8 +32,6 @@ WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""
 MISSING = "–"
 """What stands in a table for a number that there is not."""
-FORMULA_STARTS = tuple("=+-@＝＋－＠")
-"""What begins a formula in a spreadsheet; the wide forms do under East Asian settings. Tabs are escaped before."""
 SOON, SELDOM = 5.0, 300.0
 """Seconds between two lines of a task where there is no terminal for a bar: at least, and at most while it goes on."""
 clock = time.monotonic

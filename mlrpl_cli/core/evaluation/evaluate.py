@@ -57,7 +57,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     head = TrainedHead(load_checkpoint(run, options.checkpoint))
     info, progress = head.info, progress or Silent()
     prepared = read_prepared(options.data or Path(info.data))
-    _check_classes(info.classes, prepared)
+    check_classes(info.classes, prepared)
     if options.data is None and prepared.sha256 != info.data_sha256:
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = prepared.rows(options.split)
@@ -127,7 +127,7 @@ def labels_of(prepared: Prepared, split: str) -> np.ndarray:
     return (prepared.full_labels if split == TEST else prepared.observed_labels)[prepared.rows(split)]
 
 
-def _check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
+def check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
     """Raise RunError unless the run and the data have the same classes in the same order."""
     if trained != (given := prepared.classes):
         differing = first_few(sorted(set(trained) ^ set(given)) or ["the order"])

@@ -3,54 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mlrpl_cli.core.images.decode import image_size
 from mlrpl_cli.core.io.files import atomic_folder, write_text
-from mlrpl_cli.core.labels.records import SPLITS
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.labels.writers.registry import Export
+from mlrpl_cli.core.labels.records import SPLITS, TEST, VALIDATION
+from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
+from mlrpl_cli.core.labels.writers.registry import Export, Written
+from mlrpl_cli.core.labels.writers.sizes import image_sizes
+
+FOLDER = "annotations"
+FILES = frozenset(f"{FOLDER}/{split}.json" for split in SPLITS)
+"""All that is ever written, below the folder of an export."""
 
 
-def write_coco(export: Export, path: Path) -> list[str]:
+def write_coco(export: Export, path: Path) -> Written:
     """annotations/SPLIT.json below `path`; a label is a box around the whole image.
 
     Where cells are unknown, `neg_category_ids` of an image lists what is absent, and every other cell that is not
-    annotated is unknown, as in LVIS. Raises DataError for an image that cannot be read.
+    annotated is unknown, as in LVIS. Raises DataError for images that cannot be read.
     """
+    splits = export.records.splits
     federated = bool((export.records.full_labels == UNKNOWN).any())
+    sizes = image_sizes(export)
     with atomic_folder(path) as folder:
-        (folder / "annotations").mkdir()
-        for split in SPLITS:
-            rows = [row for row, name in enumerate(export.records.splits) if name == split]
-            if rows:
-                content = _part(export, rows, federated)
-                write_text(folder / "annotations" / f"{split}.json", json.dumps(content, ensure_ascii=False))
-    dataset = "lvis" if federated else "coco"
-    return [f"labels are boxes around whole images; read them back with --dataset {dataset}"]
+        (folder / FOLDER).mkdir()
+        for split in (split for split in SPLITS if split in splits):
+            rows = [row for row, name in enumerate(splits) if name == split]
+            content = json.dumps(_part(export, rows, sizes, federated), ensure_ascii=False)
+            write_text(folder / FOLDER / f"{split}.json", content)
+    notes = ["a label is a box around the whole image"]
+    if federated:
+        notes.append("unknown cells are written as LVIS has them: what is absent is in neg_category_ids")
+        if VALIDATION in splits and TEST not in splits:
+            notes.append("without test images, LVIS's validation images test when they are read back")
+    return Written("lvis" if federated else "coco", notes=tuple(notes))
 
 
-def _part(export: Export, rows: list[int], federated: bool) -> dict[str, Any]:
+def _part(export: Export, rows: Sequence[int], sizes: Sequence[tuple[int, int]], federated: bool) -> dict[str, Any]:
+    """The content of a file; ids count from 1, over all files."""
     records, images, annotations = export.records, list[dict[str, Any]](), list[dict[str, Any]]()
     for row in rows:
-        width, height = image_size(records.image_root / records.images[row])
+        width, height = sizes[row]
         image = {"id": row + 1, "file_name": export.image(row), "width": width, "height": height}
         if federated:
-            image |= {"neg_category_ids": _columns(records.full_labels[row], ABSENT), "not_exhaustive_category_ids": []}
+            absent = (records.full_labels[row] == ABSENT).nonzero()[0] + 1
+            image |= {"neg_category_ids": absent.tolist(), "not_exhaustive_category_ids": []}
         images.append(image)
         box = {"bbox": [0, 0, width, height], "area": width * height, "segmentation": [], "iscrowd": 0}
-        for category in _columns(records.full_labels[row], PRESENT):
-            score = {} if export.scores is None else {"score": round(float(export.scores[row, category - 1]), 6)}
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": row + 1, "category_id": category, **box, **score}
-            )
+        for column in export.present(row):
+            identifier, score = len(annotations) + 1, export.score(row, column)
+            annotations.append({"id": identifier, "image_id": row + 1, "category_id": column + 1, **box, **score})
     categories = [{"id": column, "name": name, "supercategory": ""} for column, name in enumerate(records.classes, 1)]
     return {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
-
-
-def _columns(states: np.ndarray, state: int) -> list[int]:
-    """The category ids, from 1, of the cells in `state`."""
-    return [int(column) + 1 for column in np.flatnonzero(states == state)]
