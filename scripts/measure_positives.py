@@ -33,6 +33,7 @@ from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import TrainedHead
 from mlrpl_cli.core.runs.options import resolve_config
+from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from mlrpl_cli.core.training.loop import Trainer
 
 LEARNING_IMAGES, TEST_IMAGES, VALIDATION_FRACTION, EPOCHS, SEEDS = 600, 300, 0.25, 6, (0, 1, 2)
@@ -43,21 +44,21 @@ class Setting(NamedTuple):
 
     labels: str
     loss: str
-    unknown_weight: float | None = None
+    unknown_weight: float = 1.0
     entropy_weight: float = 0.1
 
     @property
     def name(self) -> str:
-        weight = "1/(C-1)" if self.unknown_weight is None else f"{self.unknown_weight:g}"
-        weights = {"an": f", weight {weight}", "em": f", α = {self.entropy_weight:g}"}
+        weights = {"an": f", weight {self.unknown_weight:.2g}", "em": f", α = {self.entropy_weight:g}"}
         return f"{self.labels} | `{self.loss}`{weights.get(self.loss, '')}"
 
 
 ALL, POSITIVES = "all", "positives"
+WAN = 1 / (len(SCENE_CLASSES) - 1)
 SETTINGS = (
     Setting(ALL, "asl"),
     Setting(POSITIVES, "asl"),
-    *(Setting(POSITIVES, "an", unknown_weight=weight) for weight in (None, 0.2, 1)),
+    *(Setting(POSITIVES, "an", unknown_weight=weight) for weight in (WAN, 0.2, 1)),
     *(Setting(POSITIVES, "em", entropy_weight=weight) for weight in (0.1, 0.2)),
 )
 

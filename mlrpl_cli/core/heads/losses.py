@@ -71,18 +71,17 @@ def partial_asl(
     return _mean_over_known(cells, labels, known)
 
 
-def assume_negative(logits: Tensor, labels: Tensor, cells: Tensor, unknown_weight: float | None = None) -> Tensor:
+def assume_negative(logits: Tensor, labels: Tensor, cells: Tensor, unknown_weight: float = 1.0) -> Tensor:
     """BCE in which an unknown cell counts as an absent one of weight w, over max(cells, 1), the cells of the batch.
 
-    Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021: AN for w = 1 and WAN for w = 1/(C-1),
-    which is what None is. Present: -log p. Absent: -log(1-p). Unknown: -w log(1-p).
+    Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021: AN for w = 1, WAN for w = 1/(C-1).
+    Present: -log p. Absent: -log(1-p). Unknown: -w log(1-p).
     Logits and labels (B, C) → scalar ≥ 0; `cells` as `known` in `partial_bce`.
     """
-    weight = 1 / max(labels.shape[1] - 1, 1) if unknown_weight is None else unknown_weight
-    if weight == 0:
+    if unknown_weight == 0:
         logits = logits.where(labels != UNKNOWN, 0)  # no weight times an infinite logit is no number
     losses = F.softplus(torch.where(labels == PRESENT, -logits, logits))
-    return torch.where(labels == UNKNOWN, weight * losses, losses).sum() / cells.clamp(min=1)
+    return torch.where(labels == UNKNOWN, unknown_weight * losses, losses).sum() / cells.clamp(min=1)
 
 
 def entropy_maximization(logits: Tensor, labels: Tensor, cells: Tensor, entropy_weight: float = 0.1) -> Tensor:

@@ -212,6 +212,7 @@ def test_data_on_which_no_class_has_an_ap_are_refused_before_anything_is_trained
     options, tmp_path, split, tune, advice
 ):
     asked = replace(hide_absent(options, [split], tmp_path), tune=tune)
+    asked = replace(asked, config=replace(asked.config, epochs=TrainConfig.epochs))
     told = rf"no class with both a present and an absent cell among its {split} images, .* there; {advice}$"
     with pytest.raises(DataError, match=told):
         sweep(asked)
