@@ -103,7 +103,7 @@ class TrainConfig(CheckedOptions):
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Probability below which "asl" forgives an absent cell."""
     unknown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Weight of an unknown cell in "an", less where many positives are missing; WAN's is 1 / (number of classes - 1)."""
+    """Weight of an unknown cell in "an": less where many positives are missing; WAN's is 1 / (classes - 1)."""
     entropy_weight: Annotated[float, Field(ge=0, le=10)] = 0.1
     """α, weight of the entropy of an unknown cell in "em"."""
     context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
