@@ -11,7 +11,7 @@ from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
 from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
 
 
 def _renaming(text: str) -> tuple[str, str]:
@@ -57,8 +57,8 @@ def prepare(
 
     Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
     """
-    from mlrpl_cli.core.prepared.build import classes_without, rarest_classes, states_of_splits
     from mlrpl_cli.core.prepared.build import prepare as prepare_data
+    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
     merged = dict(merge_classes or ())
     chosen = PrepareOptions(dataset, keep, seed, out, validation_fraction, classes, merged, download, reading)
@@ -68,7 +68,8 @@ def prepare(
         split: {"images": prepared.splits.count(split), **states}
         for split, states in states_of_splits(prepared).items()
     }
-    without = {"absent": classes_without(prepared, ABSENT), "present": classes_without(prepared, PRESENT)}
+    states = {"absent": ABSENT, "present": PRESENT}
+    without = {name: classes_without(state, prepared.classes, prepared.full_labels) for name, state in states.items()}
     if as_json:
         data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
         labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.schema import expected, fields_of
+from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from tests import small
 
 
@@ -75,6 +78,26 @@ def test_eval_json_and_csv_agree(mlrpl, tmp_path):
     assert [row["class"] for row in rows] == [entry["class"] for entry in figures["classes"]]
     aps = [float(row["average_precision"]) for row in rows]
     assert np.mean(aps) == pytest.approx(figures["map"])
+
+
+def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
+    """Of the test images nothing is known to be absent of the first class, and nothing to be present of the last."""
+    folder = shutil.copytree("prepared/small", tmp_path / "edited")
+    prepared = read_prepared(folder)
+    test = prepared.rows("test")
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[test[:, None], [[0, 2]]] = [1, -1]
+        labels[test[:2], 1] = [1, -1]
+    write_manifest(folder, replace(prepared, image_root=folder))
+    figures = json.loads(mlrpl("eval", "--workers", 0, "--data", folder, "--json").out)
+    assert figures["left_out"] == ["red thing", "blue thing"]
+    assert (figures["without_absent"], figures["without_present"]) == (["red thing"], ["blue thing"])
+    assert [entry["ap"] is None for entry in figures["classes"]] == [True, False, True]
+    assert [entry["negatives"] for entry in figures["classes"]][::2] == [0, len(test)]
+    assert figures["map"] == figures["classes"][1]["ap"]
+    said = mlrpl("eval", "--workers", 0, "--data", folder).out
+    assert "left out of every figure, without a positive: 1 of 3 classes: blue thing" in said
+    assert "left out of every figure, without a known absent cell: 1 of 3 classes: red thing" in said
 
 
 @pytest.mark.parametrize(

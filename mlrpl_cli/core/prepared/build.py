@@ -100,12 +100,6 @@ def rarest_classes(prepared: Prepared, most: int = 5) -> dict[str, int]:
     return {prepared.classes[column]: int(positives[column]) for column in np.argsort(positives, kind="stable")[:most]}
 
 
-def classes_without(prepared: Prepared, state: int) -> list[str]:
-    """The classes of which no cell, of any split, is published in `state`: without absent ones there is no AP."""
-    missing = ~(prepared.full_labels == state).any(axis=0)
-    return [name for name, is_missing in zip(prepared.classes, missing, strict=True) if is_missing]
-
-
 class _Job(NamedTuple):
     """Options that can be, their defaults filled in."""
 

@@ -63,7 +63,7 @@ class RunInfo:
     """Epochs done; 0 for the start at the class priors."""
     best_epoch: Epoch
     best_map: float | None
-    """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or without positives."""
+    """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or when no class has an AP."""
     format: int = FORMAT
 
 
@@ -73,7 +73,7 @@ class LoggedEpoch(BaseModel, strict=True):
     epoch: Epoch
     loss: float
     map: float | None
-    """mAP on `split`, in [0, 1]; None when it has no known positive."""
+    """mAP on `split`, in [0, 1]; None when no class has an AP there."""
     split: str
 
 
