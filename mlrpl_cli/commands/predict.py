@@ -41,7 +41,7 @@ def predict(
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
-    paths = find_images(images)
+    paths = find_images(images, progress=console.progress())
     chosen = RunOptions(**given)
     predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
     selected = predictor.selection(classes, top_k, threshold)
