@@ -16,8 +16,8 @@ from mlrpl_cli.core.images.decode import (
     EMPTY_FILE,
     END_OF_JPEG,
     JPEGS,
-    UNKNOWN_FORMAT,
     BoundedStream,
+    RefusedError,
     needed,
     open_image,
     opened,
@@ -80,7 +80,7 @@ def _problem(path: Path, allow_truncated: bool) -> tuple[str, str]:
                 return "", ""
             is_jpeg = image.format in JPEGS
     except DataError as error:
-        return _told(path, str(error).removeprefix(f"cannot read {path}: "))
+        return _told(path, error)
     if _decodes(path, False):
         return "", ""
     return (TAKEN if allow_truncated and is_jpeg and _decodes(path, True) else TRUNCATED), ""
@@ -94,11 +94,13 @@ def _decodes(path: Path, allow_truncated: bool) -> bool:
     return True
 
 
-def _told(path: Path, reason: str) -> tuple[str, str]:
+def _told(path: Path, error: DataError) -> tuple[str, str]:
     """What is wrong with an image whose header cannot be read."""
+    reason, cause = str(error).removeprefix(f"cannot read {path}: "), error.__cause__
     if reason == EMPTY_FILE:
         return EMPTY, ""
-    if reason != UNKNOWN_FORMAT:
+    of_the_system = isinstance(cause, OSError) and cause.errno is not None
+    if of_the_system or isinstance(cause, (DataError, MemoryError, RefusedError, Image.DecompressionBombError)):
         return UNREADABLE, reason
     with suppress(DataError, OSError), open_file(path) as stream:
         if kind_of(stream.read(START)) is not None:

@@ -54,14 +54,18 @@ _SMALL = 64 * KIB  # a read of no more than this is not worth asking what is lef
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 """What undoes 2, 3, … 8. Not ImageOps.exif_transpose, which reads every tag, in more memory than is promised."""
-UNKNOWN_FORMAT, EMPTY_FILE = "it is not an image of a known format", "the file is empty"
+EMPTY_FILE = "the file is empty"
 _REASONS = {
-    UnidentifiedImageError: UNKNOWN_FORMAT,
+    UnidentifiedImageError: "it is not an image of a known format",
     MemoryError: "there is not enough memory for its pixels",
     FileNotFoundError: "there is no such file",
 }
 
 T = TypeVar("T")
+
+
+class RefusedError(ValueError):
+    """A file that is not decoded, whether it is whole or not: it passes a limit, or its decoder is not installed."""
 
 
 def open_image(path: Path, target: int | None = None, allow_truncated: bool = False) -> Image.Image:
@@ -120,7 +124,7 @@ _ROOM = _Room(PEAK_BYTES)
 
 
 class BoundedStream:
-    """A file that raises ValueError when more of it is read than an image needs, whatever it says of itself."""
+    """A file that raises RefusedError when more of it is read than an image needs, whatever it says of itself."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
@@ -137,9 +141,9 @@ class BoundedStream:
         self.bytes_left -= size
         self.pieces_left -= 1
         if self.bytes_left < 0:
-            raise ValueError(f"more than {in_words(HEADER_LIMIT)} would be read before its size in pixels is known")
+            raise RefusedError(f"more than {in_words(HEADER_LIMIT)} would be read before its size in pixels is known")
         if self.pieces_left < 0:
-            raise ValueError(f"it lies in more than {PIECE_LIMIT} pieces")
+            raise RefusedError(f"it lies in more than {PIECE_LIMIT} pieces")
         if (found := self.stream.read(size)) or not self.ending:
             return found
         found, self.ending = self.ending, b""
@@ -168,17 +172,17 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, BoundedStream]]:
 
 
 def _image(stream: BoundedStream) -> Image.Image:
-    """The image in a file, not yet decoded. Raises ValueError where its decoder is not installed."""
+    """The image in a file, not yet decoded. Raises RefusedError where its decoder is not installed."""
     kind = kind_of(stream.read(START))
     stream.seek(0)
     if kind is not None and kind.decoder == AVIF and not features.check("avif"):
-        raise ValueError("it is AVIF, which this Pillow lacks; pip install 'pillow>=11.3'")
+        raise RefusedError("it is AVIF, which this Pillow lacks; pip install 'pillow>=11.3'")
     if kind is None or kind.decoder != HEIF:
         return Image.open(cast(IO[bytes], stream), formats=FORMATS)
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise ValueError("it is HEIC, which needs pillow-heif; pip install pillow-heif") from error
+        raise RefusedError("it is HEIC, which needs pillow-heif; pip install pillow-heif") from error
     # Its class, and not its opener, which would change what every Image.open of this process reads.
     return HeifImageFile(stream)
 
@@ -194,18 +198,18 @@ def _decoded(path: Path, target: int | None, allow_truncated: bool, use: Callabl
 
 
 def needed(image: Image.Image, target: int, file_size: int) -> int:
-    """The bytes of memory that an image takes. Raises ValueError for one that is too large to be decoded."""
+    """The bytes of memory that an image takes. Raises RefusedError for one that is too large to be decoded."""
     weight, size = WEIGHTS.get(image.format or "", 1), f"{image.width}×{image.height} pixels"
     if image.width * image.height * weight > PIXEL_LIMIT:
-        raise ValueError(f"{size} are more than the limit of {PIXEL_LIMIT // weight}")
+        raise RefusedError(f"{size} are more than the limit of {PIXEL_LIMIT // weight}")
     if max(image.size) > SIDE_LIMIT:
-        raise ValueError(f"{size}: a side is longer than the limit of {SIDE_LIMIT}")
+        raise RefusedError(f"{size}: a side is longer than the limit of {SIDE_LIMIT}")
     # Pillow resizes the rows first: a narrow image is `target` pixels wide on the way.
     pixels = min(max(image.width, target) * image.height * weight, PIXEL_LIMIT)
     memory = pixels * PIXEL_BYTES + file_size * FILE_WEIGHTS.get(image.format or "", 0)
     if memory > PEAK_BYTES:
         file, limit = in_words(file_size), in_words(PEAK_BYTES)
-        raise ValueError(f"{size} in a file of {file} may take more memory than the limit of {limit}")
+        raise RefusedError(f"{size} in a file of {file} may take more memory than the limit of {limit}")
     return memory
 
 

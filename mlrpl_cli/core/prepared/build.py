@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlrpl_cli.core.config import raise_together
-from mlrpl_cli.core.images.check import TAKEN, check_files
+from mlrpl_cli.core.images.check import TAKEN, TRUNCATED, check_files
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
@@ -169,11 +169,11 @@ def _differences(old: object, new: Mapping[str, Any], folder: Path) -> Iterator[
     """A phrase for each option of `new` that `old`, of the manifest at `folder`, says otherwise."""
     found = old if isinstance(old, dict) else {}
     for name, value in new.items():
-        before = found.get(name)
+        before = found.get(name, False if isinstance(value, bool) else None)  # it may be too old for an option
         if isinstance(value, dict):
             yield from _differences(before, value, folder)
         elif before != value and not _is_same_path(before, value, folder):
-            yield f"{name} was {_told(before)}, not {_told(value)}"
+            yield f"{name} was {_told(before, folder)}, not {_told(value, folder)}"
 
 
 def _is_same_path(old: object, new: object, folder: Path) -> bool:
@@ -183,8 +183,10 @@ def _is_same_path(old: object, new: object, folder: Path) -> bool:
     return _real(Path(old)) == _real(path_from(folder, new))
 
 
-def _told(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= LONGEST_PATH else shown(value)
+def _told(value: object, folder: Path) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_PATH:
+        return shown(value)
+    return str(path_from(folder, value)) if value.startswith("../") else value
 
 
 def _target(job: _Job) -> Path:
@@ -250,8 +252,9 @@ def _check_images(records: Records, job: _Job, reading: Reading) -> Records:
     if not checked.broken:
         return records
     if not options.drop_broken:
-        also = "" if options.allow_truncated else ", --allow-truncated takes JPEGs that lack only their last bytes"
-        advice = f"mend them, or --drop-broken leaves them out{also}"
+        cut = TRUNCATED in checked.problems and not options.allow_truncated
+        also = "; --allow-truncated takes JPEGs that lack only their last bytes" if cut else ""
+        advice = f"mend them, or leave them out with --drop-broken{also}"
         checked.problems.raise_if_any(f"images below {records.image_root}", advice)
     reading.notes.append(f"{len(checked.broken)} broken images are left out: {checked.problems.summary()}")
     kept = [row for row, image in enumerate(records.images) if image not in checked.broken]

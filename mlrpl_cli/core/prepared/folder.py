@@ -106,14 +106,8 @@ class Prepared(Records):
 
 
 def _renamed(options: Any) -> Any:
-    """The options of a manifest by their present names, with those that it is too old for.
-
-    In manifests of mlrpl 0.1.0 the options of all formats have the same names.
-    """
-    if not isinstance(options, dict):
-        return options
-    options = {**options, **{name: options.get(name, False) for name in ("drop_broken", "allow_truncated")}}
-    reading = options.get("reading")
+    """The options of a manifest by their present names: in those of mlrpl 0.1.0 all formats have the same."""
+    reading = options.get("reading") if isinstance(options, dict) else None
     if not isinstance(reading, dict) or "image_folder" not in reading:
         return options
     seed, images = reading.get("seed"), reading["image_folder"]

@@ -24,7 +24,7 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
-from mlrpl_cli.core.runs.folder import RunInfo, data_of, newest_run, read_log
+from mlrpl_cli.core.runs.folder import data_of, newest_run, read_log
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
@@ -44,7 +44,7 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     if (maps := len(columns) or min(options.top_k, len(predictor.classes))) > MOST_MAPS:
         raise ConfigError(f"a figure has room for {MOST_MAPS} classes an image, not {maps}; lower --top-k or --classes")
     given = list(options.images)
-    paths = find_images(given, progress=progress) if given else _examples(run, predictor.info)
+    paths = find_images(given, progress=progress) if given else _examples(data_of(run, predictor.info))
     results = predictor.predict_files(paths, IMAGES_A_FIGURE, options.workers)
     yield from _draw_attention(results, predictor, columns, options.top_k, out)
     if not options.images:
@@ -77,11 +77,11 @@ def _save(picture: Image.Image, path: Path) -> Path:
     return path
 
 
-def _examples(run: Path, info: RunInfo) -> list[Path]:
+def _examples(prepared_folder: Path) -> list[Path]:
     """The first test images that show several classes, so that there is something to tell apart."""
-    prepared = read_prepared(data_of(run, info), "name images to draw")
+    prepared = read_prepared(prepared_folder, "name images to draw")
     rows = prepared.rows(TEST)
     if not len(rows):
-        raise DataError(f"{prepared.folder} has no test image; name images to draw")
+        raise DataError(f"{prepared_folder} has no test image; name images to draw")
     shown = (prepared.full_labels[rows] == PRESENT).sum(axis=1)
     return prepared.paths(rows[np.argsort(-shown.clip(max=3), kind="stable")][:EXAMPLES])
