@@ -81,7 +81,8 @@ def _meant(name: str, others: set[str]) -> Iterable[Path]:
 def _by_suffix(paths: Iterable[str]) -> str:
     """ "5 .txt, 2 .json, 1 without a suffix": the most frequent first."""
     counts = Counter(os.path.splitext(path)[1].lower() or "without a suffix" for path in paths)
-    return first_few((f"{count} {short(suffix)}" for suffix, count in counts.most_common()), SHOWN_KINDS)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return first_few((f"{count} {short(suffix)}" for suffix, count in ordered), SHOWN_KINDS)
 
 
 def _lines(names: Iterable[str] | None) -> Iterator[str]:
