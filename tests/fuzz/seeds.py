@@ -270,18 +270,9 @@ def _images() -> tuple[bytes, ...]:
     """One of each kind that has a decoder here."""
     from PIL import Image, features
 
-    kinds = [
-        "JPEG",
-        "PNG",
-        "GIF",
-        "BMP",
-        "PPM",
-        "TIFF",
-        "WEBP",
-        "JPEG2000",
-        *(["AVIF"] if features.check("avif") else []),
-    ]
-    pictures = []
+    kinds, pictures = ["JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000"], []
+    if features.check("avif"):
+        kinds.append("AVIF")
     for kind in kinds:
         memory = io.BytesIO()
         Image.linear_gradient("L").resize((8, 8)).convert("RGB").save(memory, kind)
