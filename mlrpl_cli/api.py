@@ -32,6 +32,9 @@ def prepare(
     classes: Sequence[str] | None = None,
     merge_classes: Mapping[str, str] | None = None,
     download: bool = False,
+    check_images: bool | None = None,
+    drop_broken: bool = False,
+    allow_truncated: bool = False,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Prepared:
@@ -43,8 +46,9 @@ def prepare(
     chosen = None if classes is None else tuple(classes)
     place = None if out is None else Path(out)
     options = PrepareOptions(
-        dataset, keep, seed, place, validation_fraction, chosen, merge_classes or {}, download, reading
-    )
+        dataset, keep, seed, place, validation_fraction, chosen, merge_classes or {}, download, reading,
+        check_images, drop_broken, allow_truncated,
+    )  # fmt: skip
     return build.prepare(options, progress)
 
 

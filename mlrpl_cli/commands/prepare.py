@@ -10,7 +10,7 @@ from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
-from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
+from mlrpl_cli.core.labels.records import CHECKED, SCENES, PrepareOptions
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
 
 
@@ -50,6 +50,19 @@ def prepare(
     download: Annotated[
         bool, option(None, "Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.", "--download")
     ] = False,
+    check_images: Annotated[
+        bool | None,
+        option(
+            None,
+            "Find empty, truncated and other broken images before anything is written.",
+            "--check-images/--no-check-images",
+            show_default=f"up to {CHECKED:,} images",
+        ),
+    ] = None,
+    drop_broken: Annotated[bool, option(None, "Leave broken images out rather than stop.", "--drop-broken")] = False,
+    allow_truncated: Annotated[
+        bool, option(None, "Take JPEGs that lack only their last bytes.", "--allow-truncated")
+    ] = False,
     as_json: options.Json = False,
     **reading: Any,
 ) -> None:
@@ -61,7 +74,10 @@ def prepare(
     from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
     merged = dict(merge_classes or ())
-    chosen = PrepareOptions(dataset, keep, seed, out, validation_fraction, classes, merged, download, reading)
+    chosen = PrepareOptions(
+        dataset, keep, seed, out, validation_fraction, classes, merged, download, reading,
+        check_images, drop_broken, allow_truncated,
+    )  # fmt: skip
     prepared = prepare_data(chosen, console.progress())
     rarest = rarest_classes(prepared)
     splits = {

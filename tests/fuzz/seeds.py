@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,6 +301,26 @@ def _zip() -> bytes:
     return stream.getvalue()
 
 
+def _images() -> tuple[bytes, ...]:
+    """One of each kind that has a decoder here."""
+    from PIL import Image, features
+
+    kinds, pictures = ["JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000"], []
+    if features.check("avif"):
+        kinds.append("AVIF")
+    for kind in kinds:
+        memory = io.BytesIO()
+        Image.linear_gradient("L").resize((8, 8)).convert("RGB").save(memory, kind)
+        pictures.append(memory.getvalue())
+    with suppress(ImportError):
+        from pillow_heif import from_pillow
+
+        memory = io.BytesIO()
+        from_pillow(Image.new("RGB", (16, 16))).save(memory)
+        pictures.append(memory.getvalue())
+    return tuple(pictures)
+
+
 _SEEDS = {
     "voc_annotation": lambda: _XML,
     "voc_image_set": lambda: (b"000001\n000002\n", b"000001  1\n\n000002 -1\n", b"../x\n"),
@@ -321,6 +342,7 @@ _SEEDS = {
     "roboflow": lambda: _ROBOFLOW,
     "imagefolder": lambda: _LINES,
     "imagefolder_csv": lambda: _METADATA,
+    "image": _images,
     "config": lambda: _CONFIGS,
     "assignment": lambda: _ASSIGNMENTS,
     "manifest": lambda: (_prepared_files()["manifest.json"],),

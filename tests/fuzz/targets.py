@@ -248,6 +248,20 @@ def imagefolder_csv(data: bytes) -> None:
     _imagefolder("metadata.csv", data)
 
 
+def image(data: bytes) -> None:
+    """An image of any kind: what the check calls broken is not decoded, and what is decoded is RGB."""
+    from mlrpl_cli.core.images.check import check_files
+    from mlrpl_cli.core.images.decode import open_image
+    from mlrpl_cli.core.io.progress import Silent
+
+    folder = _folder("image")
+    (folder / "a").write_bytes(data)
+    broken = check_files(folder, ["a"], True, Silent()).broken
+    decoded = open_image(folder / "a", allow_truncated=True)
+    assert decoded.mode == "RGB"
+    assert not broken, "what is decoded is not broken"
+
+
 def config(data: bytes) -> None:
     """A configuration file."""
     from mlrpl_cli.core.config import make_config, write_yaml
@@ -399,6 +413,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "roboflow": roboflow,
     "imagefolder": imagefolder,
     "imagefolder_csv": imagefolder_csv,
+    "image": image,
     "config": config,
     "assignment": assignment,
     "manifest": manifest,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint, newest_run
+from mlrpl_cli.core.runs.folder import TrainedHead, data_of, load_checkpoint, newest_run
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     run = options.run or newest_run()
     head = TrainedHead(load_checkpoint(run, options.checkpoint))
     info, progress = head.info, progress or Silent()
-    prepared = read_prepared(options.data or Path(info.data))
+    prepared = read_prepared(options.data or data_of(run, info))
     check_classes(info.classes, prepared)
     if options.data is None and prepared.sha256 != info.data_sha256:
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
@@ -79,7 +78,8 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     accelerator = make_accelerator(options.device)
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
-    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
+    paths, taken = prepared.paths(rows), prepared.allow_truncated
+    features = encoded(encoder, paths, accelerator, options.batch_size, options.workers, allow_truncated=taken)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)

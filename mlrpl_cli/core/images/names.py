@@ -12,7 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from unicodedata import normalize
 
-from mlrpl_cli.core.images.find import images_below, is_image, list_folder
+from mlrpl_cli.core.images.find import images_below, list_folder
+from mlrpl_cli.core.images.kinds import is_image
 from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.reading import is_file_name, leads_outside, short
 

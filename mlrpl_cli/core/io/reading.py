@@ -81,6 +81,27 @@ def is_file_name(value: object) -> TypeGuard[str]:
     return False
 
 
+def relative_path(path: Path, start: Path) -> str:
+    """`path` as seen from the folder `start`, with forward slashes; absolute where no relative path exists.
+
+    The system takes ".." after it has followed links, so `start` is followed first; of `path` its links are followed
+    where that makes it nearer. An existing `start` is not asked for.
+    """
+    real = os.path.realpath(start)
+    try:
+        found = (os.path.relpath(way, real) for way in (os.path.abspath(path), os.path.realpath(path)))
+        return Path(min(found, key=lambda way: Path(way).parts.count(".."))).as_posix()
+    except ValueError:  # on Windows, another drive
+        return Path(os.path.abspath(path)).as_posix()
+
+
+def path_from(start: Path, way: str) -> Path:
+    """The path that is `way` as seen from the folder `start`: inside it, as it was given, and else absolute."""
+    if os.path.isabs(way) or ".." not in Path(way).parts:
+        return start / way
+    return Path(os.path.normpath(os.path.join(os.path.realpath(start), way)))
+
+
 def leads_outside(name: str) -> bool:
     """Whether a relative path taken from a file would leave the folder that it is meant for, on any system."""
     windows = PureWindowsPath(name)

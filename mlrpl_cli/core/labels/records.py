@@ -25,6 +25,8 @@ SPLIT_NAMES = {
 
 SCENES = "scenes"
 """The data set that needs no download, which is the default."""
+CHECKED = 20_000
+"""How many images are checked when nothing is said: more of them take a while, above all on a network disk."""
 ROOT = "file or folder with the labels; without --dataset its format is recognised"
 """The meaning of the option `root` of every format."""
 
@@ -121,3 +123,10 @@ class PrepareOptions:
     """Fetch the data set first, into its format's `root`; when that is not given, into datasets/DATASET."""
     reading: Mapping[str, Any] = field(default_factory=dict)
     """Options of the data set's format, by name, such as {"root": "VOCdevkit", "difficult": "unknown"}."""
+    check_images: bool | None = None
+    """Look for empty, truncated and other broken images before anything is written; None is yes for up to CHECKED
+    images, and always with `drop_broken`."""
+    drop_broken: bool = False
+    """Leave broken images out rather than stop."""
+    allow_truncated: bool = False
+    """Take JPEGs that lack their last bytes: preparing, training, evaluation and prediction read what there is."""

@@ -29,6 +29,7 @@ from mlrpl_cli.core.heads.recognizers import Recognition, TrainableRecognizer
 from mlrpl_cli.core.io import files, reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.prepared.folder import is_prepared
 
 FORMAT, _METADATA = 6, "run"
 CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
@@ -64,6 +65,10 @@ class RunInfo:
     best_epoch: Epoch
     best_map: float | None
     """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or when no class has an AP."""
+    data_from_run: schema.Text | None = None
+    """The prepared folder as seen from the run folder, with forward slashes; None where no path leads there."""
+    allow_truncated: bool = False
+    """Whether JPEGs of the prepared folder may lack their last bytes, and so those that are predicted."""
     format: int = FORMAT
 
 
@@ -117,6 +122,12 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
 def checkpoint_path(run: Path, which: str) -> Path:
     """Where a run folder keeps its "best" or "last" checkpoint."""
     return run / f"{which}{tensorfiles.SUFFIX}"
+
+
+def data_of(run: Path, info: RunInfo) -> Path:
+    """The prepared folder that a run was trained on: where it was, or as seen from the run when both were moved."""
+    there, moved = Path(info.data), run.resolve() / (info.data_from_run or "")
+    return moved if info.data_from_run and not is_prepared(there) and is_prepared(moved) else there
 
 
 def load_config(run: Path) -> TrainConfig:

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
+from mlrpl_cli.core.io.reading import relative_path
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -54,7 +56,8 @@ class Trainer:
         self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(self.accelerator.device)
         self.selection_labels = evaluate.labels_of(prepared, config.selection)
         told: dict[str, Any] = {"data": str(prepared.folder.resolve()), "data_sha256": prepared.sha256}
-        told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256")}
+        told["data_from_run"] = relative_path(prepared.folder, Path(config.run)) if config.run else None
+        told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256", "allow_truncated")}
         told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision")}
         self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
         """What a checkpoint made at this moment says of itself."""
@@ -72,7 +75,7 @@ class Trainer:
             self._initialize_from_prior()
         else:
             checkpoints.restore(last, self.trainable, optimizer)
-            self.info = replace(last.info, data=self.info.data)
+            self.info = replace(last.info, data=self.info.data, data_from_run=self.info.data_from_run)
         self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
 
     def epochs(self, task: Task) -> Iterator[EpochRow]:

@@ -112,7 +112,7 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
         state = load_state(config.backbone or TINY, progress)
     encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
     paths = [prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)]
-    features = features_of_run(CacheFiller(encoder, config, accelerator, progress), *paths)
+    features = features_of_run(CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated), *paths)
     return Trainer(config, prepared, state, encoder.fingerprint, features)
 
 
