@@ -24,7 +24,8 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint, newest_run
+from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
+from mlrpl_cli.core.runs.folder import newest_run
 
 
 @dataclass(frozen=True)
