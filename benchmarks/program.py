@@ -26,8 +26,8 @@ from benchmarks.setting import (
 )
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.prediction.predictor import Predictor
-from mlrpl_cli.core.runs import folder as checkpoints
-from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo, TrainedHead
+from mlrpl_cli.core.runs import checkpoint as checkpoints
+from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, TrainedHead
 
 IMAGES, PHOTO = 64, (640, 480)
 CPU = torch.device("cpu")

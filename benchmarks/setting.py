@@ -16,7 +16,8 @@ from benchmarks import textbook
 from mlrpl_cli.core.backbones.checkpoints import load_state
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, Architecture, StateDict, build_text_encoder
-from mlrpl_cli.core.backbones.openai.text import TextEncoder, tokenize
+from mlrpl_cli.core.backbones.openai.text import TextEncoder
+from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.attention import SemanticDecoupling
 from mlrpl_cli.core.heads.losses import count_known, partial_asl

@@ -31,7 +31,7 @@ from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, PrepareOption
 from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.folder import TrainedHead
+from mlrpl_cli.core.runs.checkpoint import TrainedHead
 from mlrpl_cli.core.runs.options import resolve_config
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from mlrpl_cli.core.training.loop import Trainer

@@ -27,7 +27,8 @@ from mlrpl_cli.core.backbones.checkpoints import EMBEDDING, ROWS, SEED, TINY_PAT
 from mlrpl_cli.core.backbones.frozen import normalize
 from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture, TextArchitecture, openai_state
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
-from mlrpl_cli.core.backbones.openai.text import pad_tokens, tokenize
+from mlrpl_cli.core.backbones.openai.text import pad_tokens
+from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from scripts.captions import CAPTIONED, KINDS, THING, render_captioned

@@ -40,8 +40,7 @@ def predict(
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
-    paths = find_images(images, progress=console.progress())
-    chosen = RunOptions(**given)
+    chosen, paths = RunOptions(**given), find_images(images, progress=console.progress())
     predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
     selected = predictor.selection(classes, top_k, threshold)
     failed = False

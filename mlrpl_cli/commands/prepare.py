@@ -94,8 +94,8 @@ def prepare(
         return
     rows = []
     for split, counts in splits.items():
-        _, present, absent, unknown = counts.values()
-        rows.append((split, *counts.values(), f"{(present + absent) / (present + absent + unknown):.1%}"))
+        cells = counts["present"] + counts["absent"] + counts["unknown"]
+        rows.append((split, *counts.values(), f"{1 - counts['unknown'] / cells:.1%}"))
     title = f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see"
     console.print_table(title, ("split", "images", "present", "absent", "unknown", "known"), rows)
     console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest.items()))

@@ -57,10 +57,10 @@ def sweep(
 
     progress = console.progress()
     training = asked_config(config, {"device": device, "precision": precision}, assignments or ())
-    data, out = plan.folders(data, dataset, reading, out, progress, dry_run)
+    data, out, source = plan.what_to_sweep(data, dataset, reading, out)
     compared = {"methods": methods, "keeps": keeps, "seeds": seeds}
     given = {name: values for name, values in compared.items() if values is not None}
-    chosen = plan.SweepOptions(data, out, **given, tune=tune, jobs=jobs, config=training)
+    chosen = plan.SweepOptions(data, out, **given, tune=tune, jobs=jobs, config=training, source=source)
     if dry_run:
         _print_size(runner.pending(chosen), chosen, as_json)
         return

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -240,6 +239,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def write_yaml(config: TrainConfig, path: Path) -> None:
     """Write every option, given or default, so that the file says the whole of it."""
+    import yaml
+
     files.write_text(path, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
@@ -248,6 +249,8 @@ def _parse_yaml(text: str) -> Any:
 
     An alias repeats a whole value, which grows exponentially; a long enough number in base 60 takes for ever.
     """
+    import yaml  # here, since help and usage errors read none
+
     depth = 0
     try:
         for event in yaml.parse(text):

@@ -64,6 +64,10 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     assert "4 (2 methods × 2 proportions × 1 seeds), 0 done" in done.out
     planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
     assert json.loads(planned.out)["size"] == {"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
+    missing = mlrpl("sweep", "--data", "planned/data", "--out", "planned", "--dry-run")
+    assert (missing.code, "planned/data is not a prepared folder" in missing.err) == (1, True)
+    refused = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--methods", "sral")
+    assert (refused.code, "did you mean 'sarl'?" in refused.err) == (1, True)
     assert not (place / "planned").exists()
 
 

@@ -237,7 +237,7 @@ def _checkpoint() -> Any:
     """A checkpoint of the smallest recognizer."""
     import torch
 
-    from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
+    from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
 
     info = RunInfo(
         method="baseline",
@@ -259,7 +259,7 @@ def _checkpoint() -> Any:
 
 
 def _checkpoint_file() -> bytes:
-    from mlrpl_cli.core.runs.folder import save_checkpoint
+    from mlrpl_cli.core.runs.checkpoint import save_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(_checkpoint(), Path(folder) / "best.safetensors")

@@ -560,7 +560,7 @@ def _is_small_shape(shape: object) -> bool:
 
 
 def _rebuild(run: Path) -> None:
-    from mlrpl_cli.core.runs.folder import TrainedHead, load_checkpoint
+    from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
 
     head = TrainedHead(load_checkpoint(run))
     assert head.text.ndim == 2

@@ -20,7 +20,8 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
-from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, read_log
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+from mlrpl_cli.core.runs.folder import BEST, LAST, read_log
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions

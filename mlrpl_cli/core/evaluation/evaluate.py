@@ -23,7 +23,8 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import TrainedHead, data_of, load_checkpoint, newest_run
+from mlrpl_cli.core.runs.checkpoint import TrainedHead, data_of, load_checkpoint
+from mlrpl_cli.core.runs.folder import newest_run
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ import hashlib
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields
 from functools import cached_property, partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,13 +160,17 @@ class FeatureCache:
         """The features of `keys`, in order. Raises RunError when some are not stored whole."""
         if not self._where.keys() >= set(keys) and (lost := self.missing(keys)):
             raise self.lost(len(lost))
-        form = self._where[keys[0]][0].form
+        form, places = self._where[keys[0]][0].form, defaultdict[Path, list[tuple[int, Shard, int]]](list)
+        for number, (shard, row) in enumerate(map(self._where.__getitem__, keys)):
+            places[shard.path].append((number, shard, row))
         stored = {name: torch.empty(len(keys), *shape, dtype=_DTYPES[dtype]) for name, (dtype, shape) in form.items()}
-        for number, key in enumerate(keys):
+        for path, views in places.items():
             try:
-                _read(*self._where[key], {name: tensor[number] for name, tensor in stored.items()})
+                with path.open("rb", buffering=0) as stream:
+                    for number, shard, row in views:
+                        _read(stream, shard, row, {name: tensor[number] for name, tensor in stored.items()})
             except (OSError, EOFError) as error:
-                raise self.lost(1) from error
+                raise self.lost(len(views)) from error
         return stored
 
     def lost(self, views: int) -> RunError:
@@ -268,14 +274,13 @@ def _is_whole(path: Path) -> bool:
     return False
 
 
-def _read(shard: Shard, row: int, view: Stored) -> None:
-    """Copy one view of a shard to `view`. Raises OSError, and EOFError for a file cut short."""
-    with shard.path.open("rb", buffering=0) as stream:
-        for name, (first, _, _) in shard.places.items():
-            target = view[name].view(torch.uint8).numpy()
-            stream.seek(first + row * target.nbytes)
-            if stream.readinto(target.data) != target.nbytes:
-                raise EOFError
+def _read(stream: FileIO, shard: Shard, row: int, view: Stored) -> None:
+    """Copy one view of an open shard to `view`. Raises OSError, and EOFError for a file cut short."""
+    for name, (first, _, _) in shard.places.items():
+        target = view[name].view(torch.uint8).numpy()
+        stream.seek(first + row * target.nbytes)
+        if stream.readinto(target.data) != target.nbytes:
+            raise EOFError
 
 
 def _sha256(text: str) -> str:

@@ -17,7 +17,7 @@ from mlrpl_cli.core.heads.text import TextInputs, check_class_names
 from mlrpl_cli.core.io.errors import ConfigError
 
 TEXT, RECOGNIZERS = "mlrpl_cli.core.heads.text", "mlrpl_cli.core.heads.recognizers"
-POOLED, DECOUPLED, SEMANTIC = (f"{RECOGNIZERS}:{form}Head" for form in ("Pooled", "Decoupled", "Semantic"))
+POOLED, DECOUPLED, SEMANTIC = f"{RECOGNIZERS}:PooledHead", f"{RECOGNIZERS}:DecoupledHead", f"{RECOGNIZERS}:SemanticHead"
 NO_TEXT, TEMPLATE, SHARED = f"{TEXT}:no_text", f"{TEXT}:template", f"{TEXT}:shared_context"
 PER_CLASS, PAIRS = f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
 COSINE, PAIRED = f"{RECOGNIZERS}:CosineRecognizer", f"{RECOGNIZERS}:PairedRecognizer"

@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from mlrpl_cli.core.io.errors import DataError
 
@@ -66,6 +65,8 @@ def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator
 
     With `when_waiting`, which is called then, it waits for the other one. Raises DataError for a file it cannot make.
     """
+    from filelock import FileLock  # here, since help and usage errors lock nothing
+
     lock = FileLock(path, fallback_to_soft=False)  # a file that only exists would outlive a killed process
     mine = _acquired(lock)
     if mine is False and when_waiting is not None:
@@ -147,7 +148,9 @@ sha256_of_file = partial(hash_of_file, algorithm="sha256")
 """Hexadecimal SHA-256 of a file's bytes."""
 
 
-def _acquired(lock: FileLock, wait: bool = False) -> bool | None:
+def _acquired(lock: Any, wait: bool = False) -> bool | None:
+    from filelock import Timeout
+
     with writing(Path(lock.lock_file).parent):
         try:
             lock.acquire(blocking=wait)

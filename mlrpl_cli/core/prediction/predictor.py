@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
+from mlrpl_cli.core.config import BEST
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
-from mlrpl_cli.core.runs.folder import BEST, TrainedHead, load_checkpoint, newest_run
+from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
+from mlrpl_cli.core.runs.folder import newest_run
 
 TOP_K = 3
 """How many classes are told where nothing else is asked for."""

@@ -24,7 +24,8 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
-from mlrpl_cli.core.runs.folder import data_of, newest_run, read_log
+from mlrpl_cli.core.runs.checkpoint import data_of
+from mlrpl_cli.core.runs.folder import newest_run, read_log
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8

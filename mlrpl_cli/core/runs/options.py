@@ -14,7 +14,7 @@ from typing import Any
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.backbones.frozen import image_size_problem
-from mlrpl_cli.core.config import AUTO, TrainConfig, given_options, make_config, raise_together, read_yaml
+from mlrpl_cli.core.config import AUTO, LAST, TrainConfig, given_options, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.io import devices, files
@@ -22,9 +22,10 @@ from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
-from mlrpl_cli.core.runs import folder as checkpoints
+from mlrpl_cli.core.runs.folder import CONFIG_FILE, RUNS, checkpoint_path, load_config, newest_run
 
-FREE_ON_RESUME = ("device", "workers", "cache")
+FREE_ON_RESUME = ("data", "device", "workers", "cache")
+"""Data that were moved: what is read of them is compared by its checksum."""
 
 
 def config_problems(config: TrainConfig) -> list[str]:
@@ -100,7 +101,7 @@ def asked_config(
     asked = given_options(assignments, given)
     if not resume:
         return make_config(file, asked, config_problems)
-    run = asked.pop("run", None)
+    run = TrainConfig(run=asked.pop("run", None)).run
     return resume_config(None if run is None else Path(run), file, asked)
 
 
@@ -109,7 +110,7 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
 
     Raises ConfigError when `file` or `given` ask for another value of anything else.
     """
-    stored = checkpoints.load_config(run or checkpoints.newest_run())
+    stored = load_config(run or newest_run())
     asked = {**(read_yaml(file) if file else {}), **given}
     wanted = {key: value for key, value in asked.items() if value is not None and key != "run"}
     if wanted.get("precision") == AUTO:
@@ -128,9 +129,9 @@ def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
     """
     if config.run is not None:
         return Path(config.run)
-    files.make_folder(checkpoints.RUNS)
+    files.make_folder(RUNS)
     name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
-    folder, number = checkpoints.RUNS / name, 1
+    folder, number = RUNS / name, 1
     while True:
         with suppress(FileExistsError):
             folder.mkdir()
@@ -141,12 +142,12 @@ def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
 
 def check_unused(folder: Path) -> None:
     """Raise RunError rather than write into a folder that holds another run, prepared data, or anything else."""
-    if checkpoints.checkpoint_path(folder, checkpoints.LAST).exists():
+    if checkpoint_path(folder, LAST).exists():
         raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
     if is_prepared(folder):
         raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
     with suppress(ConfigError):  # a run was begun there: its configuration names every option, as no one's own does
-        if read_yaml(folder / checkpoints.CONFIG_FILE).keys() == asdict(TrainConfig()).keys():
+        if read_yaml(folder / CONFIG_FILE).keys() == asdict(TrainConfig()).keys():
             return
     if folder.is_dir() and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")

@@ -15,10 +15,8 @@ import numpy as np
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import ConfigError
-from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
-from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared
 from mlrpl_cli.core.runs.options import config_problems
 
@@ -55,6 +53,8 @@ class SweepOptions:
     """Processes that train at the same time."""
     config: TrainConfig = field(default_factory=TrainConfig)
     """Everything else of a run."""
+    source: PrepareOptions | None = None
+    """What `data` is prepared from when it is not there; None for data that were prepared before."""
 
 
 @dataclass(frozen=True)
@@ -135,26 +135,24 @@ def run_cells(options: SweepOptions, settings: dict[str, Setting]) -> list[Cell]
     return [Cell(RUN, method, keep, seed, *settings[method]) for keep, seed, method in grid]
 
 
-def folders(
-    data: Path | None, dataset: str | None, reading: Mapping[str, Any], out: Path | None, progress: Progress, dry: bool
-) -> tuple[Path, Path]:
-    """The prepared folder to sweep over and the sweep's own; by default the newest, and sweeps/ITS-NAME.
+def what_to_sweep(
+    data: Path | None, dataset: str | None, reading: Mapping[str, Any], out: Path | None
+) -> tuple[Path, Path, PrepareOptions | None]:
+    """`SweepOptions.data`, by default the newest, `out`, by default sweeps/ITS-NAME, and `source`, out/data's.
 
-    A `dataset`, read with the options `reading` of its format, is prepared into out/data unless it is there, or the
-    run is `dry`. Raises ConfigError for `data` or `reading` that do not go with it, and what `prepare_once` raises.
+    A `dataset` is read with the options `reading` of its format. Raises ConfigError for what does not go together.
     """
     if dataset is None:
         if reading:
             told = ", ".join(f"--{name.replace('_', '-')}" for name in reading)
             raise ConfigError(f"{told} says how to read the data set of --dataset, which was not given; name it too")
         data = data or newest_prepared()
-        return data, out or SWEEPS / data.resolve().name
+        return data, out or SWEEPS / data.resolve().name, None
     if data is not None:
         raise ConfigError("--data and --dataset were both given; give the one that names what to sweep over")
     out = out or SWEEPS / dataset
     # With every label known: each run draws the mask of its own proportion and seed.
-    prepare_once(PrepareOptions(dataset, keep=1.0, out=out / DATA, reading=reading), progress, dry)
-    return out / DATA, out
+    return out / DATA, out, PrepareOptions(dataset, keep=1.0, out=out / DATA, reading=reading)
 
 
 def data_sha256(prepared: Prepared) -> str:

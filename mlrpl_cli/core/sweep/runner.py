@@ -20,11 +20,11 @@ from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandone
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.labels.records import TEST, VALIDATION
+from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
 from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.plan import (
-    DATA,
     Cell,
     Plan,
     SweepOptions,
@@ -93,8 +93,10 @@ def pending(options: SweepOptions) -> SweepSize:
     anything done while the data are still to be prepared. Raises ConfigError for options that cannot be.
     """
     raise_together(sweep_problems(options))
+    if options.source:
+        prepare_once(options.source, dry_run=True)
     tuning, runs = tuning_cells(options), len(options.methods) * len(options.keeps) * len(options.seeds)
-    if options.data == options.out / DATA and not is_prepared(options.data):
+    if options.source and not is_prepared(options.data):
         return SweepSize(len(tuning), 0, runs, 0)
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
@@ -105,6 +107,8 @@ def pending(options: SweepOptions) -> SweepSize:
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
     raise_together(sweep_problems(options))
+    if options.source:
+        prepare_once(options.source, progress)
     prepared = read_prepared(options.data)
     splits = (TEST, VALIDATION) if options.tune else (TEST,)
     for split, advice in zip(splits, ("prepare it with some", "add --no-tune, or prepare it with some"), strict=False):

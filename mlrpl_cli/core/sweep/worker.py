@@ -21,7 +21,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.runs.folder import Checkpoint, TrainedHead
+from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
-from mlrpl_cli.core.backbones.openai.text import tokenize
+from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import evaluate, metrics
 from mlrpl_cli.core.features.batches import FeaturesOfRun
@@ -30,8 +30,8 @@ from mlrpl_cli.core.io.reading import relative_path
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs import folder as checkpoints
-from mlrpl_cli.core.runs.folder import Checkpoint, RunInfo
+from mlrpl_cli.core.runs import checkpoint as checkpoints
+from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
 
 INITIAL_IMAGES = 64
 COMPUTING_LESS = "lower the batch size (--set batch_size=N) or the image size (--set image_size=N), or free some memory"

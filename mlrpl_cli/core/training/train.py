@@ -13,16 +13,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
-from mlrpl_cli.core.config import TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
 from mlrpl_cli.core.features.batches import CacheFiller, features_of_run
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
-from mlrpl_cli.core.runs import folder as checkpoints
 from mlrpl_cli.core.runs import options
-from mlrpl_cli.core.runs.folder import BEST, LAST, Checkpoint, RunInfo
+from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
+from mlrpl_cli.core.runs.folder import CONFIG_FILE, LOG_FILE, checkpoint_path, read_log, write_log
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 
@@ -68,9 +68,9 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
         trainer = _make_trainer(config, prepared, accelerator, progress)
         last = _last_checkpoint(folder, trainer.info) if resume else None
         trainer.start(last)
-        log = [row for row in checkpoints.read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []
+        log = [row for row in read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []
         if accelerator.is_main_process:
-            checkpoints.write_log(folder, log)
+            write_log(folder, log)
             if last is None:
                 _save(trainer, folder, LAST)
         kept = _run(trainer, folder, log, progress)
@@ -94,11 +94,11 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool) -> Iterat
             if not resume:
                 options.check_unused(folder)
             try:
-                write_yaml(config, folder / checkpoints.CONFIG_FILE)
+                write_yaml(config, folder / CONFIG_FILE)
                 yield
             except Exception:
-                if new and not checkpoints.checkpoint_path(folder, LAST).exists():
-                    for name in (checkpoints.CONFIG_FILE, checkpoints.LOG_FILE):
+                if new and not checkpoint_path(folder, LAST).exists():
+                    for name in (CONFIG_FILE, LOG_FILE):
                         (folder / name).unlink(missing_ok=True)
                 raise
     finally:
@@ -140,14 +140,14 @@ def _keep(trainer: Trainer, folder: Path, log: Sequence[EpochRow]) -> None:
     row = log[-1]
     if trainer.info.best_epoch == row["epoch"]:
         _save(trainer, folder, BEST)
-    checkpoints.write_log(folder, log)
+    write_log(folder, log)
     _write_events(folder / "tensorboard", row)
     _save(trainer, folder, LAST)
 
 
 def _save(trainer: Trainer, folder: Path, which: str) -> None:
     checkpoint = trainer.checkpoint(with_optimizer=which == LAST)
-    checkpoints.save_checkpoint(checkpoint, checkpoints.checkpoint_path(folder, which))
+    save_checkpoint(checkpoint, checkpoint_path(folder, which))
 
 
 def _write_events(folder: Path, row: EpochRow) -> None:
@@ -164,10 +164,10 @@ def _write_events(folder: Path, row: EpochRow) -> None:
 
 def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
     """The state to go on from; None for a run that was killed before it wrote one."""
-    if not checkpoints.checkpoint_path(folder, LAST).is_file():
+    if not checkpoint_path(folder, LAST).is_file():
         return None
-    last = checkpoints.load_checkpoint(folder, LAST)
-    if last.info.best_epoch and not checkpoints.checkpoint_path(folder, BEST).is_file():
+    last = load_checkpoint(folder, LAST)
+    if last.info.best_epoch and not checkpoint_path(folder, BEST).is_file():
         gone = f"its best checkpoint, of epoch {last.info.best_epoch}, is gone"
         raise RunError(f"cannot resume {folder}: {gone}; put it back, evaluate with --checkpoint last, or train again")
     for name, field in (("backbone weights", "fingerprint"), ("mask", "mask_sha256"), ("data", "data_sha256")):

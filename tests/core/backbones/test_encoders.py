@@ -18,7 +18,8 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.backbones.openai.resnet import fold
-from mlrpl_cli.core.backbones.openai.text import pad_tokens, tokenize
+from mlrpl_cli.core.backbones.openai.text import pad_tokens
+from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import WeightsError
 from tests import reference
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from benchmarks.textbook import import_open_clip
-from mlrpl_cli.core.backbones.openai import text
-from mlrpl_cli.core.backbones.openai.text import tokenize
+from mlrpl_cli.core.backbones.openai import tokenizer
+from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import ConfigError
 
 TEXTS = ["a photo of a traffic light.", "Café — naïve & more", ""]
@@ -16,9 +16,9 @@ TEXTS = ["a photo of a traffic light.", "Café — naïve & more", ""]
 
 @pytest.fixture
 def _fresh():
-    text._tokenizer.cache_clear()
+    tokenizer._tokenizer.cache_clear()
     yield
-    text._tokenizer.cache_clear()
+    tokenizer._tokenizer.cache_clear()
 
 
 def test_token_ids_are_open_clips_without_padding():
@@ -35,7 +35,7 @@ def test_a_text_that_is_too_long_is_named():
 
 def test_tokenizing_imports_neither_package():
     """Both import torchvision and more, which takes seconds."""
-    code = "import sys; from mlrpl_cli.core.backbones.openai.text import tokenize; print(tokenize(['dog']));"
+    code = "import sys; from mlrpl_cli.core.backbones.openai.tokenizer import tokenize; print(tokenize(['dog']));"
     code += "print({'open_clip', 'clip', 'torchvision', 'timm'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[[49406, 1929, 49407]]\nset()\n"

@@ -12,7 +12,7 @@ from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
 from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.runs.folder import load_checkpoint
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.training.train import train
 from tests import small
 
@@ -47,7 +47,7 @@ def test_prediction_imports_and_reads_nothing_that_it_does_not_use(run, tmp_path
 import sys
 from pathlib import Path
 from mlrpl_cli.core.prediction.predictor import Predictor
-from mlrpl_cli.core.backbones.openai import text
+from mlrpl_cli.core.backbones.openai import text, tokenizer
 from mlrpl_cli.core.backbones import checkpoints as weights
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 read = weights.read_state
@@ -57,7 +57,7 @@ def recorded(path, prefix="", published=False):
     assert all(name.startswith(VISUAL) for name in state)
     return state
 weights.read_state = recorded
-text.TextEncoder.__init__ = text.tokenize = None
+text.TextEncoder.__init__ = tokenizer.tokenize = None
 list(Predictor.from_run(Path({str(run)!r}), device="cpu").predict_files([Path({str(tmp_path / "a.png")!r})]))
 unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "pycocotools", "torch._dynamo")
 print([name for name in unused if name in sys.modules])

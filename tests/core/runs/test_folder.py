@@ -7,15 +7,8 @@ import torch
 
 from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.tensorfiles import write_tensors
-from mlrpl_cli.core.runs.folder import (
-    Checkpoint,
-    RunInfo,
-    data_of,
-    load_checkpoint,
-    read_log,
-    save_checkpoint,
-    write_log,
-)
+from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, data_of, load_checkpoint, save_checkpoint
+from mlrpl_cli.core.runs.folder import read_log, write_log
 from tests import small
 
 INFO = RunInfo(

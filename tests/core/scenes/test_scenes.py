@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from mlrpl_cli.core.backbones.checkpoints import TINY_PATH, load_state
 from mlrpl_cli.core.backbones.frozen import normalize
 from mlrpl_cli.core.backbones.openai.architectures import build_image_encoder, build_text_encoder
-from mlrpl_cli.core.backbones.openai.text import tokenize
+from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import scenes as scenes_format

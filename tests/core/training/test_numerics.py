@@ -19,7 +19,8 @@ from mlrpl_cli.core.heads.methods import METHODS, build_trainable
 from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
-from mlrpl_cli.core.runs.folder import BEST, LAST, load_checkpoint, load_config, read_log
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+from mlrpl_cli.core.runs.folder import BEST, LAST, load_config, read_log
 from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
 from tests import small

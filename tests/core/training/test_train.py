@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from mlrpl_cli.core.config import TrainConfig, make_config
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.heads.text import PromptedText
-from mlrpl_cli.core.io.errors import ConfigError, RunError
+from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
-from mlrpl_cli.core.runs.folder import load_checkpoint, read_log, save_checkpoint
-from mlrpl_cli.core.runs.options import config_problems, resume_config
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint, save_checkpoint
+from mlrpl_cli.core.runs.folder import read_log
+from mlrpl_cli.core.runs.options import asked_config, config_problems, resume_config
 from mlrpl_cli.core.training.loop import Trainer, schedule
 from mlrpl_cli.core.training.train import train
 from tests import small, warm
@@ -328,3 +330,18 @@ def test_the_schedule_rises_linearly_and_falls_as_a_cosine():
     assert factors[10] == 1
     assert factors[55] == pytest.approx(0.5)
     assert factors[99] == pytest.approx(0, abs=1e-3)
+
+
+def test_resuming_on_data_that_were_moved_goes_on(flags, tmp_path):
+    train(make_config(flags={**flags, "epochs": 1}))
+    moved = tmp_path / "moved"
+    shutil.copytree(flags["data"], moved)
+    config = asked_config(None, {"run": flags["run"], "data": str(moved)}, resume=True)
+    assert config.data == str(moved)
+    assert train(config, resume=True).epochs_done == 1
+
+
+@pytest.mark.parametrize("run", ["5", "[a]", "yes"])
+def test_a_run_to_resume_that_no_folder_is_called_is_one_line(run):
+    with pytest.raises(MlrplError):
+        asked_config(None, {}, [f"run={run}"], resume=True)
