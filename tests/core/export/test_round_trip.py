@@ -21,6 +21,9 @@ LOST: dict[str, set[str]] = {
     "long": set(),
     "coco": set(),
     "tags": {"unknown cells", "classes"},
+    "cvat": {"unknown cells"},
+    "fiftyone": {"unknown cells", "splits"},
+    "labelstudio": {"unknown cells", "classes"},
 }
 """What each format that `prepare` reads loses, and nothing else: which of the cells that are not present are unknown,
 classes without positives, and splits."""
