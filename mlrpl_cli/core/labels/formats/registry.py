@@ -65,7 +65,7 @@ def recognise(root: Path) -> tuple[str, str]:
     if not candidates:
         known = ", ".join(name for name in DATASETS if name != SCENES)
         raise ConfigError(
-            f"{root} is of no format that is recognised; name it with --dataset ({known}), see docs/data.md"
+            f"{root} is of no format that is recognised; name it with --dataset ({known}), see docs/formats.md"
         )
     told = ", or ".join(f"{name} ({why})" for name, why in candidates.items())
     raise ConfigError(f"{root} can be read as {told}; choose one with --dataset")
