@@ -18,12 +18,11 @@ import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.checkpoints import TINY
-from mlrpl_cli.core.config import EvaluationOptions, TrainConfig
+from mlrpl_cli.core.config import LAST, EvaluationOptions, TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.runs.checkpoint import OPTIMIZER, load_checkpoint
-from mlrpl_cli.core.runs.folder import LAST
 from mlrpl_cli.core.training.train import train
 
 TRAIN_IMAGES, TEST_IMAGES, EPOCHS, BATCH = 160, 100, 6, 32

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from mlrpl_cli.core.config import BEST, LAST
 from mlrpl_cli.core.export.labels import export_labels
 from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.errors import MlrplError
@@ -36,7 +37,7 @@ from mlrpl_cli.core.io.files import REPLACED_PREFIX, TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path, read_log
+from mlrpl_cli.core.runs.folder import checkpoint_path, read_log
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from tests import small, warm
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.config import TrainConfig, make_config
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig, make_config
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import BEST, LAST, read_log
+from mlrpl_cli.core.runs.folder import read_log
 from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.plan import SweepOptions
 from mlrpl_cli.core.sweep.results import read_scores

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.app import main
-from mlrpl_cli.core.config import FLOAT16, make_config
+from mlrpl_cli.core.config import BEST, FLOAT16, LAST, make_config
 from mlrpl_cli.core.features.cache import CACHE, FeatureCache
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint, save_checkpoint
-from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
+from mlrpl_cli.core.runs.folder import checkpoint_path
 from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
 from mlrpl_cli.core.training.train import train

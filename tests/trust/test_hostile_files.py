@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 
 from mlrpl_cli.app import main
+from mlrpl_cli.core.config import BEST, LAST
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.prepared.folder import FULL, MANIFEST
-from mlrpl_cli.core.runs.folder import BEST, LAST, checkpoint_path
+from mlrpl_cli.core.runs.folder import checkpoint_path
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, Results
 from tests import small
 

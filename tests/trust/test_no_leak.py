@@ -16,12 +16,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import BEST, LAST, read_log
+from mlrpl_cli.core.runs.folder import read_log
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mlrpl_cli.core.config import LAST
 from mlrpl_cli.core.io.files import sole_writer
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import LAST
 from mlrpl_cli.core.sweep.results import RESULTS, read_results
 from tests import small, warm
 

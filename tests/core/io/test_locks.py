@@ -163,7 +163,7 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(tmp_path, monkey
     def refuse(lock, **options):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     (tmp_path / f"{TEMPORARY_PREFIX}abc").mkdir()
     with sole_writer(tmp_path, "wait"):
         write_text(tmp_path / "a.txt", "whole")

@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
-from mlrpl_cli.core.runs.folder import BEST, LAST
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores

@@ -10,7 +10,7 @@ import torch
 
 from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, random_state
-from mlrpl_cli.core.config import TrainConfig, make_config
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig, make_config
 from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
 from mlrpl_cli.core.heads import losses
@@ -20,7 +20,7 @@ from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import BEST, LAST, load_config, read_log
+from mlrpl_cli.core.runs.folder import load_config, read_log
 from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
 from tests import small
