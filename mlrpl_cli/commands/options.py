@@ -42,7 +42,7 @@ def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> An
             parts = next(csv.reader([text], skipinitialspace=True), [])
             return tuple(dict.fromkeys(kind(part.strip()) for part in parts if part.strip()))
         except (ValueError, csv.Error) as error:
-            raise typer.BadParameter(f"expected {metavar} separated by commas, got '{text}'") from error
+            raise typer.BadParameter(f"expected values as {metavar}, got '{text}'") from error
 
     return option(metavar, help, *flags, parser=parse, **more)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
@@ -131,7 +132,7 @@ def test_an_output_that_cannot_be_written_is_one_line(mlrpl: Callable, tmp_path:
 def test_a_root_is_recognised_and_what_was_found_out_is_kept(mlrpl: Callable, tmp_path: Path) -> None:
     """What `--root` names is never left unread: its format is found, or the command stops."""
     for image in ("0.jpg", "1.jpg", "2.jpg"):
-        (tmp_path / image).touch()
+        Image.new("RGB", (8, 8)).save(tmp_path / image)
     (tmp_path / "labels.csv").write_text("id,image,Car,car,mug,hat\n7,0.jpg,1,0,,1\n8,1.jpg,,1,0,1\n9,2.jpg,0,1,1,\n")
     refused = mlrpl("prepare", "--root", "labels.csv")
     assert refused.code == 1

@@ -60,7 +60,7 @@ def voc_image_set(data: bytes) -> None:
 
 def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
-    from mlrpl_cli.core.labels.formats.published.coco import Coco
+    from mlrpl_cli.core.labels.formats.coco.coco import Coco
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
@@ -70,7 +70,7 @@ def coco(data: bytes) -> None:
 def lvis(data: bytes) -> None:
     """A file of LVIS beside three images, for which every reader says whether it is its own."""
     from mlrpl_cli.core.io.errors import ConfigError
-    from mlrpl_cli.core.labels.formats.published.lvis import Lvis
+    from mlrpl_cli.core.labels.formats.coco.lvis import Lvis
     from mlrpl_cli.core.labels.formats.registry import recognise
 
     root = _folder("lvis")

@@ -21,8 +21,8 @@ _FORMATS = "mlrpl_cli.core.labels.formats"
 DATASETS = {
     SCENES: f"{_FORMATS}.scenes:Scenes",
     "voc": f"{_FORMATS}.published.voc:Voc",
-    "coco": f"{_FORMATS}.published.coco:Coco",
-    "lvis": f"{_FORMATS}.published.lvis:Lvis",
+    "coco": f"{_FORMATS}.coco.coco:Coco",
+    "lvis": f"{_FORMATS}.coco.lvis:Lvis",
     "openimages": f"{_FORMATS}.published.openimages:OpenImages",
     "chexpert": f"{_FORMATS}.published.chexpert:CheXpert",
     "vaw": f"{_FORMATS}.published.vaw:Vaw",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.labels import marks
-from mlrpl_cli.core.labels.formats.published import instances
-from mlrpl_cli.core.labels.formats.published.coco import Coco
+from mlrpl_cli.core.labels.formats.coco import instances
+from mlrpl_cli.core.labels.formats.coco.coco import Coco
 from tests.core.labels.formats.reading import problem, read
 
 # Ids with gaps and out of order, as COCO's are.

@@ -16,7 +16,7 @@ import pytest
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.formats.published.coco import Coco
+from mlrpl_cli.core.labels.formats.coco.coco import Coco
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.records import Reading
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare

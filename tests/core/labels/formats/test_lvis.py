@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.formats.published.lvis import Lvis
+from mlrpl_cli.core.labels.formats.coco.lvis import Lvis
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.records import Reading
 from tests.core.labels.formats.reading import problem, read

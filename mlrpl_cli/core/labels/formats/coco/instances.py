@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import GIB, is_file_name, is_name, read_json, short, shown
-from mlrpl_cli.core.labels.formats.published.annotation_files import LISTS, AnnotationFile
+from mlrpl_cli.core.labels.formats.coco.annotation_files import LISTS, AnnotationFile
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.records import Reading
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlrpl_cli.core.io.errors import Problems, first_few
 from mlrpl_cli.core.io.reading import short, shown
-from mlrpl_cli.core.labels.formats.published.instances import Categories, Identifier, Part
+from mlrpl_cli.core.labels.formats.coco.instances import Categories, Identifier, Part
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.records import Reading
 

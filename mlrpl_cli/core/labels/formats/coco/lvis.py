@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.labels.formats.published.annotation_files import (
+from mlrpl_cli.core.labels.formats.coco.annotation_files import (
     NEGATIVE,
     NOT_EXHAUSTIVE,
     AnnotationFile,
@@ -20,8 +20,8 @@ from mlrpl_cli.core.labels.formats.published.annotation_files import (
     recognise_files,
     with_splits,
 )
-from mlrpl_cli.core.labels.formats.published.categories import columns_of
-from mlrpl_cli.core.labels.formats.published.instances import mark_all, read_files
+from mlrpl_cli.core.labels.formats.coco.categories import columns_of
+from mlrpl_cli.core.labels.formats.coco.instances import mark_all, read_files
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, VALIDATION, Reading, Records

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from mlrpl_cli.core.io.errors import DataError, first_few
-from mlrpl_cli.core.labels.formats.published.annotation_files import (
+from mlrpl_cli.core.labels.formats.coco.annotation_files import (
     AnnotationFile,
     find_files,
     image_home,
@@ -25,8 +25,8 @@ from mlrpl_cli.core.labels.formats.published.annotation_files import (
     recognise_files,
     with_splits,
 )
-from mlrpl_cli.core.labels.formats.published.categories import columns_of
-from mlrpl_cli.core.labels.formats.published.instances import Identifier, Part, mark_all, read_files
+from mlrpl_cli.core.labels.formats.coco.categories import columns_of
+from mlrpl_cli.core.labels.formats.coco.instances import Identifier, Part, mark_all, read_files
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Reading, Records
