@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from sklearn.metrics import average_precision_score
 
 from benchmarks.measure import GIB, Part, Promise, Row, in_fresh_process, interleaved, measure
+from benchmarks.openimages import openimages_rows
 from mlrpl_cli.core.evaluation.comparison import RESAMPLES, resample_weights, resampled_maps
 from mlrpl_cli.core.evaluation.metrics import average_precisions, compute_metrics
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
@@ -84,7 +85,12 @@ def resample_rows() -> Iterator[Row]:
     )
 
 
-SCALE = {"prepare": prepare_rows, "metrics": metrics_rows, "resample": resample_rows}
+SCALE = {
+    "prepare": prepare_rows,
+    "openimages": openimages_rows,
+    "metrics": metrics_rows,
+    "resample": resample_rows,
+}
 
 
 def prepare_part(factor: int, device: torch.device) -> Part:

@@ -10,17 +10,18 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlrpl_cli.api import evaluate, prepare, train
+    from mlrpl_cli.api import evaluate, export_labels, prepare, train
     from mlrpl_cli.core.io.errors import MlrplError
     from mlrpl_cli.core.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
-__all__ = ["MlrplError", "Predictor", "evaluate", "prepare", "train"]
+__all__ = ["MlrplError", "Predictor", "evaluate", "export_labels", "prepare", "train"]
 
 _API = {
     "MlrplError": "mlrpl_cli.core.io.errors:MlrplError",
     "Predictor": "mlrpl_cli.core.prediction.predictor:Predictor",
     "evaluate": "mlrpl_cli.api:evaluate",
+    "export_labels": "mlrpl_cli.api:export_labels",
     "prepare": "mlrpl_cli.api:prepare",
     "train": "mlrpl_cli.api:train",
 }

@@ -6,14 +6,16 @@ Each raises MlrplError, whose text is one line that says what to change, and is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.config import EvaluationOptions
 from mlrpl_cli.core.evaluation import evaluate as evaluation
+from mlrpl_cli.core.export import labels as export
+from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.labels.records import SCENES, PrepareOptions
+from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.options import asked_config
@@ -21,14 +23,18 @@ from mlrpl_cli.core.training import train as training
 
 
 def prepare(
-    dataset: str = SCENES,
+    dataset: str | None = None,
     *,
     keep: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     validation_fraction: float = PrepareOptions.validation_fraction,
     classes: Sequence[str] | None = None,
+    merge_classes: Mapping[str, str] | None = None,
     download: bool = False,
+    check_images: bool | None = None,
+    drop_broken: bool = False,
+    allow_truncated: bool = False,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Prepared:
@@ -39,7 +45,10 @@ def prepare(
     """
     chosen = None if classes is None else tuple(classes)
     place = None if out is None else Path(out)
-    options = PrepareOptions(dataset, keep, seed, place, validation_fraction, chosen, download, reading)
+    options = PrepareOptions(
+        dataset, keep, seed, place, validation_fraction, chosen, merge_classes or {}, download, reading,
+        check_images, drop_broken, allow_truncated,
+    )  # fmt: skip
     return build.prepare(options, progress)
 
 
@@ -64,3 +73,19 @@ def evaluate(
     `options` are the fields of `mlrpl_cli.core.config.EvaluationOptions`.
     """
     return evaluation.evaluate(EvaluationOptions(None if run is None else Path(run), **options), progress)
+
+
+def export_labels(
+    data: str | Path | None = None,
+    *,
+    format: str,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> export.Exported:
+    """Write the labels of a prepared folder (default: the newest below ./prepared), or a run's predictions, as a file.
+
+    `options` are the fields of `mlrpl_cli.core.export.options.ExportOptions`, such as `out="labels.csv"`.
+    """
+    place = None if data is None else Path(data)
+    return export.export_labels(ExportOptions(format=format, data=place, **options), progress, overwrite)

@@ -40,6 +40,10 @@ COMMANDS = {
     "eval": ("mlrpl_cli.commands.eval:eval", "Measure a trained run on the test images."),
     "sweep": ("mlrpl_cli.commands.sweep:sweep", "Compare methods at many proportions of known labels."),
     "predict": ("mlrpl_cli.commands.predict:predict", "Predict the classes of images with a trained run."),
+    "export-labels": (
+        "mlrpl_cli.commands.export_labels:export_labels",
+        "Write labels or predictions in a format that other programs read.",
+    ),
     "visualize": ("mlrpl_cli.commands.visualize:visualize", "Draw where a trained run looks, and how it trained."),
 }
 

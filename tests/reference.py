@@ -105,6 +105,27 @@ def partial_asl(
     return total / max(known, 1)
 
 
+def assume_negative(logits: np.ndarray, labels: np.ndarray, weight: float) -> float:
+    """Mean over all cells of -log p (present), -log(1-p) (absent) or -weight log(1-p) (unknown)."""
+    total = 0.0
+    for logit, label in zip(logits.flat, labels.flat, strict=True):
+        p = sigmoid(logit)
+        total -= math.log(p) if label == 1 else math.log(1 - p) * (weight if label == 0 else 1)
+    return total / max(labels.size, 1)
+
+
+def entropy_maximization(logits: np.ndarray, labels: np.ndarray, alpha: float) -> float:
+    """Mean over all cells of -log p (present), -log(1-p) (absent) or alpha (log 2 - H(p)) (unknown)."""
+    total = 0.0
+    for logit, label in zip(logits.flat, labels.flat, strict=True):
+        p = sigmoid(logit)
+        if label == 0:
+            total += alpha * (math.log(2) + p * math.log(p) + (1 - p) * math.log(1 - p))
+        else:
+            total -= math.log(p) if label == 1 else math.log(1 - p)
+    return total / max(labels.size, 1)
+
+
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     """Mean over the positives of the precision at their rank, for scores without ties."""
     order = np.argsort(-scores)

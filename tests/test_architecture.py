@@ -26,7 +26,7 @@ LAYERS = (
     ("runs",),
     ("evaluation", "prediction"),
     ("training",),
-    ("sweep",),
+    ("sweep", "export"),
     ("reports",),
     ("commands", "api"),
     ("app",),

@@ -6,6 +6,7 @@ progress.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
 INTERRUPTED = 130
@@ -32,8 +33,6 @@ WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""
 MISSING = "–"
 """What stands in a table for a number that there is not."""
-FORMULA_STARTS = tuple("=+-@＝＋－＠")
-"""What begins a formula in a spreadsheet; the wide forms do under East Asian settings. Tabs are escaped before."""
 SOON, SELDOM = 5.0, 300.0
 """Seconds between two lines of a task where there is no terminal for a bar: at least, and at most while it goes on."""
 clock = time.monotonic
@@ -72,14 +71,23 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         _console(sys.stdout).print(_table(title, columns, rows))
 
 
-def print_json(value: object) -> None:
-    """`value` as JSON on stdout: dataclasses as objects, paths as strings, NaN and infinities as null."""
+def print_json(value: object, indent: int | None = 2) -> None:
+    """`value` as JSON on stdout: dataclasses as objects, paths as strings, NaN and infinities as null.
+
+    It is UTF-8 whatever the locale and the code page of the terminal, as RFC 8259 has it; with `indent` None one line.
+    """
     if is_main_process():
         from pydantic_core import to_jsonable_python  # slow, and help imports this module
 
         plain = to_jsonable_python(value, inf_nan_mode="null", fallback=lambda other: other.tolist())
-        text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-        print(_BEYOND_ASCII.sub(_json_character, text))
+        text = json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+        line = _BEYOND_ASCII.sub(_json_character, text) + "\n"
+        if binary := getattr(sys.stdout, "buffer", None):
+            sys.stdout.flush()  # what was printed before
+            binary.write(line.encode())
+        else:
+            sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def print_note(text: object) -> None:
@@ -248,7 +256,7 @@ _BEYOND_ASCII = re.compile(r"[^\n -~]")
 
 
 def _json_character(found: re.Match[str]) -> str:
-    """A character as it is, or escaped when it steers a terminal or when stdout's encoding has no place for it."""
-    character = found[0]
-    shown = character.isprintable() and character.encode(sys.stdout.encoding or "utf-8", errors="ignore")
+    """A character as it is, or escaped when it steers a terminal or when stdout is said to show no UTF-8."""
+    character, encoding = found[0], getattr(sys.stdout, "encoding", None) or "utf-8"
+    shown = character.isprintable() and codecs.lookup(encoding).name == "utf-8"
     return character if shown else json.dumps(character)[1:-1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.config import EvaluationOptions
+from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def eval(
 ) -> None:
     """Measure a trained run: mAP, AP per class, and precision, recall and F1 at a threshold and for the top k.
 
-    The mAP leaves out classes without a positive in the split, and names them. CF1 has two definitions: the
-    harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes' F1 (DualCoOp); both are given.
+    Every figure leaves out the classes without a positive, or without a known absent cell, in the split, and they are
+    named. CF1 has two definitions: the harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes'
+    F1 (DualCoOp); both are given.
     """
     from mlrpl_cli.core.evaluation.evaluate import as_dict, evaluate
 
@@ -51,8 +53,10 @@ def _print_tables(result: Evaluation) -> None:
     ways = {f"p > {chosen.threshold:g}": metrics.at_threshold, f"top {chosen.top_k}": metrics.at_top_k}
     figures = [(name, *map(console.percent, astuple(way))) for name, way in ways.items()]
     console.print_table("Precision and recall (%)", columns, figures)
-    if result.left_out:
-        console.print_line(f"left out of the mean, without a positive: {', '.join(result.left_out)}")
+    for lacked, names in (("positive", result.without_present), ("known absent cell", result.without_absent)):
+        if names:
+            of = f"{len(names)} of {len(result.classes)} classes: {first_few(names, 10)}"
+            console.print_line(f"left out of every figure, without a {lacked}: {of}")
     console.print_line(f"mAP ({chosen.ap}): {console.percent(metrics.mean_average_precision)}")
 
 

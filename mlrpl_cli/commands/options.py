@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -16,6 +17,8 @@ import typer
 from mlrpl_cli.core.io.schema import expected, fields_of
 
 Command = Callable[..., None]
+FEW_OWNERS = 6
+"""Help names the data sets that share a flag when there are not more."""
 KINDS: Mapping[str, tuple[type, str | None]] = {
     **{"integer": (int, "N"), "number": (float, "X"), "string": (str, "TEXT")},
     **{"path": (Path, "PATH"), "boolean": (bool, None)},
@@ -29,13 +32,17 @@ def option(metavar: str | None, help: str, *flags: str, **more: Any) -> Any:
 
 
 def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> Any:
-    """An option for "a, b": (kind("a"), kind("b")), each once, or a usage error for what `kind` does not take."""
+    """An option for "a, b": (kind("a"), kind("b")), each once, or a usage error for what `kind` does not take.
+
+    A name with a comma is written in double quotes.
+    """
 
     def parse(text: str) -> tuple:
         try:
-            return tuple(dict.fromkeys(kind(part.strip()) for part in text.split(",") if part.strip()))
-        except ValueError as error:
-            raise typer.BadParameter(f"expected numbers separated by commas, got '{text}'") from error
+            parts = next(csv.reader([text], skipinitialspace=True), [])
+            return tuple(dict.fromkeys(kind(part.strip()) for part in parts if part.strip()))
+        except (ValueError, csv.Error) as error:
+            raise typer.BadParameter(f"expected values as {metavar}, got '{text}'") from error
 
     return option(metavar, help, *flags, parser=parse, **more)
 
@@ -72,15 +79,22 @@ def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Paramet
     meanings = {owner: _meaning(field) for owner, field in fields.items()}
     (owner, field), *others = fields.items()
     default, field = field.get("default"), field.get("anyOf", [field])[0]
-    kind, metavar = KINDS[field.get("format", field["type"])]
-    help = "; ".join(f"{owner}: {meaning}" for owner, meaning in meanings.items()) if others else meanings[owner]
-    declared = option(
-        "NAME" if "enum" in field else metavar,
-        f"{help if others else help[0].upper() + help[1:]}.",
-        f"--{name.replace('_', '-')}",
-        show_default=str(default) if type(default) in (str, int, float) else False,
-        rich_help_panel=f"Options of --dataset {owner}" if owner and not others else None,
-    )
+    help, flag = meanings[owner], f"--{name.replace('_', '-')}"
+    if len(set(meanings.values())) > 1:
+        help = "; ".join(f"{owner}: {meaning}" for owner, meaning in meanings.items())
+    elif 1 < len(fields) <= FEW_OWNERS:
+        help += f" ({', '.join(fields)})"
+    help = f"{help if len(set(meanings.values())) > 1 else help[0].upper() + help[1:]}."
+    more = {
+        "show_default": str(default) if type(default) in (str, int, float) else False,
+        "rich_help_panel": f"Options of --dataset {owner}" if owner and not others else None,
+    }
+    kind: type = tuple
+    if field["type"] == "array":
+        declared = several(str, "A,B", help, flag, **more)
+    else:
+        kind, metavar = KINDS[field.get("format", field["type"])]
+        declared = option("NAME" if "enum" in field else metavar, help, flag, **more)
     parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
     return parameter.replace(annotation=Annotated[kind | None, declared])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -41,7 +40,7 @@ def predict(
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
-    chosen, paths = RunOptions(**given), find_images(images)
+    chosen, paths = RunOptions(**given), find_images(images, progress=console.progress())
     predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
     selected = predictor.selection(classes, top_k, threshold)
     failed = False
@@ -72,7 +71,7 @@ def _write_json(rows: Rows) -> None:
 
 def _write_jsonl(rows: Rows) -> None:
     for record in _records(rows):
-        print(json.dumps(record), flush=True)
+        console.print_json(record, indent=None)
 
 
 def _write_csv(rows: Rows) -> None:

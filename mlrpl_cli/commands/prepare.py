@@ -8,17 +8,33 @@ from typing import Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
-from mlrpl_cli.core.labels.records import PrepareOptions
+from mlrpl_cli.core.labels.records import CHECKED, SCENES, PrepareOptions
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    """ "Car=car" → ("Car", "car")."""
+    old, sign, new = text.partition("=")
+    if not (sign and old.strip() and new.strip()):
+        raise ValueError
+    return old.strip(), new.strip()
 
 
 @options.with_flags({name: format_of(name) for name in DATASETS})
 def prepare(
     dataset: Annotated[
-        str, option("NAME", f"One of {', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS))
-    ] = PrepareOptions.dataset,
+        str | None,
+        option(
+            "NAME",
+            f"One of {', '.join(DATASETS)}.",
+            autocompletion=lambda: list(DATASETS),
+            show_default=f"what --root is recognised as; {SCENES} without --root",
+        ),
+    ] = None,
     keep: Annotated[
-        float | None, option("SHARE", "Share of the labels that stay known.", show_default="0.3; 1 for a table")
+        float | None, option("SHARE", "Share of the labels that stay known.", show_default="0.3; 1 for own labels")
     ] = None,
     seed: Annotated[int, option("N", "Seed of which labels are hidden and which images validate.")] = 0,
     out: Annotated[
@@ -28,8 +44,24 @@ def prepare(
         float, option("SHARE", "Share of the training images set aside for validation.")
     ] = PrepareOptions.validation_fraction,
     classes: options.Classes = None,
+    merge_classes: Annotated[
+        tuple | None, options.several(_renaming, "A=B", "Class A is another name of class B; several by commas.")
+    ] = None,
     download: Annotated[
         bool, option(None, "Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.", "--download")
+    ] = False,
+    check_images: Annotated[
+        bool | None,
+        option(
+            None,
+            "Find empty, truncated and other broken images before anything is written.",
+            "--check-images/--no-check-images",
+            show_default=f"up to {CHECKED:,} images",
+        ),
+    ] = None,
+    drop_broken: Annotated[bool, option(None, "Leave broken images out rather than stop.", "--drop-broken")] = False,
+    allow_truncated: Annotated[
+        bool, option(None, "Take JPEGs that lack only their last bytes.", "--allow-truncated")
     ] = False,
     as_json: options.Json = False,
     **reading: Any,
@@ -41,17 +73,24 @@ def prepare(
     from mlrpl_cli.core.prepared.build import prepare as prepare_data
     from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
-    chosen = PrepareOptions(dataset, keep, seed, out, validation_fraction, classes, download, reading)
+    merged = dict(merge_classes or ())
+    chosen = PrepareOptions(
+        dataset, keep, seed, out, validation_fraction, classes, merged, download, reading,
+        check_images, drop_broken, allow_truncated,
+    )  # fmt: skip
     prepared = prepare_data(chosen, console.progress())
     rarest = rarest_classes(prepared)
     splits = {
         split: {"images": prepared.splits.count(split), **states}
         for split, states in states_of_splits(prepared).items()
     }
+    states = {"absent": ABSENT, "present": PRESENT}
+    without = {name: classes_without(state, prepared.classes, prepared.full_labels) for name, state in states.items()}
     if as_json:
         data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
         labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
-        console.print_json(data | labels)
+        told = {"unlisted": prepared.unlisted, "notes": prepared.notes}
+        console.print_json(data | labels | told | {f"without_{state}": names for state, names in without.items()})
         return
     rows = []
     for split, counts in splits.items():
@@ -60,6 +99,14 @@ def prepare(
     title = f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see"
     console.print_table(title, ("split", "images", "present", "absent", "unknown", "known"), rows)
     console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest.items()))
+    for note in prepared.notes:
+        console.print_line(note)
+    if prepared.unlisted:
+        console.print_line(f"a cell that the labels say nothing of is {prepared.unlisted}")
+    for state, names in without.items():
+        if names:
+            of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names, 10)}"
+            console.print_line(f"no cell is known to be {state} for {of}")
     console.print_line(f"mask SHA-256: {prepared.mask_sha256}")
     console.print_line(f"prepared folder: {prepared.folder}")
     console.print_line(f"next: mlrpl train --data {quote(str(prepared.folder))}")

@@ -92,14 +92,19 @@ class TrainConfig(CheckedOptions):
     """AdamW's decoupled weight decay of the attention's matrices; contexts, scales and biases are not decayed."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps in which the learning rate rises linearly; a cosine takes it to zero after that."""
-    loss: Text = "asl"
-    """Loss over known labels: "asl" (asymmetric) or "bce"."""
+    loss: Text | None = None
+    """Over known labels: "asl" (asymmetric) or "bce". Over all labels: "an" (unknown ones are assumed absent, with a
+    weight) or "em" (entropy maximisation). None is "an" when no class has an absent training label, and else "asl"."""
     gamma_negative: Annotated[float, Field(ge=0, le=10)] = 2.0
     """Focusing exponent of "asl" on absent cells."""
     gamma_positive: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Focusing exponent of "asl" on present cells."""
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Probability below which "asl" forgives an absent cell."""
+    unknown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Weight of an unknown cell in "an": less where many positives are missing; WAN's is 1 / (classes - 1)."""
+    entropy_weight: Annotated[float, Field(ge=0, le=10)] = 0.1
+    """α, weight of the entropy of an unknown cell in "em"."""
     context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
     context_template: Text | None = None

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 
-NO_ROOT = "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; --download fetches it"
+NO_ROOT = (
+    "voc needs --root, VOCdevkit, a folder that holds it, VOC2007 or VOC2012 itself, or a folder with XML annotations "
+    "of this form; it is not in VOCdevkit, datasets/voc or $MLRPL_DATASETS, and mlrpl prepare --dataset voc --download "
+    "fetches it"
+)
 SMALL = ("--train-images", 20, "--test-images", 5)
 
 
@@ -85,7 +90,8 @@ def test_a_tables_test_images_are_drawn_by_a_seed_of_their_own(mlrpl: Callable, 
         (tmp_path / name).touch()
     Path("labels.csv").write_text("image,cat\n" + "".join(f"{name},1\n" for name in names))
     for given, seed in (([], 0), (["--seed", 5], 0), (["--split-seed", 5], 5)):
-        assert mlrpl("prepare", "--dataset", "table", "--root", "labels.csv", *given, "--out", "data").code == 0
+        arguments = ["--dataset", "table", "--root", "labels.csv", "--no-check-images", "--out", "data"]
+        assert mlrpl("prepare", *arguments, *given).code == 0
         expected = sorted(np.random.RandomState(seed).permutation(20)[:4])
         assert read_prepared(Path("data")).rows("test").tolist() == expected
 
@@ -121,3 +127,37 @@ def test_an_output_that_cannot_be_written_is_one_line(mlrpl: Callable, tmp_path:
     outcome = mlrpl("prepare", *SMALL, "--out", file / "data")
     reason = "File exists; choose another place or free this one"
     assert (outcome.code, outcome.err) == (1, f"mlrpl: error: cannot write {file}: {reason}\n")
+
+
+def test_a_root_is_recognised_and_what_was_found_out_is_kept(mlrpl: Callable, tmp_path: Path) -> None:
+    """What `--root` names is never left unread: its format is found, or the command stops."""
+    for image in ("0.jpg", "1.jpg", "2.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / image)
+    (tmp_path / "labels.csv").write_text("id,image,Car,car,mug,hat\n7,0.jpg,1,0,,1\n8,1.jpg,,1,0,1\n9,2.jpg,0,1,1,\n")
+    refused = mlrpl("prepare", "--root", "labels.csv")
+    assert refused.code == 1
+    assert "classes have names that are one to CLIP: 'Car' and 'car'; --merge-classes 'car=Car'" in refused.err
+    arguments = ("prepare", "--root", "labels.csv", "--merge-classes", "car=Car", "--out", "data")
+    shown = json.loads(mlrpl(*arguments, "--json").out)
+    assert shown["dataset"] == "table"
+    assert shown["classes"] == ["Car", "mug", "hat"]
+    assert shown["without_absent"] == ["Car", "hat"]
+    assert shown["without_present"] == []
+    assert shown["unlisted"] == "unknown: an empty cell of a table"
+    assert shown["notes"] == [
+        "read as table: labels.csv is a table with a column per class",
+        "columns that are no classes by their names: id; --label-columns takes them as classes",
+    ]
+    prepared = read_prepared(Path("data"))
+    assert (prepared.notes, prepared.unlisted) == (shown["notes"], shown["unlisted"])
+    assert prepared.full_labels.tolist() == [[1, 0, 1], [1, -1, 1], [1, 1, 0]]
+    told = mlrpl(*arguments)
+    for line in (*shown["notes"], "a cell that the labels say nothing of is unknown: an empty cell of a table"):
+        assert line in told.out
+    assert "no cell is known to be absent for 2 of 3 classes: Car, hat" in told.out
+
+
+def test_a_root_of_no_format_is_refused(mlrpl: Callable, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert "notes.txt is of no format that is recognised" in mlrpl("prepare", "--root", "notes.txt").err
+    assert "there is no missing" in mlrpl("prepare", "--root", "missing").err

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.schema import expected, fields_of
+from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from tests import small
 
 
@@ -75,6 +78,26 @@ def test_eval_json_and_csv_agree(mlrpl, tmp_path):
     assert [row["class"] for row in rows] == [entry["class"] for entry in figures["classes"]]
     aps = [float(row["average_precision"]) for row in rows]
     assert np.mean(aps) == pytest.approx(figures["map"])
+
+
+def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
+    """Of the test images nothing is known to be absent of the first class, and nothing to be present of the last."""
+    folder = shutil.copytree("prepared/small", tmp_path / "edited")
+    prepared = read_prepared(folder)
+    test = prepared.rows("test")
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[test[:, None], [[0, 2]]] = [1, -1]
+        labels[test[:2], 1] = [1, -1]
+    write_manifest(folder, replace(prepared, image_root=folder))
+    figures = json.loads(mlrpl("eval", "--workers", 0, "--data", folder, "--json").out)
+    assert figures["left_out"] == ["red thing", "blue thing"]
+    assert (figures["without_absent"], figures["without_present"]) == (["red thing"], ["blue thing"])
+    assert [entry["ap"] is None for entry in figures["classes"]] == [True, False, True]
+    assert [entry["negatives"] for entry in figures["classes"]][::2] == [0, len(test)]
+    assert figures["map"] == figures["classes"][1]["ap"]
+    said = mlrpl("eval", "--workers", 0, "--data", folder).out
+    assert "left out of every figure, without a positive: 1 of 3 classes: blue thing" in said
+    assert "left out of every figure, without a known absent cell: 1 of 3 classes: red thing" in said
 
 
 @pytest.mark.parametrize(
@@ -146,6 +169,55 @@ def test_predict_answers_a_wrong_argument_in_one_line(mlrpl, arguments, sentence
     assert done.code == 1
     assert done.err.startswith(f"mlrpl: error: {sentence}")
     assert done.err.count("\n") == 1
+
+
+def test_export_labels_writes_what_predict_says(mlrpl, tmp_path):
+    done = mlrpl("export-labels", "--format", "long", "--run", RUN, "--out", tmp_path / "long.csv", "--json")
+    result = json.loads(done.out)
+    assert (result["images"], result["classes"], result["states"]["unknown"]) == (36, 3, 0)
+    assert result["notes"][0].startswith("cells are predictions of small-sarl+-seed0 epoch ")
+    assert result["notes"][0].endswith(", present above 0.5")
+    told = {
+        (entry["image"], score["class"]): score["probability"]
+        for entry in json.loads(
+            mlrpl("predict", "prepared/small/images", "--run", RUN, "--format", "json", "--top-k", 3).out
+        )
+        for score in entry["classes"]
+    }
+    with (tmp_path / "long.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    found = {(f"prepared/small/{row['image']}", row["label"]): float(row["probability"]) for row in rows}
+    assert found == pytest.approx(told, abs=1e-5)
+    assert all((row["state"] == "present") == (float(row["probability"]) > 0.5) for row in rows)
+
+
+def test_export_labels_of_a_run_chooses_by_threshold_and_split(mlrpl, tmp_path):
+    options = ("--run", RUN, "--threshold", 1, "--split", "test,validation", "--format", "labelstudio")
+    done = mlrpl("export-labels", *options, "--out", tmp_path / "tasks.json")
+    assert done.code == 0
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert {task["data"]["split"] for task in tasks} == {"test", "validation"}
+    assert all(prediction["result"] == [] for task in tasks for prediction in task["predictions"])
+    assert "they are pre-annotations: labels once somebody submits them" in done.out
+
+
+def test_export_labels_of_a_run_of_other_classes_is_refused_in_one_line(mlrpl, tmp_path):
+    other = small.write_prepared(tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "classes": ["red thing", "green thing", "dog"]}))
+    done = mlrpl("export-labels", "--run", RUN, "--data", other, "--format", "table", "--out", tmp_path / "x.csv")
+    assert done.code == 1
+    assert f"the run knows 3 classes and {other} has 3, differing in blue thing, dog; give the data" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_export_labels_without_a_run_imports_no_pytorch(place, tmp_path):
+    command = ["export-labels", "--data=prepared/small", "--format=table", f"--out={tmp_path / 'x.csv'}"]
+    code = "import sys\nfrom mlrpl_cli.app import main\n"
+    code += f"try:\n    main({command!r})\nfinally:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_predict_and_eval_import_neither_tokenizer_nor_tensorboard(place):

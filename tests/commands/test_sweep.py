@@ -72,13 +72,14 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
 
 
 def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
-    for name, cells in (("a", "1,0"), ("b", "0,1")):
-        (tmp_path / f"{name}.csv").write_text("image,cat,dog\n" + "".join(f"{row}.jpg,{cells}\n" for row in range(6)))
-    for row in range(6):
+    for name, cells in (("a", ("1,0", "0,1")), ("b", ("0,1", "1,0"))):
+        rows = "".join(f"{row}.jpg,{cells[row % 2]},{('test', 'train')[row < 4]}\n" for row in range(8))
+        (tmp_path / f"{name}.csv").write_text(f"image,cat,dog,split\n{rows}")
+    for row in range(8):
         (tmp_path / f"{row}.jpg").touch()
     out = tmp_path / "sweep"
     table = ["--dataset=table", f"--root={tmp_path / 'a.csv'}"]
-    assert mlrpl("prepare", *table, "--keep=1", f"--out={out / 'data'}").code == 0
+    assert mlrpl("prepare", *table, "--no-check-images", "--keep=1", f"--out={out / 'data'}").code == 0
     sweep = ["sweep", *OPTIONS, f"--out={out}", "--dry-run"]
     assert mlrpl(*sweep, *table).code == 0
     done = mlrpl(*sweep, "--dataset=table", f"--root={tmp_path / 'b.csv'}")
@@ -87,7 +88,10 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
 
 
 def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path):
-    (tmp_path / "labels.csv").write_text("image,cat,dog\n" + "".join(f"{row}.png,1,0\n" for row in range(20)))
+    (tmp_path / "labels.csv").write_text(
+        "image,cat,dog\n"
+        + "".join(f"{row}.png,{row % 2},0\n{row + 1}.png,0,{row // 2 % 2}\n" for row in range(0, 20, 2))
+    )
     (tmp_path / "pictures").mkdir()
     for row in range(20):
         Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / f"{row}.png")
@@ -106,7 +110,7 @@ def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path):
     [
         (["--methods", "sral"], 1, "did you mean 'sarl'?"),
         (["--keep", "0.5,2"], 1, "the keep proportion must be above 0 and at most 1, not 2"),
-        (["--keep", "half"], 2, "expected numbers separated by commas, got 'half'"),
+        (["--keep", "half"], 2, "expected values as P,Q, got 'half'"),
         (["--data", "elsewhere"], 1, "elsewhere is not a prepared folder"),
         (["--data", "prepared/small", "--dataset", "scenes"], 1, "--data and --dataset were both given"),
         (

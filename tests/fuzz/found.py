@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from typing import Any
 
-from tests.fuzz.seeds import COCO_TRAIN, manifest_content
+from tests.fuzz.seeds import COCO_TRAIN, manifest_content, seeds
 
 DEEP = 20_000
 """Far more than Python's recursion allows."""
@@ -21,6 +21,13 @@ def _coco(**changes: Any) -> bytes:
     content["images"][0]["file_name"] = "b.jpg"
     for key, values in changes.items():
         content[key][0].update(values)
+    return json.dumps(content).encode()
+
+
+def _lvis(**changes: Any) -> bytes:
+    """LVIS annotations with the first image changed."""
+    content = json.loads(seeds("lvis")[0])
+    content["images"][0].update(changes)
     return json.dumps(content).encode()
 
 
@@ -65,6 +72,11 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "coco: a folder that is too long": ("coco", _coco(images={"file_name": "a" * 300 + "/b.jpg"})),
     "coco: half a character in a file name": ("coco", _coco(images={"file_name": "\ud800/b.jpg"})),
     "coco: lists in lists": ("coco", b"[" * DEEP),
+    "lvis: a URL of half an address": ("lvis", _lvis(coco_url="http://[/a.jpg")),
+    "lvis: a list that is text": ("lvis", _lvis(neg_category_ids="12")),
+    "lvis: an id in a list that is a list": ("lvis", _lvis(neg_category_ids=[[1]])),
+    "lvis: an id of no number": ("lvis", _lvis(id=float("nan"))),
+    "lvis: lists in lists": ("lvis", b"[" * DEEP),
     "table: a class with a null byte": ("table", b"image,do\0g\na.jpg,1\n"),
     "table: a folder that is too long": ("table", b"image,dog\n" + b"a" * 300 + b"/b.jpg,1\n"),
     "table: a name of a hundred thousand characters": ("table", b"image," + b"d" * 100_000 + b"\na.jpg,1\n"),

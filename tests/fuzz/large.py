@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 
-from tests.fuzz.seeds import COCO_TRAIN, manifest_content, seeds
+from tests.fuzz.seeds import COCO_TRAIN, CVAT, OPEN_IMAGES, STUDIES, TASKS, manifest_content, seeds
 from tests.fuzz.targets import accepts
 
 SIZE = 2 << 20
@@ -57,6 +57,7 @@ def _labels() -> bytes:
 
 
 COCO = json.loads(COCO_TRAIN)
+LVIS = json.loads(seeds("lvis")[0])
 LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "annotation of empty elements": (
         "voc_annotation",
@@ -77,6 +78,10 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "annotation without an end": ("voc_annotation", lambda: _filled(b"<annotation>", b"<")),
     "image set of empty lines": ("voc_image_set", lambda: _filled(b"000001", b"\n")),
     "image set of one name": ("voc_image_set", lambda: _filled(b"", b"000001\n")),
+    "image set of images that are not there": (
+        "voc_image_set",
+        lambda: b"".join(b"%06d\n" % n for n in range(SIZE // 7)),
+    ),
     "image set of words": ("voc_image_set", lambda: _filled(b"", b"a ")),
     **{
         f"COCO, {key} of {piece.decode()}": ("coco", lambda key=key, piece=piece: _json(key, piece, COCO))
@@ -91,6 +96,14 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         "coco",
         lambda: _json("annotations", b'{"id":1,"image_id":3,"category_id":90}', COCO),
     ),
+    "LVIS of one annotation": ("lvis", lambda: _json("annotations", b'{"image_id":3,"category_id":90}', LVIS)),
+    "LVIS of one list": (
+        "lvis",
+        lambda: _json(
+            "images", b'{"id":3,"coco_url":"/a.jpg","neg_category_ids":[' + b",".join([b"1"] * 9999) + b"]}", LVIS
+        ),
+    ),
+    "LVIS of categories": ("lvis", lambda: _json("categories", b'{"id":1,"name":"a"}', LVIS)),
     "table of empty rows": ("table", lambda: _filled(b"image,dog\n", b"\n")),
     "table of empty cells": ("table", lambda: _filled(b"image,dog\na.jpg", b",")),
     "table of empty classes": ("table", lambda: _filled(b"image", b",", b"\na.jpg,1\n")),
@@ -100,6 +113,85 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "table of short rows": ("table", lambda: _filled(b"image,dog\n", b"a,1\n")),
     "table of quotes": ("table", lambda: _filled(b'image,dog\n"', b'""')),
+    "rows of one image": ("openimages", lambda: _filled(OPEN_IMAGES, b"a,v,/m/1,1\n")),
+    "rows of images that are not there": (
+        "openimages",
+        lambda: OPEN_IMAGES + b"".join(b"%d,v,/m/1,1\n" % n for n in range(SIZE // 16)),
+    ),
+    "rows of classes that are not described": (
+        "openimages",
+        lambda: OPEN_IMAGES + b"".join(b"a,v,%d,1\n" % n for n in range(SIZE // 13)),
+    ),
+    "rows of confidences": (
+        "openimages",
+        lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
+    ),
+    "short rows of labels": ("openimages", lambda: _filled(OPEN_IMAGES, b"a\n")),
+    "descriptions of one class": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b"/m/2,Cat\n")),
+    "descriptions of commas": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b",")),
+    "descriptions of classes": (
+        "openimages_descriptions",
+        lambda: b"".join(b"/m/%d,%d\n" % (n, n) for n in range(SIZE // 16)),
+    ),
+    "findings of one image": (
+        "chexpert",
+        lambda: _filled(STUDIES.replace(b"subject_id,study_id", b"Path,Sex"), b"a.jpg,F" + b",1" * 14 + b"\n"),
+    ),
+    "studies of one image": (
+        "chexpert_studies",
+        lambda: _filled(b"dicom_id,study_id,subject_id,split\n", b"a,5,101,train\n"),
+    ),
+    "boxes of nothing": ("vaw", lambda: _filled(b"[1", b",{}", b"]")),
+    "boxes of lists": ("vaw", lambda: _filled(b"[1", b",[]", b"]")),
+    "boxes of one image": (
+        "vaw",
+        lambda: _filled(b"[1", b',{"image_id":1,"positive_attributes":["wet"],"negative_attributes":["red"]}', b"]"),
+    ),
+    "index of attributes": ("vaw_index", lambda: b"{" + b",".join(b'"%d":1' % n for n in range(SIZE // 11)) + b"}"),
+    "CVAT's images": ("cvat", lambda: _filled(CVAT[:-14], b'<image name="a.jpg"/>', CVAT[-14:])),
+    "CVAT's tags": ("cvat", lambda: _filled(CVAT[:-14] + b'<image name="a.jpg">', b"<tag/>", b"</image>" + CVAT[-14:])),
+    "CVAT's elements in elements": (
+        "cvat",
+        lambda: b"<annotations>" + b"<o>" * (SIZE // 7) + b"</o>" * (SIZE // 7) + b"</annotations>",
+    ),
+    "tasks of nothing": ("labelstudio", lambda: _filled(b"[1", b",{}", b"]")),
+    "tasks of lists": ("labelstudio", lambda: _filled(b"[1", b",[]", b"]")),
+    "tasks of one image": (
+        "labelstudio",
+        lambda: _filled(TASKS[:-1], b',{"id":1,"annotations":[{"result":[]}],"data":{"image":"a.jpg"}}', b"]"),
+    ),
+    "tasks of images that are not there": (
+        "labelstudio",
+        lambda: TASKS[:-1] + b"".join(b',{"data":{"image":"%d.jpg"}}' % n for n in range(SIZE // 33)) + b"]",
+    ),
+    "tasks of choices": (
+        "labelstudio",
+        lambda: _filled(
+            b'[{"data":{"image":"a.jpg"},"annotations":[{"result":[1',
+            b',{"type":"choices","value":{"choices":["a"]}}',
+            b"]}]}]",
+        ),
+    ),
+    "list of images that are not there": ("nuswide", lambda: b"".join(b"%d\n" % n for n in range(SIZE // 7))),
+    "indices of images": ("vg", lambda: b"{" + b",".join(b'"%d":[]' % n for n in range(SIZE // 12)) + b"}"),
+    "indices of one image": ("vg", lambda: _filled(b'{"1.jpg":[0', b",0", b"]}")),
+    "list of one image": ("vg_list", lambda: _filled(b"", b"1.jpg\n")),
+    "labels of images that are not there": (
+        "fiftyone",
+        lambda: b'{"classes":["a"],"labels":{' + b",".join(b'"%d":0' % n for n in range(SIZE // 11)) + b"}}",
+    ),
+    "labels of one image": ("fiftyone", lambda: _filled(b'{"classes":["a"],"labels":{"a":[0', b",0", b"]}}")),
+    "labels of nothing": ("fiftyone", lambda: _filled(b'{"classes":["a"],"labels":{"a":[0', b",{}", b"]}}")),
+    "samples of nothing": ("fiftyone", lambda: _filled(b'{"samples":[1', b",{}", b"]}")),
+    "table of one image": ("roboflow", lambda: _filled(b"filename,dog\n", b"a.jpg,1\n")),
+    "table of what is no label": ("roboflow", lambda: _filled(b"filename,dog\n", b"a.jpg,x\n")),
+    "metadata of nothing": ("imagefolder", lambda: _filled(b'{"file_name":"a.jpg","labels":[]}\n', b"{}\n")),
+    "metadata of one image": ("imagefolder", lambda: _filled(b"", b'{"file_name":"a.jpg","labels":["dog"]}\n')),
+    "metadata of labels": (
+        "imagefolder",
+        lambda: _filled(b'{"file_name":"a.jpg","labels":["a"', b',"a"', b"]}\n"),
+    ),
+    "metadata without labels": ("imagefolder_csv", lambda: _filled(b"file_name,labels\n", b"a,\n")),
     "manifest of lists": ("manifest", lambda: _json("other", b"[]", {})),
     "manifest of classes": ("manifest_fields", lambda: _json("classes", b'"a"', manifest_content())),
     "manifest of options": (

@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,27 @@ VOC_ANNOTATION = (
     b"<annotation><folder>VOC2007</folder><object><name>dog</name><difficult>0</difficult><part><name>head</name>"
     b"</part></object><object><name>cat</name><difficult>1</difficult></object></annotation>"
 )
+CVAT = (
+    b"<annotations><version>1.1</version><meta><task><labels><label><name>dog</name></label></labels></task></meta>"
+    b'<image name="a.jpg" subset="train"><tag label="dog"/></image><image name="b.jpg"><box label="cat"/></image>'
+    b"</annotations>"
+)
+TASKS = (
+    b'[{"id": 1, "annotations": [{"result": [{"value": {"choices": ["dog", "cat"]}, "from_name": "labels", "type": '
+    b'"choices"}], "was_cancelled": false}, {"result": []}], "data": {"image": "/data/upload/1/0123abcd-a.jpg", '
+    b'"split": "train"}}, {"id": 2, "annotations": [], "data": {"image": "/data/local-files/?d=c/b.jpg"}}]'
+)
+TASKS_MIN = (
+    b'[{"image": "http://h/a.jpg", "id": 1, "choice": "dog", "annotator": 1, "annotation_id": 1}, {"image": "b.jpg", '
+    b'"id": 2, "choice": {"choices": ["dog", "cat"]}}]'
+)
 _XML = (
     VOC_ANNOTATION,
     b'<?xml version="1.0" encoding="UTF-8"?>\n' + VOC_ANNOTATION,
     b'<!DOCTYPE annotation [<!ENTITY a "dog"><!ATTLIST object x CDATA "y">]><annotation><object><name>&a;</name>'
     b"</object></annotation>",
     "<annotation><object><name>dog</name></object></annotation>".encode("utf-16"),
+    b'<?xml version="1.0" encoding="gb2312"?><!DOCTYPE annotation>\n' + VOC_ANNOTATION.replace(b"1", b"True"),
 )
 _CATEGORIES = [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
 
@@ -39,11 +55,48 @@ def _coco(*names: str) -> bytes:
 
 
 COCO_TRAIN = _coco("a.jpg")
+
+
+def _lvis() -> bytes:
+    """Two images with what was checked."""
+    lists = ({"neg_category_ids": [1], "not_exhaustive_category_ids": [90]}, {"neg_category_ids": []})
+    images = [
+        {"id": number, "coco_url": f"http://host/train2017/{name}.jpg", **checked}
+        for number, name, checked in zip((3, 4), "ab", lists, strict=True)
+    ]
+    return json.dumps({**json.loads(COCO_TRAIN), "images": images}).encode()
+
+
 _TABLES = (
     b"image,dog,cat\na.jpg,1,0\nb.jpg,?,yes\n",
     b"\xef\xbb\xbfimage;split;dog\r\na.jpg;train;1\r\nb.jpg;val;no\r\nc.jpg;test;\r\n",
     b'image\t"big dog"\na.jpg\t1\n./b.jpg\t-1\n',
 )
+OPEN_IMAGES = b"ImageID,Source,LabelName,Confidence\na,verification,/m/1,1\nb,verification,/m/2,0\n"
+_FINDINGS = (
+    b"No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
+    b"Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices\n"
+)
+_CHEXPERT = b"Path,Sex," + _FINDINGS + b"a.jpg,Male" + b",1.0,,-1.0,0.0,1,,-1" * 2 + b"\nb.jpg,Male" + b",1" * 14
+STUDIES = b"subject_id,study_id," + _FINDINGS + b"101,5" + b",0.0" * 14 + b"\n"
+_SPLIT = b"dicom_id,study_id,subject_id,split\na,5,101,train\nb,5,101,test\nc,6,101,validate\n"
+BOXES = (
+    b'[{"image_id": "1", "positive_attributes": ["wet"], "negative_attributes": ["red"]}, {"image_id": 2, '
+    b'"positive_attributes": [], "negative_attributes": ["wet"], "instance_bbox": [1.5, 2, 3, 4]}]'
+)
+INDICES = b'{"1.jpg": [0, 199], "2.jpg": [], "3.jpg": [7, 7]}'
+FIFTYONE = (
+    b'{"classes": ["dog", "cat"], "labels": {"a": 1, "b.jpg": [0, {"label": "cat", "confidence": 0.5}], "c": null}}',
+    b'{"samples": [{"filepath": "a.jpg", "tags": ["train"], "x": {"_cls": "Classification", "label": "dog"}}, '
+    b'{"filepath": "b.jpg", "tags": ["test"], "x": {"_cls": "Classifications", "classifications": [{"label": "cat"}]}}'
+    b"]}",
+)
+_ROBOFLOW = (b"filename, dog, cat\na.jpg, 1, 0\nb.jpg, 0, 0\n", b"filename, dog, Unlabeled\na.jpg, 0, 1\n")
+_LINES = (
+    b'{"file_name": "a.jpg", "labels": ["dog", "cat"]}\n{"file_name": "b.jpg", "labels": []}\n',
+    b'{"file_name": "./a.jpg", "tags": "dog|cat"}\n{"file_name": "b.jpg", "tags": null}\n',
+)
+_METADATA = (b'file_name,labels\na.jpg,"[""dog""]"\nb.jpg,\n', b"x_file_name;tag\na.jpg;dog\nb.jpg;cat|dog\n")
 _CONFIGS = (
     b"epochs: 5\nlr: 1e-3\nmethod: baseline\nglove: null\n",
     b"seed: 0x10\ncontext_template: 'a photo of a'\nsemantics: glove\nglove: \"a\\tb\"\nviews: 0\n",
@@ -85,7 +138,18 @@ SHAPES: dict[str, dict[str, list[int]]] = {
 _WORDS = {
     "voc": b"<annotation> <object> <name> </name> <!DOCTYPE <!ENTITY <!ATTLIST &a; <![CDATA[ dog 000001",
     "coco": b'"images" "annotations" "categories" "id" "name" "file_name" "image_id" NaN ../ \\ud800',
+    "lvis": b'"images" "annotations" "neg_category_ids" "coco_url" http://[ "1.0" %2e%2e/ \\ud800',
     "table": b'image split train " \\ -1 unknown / ../ ; ,,,,',
+    "openimages": b'ImageID Source LabelName Confidence /m/1 /m/2 , 0 1 0.5 " sep=',
+    "chexpert": b'Path subject_id study_id dicom_id split train validate Edema -1.0 , " ../',
+    "vaw": b'"image_id" "positive_attributes" "negative_attributes" "wet" "red" 1 { } [ ] NaN \\ud800',
+    "cvat": b"<annotations> <meta> <label> <name> <image <tag <box label= name= subset= <!DOCTYPE &a; dog",
+    "labelstudio": b'"data" "image" "annotations" "result" "choices" "was_cancelled" /data/upload/ ?d= \\ud800',
+    "nuswide": b"a.jpg b.jpg 1 0 -1 \\ / ../ \xff",
+    "vg": b'"1.jpg" 2.jpg [ ] 0 199 200 -1 true NaN \\ud800 ../',
+    "fiftyone": b'"classes" "labels" "samples" "filepath" "tags" "_cls" "Classifications" "label" null data/a \\ud800',
+    "roboflow": b'filename Unlabeled a.jpg , 1 0 " ../',
+    "imagefolder": b'"file_name" "labels" file_name tags | [ ] { null " ../ \\ud800',
     "config": b"epochs glove : - &a *a << !!int ? 0x .inf 2001-01-01 [ {",
     "assignment": b"= epochs glove seed *a &a !! 0x 1:30 [ {",
     "manifest": b'"kind" "sha256" "classes" "options" "counts" "image_root" null ../ \\ud800 test, int8 (1,)',
@@ -237,11 +301,48 @@ def _zip() -> bytes:
     return stream.getvalue()
 
 
+def _images() -> tuple[bytes, ...]:
+    """One of each kind that has a decoder here."""
+    from PIL import Image, features
+
+    kinds, pictures = ["JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000"], []
+    if features.check("avif"):
+        kinds.append("AVIF")
+    for kind in kinds:
+        memory = io.BytesIO()
+        Image.linear_gradient("L").resize((8, 8)).convert("RGB").save(memory, kind)
+        pictures.append(memory.getvalue())
+    with suppress(ImportError):
+        from pillow_heif import from_pillow
+
+        memory = io.BytesIO()
+        from_pillow(Image.new("RGB", (16, 16))).save(memory)
+        pictures.append(memory.getvalue())
+    return tuple(pictures)
+
+
 _SEEDS = {
     "voc_annotation": lambda: _XML,
     "voc_image_set": lambda: (b"000001\n000002\n", b"000001  1\n\n000002 -1\n", b"../x\n"),
     "coco": lambda: (_coco("b.jpg", "c.jpg"), _coco("c.jpg")),
+    "lvis": lambda: (_lvis(), b"\xef\xbb\xbf" + _lvis()),
     "table": lambda: _TABLES,
+    "openimages": lambda: (OPEN_IMAGES, b"sep=;\n" + OPEN_IMAGES.replace(b",", b";"), OPEN_IMAGES + b'a,v,"/m/2",1'),
+    "openimages_descriptions": lambda: (b"/m/1,Dog\n/m/2,Cat\n", b'LabelName,DisplayName\n/m/1,"Dog, wet"\n'),
+    "chexpert": lambda: (_CHEXPERT,),
+    "chexpert_studies": lambda: (_SPLIT,),
+    "vaw": lambda: (BOXES,),
+    "vaw_index": lambda: (b'{"wet": 1, "red": 0}',),
+    "cvat": lambda: (CVAT, CVAT.decode().encode("utf-16")),
+    "labelstudio": lambda: (TASKS, TASKS_MIN),
+    "nuswide": lambda: (b"1\n0\n", b"a.jpg\r\n1\n", b"a\\b.jpg\n"),
+    "vg": lambda: (INDICES,),
+    "vg_list": lambda: (b"1.jpg\n2.jpg\n",),
+    "fiftyone": lambda: FIFTYONE,
+    "roboflow": lambda: _ROBOFLOW,
+    "imagefolder": lambda: _LINES,
+    "imagefolder_csv": lambda: _METADATA,
+    "image": _images,
     "config": lambda: _CONFIGS,
     "assignment": lambda: _ASSIGNMENTS,
     "manifest": lambda: (_prepared_files()["manifest.json"],),

@@ -14,13 +14,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.labels.records import Records
+    from mlrpl_cli.core.labels.records import Format, Records
     from mlrpl_cli.core.prepared.folder import Prepared
 
 LONGEST_MESSAGE = 20_000
@@ -60,23 +60,206 @@ def voc_image_set(data: bytes) -> None:
 
 def coco(data: bytes) -> None:
     """The annotations of the test images, beside good ones of the training images."""
-    from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.coco import Coco
+    from mlrpl_cli.core.labels.formats.coco.coco import Coco
 
     root = _coco_release()
     (root / "annotations" / "instances_val2017.json").write_bytes(data)
-    _check_records(Coco(root=root).read(root, Silent()))
+    _read(Coco(root=root))
+
+
+def lvis(data: bytes) -> None:
+    """A file of LVIS beside three images, for which every reader says whether it is its own."""
+    from mlrpl_cli.core.io.errors import ConfigError
+    from mlrpl_cli.core.labels.formats.coco.lvis import Lvis
+    from mlrpl_cli.core.labels.formats.registry import recognise
+
+    root = _folder("lvis")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "labels.json").write_bytes(data)
+    with suppress(ConfigError):
+        recognise(root / "labels.json")
+    _read(Lvis(root=root / "labels.json"))
 
 
 def table(data: bytes) -> None:
     """A CSV beside three images."""
-    from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.table import Table
+    from mlrpl_cli.core.labels.formats.tabular.table import Table
 
     root = _folder("table")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
     (root / "labels.csv").write_bytes(data)
-    _check_records(Table(root=root / "labels.csv").read(root, Silent()))
+    _read(Table(root=root / "labels.csv"))
+
+
+def openimages(data: bytes) -> None:
+    """A file of human labels beside three images and the names of classes."""
+    from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
+
+    root = _folder("openimages")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "class-descriptions.csv").write_text("/m/1,Dog\n/m/2,Cat\n")
+    (root / "labels.csv").write_bytes(data)
+    OpenImages.recognise(root / "labels.csv")
+    _read(OpenImages(root=root / "labels.csv"))
+
+
+def openimages_descriptions(data: bytes) -> None:
+    """The names of classes beside good labels."""
+    from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
+    from tests.fuzz.seeds import OPEN_IMAGES
+
+    root = _folder("openimages_descriptions")
+    _touch(root, "a.jpg", "b.jpg")
+    (root / "labels.csv").write_bytes(OPEN_IMAGES)
+    (root / "class-descriptions.csv").write_bytes(data)
+    _read(OpenImages(root=root / "labels.csv"))
+
+
+def chexpert(data: bytes) -> None:
+    """Findings by image."""
+    from mlrpl_cli.core.labels.formats.published.chexpert import CheXpert
+
+    root = _folder("chexpert")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "train.csv").write_bytes(data)
+    CheXpert.recognise(root)
+    _read(CheXpert(root=root, uncertain="present", blank="unknown"))
+
+
+def chexpert_studies(data: bytes) -> None:
+    """Which images the studies of MIMIC-CXR-JPG have, beside good findings."""
+    from mlrpl_cli.core.labels.formats.published.chexpert import CheXpert
+    from tests.fuzz.seeds import STUDIES
+
+    root = _folder("chexpert_studies")
+    (root / "files/p10/p101/s5").mkdir(parents=True, exist_ok=True)
+    _touch(root, "files/p10/p101/s5/a.jpg", "files/p10/p101/s5/b.jpg")
+    (root / "mimic-cxr-2.0.0-chexpert.csv").write_bytes(STUDIES)
+    (root / "mimic-cxr-2.0.0-split.csv").write_bytes(data)
+    _read(CheXpert(root=root, uncertain="present", blank="unknown"))
+
+
+def vaw(data: bytes) -> None:
+    """Boxes, beside the names of attributes."""
+    from mlrpl_cli.core.labels.formats.published.vaw import Vaw
+
+    root = _folder("vaw")
+    _touch(root, "1.jpg", "2.jpg")
+    (root / "attribute_index.json").write_text('{"wet": 0, "red": 1}')
+    (root / "train.json").write_bytes(data)
+    _read(Vaw(root=root))
+
+
+def vaw_index(data: bytes) -> None:
+    """The names of attributes, beside good boxes."""
+    from mlrpl_cli.core.labels.formats.published.vaw import Vaw
+    from tests.fuzz.seeds import BOXES
+
+    root = _folder("vaw_index")
+    _touch(root, "1.jpg", "2.jpg")
+    (root / "attribute_index.json").write_bytes(data)
+    (root / "train.json").write_bytes(BOXES)
+    _read(Vaw(root=root))
+
+
+def cvat(data: bytes) -> None:
+    """An export of CVAT beside three images."""
+    from mlrpl_cli.core.labels.formats.tools.cvat import Cvat
+
+    root = _folder("cvat")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "annotations.xml").write_bytes(data)
+    Cvat.recognise(root)
+    _read(Cvat(root=root, unlisted="unknown"))
+
+
+def labelstudio(data: bytes) -> None:
+    """An export of Label Studio beside three images."""
+    from mlrpl_cli.core.labels.formats.tools.labelstudio import LabelStudio
+
+    root = _folder("labelstudio")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "tasks.json").write_bytes(data)
+    LabelStudio.recognise(root / "tasks.json")
+    _read(LabelStudio(root=root / "tasks.json", unlisted="absent", disagreement="unknown"))
+
+
+def nuswide(data: bytes) -> None:
+    """A list of images, which is the file of their labels too."""
+    from mlrpl_cli.core.labels.formats.published.nuswide import NusWide
+
+    root = _folder("nuswide")
+    _touch(root, "a.jpg", "1", "0")
+    for name in ("TrainImagelist.txt", "Labels_sky_Train.txt"):
+        (root / name).write_bytes(data)
+    for name, text in (("TestImagelist.txt", ""), ("Labels_sky_Test.txt", ""), ("Concepts81.txt", "sky\n")):
+        (root / name).write_text(text)
+    NusWide.recognise(root)
+    _read(NusWide(root=root))
+
+
+def vg(data: bytes) -> None:
+    """Indices by image, beside good lists and names."""
+    root = _vg_release()
+    (root / "vg_category_200_labels_index.json").write_bytes(data)
+    _read_vg(root)
+
+
+def vg_list(data: bytes) -> None:
+    """The list of training images, beside good indices."""
+    from tests.fuzz.seeds import INDICES
+
+    root = _vg_release()
+    (root / "vg_category_200_labels_index.json").write_bytes(INDICES)
+    with _instead(root / "train_list_500.txt", data):
+        _read_vg(root)
+
+
+def fiftyone(data: bytes) -> None:
+    """labels.json, or a file of samples, beside a description of the data set."""
+    from mlrpl_cli.core.labels.formats.tools.fiftyone import FiftyOne
+
+    root = _folder("fiftyone")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "labels.json").write_bytes(data)
+    (root / "metadata.json").write_text('{"default_classes": ["dog"]}')
+    FiftyOne.recognise(root)
+    _read(FiftyOne(root=root, unlisted="absent"))
+
+
+def roboflow(data: bytes) -> None:
+    """A table of classes."""
+    from mlrpl_cli.core.labels.formats.tabular.roboflow import Roboflow
+
+    root = _folder("roboflow")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / "_classes.csv").write_bytes(data)
+    Roboflow.recognise(root)
+    _read(Roboflow(root=root))
+
+
+def imagefolder(data: bytes) -> None:
+    """Metadata of images as JSON lines."""
+    _imagefolder("metadata.jsonl", data)
+
+
+def imagefolder_csv(data: bytes) -> None:
+    """Metadata of images as CSV."""
+    _imagefolder("metadata.csv", data)
+
+
+def image(data: bytes) -> None:
+    """An image of any kind: what the check calls broken is not decoded, and what is decoded is RGB."""
+    from mlrpl_cli.core.images.check import check_files
+    from mlrpl_cli.core.images.decode import open_image
+    from mlrpl_cli.core.io.progress import Silent
+
+    folder = _folder("image")
+    (folder / "a").write_bytes(data)
+    broken = check_files(folder, ["a"], True, Silent()).broken
+    decoded = open_image(folder / "a", allow_truncated=True)
+    assert decoded.mode == "RGB"
+    assert not broken, "what is decoded is not broken"
 
 
 def config(data: bytes) -> None:
@@ -213,7 +396,24 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "voc_annotation": voc_annotation,
     "voc_image_set": voc_image_set,
     "coco": coco,
+    "lvis": lvis,
     "table": table,
+    "openimages": openimages,
+    "openimages_descriptions": openimages_descriptions,
+    "chexpert": chexpert,
+    "chexpert_studies": chexpert_studies,
+    "vaw": vaw,
+    "vaw_index": vaw_index,
+    "cvat": cvat,
+    "labelstudio": labelstudio,
+    "nuswide": nuswide,
+    "vg": vg,
+    "vg_list": vg_list,
+    "fiftyone": fiftyone,
+    "roboflow": roboflow,
+    "imagefolder": imagefolder,
+    "imagefolder_csv": imagefolder_csv,
+    "image": image,
     "config": config,
     "assignment": assignment,
     "manifest": manifest,
@@ -280,10 +480,9 @@ def _voc_release() -> Path:
 
 
 def _read_voc(root: Path) -> None:
-    from mlrpl_cli.core.io.progress import Silent
-    from mlrpl_cli.core.labels.formats.voc import Voc
+    from mlrpl_cli.core.labels.formats.published.voc import Voc
 
-    _check_records(Voc(root=root, difficult="unknown").read(root, Silent()))
+    _read(Voc(root=root, difficult="unknown"))
 
 
 @cache
@@ -296,6 +495,32 @@ def _coco_release() -> Path:
         _touch(root / name, *images)
     (root / "annotations" / "instances_train2017.json").write_bytes(COCO_TRAIN)
     return root
+
+
+@cache
+def _vg_release() -> Path:
+    root = _folder("vg")
+    _touch(root, "1.jpg", "2.jpg", "3.jpg")
+    (root / "train_list_500.txt").write_text("1.jpg\n2.jpg\n")
+    (root / "test_list_500.txt").write_text("3.jpg\n")
+    (root / "names").write_text("\n".join(map(str, range(200))))
+    return root
+
+
+def _read_vg(root: Path) -> None:
+    from mlrpl_cli.core.labels.formats.published.vg import Vg200
+
+    _read(Vg200(root=root, class_descriptions=root / "names"))
+
+
+def _imagefolder(name: str, data: bytes) -> None:
+    from mlrpl_cli.core.labels.formats.tabular.imagefolder import ImageFolder
+
+    root = _folder(name)
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    (root / name).write_bytes(data)
+    ImageFolder.recognise(root)
+    _read(ImageFolder(root=root, unlisted="absent"))
 
 
 @cache
@@ -340,6 +565,14 @@ def _rebuild(run: Path) -> None:
     head = TrainedHead(load_checkpoint(run))
     assert head.text.ndim == 2
     assert all(isinstance(name, str) for name in head.info.classes)
+
+
+def _read(source: Format) -> None:
+    """What a format makes of its files is what `Records` promises."""
+    from mlrpl_cli.core.io.progress import Silent
+    from mlrpl_cli.core.labels.records import Reading
+
+    _check_records(source.read(Reading(_workspace(), Silent())))
 
 
 def _check_records(records: Records) -> None:

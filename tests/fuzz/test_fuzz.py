@@ -32,6 +32,12 @@ SLOW_SECONDS = 20
 """Of coverage-guided fuzzing of each target."""
 JSON_TARGETS = (
     "coco",
+    "lvis",
+    "vaw",
+    "vaw_index",
+    "labelstudio",
+    "vg",
+    "fiftyone",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",
@@ -122,7 +128,12 @@ def _changed(draw: st.DrawFn, content: Any) -> Any:
     return rest if draw(st.integers(0, 5)) == 0 else {**rest, key: _changed(draw, content[key])}
 
 
-tags = st.sampled_from(["annotation", "object", "name", "difficult", "part", "a", "object x='1'"])
+tags = st.sampled_from(
+    [
+        *("annotation", "object", "name", "difficult", "part", "a", "object x='1'"),
+        *("annotations", "meta", "label", "image name='a.jpg'", "image", "tag label='dog'", "tag", "box label=''"),
+    ]
+)
 xml_texts = st.sampled_from(
     ["dog", "person", "1", " ", "&amp;", "&#0;", "&lt;", "&a;", "]]>", "ä", "x" * 99, "<!-- -->"]
 )
@@ -194,6 +205,7 @@ PROPERTIES: dict[str, tuple[str, Callable[[], Strategy]]] = {
     **{f"{target}, bytes changed": (target, lambda target=target: mutated(target)) for target in TARGETS},
     **{f"{target}, values changed": (target, lambda target=target: changed_json(target)) for target in JSON_TARGETS},
     "voc_annotation, trees": ("voc_annotation", lambda: xml_trees),
+    "cvat, trees": ("cvat", lambda: xml_trees.map(lambda data: data.replace(b"annotation>", b"annotations>"))),
     "table, grids": ("table", lambda: tables),
     "config, written": ("config", lambda: written_yaml),
     "config, typed": ("config", lambda: typed_yaml),

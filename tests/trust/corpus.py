@@ -95,6 +95,8 @@ def write_bombs(folder: Path) -> Expected:
     ):
         image.save(folder / name, **options)
         expected[folder / name] = None
+    Image.new("RGBA", (9_000, 9_000)).save(folder / "clear.avif", subsampling="4:4:4", speed=10)
+    expected[folder / "clear.avif"] = None
     pixels = bytes(8 * (1 + 8 * 3))
     for name, content in (
         ("metadata-before.png", _png(8, 8, pixels, before=[(b"eXIf", bytes(LONGEST_READ))])),
@@ -139,6 +141,11 @@ def _modes() -> dict[str, bytes]:
         "plain.webp": encoded(COLOUR, "WEBP"),
         "plain.tif": encoded(COLOUR, "TIFF"),
         "plain.ppm": encoded(COLOUR, "PPM"),
+        "plain.avif": encoded(COLOUR, "AVIF"),
+        "alpha.avif": encoded(CLEAR, "AVIF"),
+        "several.mpo": encoded(COLOUR, "MPO", save_all=True, append_images=[COLOUR]),
+        "plain.jp2": encoded(COLOUR, "JPEG2000"),
+        "no suffix": encoded(COLOUR, "JPEG"),
         "UPPER.JPG": encoded(COLOUR, "JPEG"),
         "png.jpg": encoded(COLOUR, "PNG"),
         "jpeg.png": encoded(COLOUR, "JPEG"),

@@ -30,6 +30,8 @@ from typing import Any
 import torch
 
 from mlrpl_cli.core.config import BEST, LAST
+from mlrpl_cli.core.export.labels import export_labels
+from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.files import REPLACED_PREFIX, TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX
@@ -293,6 +295,7 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
     settings = {**small.OPTIONS, "backbone": backbone}
     return [
         _prepare(place),
+        _export(data, place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _sweep(data, {**settings, "epochs": 2}),
@@ -329,6 +332,36 @@ def _prepare(place: Path) -> Scenario:
         return tree
 
     return Scenario("prepare", command, finished, result, begin)
+
+
+def _export(data: Path, place: Path) -> Scenario:
+    """A label file a split, in place of nothing or of those of another prepared folder."""
+    old = place / "old-labels"
+    options = ExportOptions(format="coco", data=small.write_prepared(place / "other", 12), out=old)
+    known = [_tree(export_labels(options).path)]
+
+    def command(folder: Path) -> list[str]:
+        out = str(folder / "labels")
+        return ["export-labels", "--data", str(data), "--format", "coco", "--out", out, "--overwrite"]
+
+    def begin(folder: Path, chance: random.Random) -> None:
+        if chance.random() < 0.5:
+            shutil.copytree(old, folder / "labels")
+
+    def finished(folder: Path) -> State:
+        """0 for the old files, 1 for the new ones."""
+        if not (folder / "labels").exists():
+            return {}
+        if (tree := _tree(folder / "labels")) not in known:
+            raise LostWorkError("the labels are neither the old nor the new ones")
+        return {"labels": known.index(tree)}
+
+    def result(folder: Path) -> str:
+        if (tree := _tree(folder / "labels")) not in known:
+            known.append(tree)
+        return tree
+
+    return Scenario("export-labels", command, finished, result, begin)
 
 
 def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:

@@ -17,6 +17,7 @@ from tests.trust.kills import State, Strike, run, scenarios, start_warm, torment
 
 HANDFUL = {
     "prepare": [Strike(signal.SIGKILL, 0.5), Strike(signal.SIGTERM, 0.9)],
+    "export-labels": [Strike(signal.SIGKILL, 0.6), Strike(signal.SIGTERM, 0.8)],
     "train with a cache": [Strike(signal.SIGTERM, 0.8), Strike(signal.SIGKILL, 0.15)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
@@ -26,7 +27,7 @@ HANDFUL = {
 
 def _something(name: str, finished: State) -> bool:
     """Whether there was anything to lose: an epoch, or a row."""
-    return name == "prepare" or any(part.startswith(("epoch", "row")) for part in finished)
+    return name in ("prepare", "export-labels") or any(part.startswith(("epoch", "row")) for part in finished)
 
 
 @pytest.mark.parametrize("name", HANDFUL)

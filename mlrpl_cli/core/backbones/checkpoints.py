@@ -82,7 +82,7 @@ def load_state(backbone: str, progress: Progress | None = None, prefix: str = ""
 def fetch_published(name: str, progress: Progress) -> Path:
     """The checkpoint that OpenAI published under `name`, downloaded once into the cache folder and verified."""
     url, expected = published_url(name), PUBLISHED_SHA256[name]
-    folder = Path(os.environ.get("MLRPL_CACHE") or Path.home() / ".cache" / "clip")  # where OpenAI's package has it too
+    folder = _cache()
     cached = folder / url.rpartition("/")[2]
     if not cached.is_file():
         return fetch(url, cached, "sha256", expected, progress)
@@ -92,6 +92,16 @@ def fetch_published(name: str, progress: Progress) -> Path:
             f"got {found[:16]}…; delete it to fetch it again, or give its path as the backbone"
         )
     return cached
+
+
+def _cache() -> Path:
+    """Where published checkpoints are kept: where OpenAI's package has them, or the folder MLRPL_CACHE."""
+    if given := os.environ.get("MLRPL_CACHE"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "clip"
+    except RuntimeError as error:
+        raise WeightsError("there is no home folder to keep checkpoints in; set MLRPL_CACHE to a folder") from error
 
 
 def published_url(name: str) -> str:

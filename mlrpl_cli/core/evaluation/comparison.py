@@ -44,10 +44,11 @@ def resample_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
 def resampled_maps(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(R,) mAP of scores (N, C) against labels (N, C) with the images weighted by each row of `weights` (R, N).
 
-    All-point average precision; a class without a weighted positive is left out of that resample's mean, which is NaN
-    when none has one. The bootstrap is exact: one sort serves all resamples, since weights do not change the order,
-    and average precision needs the summed weights only at the ranks of positives, one sum of rows a rank. Counts are
-    exact in float32 below 2^24 images. Beside the weights it takes memory for a few hundred rows of R figures.
+    All-point average precision; a class without a weighted positive, or without a weighted absent cell, is left out of
+    that resample's mean, which is NaN when it leaves out all. The bootstrap is exact: one sort serves all resamples,
+    since weights do not change the order, and average precision needs the summed weights only at the ranks of
+    positives, one sum of rows a rank. Counts are exact in float32 below 2^24 images. Beside the weights it takes memory
+    for a few hundred rows of R figures.
     """
     table = torch.from_numpy(np.ascontiguousarray(weights.T, dtype=np.float32))  # (N, R)
     total, counted = np.zeros((2, len(weights)))
@@ -122,7 +123,7 @@ def attention_inside(attention: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def _weighted_ap(scores: np.ndarray, labels: np.ndarray, table: Tensor) -> np.ndarray:
-    """(R,) average precision Σ_n (R_n - R_{n-1}) P_n, equal scores entering together; NaN without positives.
+    """(R,) average precision Σ_n (R_n - R_{n-1}) P_n, equal scores entering together; NaN where one state is not drawn.
 
     A term is zero where no positive enters, so n runs over the ranks where one does.
     """
@@ -140,7 +141,18 @@ def _weighted_ap(scores: np.ndarray, labels: np.ndarray, table: Tensor) -> np.nd
         all_claims, all_found = torch.addmm(claims, until, entered), torch.addmm(found, until, gained)
         total += (all_found.double() / all_claims.clamp(min=1) * gained).sum(dim=0)
         claims, found = all_claims[-1], all_found[-1]
+    found[~_drawn(table, order[labels[order] == ABSENT])] = torch.nan
     return (total / found).numpy()  # 0 / 0 where a resample drew no positive
+
+
+def _drawn(table: Tensor, rows: np.ndarray) -> Tensor:
+    """(R,) bool: whether each resample draws any of the `rows`; a few of them settle it for nearly every resample."""
+    drawn = torch.zeros(table.shape[1], dtype=torch.bool)
+    for first in range(0, len(rows), _RANKS_AT_ONCE):
+        drawn |= (table[rows[first : first + _RANKS_AT_ONCE]] > 0).any(dim=0)
+        if drawn.all():
+            break
+    return drawn
 
 
 def _sums(table: Tensor, rows: np.ndarray, stops: np.ndarray) -> Iterator[Tensor]:

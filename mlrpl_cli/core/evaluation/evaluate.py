@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
-from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
+from mlrpl_cli.core.runs.checkpoint import TrainedHead, data_of, load_checkpoint
 from mlrpl_cli.core.runs.folder import newest_run
 
 
@@ -38,6 +37,8 @@ class Evaluation:
     classes: tuple[str, ...]
     positives: np.ndarray
     """(C,) how many images of the split are known to show each class."""
+    negatives: np.ndarray
+    """(C,) how many are known not to."""
     images: int
     metrics: Metrics
     probabilities: np.ndarray
@@ -45,8 +46,18 @@ class Evaluation:
 
     @property
     def left_out(self) -> list[str]:
-        """Classes without a known positive in the split, which the mean leaves out."""
+        """Classes without a known positive or without a known absent cell in the split: no figure counts them."""
         return [self.classes[c] for c in np.flatnonzero(np.isnan(self.metrics.average_precision))]
+
+    @property
+    def without_present(self) -> list[str]:
+        """Those of the classes left out of which the split has no known positive."""
+        return [self.classes[c] for c in np.flatnonzero(self.positives == 0)]
+
+    @property
+    def without_absent(self) -> list[str]:
+        """Those of which it has no known absent cell."""
+        return [self.classes[c] for c in np.flatnonzero(self.negatives == 0)]
 
 
 def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Evaluation:
@@ -57,8 +68,8 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     run = options.run or newest_run()
     head = TrainedHead(load_checkpoint(run, options.checkpoint))
     info, progress = head.info, progress or Silent()
-    prepared = read_prepared(options.data or Path(info.data))
-    _check_classes(info.classes, prepared)
+    prepared = read_prepared(options.data or data_of(run, info))
+    check_classes(info.classes, prepared)
     if options.data is None and prepared.sha256 != info.data_sha256:
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = prepared.rows(options.split)
@@ -68,18 +79,29 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     accelerator = make_accelerator(options.device)
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
-    features = encoded(encoder, prepared.paths(rows), accelerator, options.batch_size, options.workers)
+    paths, taken = prepared.paths(rows), prepared.allow_truncated
+    features = encoded(encoder, paths, accelerator, options.batch_size, options.workers, allow_truncated=taken)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split)
     metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
-    positives, options = (labels == PRESENT).sum(axis=0), replace(options, run=run)
-    return Evaluation(options, info.method, info.epoch, prepared.classes, positives, len(rows), metrics, probabilities)
+    return Evaluation(
+        options=replace(options, run=run),
+        method=info.method,
+        epoch=info.epoch,
+        classes=prepared.classes,
+        positives=(labels == PRESENT).sum(axis=0),
+        negatives=(labels == ABSENT).sum(axis=0),
+        images=len(rows),
+        metrics=metrics,
+        probabilities=probabilities,
+    )
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """The figures as plain values for JSON; shares are in [0, 1], None where a class has no positive."""
+    """The figures as plain values for JSON; shares are in [0, 1], NaN for a class that is left out."""
     metrics = evaluation.metrics
-    per_class = zip(evaluation.classes, evaluation.positives.tolist(), metrics.average_precision.tolist(), strict=True)
+    columns = (evaluation.positives, evaluation.negatives, metrics.average_precision)
+    per_class = zip(evaluation.classes, *(column.tolist() for column in columns), strict=True)
     return {
         **{name: value for name, value in asdict(evaluation.options).items() if name not in ("batch_size", "workers")},
         "method": evaluation.method,
@@ -87,7 +109,9 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         "images": evaluation.images,
         "map": metrics.mean_average_precision,
         "left_out": evaluation.left_out,
-        "classes": [{"class": name, "positives": count, "ap": value} for name, count, value in per_class],
+        "without_present": evaluation.without_present,
+        "without_absent": evaluation.without_absent,
+        "classes": [dict(zip(("class", "positives", "negatives", "ap"), row, strict=True)) for row in per_class],
         "at_threshold": asdict(metrics.at_threshold),
         "at_top_k": asdict(metrics.at_top_k),
     }
@@ -128,7 +152,7 @@ def labels_of(prepared: Prepared, split: str) -> np.ndarray:
     return (prepared.full_labels if split == TEST else prepared.observed_labels)[prepared.rows(split)]
 
 
-def _check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
+def check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
     """Raise RunError unless the run and the data have the same classes in the same order."""
     if trained != (given := prepared.classes):
         differing = first_few(sorted(set(trained) ^ set(given)) or ["the order"])

@@ -1,24 +1,25 @@
 """Average precision and precision/recall figures of multi-label recognition (method.md, benchmark protocol).
 
-Axes: N images, C classes. Labels are label states; unknown cells are left out of every figure.
+Axes: N images, C classes. Labels are label states; unknown cells are left out of every figure. So is a class that is
+not `measurable`: without a known absent cell precision is 1 whatever the scores, without a known positive it is 0.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 
 @dataclass(frozen=True)
 class PrecisionRecall:
     """Overall and per-class precision, recall and F1, each in [0, 1], of one way to turn scores into labels.
 
-    A ratio over nothing counts as 0, as the field's public evaluation code does.
+    A ratio over nothing counts as 0, as the field's public evaluation code does. NaN when no class is measurable.
     """
 
     op: float
@@ -42,9 +43,9 @@ class Metrics:
     """All figures of one set of scores."""
 
     mean_average_precision: float
-    """Mean of the average precisions of the classes that have a positive, in [0, 1]; NaN when none has."""
+    """Mean of the average precisions of the measurable classes, in [0, 1]; NaN when there is none."""
     average_precision: np.ndarray
-    """(C,) in [0, 1]; NaN for a class without a known positive."""
+    """(C,) in [0, 1]; NaN for a class that is not measurable."""
     at_threshold: PrecisionRecall
     at_top_k: PrecisionRecall
 
@@ -62,8 +63,13 @@ def compute_metrics(
     )
 
 
+def measurable(labels: np.ndarray) -> np.ndarray:
+    """(C,) bool: whether labels (N, C) know a present and an absent cell of a class; no figure counts the others."""
+    return (labels == PRESENT).any(axis=0) & (labels == ABSENT).any(axis=0)
+
+
 def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> np.ndarray:
-    """(C,) average precision of each class over its known cells; NaN where no cell is known to be present.
+    """(C,) average precision of each class over its known cells; NaN where the class is not `measurable`.
 
     Raises DataError for a score that is not a number.
     """
@@ -74,7 +80,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-po
 
 
 def mean_of_classes(average_precision: np.ndarray) -> float:
-    """Mean average precision of the classes (C,) that have a positive, in [0, 1]; NaN when none has."""
+    """Mean average precision of the classes (C,) that have one, in [0, 1]; NaN when none has."""
     return float(np.nanmean(average_precision)) if np.isfinite(average_precision).any() else float("nan")
 
 
@@ -85,22 +91,26 @@ def top_k_mask(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """Figures for predictions (N, C) bool against labels (N, C)."""
+    """Figures for predictions (N, C) bool against labels (N, C), over the classes that are `measurable`."""
+    told = measurable(labels)
+    if not told.any():
+        return PrecisionRecall(*[float("nan")] * len(fields(PrecisionRecall)))
+    predicted, labels = predicted[:, told], labels[:, told]
     known, present = labels != UNKNOWN, labels == PRESENT
     hits = (predicted & present).sum(axis=0).astype(float)  # (C,)
     claims = (predicted & known).sum(axis=0).astype(float)
     positives = present.sum(axis=0).astype(float)
     op, or_ = _ratio(hits.sum(), claims.sum()), _ratio(hits.sum(), positives.sum())
     precision, recall = _ratio(hits, claims), _ratio(hits, positives)
-    cp, cr = _mean(precision), _mean(recall)
-    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _mean(_f1(precision, recall)))
+    cp, cr = precision.mean(), recall.mean()
+    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _f1(precision, recall).mean())
     return PrecisionRecall(*(float(figure) for figure in figures))
 
 
 def _average_precision(scores: np.ndarray, labels: np.ndarray, ap: str) -> float:
     known = labels != UNKNOWN
     targets, scores = labels[known] == PRESENT, scores[known]
-    if not targets.any():
+    if targets.all() or not targets.any():
         return float("nan")
     # Ranks say the same as scores, and scikit-learn refuses infinite ones.
     ranks = np.unique(scores, return_inverse=True)[1]
@@ -117,10 +127,6 @@ def _average_precision(scores: np.ndarray, labels: np.ndarray, ap: str) -> float
 
 def _ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=np.asarray(denominator) > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else 0.0
 
 
 def _f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:

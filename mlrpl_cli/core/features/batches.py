@@ -73,6 +73,8 @@ class CacheFiller:
     config: TrainConfig
     accelerator: Accelerator
     progress: Progress
+    allow_truncated: bool = False
+    """Whether JPEGs may lack their last bytes, as the prepared folder says."""
 
     @cached_property
     def cache(self) -> FeatureCache:
@@ -134,7 +136,8 @@ class CacheFiller:
     def _encode(self, keys: Sequence[ViewKey], images: Mapping[str, Path], what: str) -> None:
         """Encode the views `keys` of `images` by their digests; the main process writes them."""
         views = [(images[digest], int(view)) for digest, _, view in (key.rpartition("-") for key in keys)]
-        dataset = ImageViews([path for path, _ in views], self.encoder.image_size, names=keys)
+        paths, size = [path for path, _ in views], self.encoder.image_size
+        dataset = ImageViews(paths, size, names=keys, allow_truncated=self.allow_truncated)
         indices = [(position, view) for position, (_, view) in enumerate(views)]
         together = ENCODED_TOGETHER * self.accelerator.num_processes
         batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)
@@ -215,9 +218,10 @@ def encoded(
     batch_size: int,
     workers: int | None,
     seed: int = 0,
+    allow_truncated: bool = False,
 ) -> FeatureBatches:
     """Features that are encoded as they come; `workers` is what TrainConfig.workers is."""
-    dataset = ImageViews(paths, encoder.image_size, seed)
+    dataset = ImageViews(paths, encoder.image_size, seed, allow_truncated=allow_truncated)
     return FeatureBatches(dataset, encoder, accelerator, batch_size, devices.decoding_workers(workers), seed=seed)
 
 
@@ -232,8 +236,9 @@ def features_of_run(filler: CacheFiller, training: Sequence[Path], selecting: Se
     if problem and config.views:
         filler.progress.note(f"{problem}: encoding anew every epoch")
     if problem or not config.views:
-        options = accelerator, config.batch_size, config.workers
-        return encoded(filler.encoder, training, *options, config.seed), encoded(filler.encoder, selecting, *options)
+        options, taken = (accelerator, config.batch_size, config.workers), filler.allow_truncated
+        learned = encoded(filler.encoder, training, *options, config.seed, allow_truncated=taken)
+        return learned, encoded(filler.encoder, selecting, *options, allow_truncated=taken)
     plain = filler.fill(selecting, 1, "validation images")
     views = filler.fill(training, config.views)
     return cached(views, accelerator, config.batch_size, config.seed), cached(plain, accelerator, config.batch_size)

@@ -1,13 +1,16 @@
-"""Losses over known labels only, divided by how many are known (method.md, part 6).
+"""Losses of partial labels, divided by how many cells count (method.md, part 6).
 
-Axes: B images, C classes. Labels are label states; an unknown cell contributes neither loss nor gradient.
+Axes: B images, C classes. Labels are label states. An unknown cell contributes neither loss nor gradient, but in the
+losses of single positives: where nothing is known to be absent, they say what an unknown cell is taken for.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from pkgutil import resolve_name
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +27,11 @@ its slope of 0 meets what may be too large for the product."""
 def count_known(labels: Tensor) -> Tensor:
     """How many cells of (B, C) are known, as a scalar of the default float type."""
     return (labels != UNKNOWN).sum().to(torch.get_default_dtype())
+
+
+def count_all(labels: Tensor) -> Tensor:
+    """How many cells (B, C) has, as a scalar of the default float type."""
+    return labels.new_tensor(labels.numel(), dtype=torch.get_default_dtype())
 
 
 def partial_bce(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
@@ -63,6 +71,34 @@ def partial_asl(
     return _mean_over_known(cells, labels, known)
 
 
+def assume_negative(logits: Tensor, labels: Tensor, cells: Tensor, unknown_weight: float = 1.0) -> Tensor:
+    """BCE in which an unknown cell counts as an absent one of weight w, over max(cells, 1), the cells of the batch.
+
+    Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021: AN for w = 1, WAN for w = 1/(C-1).
+    Present: -log p. Absent: -log(1-p). Unknown: -w log(1-p).
+    Logits and labels (B, C) → scalar ≥ 0; `cells` as `known` in `partial_bce`.
+    """
+    if unknown_weight == 0:
+        logits = logits.where(labels != UNKNOWN, 0)  # no weight times an infinite logit is no number
+    losses = F.softplus(torch.where(labels == PRESENT, -logits, logits))
+    return torch.where(labels == UNKNOWN, unknown_weight * losses, losses).sum() / cells.clamp(min=1)
+
+
+def entropy_maximization(logits: Tensor, labels: Tensor, cells: Tensor, entropy_weight: float = 0.1) -> Tensor:
+    """BCE over known cells that keeps unknown ones undecided, over max(cells, 1), the cells of the batch.
+
+    Zhou et al., Acknowledging the Unknown for Multi-label Learning with Single Positive Labels, ECCV 2022.
+    Present: -log p. Absent: -log(1-p). Unknown: α (log 2 - H(p)), H(p) = -p log p - (1-p) log(1-p); the paper's -α H(p)
+    has the same gradient. Logits and labels (B, C) → scalar ≥ 0; `cells` as `known` in `partial_bce`.
+    """
+    known, unknown = logits.where(labels != UNKNOWN, 0), logits.where(labels == UNKNOWN, 0)
+    size = unknown.abs().clamp(max=SATURATED)  # H is even, and on this side nothing cancels
+    entropy = F.softplus(-size) + size * torch.sigmoid(-size)
+    undecided = (math.log(2) - entropy).clamp(min=0)  # rounds to less
+    losses = torch.where(labels == UNKNOWN, entropy_weight * undecided, F.softplus(-known * labels))
+    return losses.sum() / cells.clamp(min=1)
+
+
 def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
     return cells.where(labels != UNKNOWN, 0).sum() / known.clamp(min=1)
 
@@ -70,11 +106,27 @@ def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
 LOSSES: dict[str, str] = {
     "asl": "mlrpl_cli.core.heads.losses:partial_asl",
     "bce": "mlrpl_cli.core.heads.losses:partial_bce",
+    "an": "mlrpl_cli.core.heads.losses:assume_negative",
+    "em": "mlrpl_cli.core.heads.losses:entropy_maximization",
 }
+OVER_ALL_CELLS = frozenset({"an", "em"})
+"""Those that divide by the number of all cells, since unknown ones count too."""
+PARTIAL, POSITIVES_ONLY = "asl", "an"
+"""The default, and that of labels of which none is absent: chosen in docs/trials.md."""
+
+
+def default_loss(labels: np.ndarray) -> str:
+    """The loss for training labels (N, C) when none is asked for."""
+    return PARTIAL if (labels == ABSENT).any() or not (labels == PRESENT).any() else POSITIVES_ONLY
+
+
+def make_count(config: TrainConfig) -> Callable[[Tensor], Tensor]:
+    """Counts the cells of labels (B, C) that the loss of `config` is divided by, as a scalar."""
+    return count_all if config.loss in OVER_ALL_CELLS else count_known
 
 
 def make_loss(config: TrainConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The loss that `config.loss` names; its parameters that are called like an option of training get its value."""
-    function = resolve_name(LOSSES[config.loss])
+    function = resolve_name(LOSSES[config.loss or PARTIAL])  # a run's own is resolved; PARTIAL is where no data are
     options = signature(function).parameters.keys() & vars(config).keys()
     return partial(function, **{name: getattr(config, name) for name in options})

@@ -5,7 +5,6 @@ semantic vectors x_c are CLIP's text embeddings or GloVe's (part 3).
 Axes: C classes, M context tokens, T tokens in a prompt, W text width, E joint embedding, S semantic size.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from mlrpl_cli.core.backbones.openai.text import TextEncoder, pad_tokens
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, open_file
+from mlrpl_cli.core.labels.classes import readable, same_prompts
 
 CONTEXT_STD, TEMPLATE = 0.02, "a photo of a {}"
-# What VOC writes as one word, CLIP's tokenizer and GloVe know as two.
-JOINED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 LONGEST_LINE = MIB
 """Bytes of a word and its numbers in a GloVe file; the published ones have 5,000."""
 UNIT_WITHIN = 1e-3
@@ -194,11 +192,5 @@ def check_class_names(classes: Sequence[str]) -> None:
         raise ConfigError("no class to recognise; give at least one")
     if empty := [position for position, name in enumerate(names) if not name]:
         raise ConfigError(f"class names must not be empty; number {first_few(empty)} (counting from 0) is")
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+    if repeated := [name for _, name in same_prompts(classes)]:
         raise ConfigError(f"class names must differ; given more than once: {first_few(repeated)}")
-
-
-def readable(name: str) -> str:
-    """The words of a class name: underscores read as spaces, runs of white space as one, VOC's joined words apart."""
-    words = " ".join(name.replace("_", " ").split())
-    return JOINED.get(words, words)

@@ -16,27 +16,28 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
+from mlrpl_cli.core.images.kinds import AVIF, HEIF, JPEG, KINDS, START, kind_of
 from mlrpl_cli.core.io.errors import DataError, in_words, one_line
 from mlrpl_cli.core.io.reading import KIB, MIB, open_file
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
-"""Pillow's decoders that may run: EPS, which starts Ghostscript, and the exotic ones may not."""
+FORMATS = tuple(kind.decoder for kind in KINDS if kind.decoder != HEIF)
+"""Pillow's own decoders that may run."""
 PIXEL_LIMIT = 178_956_970
 """Of one image, and of all that a process decodes at one time; where Pillow itself begins to refuse."""
-WEIGHTS = {"WEBP": 2, "JPEG2000": 3}
+WEIGHTS = {kind.decoder: kind.weight for kind in KINDS}
 """A pixel of these takes the decoder this many times the memory, so it counts as so many."""
 SIDE_LIMIT = 65_535
 """As of JPEG and GIF. A longer side takes more memory to resize than to decode."""
 PIXEL_BYTES = 13
 """The most memory that a pixel takes: at worst, turning a transparent image, 12 bytes are measured."""
-FILE_WEIGHTS = {"PNG": 4}
-"""Metadata may follow the pixels of these: a byte of the file takes at most this many. Measured: 3."""
+FILE_WEIGHTS = {kind.decoder: kind.file_weight for kind in KINDS}
+"""Metadata may follow the pixels of PNG: a byte of the file takes at most this many. Measured: 3."""
 PEAK_BYTES = PIXEL_BYTES * PIXEL_LIMIT
 """The most memory that decoding takes."""
 HEADER_LIMIT = 32 * MIB
-"""Bytes that may be read before an image's size is known: of most formats its metadata, of WebP all of the file."""
+"""Bytes that may be read before an image's size is known: its metadata, or the whole file of WebP, AVIF and HEIF."""
 PIECE_LIMIT = 500_000
 """How many times a file may be read from. A PNG in usual pieces of 8 KiB is read three times for each."""
 HEADER_BYTES = 6 * HEADER_LIMIT + 150 * PIECE_LIMIT
@@ -45,10 +46,15 @@ STRIP_PIXELS = 1 << 20
 DRAFT_MARGIN = 2
 """A reduced JPEG keeps this many times the target's pixels a side, so that resizing still averages over them."""
 
+JPEGS = (JPEG, "MPO")
+"""What Pillow calls a JPEG, of one picture and of several."""
+END_OF_JPEG = b"\xff\xd9"
+
 _SMALL = 64 * KIB  # a read of no more than this is not worth asking what is left
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 """What undoes 2, 3, … 8. Not ImageOps.exif_transpose, which reads every tag, in more memory than is promised."""
+EMPTY_FILE = "the file is empty"
 _REASONS = {
     UnidentifiedImageError: "it is not an image of a known format",
     MemoryError: "there is not enough memory for its pixels",
@@ -58,21 +64,39 @@ _REASONS = {
 T = TypeVar("T")
 
 
-def open_image(path: Path, target: int | None = None) -> Image.Image:
+class RefusedError(ValueError):
+    """A file that is not decoded, whether it is whole or not: it passes a limit, or its decoder is not installed."""
+
+
+def open_image(path: Path, target: int | None = None, allow_truncated: bool = False) -> Image.Image:
     """The first frame of an image file as upright RGB.
 
     Transparency is laid on white. Grey of 16 and 32 bits and floats are scaled to 8 bits (`_grey_scale` says how).
     With `target`, a JPEG of more than about four times that many pixels on both sides is decoded at 1/2, 1/4 or 1/8
-    of its size. Raises DataError with the path and the reason for what is missing, empty, damaged, no regular file,
-    no image, of more than PIXEL_LIMIT pixels (a half for WebP, a third for JPEG 2000) or SIDE_LIMIT on a side, or of
-    more metadata than HEADER_LIMIT.
+    of its size. With `allow_truncated`, a JPEG may lack its last bytes; what they would show is grey or coarse.
+    Raises DataError with the path and the reason for what is missing, empty, damaged, no regular file, no image, of
+    more than PIXEL_LIMIT pixels (a half for WebP, AVIF and HEIF, a third for JPEG 2000) or SIDE_LIMIT on a side, of
+    more metadata than HEADER_LIMIT, or of a kind whose decoder is not installed.
     """
-    return _decoded(path, target, lambda image: image)
+    return _decoded(path, target, allow_truncated, lambda image: image)
 
 
-def load_pixels(path: Path, size: int) -> np.ndarray:
-    """(size, size, 3) uint8 RGB of the whole image, resized by bicubic interpolation; its aspect is not kept."""
-    return _decoded(path, size, lambda image: np.array(image.resize((size, size), Image.Resampling.BICUBIC)))
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels as the header says, before it is turned upright. Raises DataError as `open_image`."""
+    with opened(path) as (image, _):
+        return image.size
+
+
+def load_pixels(path: Path, size: int, allow_truncated: bool = False) -> np.ndarray:
+    """(size, size, 3) uint8 RGB of the whole image, resized by bicubic interpolation; its aspect is not kept.
+
+    Reads and raises as `open_image`.
+    """
+
+    def resized(image: Image.Image) -> np.ndarray:
+        return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+
+    return _decoded(path, size, allow_truncated, resized)
 
 
 class _Room:
@@ -100,12 +124,14 @@ _ROOM = _Room(PEAK_BYTES)
 
 
 class BoundedStream:
-    """A file that raises ValueError when more of it is read than an image needs, whatever it says of itself."""
+    """A file that raises RefusedError when more of it is read than an image needs, whatever it says of itself."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
         self.size = os.fstat(stream.fileno()).st_size
         self.bytes_left, self.pieces_left = float(HEADER_LIMIT), PIECE_LIMIT
+        self.ending = b""
+        """What is read after the file's own end, once."""
 
     def read(self, size: int = -1) -> bytes:
         """What is there of `size` bytes, or of all. A size that the file only claims is not allocated."""
@@ -115,54 +141,81 @@ class BoundedStream:
         self.bytes_left -= size
         self.pieces_left -= 1
         if self.bytes_left < 0:
-            raise ValueError(f"more than {in_words(HEADER_LIMIT)} would be read before its size in pixels is known")
+            raise RefusedError(f"more than {in_words(HEADER_LIMIT)} would be read before its size in pixels is known")
         if self.pieces_left < 0:
-            raise ValueError(f"it lies in more than {PIECE_LIMIT} pieces")
-        return self.stream.read(size)
+            raise RefusedError(f"it lies in more than {PIECE_LIMIT} pieces")
+        if (found := self.stream.read(size)) or not self.ending:
+            return found
+        found, self.ending = self.ending, b""
+        return found
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the stream has: above all the descriptor, from which some decoders read on their own."""
         return getattr(self.stream, name)
 
 
-def _decoded(path: Path, target: int | None, use: Callable[[Image.Image], T]) -> T:
-    """What `use` makes of the decoded image, whose room is held until then."""
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Image.Image, BoundedStream]]:
+    """An image of which only the header is read, and its file. Errors of the block come out as DataError, too."""
     try:
         with open_file(path) as stream:
             bounded = BoundedStream(stream)
             if not bounded.size:
-                raise ValueError("the file is empty")
-            image = Image.open(cast(IO[bytes], bounded), formats=FORMATS)
+                raise ValueError(EMPTY_FILE)
+            held = [_image(bounded)]
             bounded.bytes_left = math.inf  # from now on pixels are read, which are counted elsewhere
-            with _ROOM.taken(_needed(image, target or 0, bounded.size)):
-                result = use(_decode(image, target))
-                del image  # its pixels go before another image takes their room
-            return result
+            yield held.pop(), bounded  # kept by the caller alone, who lets go of its pixels
     except Exception as error:  # a damaged file can raise nearly anything inside a decoder
         told = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), one_line(told))
         raise DataError(f"cannot read {path}: {reason.removeprefix(f'{path} is ')}") from error
 
 
-def _needed(image: Image.Image, target: int, file_size: int) -> int:
-    """The bytes of memory that an image takes. Raises ValueError for one that is too large to be decoded."""
+def _image(stream: BoundedStream) -> Image.Image:
+    """The image in a file, not yet decoded. Raises RefusedError where its decoder is not installed."""
+    kind = kind_of(stream.read(START))
+    stream.seek(0)
+    if kind is not None and kind.decoder == AVIF and not features.check("avif"):
+        raise RefusedError("it is AVIF, which this Pillow lacks; pip install 'pillow>=11.3'")
+    if kind is None or kind.decoder != HEIF:
+        return Image.open(cast(IO[bytes], stream), formats=FORMATS)
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise RefusedError("it is HEIC, which needs pillow-heif; pip install pillow-heif") from error
+    # Its class, and not its opener, which would change what every Image.open of this process reads.
+    return HeifImageFile(stream)
+
+
+def _decoded(path: Path, target: int | None, allow_truncated: bool, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of the decoded image, whose room is held until then."""
+    with opened(path) as (image, stream), _ROOM.taken(needed(image, target or 0, stream.size)):
+        if allow_truncated and image.format in JPEGS:
+            stream.ending = END_OF_JPEG
+        result = use(_decode(image, target))
+        del image  # its pixels go before another image takes their room
+        return result
+
+
+def needed(image: Image.Image, target: int, file_size: int) -> int:
+    """The bytes of memory that an image takes. Raises RefusedError for one that is too large to be decoded."""
     weight, size = WEIGHTS.get(image.format or "", 1), f"{image.width}×{image.height} pixels"
     if image.width * image.height * weight > PIXEL_LIMIT:
-        raise ValueError(f"{size} are more than the limit of {PIXEL_LIMIT // weight}")
+        raise RefusedError(f"{size} are more than the limit of {PIXEL_LIMIT // weight}")
     if max(image.size) > SIDE_LIMIT:
-        raise ValueError(f"{size}: a side is longer than the limit of {SIDE_LIMIT}")
+        raise RefusedError(f"{size}: a side is longer than the limit of {SIDE_LIMIT}")
     # Pillow resizes the rows first: a narrow image is `target` pixels wide on the way.
     pixels = min(max(image.width, target) * image.height * weight, PIXEL_LIMIT)
-    needed = pixels * PIXEL_BYTES + file_size * FILE_WEIGHTS.get(image.format or "", 0)
-    if needed > PEAK_BYTES:
+    memory = pixels * PIXEL_BYTES + file_size * FILE_WEIGHTS.get(image.format or "", 0)
+    if memory > PEAK_BYTES:
         file, limit = in_words(file_size), in_words(PEAK_BYTES)
-        raise ValueError(f"{size} in a file of {file} may take more memory than the limit of {limit}")
-    return needed
+        raise RefusedError(f"{size} in a file of {file} may take more memory than the limit of {limit}")
+    return memory
 
 
 def _decode(image: Image.Image, target: int | None) -> Image.Image:
     try:
-        if target is not None:
+        if target is not None and image.format in JPEGS:  # HEIC would give its thumbnail, of whatever it shows
             image.draft(None, (DRAFT_MARGIN * target, DRAFT_MARGIN * target))
         image.load()
         turn = None

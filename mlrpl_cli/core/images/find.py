@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import glob
-import io
 import os
 import sys
+from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mlrpl_cli.core.io.errors import DataError, Problems
-from mlrpl_cli.core.io.reading import leads_outside
+from mlrpl_cli.core.images.kinds import SUFFIXES, is_image, is_image_file
+from mlrpl_cli.core.io.errors import DataError, Problems, first_few
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.reading import leads_outside, short
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-"""What counts as an image in a folder; a file that is named itself may have any suffix."""
+SHOWN_KINDS = 8
+"""How many kinds of files a note names."""
 
 
-def find_images(arguments: Sequence[str], names: Iterable[str] | None = None) -> list[Path]:
+def find_images(
+    arguments: Sequence[str], names: Iterable[str] | None = None, progress: Progress | None = None
+) -> list[Path]:
     """The image files that command-line arguments mean, in the order given, each once.
 
-    A file stands for itself, a folder for the images anywhere below it in sorted order (by suffix; hidden ones are
-    left out), a pattern for what it matches, and "-" for `names`, one a line: by default those of standard input.
+    A file stands for itself, a folder for the images anywhere below it in sorted order, a pattern for what it matches,
+    and "-" for `names`, one a line: by default those of standard input. In a folder and for a pattern a file counts as
+    an image by its suffix, and without one by its first bytes; hidden ones are left out, and how many others are is
+    noted by `progress`, by kind.
     What cannot be read stays in the list, so that reading it says so without stopping the others: a line that names
     nothing, a link that leads nowhere, a folder inside another that cannot be listed.
     Raises DataError for arguments that name nothing and when there is no image at all.
     """
-    problems, found = Problems(), dict[str, Path]()
+    problems, found, others = Problems(), dict[str, Path](), set[str]()
     for argument in arguments:
-        meant = _lines(names) if argument == "-" else _matches(argument)
-        paths = [path for name in meant for path in (_below(Path(name)) if os.path.isdir(name) else [Path(name)])]
+        meant = _lines(names) if argument == "-" else _matches(argument, others)
+        paths = [path for name in meant for path in _meant(name, others)]
         if not paths:
             problems.add("arguments name no image", "standard input" if argument == "-" else argument)
         for path in paths:
             found.setdefault(os.path.abspath(path), path)
+    left_out = others - set(found)
+    if left_out and progress is not None:
+        progress.note(f"{len(left_out)} files that are no images are left out: {_by_suffix(left_out)}")
     problems.raise_if_any("images", f"give files, folders or patterns of {' '.join(sorted(SUFFIXES))}")
     if not found:
         raise DataError("no image was given; name files, folders, patterns, or - for names on standard input")
@@ -47,28 +57,56 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
     problems.extend("image names lead outside the image folder", (name for name in names if leads_outside(name)))
     inside = [name for name in names if not leads_outside(name)]
     folders = {name.rpartition("/")[:2] for name in inside}
-    present = {folder + slash + file for folder, slash in folders for file in _file_names(root / folder)}
+    present = {folder + slash + file for folder, slash in folders for file in list_folder(root / folder)}
     problems.extend("images are missing", (name for name in inside if name not in present))
 
 
 # os.path and not Path asks what a name is: it answers no where Path raises, as for names that are too long.
-def _matches(argument: str) -> list[str]:
-    """A file or folder of that name, or the folders and images that it matches as a pattern."""
+def _matches(argument: str, others: set[str]) -> Iterator[str]:
+    """A file or folder of that name, or the folders and images that it matches as a pattern; `others` get the rest."""
     if os.path.lexists(argument):
-        return [argument]
-    return [name for name in sorted(glob.glob(argument, recursive=True)) if os.path.isdir(name) or _is_image(name)]
+        yield argument
+        return
+    for name in sorted(glob.glob(argument, recursive=True)):
+        if os.path.isdir(name) or is_image_file(Path(name)):
+            yield name
+        else:
+            others.add(os.path.abspath(name))
+
+
+def _meant(name: str, others: set[str]) -> Iterable[Path]:
+    return images_below(Path(name), others) if os.path.isdir(name) else [Path(name)]
+
+
+def _by_suffix(paths: Iterable[str]) -> str:
+    """ "5 .txt, 2 .json, 1 without a suffix": the most frequent first."""
+    counts = Counter(os.path.splitext(path)[1].lower() or "without a suffix" for path in paths)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return first_few((f"{count} {short(suffix)}" for suffix, count in ordered), SHOWN_KINDS)
 
 
 def _lines(names: Iterable[str] | None) -> Iterator[str]:
-    """Those of `names`, or of standard input, whose bytes that are no text are kept as Python keeps them in names."""
-    if names is None and isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")
-    return filter(None, (line.rstrip("\r\n") for line in (sys.stdin if names is None else names)))
+    """The lines of `names`, or of standard input, without the byte order mark that some programs put before them.
+
+    The bytes of standard input are names as Python keeps them, whatever the locale: what is no text comes back too.
+    """
+    if names is None:
+        binary = getattr(sys.stdin, "buffer", None)
+        names = sys.stdin if binary is None else map(_name, binary)
+    mark = _name(BOM_UTF8)
+    for number, line in enumerate(names):
+        if found := (line.removeprefix(mark).removeprefix("\ufeff") if number == 0 else line).rstrip("\r\n"):
+            yield found
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _name(line: bytes) -> str:
+    return line.decode(sys.getfilesystemencoding(), "surrogateescape")
+
+
+def images_below(folder: Path, others: set[str] | None = None) -> Iterator[Path]:
     """Images below `folder`, sorted; linked folders are followed, but no folder is entered twice.
 
+    `others` get the absolute paths of the files that count as none; hidden ones are left out without a word.
     A folder below it that cannot be listed stands for itself. Raises DataError when `folder` cannot be.
     """
     entered, waiting = set[tuple[int, int]](), [folder]
@@ -84,12 +122,16 @@ def _below(folder: Path) -> Iterator[Path]:
         if (identity := (status.st_dev, status.st_ino)) not in entered:
             entered.add(identity)
             shown = (entry for entry in entries if not entry.name.startswith("."))
-            inside = [entry.name for entry in shown if _is_image(entry.name) or os.path.isdir(entry)]
-            waiting.extend(path / name for name in sorted(inside, reverse=True))
+            waiting.extend(path / name for name in sorted(_counting(shown, path, others), reverse=True))
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+def _counting(entries: Iterable[os.DirEntry[str]], folder: Path, others: set[str] | None) -> Iterator[str]:
+    """The names of the images and folders in a folder; `others` get its other files."""
+    for entry in entries:
+        if is_image(entry.name) or os.path.isdir(entry) or is_image_file(folder / entry.name):
+            yield entry.name
+        elif others is not None and os.path.isfile(entry):
+            others.add(os.path.abspath(entry))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -100,7 +142,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"cannot list {folder}: {error.strerror}; check the path and its permissions") from error
 
 
-def _file_names(folder: Path) -> set[str]:
-    """A link is asked by os.path, which answers no where `DirEntry.is_file` raises: for one that leads in a circle."""
+def list_folder(folder: Path) -> set[str]:
+    """The names of the files in a folder; none for what is no folder.
+
+    A link is asked by os.path, which answers no where `DirEntry.is_file` raises: for one that leads in a circle.
+    """
     entries = _entries(folder) if os.path.isdir(folder) else []
     return {entry.name for entry in entries if entry.is_file(follow_symlinks=False) or os.path.isfile(entry)}

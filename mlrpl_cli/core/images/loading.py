@@ -33,9 +33,19 @@ T = TypeVar("T")
 class ImageViews(Dataset[tuple[Tensor, int]]):
     """(3, S, S) uint8 pixels and the position of each image; view 0 is plain, every other a random crop and flip."""
 
-    def __init__(self, paths: Sequence[Path], size: int, seed: int = 0, names: Sequence[str] | None = None) -> None:
-        """A random view depends on the seed, the number of the view and the image's name, by default its position."""
-        self.paths, self.size, self.seed = list(paths), size, seed
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int,
+        seed: int = 0,
+        names: Sequence[str] | None = None,
+        allow_truncated: bool = False,
+    ) -> None:
+        """A random view depends on the seed, the number of the view and the image's name, by default its position.
+
+        With `allow_truncated`, JPEGs may lack their last bytes.
+        """
+        self.paths, self.size, self.seed, self.allow_truncated = list(paths), size, seed, allow_truncated
         self.names = [str(position) for position in range(len(paths))] if names is None else list(names)
 
     def __len__(self) -> int:
@@ -43,11 +53,12 @@ class ImageViews(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: Index) -> tuple[Tensor, int]:
         position, view = index
+        path = self.paths[position]
         if view == 0:
-            pixels = load_pixels(self.paths[position], self.size)
+            pixels = load_pixels(path, self.size, self.allow_truncated)
         else:
             random = np.random.default_rng(derive_seed(self.seed, "view", view, self.names[position]))
-            pixels = random_view(open_image(self.paths[position], target=2 * self.size), self.size, random)
+            pixels = random_view(open_image(path, 2 * self.size, self.allow_truncated), self.size, random)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
+"""What begins a formula in a spreadsheet; the wide forms do under East Asian settings."""
+
 
 class MlrplError(Exception):
     """Base of every error that the command line prints as one line and turns into exit code 1."""

@@ -6,12 +6,14 @@ What is made of JSON, XML and tables takes at most 50 times the memory that the 
 from __future__ import annotations
 
 import io
+import json
 import os
 import reprlib
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 from mlrpl_cli.core.io.errors import DataError
 
@@ -52,6 +54,17 @@ def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
         return stream.read()
 
 
+def read_json(path: Path, limit: int, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The value in a JSON file of UTF-8, each of its objects as `object_hook` makes it, while the next is parsed.
+
+    Raises what `open_file` raises, and ValueError for what is no JSON.
+    """
+    try:
+        return json.loads(read_text(path, limit, "utf-8-sig"), object_hook=object_hook)
+    except RecursionError as error:
+        raise ValueError("values are nested too deeply") from error
+
+
 def is_name(value: object) -> TypeGuard[str]:
     """Whether `value` can name a class: text, not blank, of at most LONGEST_NAME characters that UTF-8 can hold."""
     if not isinstance(value, str) or len(value) > LONGEST_NAME or not value.strip() or "\0" in value:
@@ -66,6 +79,27 @@ def is_file_name(value: object) -> TypeGuard[str]:
             encoded = os.fsencode(value)
             return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_PART for part in encoded.split(b"/"))
     return False
+
+
+def relative_path(path: Path, start: Path) -> str:
+    """`path` as seen from the folder `start`, with forward slashes; absolute where no relative path exists.
+
+    The system takes ".." after it has followed links, so `start` is followed first; of `path` its links are followed
+    where that makes it nearer. An existing `start` is not asked for.
+    """
+    real = os.path.realpath(start)
+    try:
+        found = (os.path.relpath(way, real) for way in (os.path.abspath(path), os.path.realpath(path)))
+        return Path(min(found, key=lambda way: Path(way).parts.count(".."))).as_posix()
+    except ValueError:  # on Windows, another drive
+        return Path(os.path.abspath(path)).as_posix()
+
+
+def path_from(start: Path, way: str) -> Path:
+    """The path that is `way` as seen from the folder `start`: inside it, as it was given, and else absolute."""
+    if os.path.isabs(way) or ".." not in Path(way).parts:
+        return start / way
+    return Path(os.path.normpath(os.path.join(os.path.realpath(start), way)))
 
 
 def leads_outside(name: str) -> bool:

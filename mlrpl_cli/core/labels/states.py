@@ -13,6 +13,12 @@ ABSENT, UNKNOWN, PRESENT = -1, 0, 1
 """What is known of one (image, class) cell: the label states."""
 
 
+def classes_without(state: int, classes: Sequence[str], labels: np.ndarray) -> list[str]:
+    """Those of the C `classes` of which no cell of labels (N, C) is in `state`."""
+    found = (labels == state).any(axis=0)
+    return [name for name, is_found in zip(classes, found, strict=True) if not is_found]
+
+
 def make_labels(shape: tuple[int, int], otherwise: int, *layers: tuple[int, Sequence[tuple[int, int]]]) -> np.ndarray:
     """(N, C) int8 of `shape`: the state of each layer in its (row, column) cells, `otherwise` in all others.
 

@@ -107,6 +107,6 @@ class Predictor:
 
     def _load(self, path: Path) -> np.ndarray | Unreadable:
         try:
-            return load_pixels(path, self.encoder.image_size)
+            return load_pixels(path, self.encoder.image_size, self.info.allow_truncated)
         except DataError as error:
             return Unreadable(path, str(error))

@@ -23,13 +23,24 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Predicate
-from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
 from mlrpl_cli.core.io.files import REPLACED_PREFIX, sha256_of_file, write_text
-from mlrpl_cli.core.io.reading import GIB, MIB, is_file_name, is_name, leads_outside, open_file, read_text, shown
-from mlrpl_cli.core.io.schema import validated
+from mlrpl_cli.core.io.reading import (
+    GIB,
+    MIB,
+    is_file_name,
+    is_name,
+    leads_outside,
+    open_file,
+    path_from,
+    read_text,
+    relative_path,
+    shown,
+)
+from mlrpl_cli.core.io.schema import Text, validated
 from mlrpl_cli.core.labels.records import SPLITS, TEST, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -41,9 +52,10 @@ FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
 IMAGES_HEADER = ("split", "image")
 MOST_OF_A_MANIFEST, MOST_OF_IMAGES = 64 * MIB, GIB
 """Bytes: a manifest lists the classes only, and an image takes some 30."""
-AS_GIVEN = {"dataset", "options", "mask_sha256"}
+AS_GIVEN = {"dataset", "options", "mask_sha256", "unlisted", "notes"}
 """Fields of a manifest that are those of `Prepared`."""
 AGAIN = "run mlrpl prepare again"
+MOVE_TOO = "put them back there, since a prepared folder moves together with its images"
 NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder with --data"
 
 
@@ -61,6 +73,15 @@ class Prepared(Records):
     """The options that made it, as JSON holds them."""
     mask_sha256: str
     """Checksum of the known mask over the training and validation rows."""
+    unlisted: str | None = None
+    """What a cell is that the source says nothing of, and who says so; None where every cell is said."""
+    notes: list[str] = field(default_factory=list)
+    """What had to be found out to read the labels."""
+
+    @property
+    def allow_truncated(self) -> bool:
+        """Whether a JPEG may lack its last bytes."""
+        return self.options.get("allow_truncated") is True
 
     @property
     def sha256(self) -> str:
@@ -80,7 +101,7 @@ class Prepared(Records):
         names = [self.images[row] for row in rows]
         problems = Problems()
         check_images(self.image_root, names, problems)
-        problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"put them back, or {AGAIN}")
+        problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"{MOVE_TOO}, or {AGAIN}")
         return [self.image_root / name for name in names]
 
 
@@ -105,12 +126,14 @@ class Manifest(BaseModel):
     dataset: Annotated[str, Predicate(str.isidentifier), WithJsonSchema({"type": "a name"})]
     options: Annotated[dict[str, Any], AfterValidator(_renamed)]
     image_root: Annotated[Any, Predicate(is_file_name), WithJsonSchema({"type": "a folder"})]
-    """Relative to the manifest's folder when it lies inside."""
+    """As seen from the manifest's folder; absolute where no relative path exists."""
     counts: dict[str, Any]
     """Images of each split."""
     mask_sha256: str
     sha256: dict[str, Any]
     """Checksums of the files beside the manifest, by name."""
+    unlisted: Text | None = None
+    notes: list[Any] = Field([])
     classes: Annotated[
         list[Any], Predicate(lambda names: all(map(is_name, names))), WithJsonSchema({"type": "a list of names"})
     ]
@@ -125,8 +148,7 @@ def write_manifest(folder: Path, prepared: Prepared) -> None:
         writer.writerows(zip(prepared.splits, prepared.images, strict=True))
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
-    root, inside = prepared.image_root, prepared.image_root.is_relative_to(prepared.folder)
-    place = root.relative_to(prepared.folder).as_posix() if inside else str(root.absolute())
+    place = relative_path(prepared.image_root, prepared.folder)
     sums = {name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)}
     told, classes = {name: getattr(prepared, name) for name in AS_GIVEN}, list(prepared.classes)
     content = Manifest(**told, image_root=place, counts=_counts(prepared), sha256=sums, classes=classes)
@@ -149,7 +171,7 @@ def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
         full, observed = (_read_labels(folder / name, (len(images), len(content.classes))) for name in (FULL, OBSERVED))
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
-    classes, root = tuple(content.classes), folder / content.image_root
+    classes, root = tuple(content.classes), path_from(folder, content.image_root)
     told = content.model_dump(include=AS_GIVEN)
     prepared = Prepared(classes, root, images, full, splits, folder, observed, **told)
     _verify(prepared, content.counts)
@@ -216,7 +238,7 @@ def _verify(prepared: Prepared, counts: Mapping[str, int]) -> None:
     if not (agrees | (observed == UNKNOWN)).all() or not agrees[prepared.rows(TEST)].all():
         raise damaged(folder, f"{OBSERVED} contradicts {FULL}")
     if not os.path.isdir(prepared.image_root):
-        raise DataError(f"the images of {folder} were in {prepared.image_root}, which is not there; {AGAIN}")
+        raise DataError(f"the images of {folder} are not in {prepared.image_root}; {MOVE_TOO}, or {AGAIN}")
 
 
 def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -85,20 +85,20 @@ def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
 
 
 def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray) -> Image.Image:
-    """A bar a class (C,), highest first; classes without a positive (NaN) are listed without a bar.
+    """A bar a class (C,), highest first; classes without an AP (NaN) are listed without a bar.
 
-    Of more than MOST_BARS classes, the highest and lowest are drawn; those without a positive are counted in the title.
+    Of more than MOST_BARS classes, the highest and lowest are drawn; those without an AP are counted in the title.
     """
     order = np.argsort(-np.nan_to_num(average_precision, nan=-1.0), kind="stable")
     title = f"average precision (%), mean {100 * mean_of_classes(average_precision):.1f}"
     if len(order) > MOST_BARS:
         without = int(np.isnan(average_precision).sum())
         order = _ends(order[: len(order) - without])
-        title += f"\n{len(order)} of {len(classes):,} classes, highest and lowest; {without:,} without a positive"
+        title += f"\n{len(order)} of {len(classes):,} classes, highest and lowest; {without:,} without an AP"
     values = 100 * average_precision[order]
     figure, axis = _bars([classes[c] for c in order], {"": values}, title)
     for position, value in enumerate(values):
-        label = "no positive" if np.isnan(value) else f"{value:.1f}"
+        label = "no AP" if np.isnan(value) else f"{value:.1f}"
         axis.text(1 if np.isnan(value) else value + 0.6, position, label, va="center", fontsize=7, color=INK)
     return render(figure)
 

@@ -24,6 +24,7 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
+from mlrpl_cli.core.runs.checkpoint import data_of
 from mlrpl_cli.core.runs.folder import newest_run, read_log
 
 EXAMPLES = 4
@@ -43,7 +44,8 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     columns = [predictor.class_index(name) for name in options.classes]
     if (maps := len(columns) or min(options.top_k, len(predictor.classes))) > MOST_MAPS:
         raise ConfigError(f"a figure has room for {MOST_MAPS} classes an image, not {maps}; lower --top-k or --classes")
-    paths = find_images(list(options.images)) if options.images else _examples(Path(predictor.info.data))
+    given = list(options.images)
+    paths = find_images(given, progress=progress) if given else _examples(data_of(run, predictor.info))
     results = predictor.predict_files(paths, IMAGES_A_FIGURE, options.workers)
     yield from _draw_attention(results, predictor, columns, options.top_k, out)
     if not options.images:
@@ -63,7 +65,7 @@ def _draw_attention(
         elif result:
             shown = columns or np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
             titles = [f"{predictor.classes[c]} {result.probabilities[c]:.2f}" for c in shown]
-            pixels = load_pixels(result.path, predictor.encoder.image_size)
+            pixels = load_pixels(result.path, predictor.encoder.image_size, predictor.info.allow_truncated)
             rows.append((pixels, result.attention[shown], titles))
         if len(rows) == IMAGES_A_FIGURE or (rows and result is None):
             yield _save(draw_attention(*zip(*rows, strict=True)), out / f"attention-{next(numbers)}.png")

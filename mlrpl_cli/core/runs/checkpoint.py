@@ -25,6 +25,7 @@ from mlrpl_cli.core.heads.recognizers import Recognition, TrainableRecognizer
 from mlrpl_cli.core.io import reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs.folder import Epoch, checkpoint_path, existing
 
 FORMAT, _METADATA = 6, "run"
@@ -56,7 +57,11 @@ class RunInfo:
     """Epochs done; 0 for the start at the class priors."""
     best_epoch: Epoch
     best_map: float | None
-    """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or without positives."""
+    """Highest mAP on the split that selects, in [0, 1]; None before the first epoch or when no class has an AP."""
+    data_from_run: schema.Text | None = None
+    """The prepared folder as seen from the run folder, with forward slashes; None where no path leads there."""
+    allow_truncated: bool = False
+    """Whether JPEGs of the prepared folder may lack their last bytes, and so those that are predicted."""
     format: int = FORMAT
 
 
@@ -95,6 +100,12 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
         advice = f"restore it, take --checkpoint {LAST if which == BEST else BEST}, or train again"
         raise RunError(f"{path} is damaged: {one_line(error)}; {advice}") from error
     return Checkpoint(info, file.tensors)
+
+
+def data_of(run: Path, info: RunInfo) -> Path:
+    """The prepared folder that a run was trained on: where it was, or as seen from the run when both were moved."""
+    there, moved = Path(info.data), run.resolve() / (info.data_from_run or "")
+    return moved if info.data_from_run and not is_prepared(there) and is_prepared(moved) else there
 
 
 def tensors_of(trainable: TrainableRecognizer, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Tensor]:

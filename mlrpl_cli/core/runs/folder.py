@@ -29,7 +29,7 @@ class LoggedEpoch(BaseModel, strict=True):
     epoch: Epoch
     loss: float
     map: float | None
-    """mAP on `split`, in [0, 1]; None when it has no known positive."""
+    """mAP on `split`, in [0, 1]; None when no class has an AP there."""
     split: str
 
 

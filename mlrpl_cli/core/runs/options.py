@@ -18,8 +18,9 @@ from mlrpl_cli.core.config import AUTO, LAST, TrainConfig, given_options, make_c
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.io import devices, files
-from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean
+from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_few
 from mlrpl_cli.core.labels.records import TRAIN
+from mlrpl_cli.core.labels.states import ABSENT, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs.folder import CONFIG_FILE, RUNS, checkpoint_path, load_config, newest_run
 
@@ -35,7 +36,7 @@ def config_problems(config: TrainConfig) -> list[str]:
     except ConfigError as error:
         problems.append(str(error))
     for name, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
-        if (value := getattr(config, name)) not in known:
+        if (value := getattr(config, name)) is not None and value not in known:
             problems.append(f"{name}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}")
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
@@ -67,6 +68,7 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         backbone=backbone,
         image_size=config.image_size or image_size,
         attention_width=config.attention_width or attention_width,
+        loss=config.loss or losses.default_loss(prepared.observed_labels[prepared.rows(TRAIN)]),
     )
     raise_together(config_problems(resolved))
     device = devices.choose_device(resolved.device)
@@ -74,6 +76,19 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     automatic: Any = devices.FLOAT32 if backbone == TINY else devices.choose_precision(device)
     precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
+
+
+def label_notes(asked: TrainConfig, resolved: TrainConfig, prepared: Prepared) -> list[str]:
+    """What the training labels do not say, and which loss was therefore chosen: a sentence each."""
+    labels = prepared.observed_labels[prepared.rows(TRAIN)]
+    notes = []
+    if names := classes_without(ABSENT, prepared.classes, labels):
+        of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names)}"
+        notes.append(f"no training cell is known to be absent for {of}")
+    if asked.loss is None and resolved.loss == losses.POSITIVES_ONLY:
+        chosen = f"the loss is {resolved.loss}, which takes unknown cells for absent ones"
+        notes.append(f"no class has a known absent cell: {chosen}; --loss chooses another")
+    return notes
 
 
 def asked_config(

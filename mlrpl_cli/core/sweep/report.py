@@ -33,6 +33,8 @@ from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, read_scores
 
 PAPER = "sarl"
 """The method of the paper."""
+_RULE = "present and absent"
+"""What a class must have to count in a resample: stored figures of another rule are made again."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class MethodReport:
     selected_maps: np.ndarray
     """(K, S) the same at the epoch with the highest validation mAP instead of the last one."""
     average_precision: np.ndarray
-    """(K, C) test average precision, averaged over the seeds; NaN for a class without positives."""
+    """(K, C) test average precision, averaged over the seeds; NaN for a class without one."""
     differences: dict[str, Interval]
     """mAP of this method minus that of each reference, over the proportions and seeds that both have: negative where
     this method is the worse one; nothing for itself."""
@@ -173,7 +175,7 @@ def _resampled_maps(
 
     Taken from `path` when that is whole and made of these scores, labels and resamples; else computed and stored.
     """
-    digest = hashlib.sha256(f"{resamples} 0 {scores.shape}".encode())
+    digest = hashlib.sha256(f"{_RULE} {resamples} 0 {scores.shape}".encode())
     for values in (scores, labels):
         digest.update(np.ascontiguousarray(values).data)
     made_of = {"made_of": digest.hexdigest()}

@@ -35,7 +35,7 @@ class TuningRow(Cell):
     kind: Literal["tuning", "run"]
     key: str
     validation_map: float | None
-    """mAP of the last epoch on validation labels, in [0, 1]; None without a known positive."""
+    """mAP of the last epoch on validation labels, in [0, 1]; None when no class has an AP there."""
     learned_parameters: int
 
 
@@ -48,7 +48,7 @@ class RunRow(TuningRow):
     selected_map: float
     """Test mAP of the epoch with the highest validation mAP."""
     average_precision: Annotated[list[float | None], Field(fail_fast=True)]
-    """AP of each class; None for one without a test image."""
+    """AP of each class; None for one without a test image that shows it, or without one that does not."""
 
 
 class Results:
@@ -114,7 +114,7 @@ def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
     whole setting has none.
     """
     if not plan.options.tune:
-        return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs, plan.config.loss))
+        return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs, str(plan.config.loss)))
     found = {row["key"]: row["validation_map"] or 0.0 for row in rows}
     maps: dict[tuple[str, Setting], list[float]] = defaultdict(list)
     for cell in tuning_cells(plan.options):

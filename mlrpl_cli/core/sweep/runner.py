@@ -14,15 +14,15 @@ import torch
 from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
+from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
 from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
-from mlrpl_cli.core.labels.records import TEST
-from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.labels.records import TEST, VALIDATION
 from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
-from mlrpl_cli.core.runs.options import resolve_config
+from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.plan import (
     Cell,
@@ -110,9 +110,14 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
     if options.source:
         prepare_once(options.source, progress)
     prepared = read_prepared(options.data)
-    if not (prepared.full_labels[prepared.rows(TEST)] == PRESENT).any():
-        raise DataError(f"{options.data} has no test image with a class to compare methods on; prepare it with some")
+    splits = (TEST, VALIDATION) if options.tune else (TEST,)
+    for split, advice in zip(splits, ("prepare it with some", "add --no-tune, or prepare it with some"), strict=False):
+        if not measurable(prepared.full_labels[prepared.rows(split)]).any():
+            lacks = f"no class with both a present and an absent cell among its {split} images"
+            raise DataError(f"{options.data} has {lacks}, so no method can be measured there; {advice}")
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
+    for note in label_notes(options.config, config, prepared):
+        progress.note(note)
     state = load_state(config.backbone or TINY, progress)
     return Plan(options, config, data_sha256(prepared), fingerprint(state)), prepared, state
 

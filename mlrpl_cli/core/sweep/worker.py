@@ -100,7 +100,7 @@ class Worker:
         write_scores(self.plan.options.out, key, probabilities)
         aps = average_precisions(probabilities, self.test_labels)
         figures = {
-            "map": float(np.nanmean(aps)),
+            "map": mean_of_classes(aps),
             "average_precision": [None if np.isnan(ap) else float(ap) for ap in aps],
             "test_seconds": time.perf_counter() - started,
         }

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
+from mlrpl_cli.core.io.reading import relative_path
 from mlrpl_cli.core.labels.records import TRAIN
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs import checkpoint as checkpoints
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
@@ -54,12 +56,13 @@ class Trainer:
         self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(self.accelerator.device)
         self.selection_labels = evaluate.labels_of(prepared, config.selection)
         told: dict[str, Any] = {"data": str(prepared.folder.resolve()), "data_sha256": prepared.sha256}
-        told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256")}
+        told["data_from_run"] = relative_path(prepared.folder, Path(config.run)) if config.run else None
+        told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256", "allow_truncated")}
         told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision")}
         self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
         """What a checkpoint made at this moment says of itself."""
         self.trainable = make_trainable(state, config, prepared.classes).to(self.accelerator.device)
-        self.loss = losses.make_loss(config)
+        self.loss, self.count = losses.make_loss(config), losses.make_count(config)
 
     @memory_for(COMPUTING_LESS)
     def start(self, last: Checkpoint | None = None) -> None:
@@ -72,7 +75,7 @@ class Trainer:
             self._initialize_from_prior()
         else:
             checkpoints.restore(last, self.trainable, optimizer)
-            self.info = replace(last.info, data=self.info.data)
+            self.info = replace(last.info, data=self.info.data, data_from_run=self.info.data_from_run)
         self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
 
     def epochs(self, task: Task) -> Iterator[EpochRow]:
@@ -110,7 +113,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
             # Over all processes, so that all of them stop where one has to.
-            loss = self.accelerator.reduce(self._step(features, self._labels(positions)), "mean")
+            loss = self.accelerator.reduce(self._step(features, positions), "mean")
             shown = float(loss)
             if not math.isfinite(shown):
                 raise RunError(f"step {step + 1} of epoch {epoch}: {self._failure(shown, features, positions)}")
@@ -121,15 +124,14 @@ class Trainer:
             raise RunError(f"step {steps} of epoch {epoch}: {found}; {self._advice()}")
         return float(total) / steps
 
-    def _labels(self, positions: Tensor) -> Tensor:
-        """(B, C) of the images at `positions`, unknown for those that are repeated."""
-        return self.labels[positions].where(positions[:, None] >= 0, UNKNOWN)
-
-    def _step(self, features: ImageFeatures, labels: Tensor) -> Tensor:
-        known = self.accelerator.reduce(losses.count_known(labels), "sum")
+    def _step(self, features: ImageFeatures, positions: Tensor) -> Tensor:
+        # Only several processes pad a batch. Padding is no image with unknown labels: no loss may see it.
+        own = positions >= 0 if self.accelerator.num_processes > 1 else slice(None)
+        labels = self.labels[positions[own]]
+        count = self.accelerator.reduce(self.count(labels), "sum")
         recognition = self.model(features)
         trained = recognition.member_logits or (recognition.logits,)
-        loss = torch.stack([self.loss(logits, labels, known) for logits in trained]).sum()
+        loss = torch.stack([self.loss(logits[own], labels, count) for logits in trained]).sum()
         # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
         loss = loss * self.accelerator.num_processes
         self.optimizer.zero_grad()
@@ -140,7 +142,7 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
         map_ = self._selection_map()
-        # Without a known positive there is nothing to select by, and the latest epoch is the best guess.
+        # Where no class has an AP there is nothing to select by, and the latest epoch is the best guess.
         if self.info.best_map is None or (map_ is not None and map_ > self.info.best_map):
             self.info = replace(self.info, best_epoch=epoch, best_map=map_)
         self.info = replace(self.info, epoch=epoch)
@@ -182,8 +184,7 @@ class Trainer:
 
     @torch.no_grad()
     def _initialize_from_prior(self) -> None:
-        present, absent = (self.labels == PRESENT).sum(0), (self.labels == ABSENT).sum(0)
-        prior = (present + 1) / (present + absent + 2)
+        prior = class_priors(self.labels)
         sample = self.features.sample(INITIAL_IMAGES)
         if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
             raise RunError(_spoilt(spoilt))
@@ -198,6 +199,16 @@ def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]
     text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
     return trainable
+
+
+def class_priors(labels: Tensor) -> Tensor:
+    """(C,) in (0, 1): how probable each class is in an image, of training labels (N, C).
+
+    (present + 1) / (present + absent + 2), but (present + 1) / (N + 2) for a class of which no cell is known to be
+    absent: labels that name only what is there do not say where it is not, and most images do not show most classes.
+    """
+    present, absent = (labels == PRESENT).sum(dim=0), (labels == ABSENT).sum(dim=0)
+    return (present + 1) / ((present + absent).where(absent > 0, len(labels)) + 2)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

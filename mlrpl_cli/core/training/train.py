@@ -36,7 +36,7 @@ class TrainingSummary:
     interrupted: bool
     selection: str
     last_map: float | None
-    """mAP of the last epoch on the split that selects, in [0, 1]; None when it has no known positive."""
+    """mAP of the last epoch on the split that selects, in [0, 1]; None when no class has an AP there."""
     best_map: float | None
     best_epoch: int
     learned_parameters: int
@@ -54,8 +54,10 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
         options.check_unused(Path(config.run))
     accelerator = devices.make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared())
-    config = options.resolve_config(config, prepared)
+    asked, config = config, options.resolve_config(config, prepared)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
+    for note in options.label_notes(asked, config, prepared):
+        progress.note(note)
     # One process chooses, so that two never choose differently.
     chosen = str(options.run_folder(config, prepared)) if accelerator.is_main_process else ""
     folder = Path(broadcast_object_list([chosen])[0])
@@ -110,7 +112,7 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
         state = load_state(config.backbone or TINY, progress)
     encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
     paths = [prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)]
-    features = features_of_run(CacheFiller(encoder, config, accelerator, progress), *paths)
+    features = features_of_run(CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated), *paths)
     return Trainer(config, prepared, state, encoder.fingerprint, features)
 
 
@@ -127,7 +129,7 @@ def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress
             if main:
                 _keep(trainer, folder, log)
             kept = trainer.info
-            shown = "no known positive" if row["map"] is None else f"mAP {100 * row['map']:.2f}"
+            shown = "no class has an AP" if row["map"] is None else f"mAP {100 * row['map']:.2f}"
             progress.note(f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {row['split']} {shown}")
             trainer.accelerator.wait_for_everyone()
     return kept

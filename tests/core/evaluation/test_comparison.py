@@ -37,9 +37,10 @@ def test_resampled_maps_are_those_of_the_resampled_images(scored):
         assert found == pytest.approx(np.mean(aps))
 
 
-def test_a_class_without_positives_is_left_out_of_the_mean(scored):
+@pytest.mark.parametrize("state", [PRESENT, UNKNOWN, ABSENT])
+def test_a_class_with_one_known_state_is_left_out_of_the_mean(scored, state):
     scores, labels = scored
-    labels[:, 2] = ABSENT
+    labels[:, 2] = state
     weights = np.ones((1, 40), np.float32)
     expected = resampled_maps(scores[:, :2], labels[:, :2], weights)
     np.testing.assert_allclose(resampled_maps(scores, labels, weights), expected)
@@ -84,13 +85,13 @@ def test_without_any_positive_there_is_no_map_and_no_confusion(images, classes):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_resample_that_draws_no_positive_is_left_out_of_the_interval():
-    """The only positive is image 0; the first resample draws image 1 twice."""
+def test_a_resample_that_draws_one_state_is_left_out_of_the_interval():
+    """The only positive is image 0, the only absent cell image 1; the first and the last resample draw one of them."""
     scores, labels = np.array([[0.2], [0.9]]), np.array([[PRESENT], [ABSENT]], np.int8)
     maps = resampled_maps(scores, labels, np.array([[0, 2], [1, 1], [2, 0]], np.float32))
-    np.testing.assert_array_equal(maps, [np.nan, 0.5, 1.0])
+    np.testing.assert_array_equal(maps, [np.nan, 0.5, np.nan])
     interval = paired_difference(maps, np.zeros(3), 0.7)
-    expected = paired_difference(maps[1:], np.zeros(2), 0.7)
+    expected = paired_difference(maps[1:2], np.zeros(1), 0.7)
     assert interval == expected
     nothing = paired_difference(maps[:1], np.zeros(1), 0.7)
     assert np.isnan([nothing.low, nothing.high]).all()

@@ -46,17 +46,21 @@ def test_unknown_cells_are_left_out():
     np.testing.assert_allclose(average_precisions(SCORES, labels), expected, rtol=1e-9)
 
 
-def test_a_class_without_a_positive_is_nan_and_left_out_of_the_mean():
+@pytest.mark.parametrize("state", [-1, 0, 1])
+def test_a_class_without_a_positive_or_without_an_absent_cell_is_nan_and_left_out_of_the_mean(state):
     labels = LABELS.copy()
-    labels[:, 2] = -1
+    labels[:, 2] = np.where(LABELS[:, 2] == 1, state, 0)
     metrics = compute_metrics(SCORES, labels)
     rest = [c for c in range(5) if c != 2]
     assert np.flatnonzero(np.isnan(metrics.average_precision)).tolist() == [2]
     assert metrics.mean_average_precision == pytest.approx(average_precisions(SCORES, LABELS)[rest].mean())
 
 
-def test_without_any_positive_the_mean_is_nan():
-    assert np.isnan(compute_metrics(SCORES, np.full((60, 5), -1, dtype=np.int8)).mean_average_precision)
+@pytest.mark.parametrize("state", [-1, 0, 1])
+def test_without_two_states_of_any_class_every_figure_is_nan(state):
+    metrics = compute_metrics(SCORES, np.full((60, 5), state, dtype=np.int8))
+    figures = [metrics.mean_average_precision, *astuple(metrics.at_threshold), *astuple(metrics.at_top_k)]
+    assert np.isnan(figures).all()
 
 
 def test_precision_recall_figures_equal_counts_by_hand():
@@ -74,8 +78,18 @@ def test_precision_recall_figures_equal_counts_by_hand():
 
 
 def test_predictions_on_unknown_cells_do_not_count():
-    predicted = np.array([[True, True]])
-    assert precision_recall(predicted, np.array([[1, 0]], dtype=np.int8)).op == 1.0
+    predicted = np.array([[True], [True], [False]])
+    assert precision_recall(predicted, np.array([[1], [0], [-1]], dtype=np.int8)).op == 1.0
+
+
+@pytest.mark.parametrize("states", [(1, 1, 0), (-1, -1, 0), (0, 0, 0)])
+def test_a_class_with_one_known_state_changes_no_figure(states):
+    """Its precision would be 1, or its precision and recall 0, whatever is predicted."""
+    labels = np.array([[1, -1], [-1, 1], [1, -1]], dtype=np.int8)
+    predicted = np.array([[1, 1], [1, 0], [0, 0]], dtype=bool)
+    column = np.array(states, np.int8)[:, None]
+    with_it = precision_recall(np.hstack([predicted, np.ones((3, 1), bool)]), np.hstack([labels, column]))
+    assert with_it == precision_recall(predicted, labels)
 
 
 def test_top_k_takes_exactly_k_and_the_earlier_class_of_a_tie():
@@ -97,7 +111,7 @@ def test_average_precision_is_scikit_learns_on_the_known_cells(data):
     scores, labels = data
     for c, value in enumerate(average_precisions(scores, labels)):
         known = labels[:, c] != 0
-        if (labels[:, c] == 1).any():
+        if (labels[:, c] == 1).any() and (labels[:, c] == -1).any():
             expected = average_precision_score(labels[known, c] == 1, scores[known, c])
             assert value == pytest.approx(expected, rel=1e-12)
 
@@ -105,10 +119,10 @@ def test_average_precision_is_scikit_learns_on_the_known_cells(data):
 @pytest.mark.parametrize("kind", AVERAGE_PRECISIONS)
 @settings(deadline=None, derandomize=True)
 @given(scored())
-def test_average_precision_is_a_share_and_nan_exactly_without_a_known_positive(kind, data):
+def test_average_precision_is_a_share_and_nan_exactly_without_two_known_states(kind, data):
     scores, labels = data
     found = average_precisions(scores, labels, kind)
-    np.testing.assert_array_equal(np.isnan(found), ~(labels == 1).any(axis=0))
+    np.testing.assert_array_equal(np.isnan(found), ~((labels == 1).any(axis=0) & (labels == -1).any(axis=0)))
     told = found[~np.isnan(found)]
     assert ((told >= 0) & (told <= 1)).all()
 
@@ -128,11 +142,13 @@ def test_average_precision_asks_for_the_order_alone(kind, data):
 @settings(deadline=None, derandomize=True)
 @given(scored(), st.floats(0, 1), st.integers(1, 5))
 def test_every_figure_is_defined_and_in_range_whatever_the_labels(data, threshold, top_k):
-    """No image, no class, nothing known, constant scores: ratios over nothing are 0."""
+    """Constant scores, nothing claimed: ratios over nothing are 0. No class with two known states: NaN."""
     metrics = compute_metrics(*data, threshold=threshold, top_k=top_k)
-    figures = np.array([*astuple(metrics.at_threshold), *astuple(metrics.at_top_k)])
-    assert ((figures >= 0) & (figures <= 1)).all()
-    assert np.isnan(metrics.mean_average_precision) == (not (data[1] == 1).any())
+    figures = np.array([metrics.mean_average_precision, *astuple(metrics.at_threshold), *astuple(metrics.at_top_k)])
+    if ((data[1] == 1).any(axis=0) & (data[1] == -1).any(axis=0)).any():
+        assert ((figures >= 0) & (figures <= 1)).all()
+    else:
+        assert np.isnan(figures).all()
 
 
 @pytest.mark.parametrize("kind", AVERAGE_PRECISIONS)

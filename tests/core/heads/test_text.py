@@ -86,7 +86,7 @@ def test_the_ends_stay_on_the_cpu_where_the_text_encoder_reads_them(text_encoder
     [
         ([], "no class to recognise; give at least one"),
         (["dog", " "], r"class names must not be empty; number 1 \(counting from 0\) is"),
-        (["dog", "Dog", "cat"], "class names must differ; given more than once: dog"),
+        (["dog", "Dog", "cat"], "class names must differ; given more than once: Dog"),
     ],
 )
 def test_class_names_that_cannot_be_are_told(classes, sentence):

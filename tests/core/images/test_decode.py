@@ -160,10 +160,40 @@ def test_large_jpeg_is_decoded_reduced_and_a_usual_one_is_not() -> None:
     assert open_image(_file(halves.resize((640, 480)), "JPEG"), target=448).size == (640, 480)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("format", ["AVIF", "HEIF", "MPO", "JPEG2000"])
+def test_what_phones_and_scanners_write_is_read(format: str, mode: str) -> None:
+    """Within what their compression loses of two halves, of which the clear one is white."""
+    if format == "MPO" and mode == "RGBA":
+        return
+    colour = (200, 30, 60, 0)[: len(mode)]
+    halves = Image.new(mode, (64, 32), (20, 120, 220, 255)[: len(mode)])
+    halves.paste(colour, (32, 0, 64, 32))
+    if format == "HEIF":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_pillow(halves).save("photo", quality=95)
+        seen = np.asarray(open_image(Path("photo")))
+        assert "HEIF" not in Image.OPEN  # what the rest of the process opens stays the same
+    else:
+        seen = _read(halves, format)
+    np.testing.assert_allclose(seen[:, 8:24].mean(axis=(0, 1)), (20, 120, 220), atol=6)
+    right = (255, 255, 255) if mode == "RGBA" else colour
+    np.testing.assert_allclose(seen[:, 40:56].mean(axis=(0, 1)), right, atol=6)
+
+
+def test_heic_without_its_decoder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"photo\.heic: it is HEIC, which needs pillow-heif; pip install pillow-heif"):
+        open_image(Path("photo.heic"))
+
+
 # What is wrong with a file
 
 
-@pytest.mark.parametrize(("format", "weight"), [("PNG", 1), ("GIF", 1), ("JPEG", 1), ("WEBP", 2), ("JPEG2000", 3)])
+@pytest.mark.parametrize(
+    ("format", "weight"), [("PNG", 1), ("GIF", 1), ("JPEG", 1), ("WEBP", 2), ("AVIF", 2), ("JPEG2000", 3)]
+)
 def test_more_pixels_than_the_limit_are_refused(format: str, weight: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """200 pixels; where the decoder takes more memory a pixel, fewer may be."""
     picture = Image.new("RGB", (10, 20))

@@ -11,6 +11,7 @@ import pytest
 
 from mlrpl_cli.core.images.find import check_images, find_images
 from mlrpl_cli.core.io.errors import DataError, Problems
+from mlrpl_cli.core.io.progress import Silent
 
 
 @pytest.fixture
@@ -65,6 +66,57 @@ def test_dash_means_the_given_lines_and_keeps_names_that_are_not_there(photos: P
 def test_dash_reads_standard_input_by_default(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("a.jpg\n"))
     assert find_images(["-"]) == [Path("a.jpg")]
+
+
+def test_dash_drops_the_mark_before_the_first_name_and_keeps_bytes_that_are_no_text(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever encoding Python chose for standard input."""
+    for encoding in ("utf-8", "ascii", "cp1252"):
+        stdin = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa.jpg\r\n\xe9.jpg\n"), encoding)
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert [os.fsencode(path) for path in find_images(["-"])] == [b"a.jpg", b"\xe9.jpg"]
+
+
+STARTS = {
+    "jpeg": b"\xff\xd8\xff\xe0",
+    "png": b"\x89PNG\r\n\x1a\n",
+    "webp": b"RIFF\x10\0\0\0WEBPVP8 ",
+    "jpeg2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "avif": b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif",
+    "heic": b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic",
+}
+
+
+def test_files_without_a_suffix_are_known_by_their_first_bytes(photos: Path) -> None:
+    for name, start in {**STARTS, "page": b"<html>", "notes": b"P1 is a person", "nothing": b""}.items():
+        (photos / "b" / name).write_bytes(start + bytes(64))
+    (photos / "b" / ".secret").write_bytes(STARTS["jpeg"])
+    os.mkfifo(photos / "b" / "pipe")
+    assert {Path(name).name for name in _found("b")} == {"1.JPG", "2.png", "3.webp", *STARTS}
+
+
+def test_every_suffix_that_is_decoded_is_listed(photos: Path) -> None:
+    names = [f"b/x{suffix}" for suffix in (".jp2", ".j2k", ".avif", ".mpo", ".jpe", ".jfif", ".heic", ".HEIF")]
+    for name in names:
+        (photos / name).touch()
+    assert set(names) <= set(_found("b"))
+
+
+def test_what_a_folder_leaves_out_is_counted_by_kind_but_for_hidden_files(photos: Path) -> None:
+    for name in ("b/more.TXT", "b/deep/labels.json", "b/README", ".env"):
+        (photos / name).touch()
+    said = []
+
+    class Listener(Silent):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    find_images(["b", "b/*"], progress=Listener())
+    assert said == ["4 files that are no images are left out: 2 .txt, 1 .json, 1 without a suffix"]
+    said.clear()
+    find_images(["b/notes.txt", "b/more.TXT", "a.jpg"], progress=Listener())
+    assert said == []
 
 
 def test_linked_folder_is_followed_and_a_loop_ends(photos: Path) -> None:

@@ -7,13 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mlrpl_cli.core.images.check import Checked
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats.registry import DATASETS
-from mlrpl_cli.core.labels.formats.table import Table
-from mlrpl_cli.core.labels.records import Format, Records
+from mlrpl_cli.core.labels.formats.tabular.table import Table
+from mlrpl_cli.core.labels.records import Format, Reading, Records
 from mlrpl_cli.core.labels.sources import SOURCES
+from mlrpl_cli.core.prepared import build
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, prepare_once, rarest_classes, states_of_splits
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 
@@ -36,7 +39,7 @@ class Toy(Format):
         cls.splits = splits
         cls.labels = np.random.default_rng(0).choice([-1, 1], (len(splits), len(CLASSES))).astype(np.int8)
 
-    def read(self, workspace: Path, progress: Progress) -> Records:
+    def read(self, reading: Reading) -> Records:
         Toy.seen = self
         names = tuple(f"{row}.jpg" for row in range(len(self.splits)))
         return Records(CLASSES, self.images, names, self.labels, self.splits)
@@ -57,6 +60,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setitem(DATASETS, "toy", f"{__name__}:Toy")
+    monkeypatch.setattr(build, "check_files", lambda *given: Checked())  # there are no images
     return Toy
 
 
@@ -152,7 +156,7 @@ def test_what_is_returned_is_what_is_read_back(toy: type[Toy]) -> None:
     for name in ("dataset", "classes", "image_root", "images", "splits", "options", "mask_sha256"):
         assert getattr(read, name) == getattr(prepared, name)
     assert prepared.image_root == toy.images
-    assert prepared.options["reading"]["root"] == str(Path("data").absolute())
+    assert prepared.options["reading"]["root"] == "../../data"
 
 
 def test_the_same_options_give_the_same_bytes(toy: type[Toy]) -> None:
@@ -260,7 +264,7 @@ def test_an_empty_folder_is_filled_and_a_link_is_followed(toy: type[Toy]) -> Non
 
 
 def test_an_existing_folder_is_checked_before_anything_is_read(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(source: Toy, workspace: Path, progress: Progress) -> Records:
+    def never(source: Toy, reading: Reading) -> Records:
         raise AssertionError("read although the target cannot be written")
 
     monkeypatch.setattr(Toy, "read", never)
@@ -341,3 +345,95 @@ def test_a_folder_that_cannot_be_made_or_listed_is_told(toy: type[Toy], monkeypa
     monkeypatch.setattr(Path, "iterdir", deny)
     message = "cannot list closed: Permission denied; name another folder with --out"
     assert refuse(PrepareOptions("toy", out=Path("closed"))) == message
+
+
+def write_photos(folder: Path, count: int = 12) -> None:
+    """A table of images beside it: 3 is empty, 4 a page, and 5 lacks its last bytes."""
+    folder.mkdir(parents=True)
+    for row in range(count):
+        Image.new("RGB", (16, 16), (row * 9, 0, 0)).save(folder / f"{row}.jpg")
+    (folder / "3.jpg").write_bytes(b"")
+    (folder / "4.jpg").write_bytes(b"<html>")
+    (folder / "5.jpg").write_bytes((folder / "5.jpg").read_bytes()[:-4])
+    rows = "".join(f"{row}.jpg,{row % 2},{'test' if row > 8 else 'train'}\n" for row in range(count))
+    (folder / "labels.csv").write_text("image,cat,split\n" + rows)
+
+
+def test_broken_images_are_found_together_and_nothing_is_written(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    reading = {"root": tmp_path / "photos" / "labels.csv"}
+    with pytest.raises(DataError) as caught:
+        prepare(PrepareOptions("table", out=tmp_path / "out", reading=reading))
+    expected = "1 images are empty (3.jpg); 1 files are no images (4.jpg); 1 images are truncated or damaged (5.jpg)"
+    assert expected in str(caught.value)
+    assert "--drop-broken" in str(caught.value)
+    assert "--allow-truncated" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_images_are_left_out_and_truncated_ones_taken_when_asked(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    reading = {"root": tmp_path / "photos" / "labels.csv"}
+    options = PrepareOptions("table", out=tmp_path / "out", reading=reading, drop_broken=True)
+    prepare(options)
+    read = read_prepared(tmp_path / "out")
+    assert set(read.images) == {f"{row}.jpg" for row in range(12)} - {"3.jpg", "4.jpg", "5.jpg"}
+    assert len(read.full_labels) == len(read.splits) == 9
+    assert any(note.startswith("3 broken images are left out: 1 images are empty (3.jpg)") for note in read.notes)
+    assert not read.allow_truncated
+    prepare(replace(options, allow_truncated=True))
+    read = read_prepared(tmp_path / "out")
+    assert "5.jpg" in read.images
+    assert read.allow_truncated
+    assert any("1 JPEGs lack their last bytes" in note and "5.jpg" in note for note in read.notes)
+
+
+def test_many_images_are_checked_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "photos")
+    monkeypatch.setattr(build, "CHECKED", 11)
+    said = []
+
+    class Listener(Silent):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    options = PrepareOptions("table", out=tmp_path / "out", reading={"root": tmp_path / "photos" / "labels.csv"})
+    assert len(prepare(options, Listener()).images) == 12
+    assert any("12 images are not checked, since they are more than 11; --check-images" in note for note in said)
+    with pytest.raises(DataError, match="images are empty"):
+        prepare(replace(options, check_images=True))
+    with pytest.raises(ConfigError, match="--drop-broken needs the images to be checked"):
+        prepare(replace(options, check_images=False, drop_broken=True))
+
+
+def test_folder_that_moves_with_its_images_is_the_same_bytes_and_works(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        write_photos(tmp_path / place / "photos")
+        reading = {"root": tmp_path / place / "photos" / "labels.csv"}
+        options = PrepareOptions("table", out=tmp_path / place / "prepared" / "a", reading=reading, drop_broken=True)
+        prepare(options)
+    assert bytes_of(tmp_path / "here" / "prepared") == bytes_of(tmp_path / "there" / "prepared")
+    (tmp_path / "here").rename(tmp_path / "moved")
+    moved = read_prepared(tmp_path / "moved" / "prepared" / "a")
+    assert moved.image_root == tmp_path / "moved" / "photos"
+    assert all(path.is_file() for path in moved.paths(moved.rows("train")))
+    (tmp_path / "moved" / "prepared" / "a").rename(tmp_path / "alone")
+    with pytest.raises(DataError, match="put them back there, since a prepared folder moves together with its images"):
+        read_prepared(tmp_path / "alone")
+
+
+def test_absolute_places_of_older_manifests_are_read_and_compared(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    options = PrepareOptions(
+        "table", out=tmp_path / "out", reading={"root": tmp_path / "photos" / "labels.csv"}, drop_broken=True
+    )
+    prepare(options)
+    path = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["image_root"] == "../photos"
+    manifest["image_root"] = str(tmp_path / "photos")
+    manifest["options"]["reading"]["root"] = str(tmp_path / "photos" / "labels.csv")
+    del manifest["options"]["allow_truncated"]
+    path.write_text(json.dumps(manifest))
+    assert read_prepared(tmp_path / "out").image_root == tmp_path / "photos"
+    prepare_once(options)

@@ -189,8 +189,9 @@ def test_images_that_went_away_are_told(written: Prepared) -> None:
     written.image_root.rmdir()
     with pytest.raises(DataError) as error:
         read_prepared(written.folder)
-    expected = f"the images of {written.folder} were in {written.image_root}, which is not there"
-    assert str(error.value) == f"{expected}; run mlrpl prepare again"
+    expected = f"the images of {written.folder} are not in {written.image_root}; put them back there"
+    together = "since a prepared folder moves together with its images"
+    assert str(error.value) == f"{expected}, {together}, or run mlrpl prepare again"
 
 
 def test_the_newest_folder_is_the_one_prepared_last(tmp_path: Path) -> None:

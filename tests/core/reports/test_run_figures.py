@@ -1,6 +1,7 @@
 """The figures of a run, with a stand-in for the network."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ class StandIn:
     classes = tuple("abc")
     encoder = Encoder()
     class_index = Predictor.class_index
+    info = SimpleNamespace(allow_truncated=False)
 
     def __init__(self) -> None:
         self.looked_at: list[str] = []

@@ -1,13 +1,15 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.tensorfiles import write_tensors
-from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
+from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, data_of, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.folder import read_log, write_log
+from tests import small
 
 INFO = RunInfo(
     method="baseline",
@@ -93,3 +95,14 @@ def test_the_first_damaged_line_of_a_log_is_told_with_all_that_is_wrong_in_it(tm
 def test_a_checkpoint_is_the_best_or_the_last(tmp_path):
     with pytest.raises(ConfigError, match=r"^checkpoint: expected one of best, last, got 'bset'$"):
         load_checkpoint(tmp_path, "bset")
+
+
+def test_data_that_moved_together_with_its_run_are_found(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    small.write_prepared(old / "prepared", images=6)
+    (old / "runs" / "a").mkdir(parents=True)
+    info = replace(INFO, data=str(old / "prepared"), data_from_run="../../prepared")
+    assert data_of(old / "runs" / "a", info) == old / "prepared"
+    old.rename(new)
+    assert data_of(new / "runs" / "a", info).resolve() == new / "prepared"
+    assert data_of(new / "runs" / "a", replace(info, data_from_run=None)) == old / "prepared"

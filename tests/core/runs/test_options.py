@@ -1,12 +1,15 @@
 """Which folder a run writes to, and what is left of it when the run fails."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
-from mlrpl_cli.core.runs.options import config_problems, resume_config
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.runs.options import config_problems, label_notes, resolve_config, resume_config
 from mlrpl_cli.core.training.train import train
 from tests import small
 
@@ -75,3 +78,51 @@ def test_a_run_of_an_older_mlrpl_is_told_to_be_trained_again(tmp_path):
     (tmp_path / "config.yaml").write_text("bank: features\nepochs: 3\n")
     with pytest.raises(RunError, match=r"is not what this mlrpl writes: unknown option 'bank'; .*; train again$"):
         resume_config(tmp_path, None, {})
+
+
+def edited(change) -> Prepared:
+    """The small data after `change` has been made to its training labels in place."""
+    prepared = read_prepared(Path("prepared/small"))
+    rows = prepared.rows("train")
+    labels = prepared.observed_labels[rows]
+    change(labels)
+    prepared.observed_labels[rows] = labels
+    return prepared
+
+
+def only_positives(labels: np.ndarray) -> None:
+    labels[labels == -1] = 0
+
+
+def first_class_positive(labels: np.ndarray) -> None:
+    only_positives(labels[:, :1])
+
+
+def test_a_loss_is_chosen_when_none_is_asked_for_and_what_was_chosen_is_said(flags):
+    asked = make_config(flags=flags)
+    assert asked.loss is None
+    whole, positives = edited(lambda labels: None), edited(only_positives)
+    assert resolve_config(asked, whole).loss == "asl"
+    assert label_notes(asked, resolve_config(asked, whole), whole) == []
+    chosen = resolve_config(asked, positives)
+    assert chosen.loss == "an"
+    named, told = label_notes(asked, chosen, positives)
+    assert named == "no training cell is known to be absent for 3 of 3 classes: red thing, green thing, blue thing"
+    assert re.fullmatch("no class has a known absent cell: the loss is an, .*; --loss chooses another", told)
+
+
+def test_a_loss_that_is_asked_for_is_kept_and_classes_without_an_absent_cell_are_still_named(flags):
+    asked, prepared = make_config(flags={**flags, "loss": "bce"}), edited(first_class_positive)
+    chosen = resolve_config(asked, prepared)
+    assert chosen.loss == "bce"
+    named = "no training cell is known to be absent for 1 of 3 classes: red thing"
+    assert label_notes(asked, chosen, prepared) == [named]
+
+
+def test_the_configuration_of_a_run_that_knew_fewer_options_is_read(flags):
+    run = train(make_config(flags=flags)).run
+    lines = (run / "config.yaml").read_text().splitlines(keepends=True)
+    older = [line for line in lines if not line.startswith(("unknown_weight", "entropy_weight"))]
+    assert len(older) == len(lines) - 2
+    (run / "config.yaml").write_text("".join(older))
+    assert resume_config(run, None, {}).loss == "asl"

@@ -18,6 +18,7 @@ from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import scenes as scenes_format
 from mlrpl_cli.core.labels.formats.scenes import FIRST_TEST_INDEX, Scenes, object_masks
+from mlrpl_cli.core.labels.records import Reading
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.scenes import canvas as drawing
 from mlrpl_cli.core.scenes.objects import OBJECTS
@@ -166,7 +167,7 @@ def test_pre_training_shares_no_random_value_with_scenes():
 
 
 def test_written_scenes_are_the_rendered_ones(tmp_path):
-    records = Scenes(train_images=3, test_images=2, scenes_seed=5).read(tmp_path, Silent())
+    records = Scenes(train_images=3, test_images=2, scenes_seed=5).read(Reading(tmp_path, Silent()))
     assert records.images[0] == "images/train/00000.png"
     assert records.images[-1] == "images/test/00001.png"
     assert records.splits == ("train",) * 3 + ("test",) * 2
@@ -182,7 +183,7 @@ def test_written_scenes_are_the_rendered_ones(tmp_path):
 def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
     for processes in (1, 2):
         monkeypatch.setattr(scenes_format.os, "cpu_count", lambda processes=processes: processes)
-        Scenes(train_images=60, test_images=8).read(tmp_path / str(processes), Silent())
+        Scenes(train_images=60, test_images=8).read(Reading(tmp_path / str(processes), Silent()))
     files = [
         {
             path.relative_to(tmp_path / str(processes)): path.read_bytes()
@@ -197,7 +198,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
 def test_a_read_only_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot write"):
-        Scenes(train_images=2, test_images=1).read(tmp_path / "file", Silent())
+        Scenes(train_images=2, test_images=1).read(Reading(tmp_path / "file", Silent()))
 
 
 def test_tiny_is_small_enough_for_the_package():

@@ -191,3 +191,51 @@ def test_scenes_whose_manifest_says_no_seed_are_an_error_that_says_so(options, t
     write_manifest(prepared.folder, prepared)
     with pytest.raises(DataError, match="does not say which seed drew its scenes"):
         sweep(replace(options, data=prepared.folder, out=tmp_path / "out"))
+
+
+def hide_absent(options, splits, place) -> SweepOptions:
+    """A copy of the data in which nothing is known to be absent in some splits."""
+    folder = shutil.copytree(options.data, place / "prepared")
+    prepared = read_prepared(folder)
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[np.isin(prepared.splits, splits)[:, None] & (labels == -1)] = 0
+    write_manifest(folder, replace(prepared, image_root=folder))
+    return replace(options, data=folder, out=place / "out")
+
+
+@pytest.mark.parametrize(
+    ("split", "tune", "advice"),
+    [("test", False, "prepare it with some"), ("validation", True, "add --no-tune, or prepare it with some")],
+)
+def test_data_on_which_no_class_has_an_ap_are_refused_before_anything_is_trained(
+    options, tmp_path, split, tune, advice
+):
+    asked = replace(hide_absent(options, [split], tmp_path), tune=tune)
+    asked = replace(asked, config=replace(asked.config, epochs=TrainConfig.epochs))
+    told = rf"no class with both a present and an absent cell among its {split} images, .* there; {advice}$"
+    with pytest.raises(DataError, match=told):
+        sweep(asked)
+    assert not asked.out.exists()
+
+
+def test_a_sweep_of_positives_alone_takes_the_loss_for_them_and_says_so(options, tmp_path, sweep_here):
+    said, progress = [], Silent()
+    progress.note = said.append
+    asked = hide_absent(options, ["train", "validation"], tmp_path)
+    (row,) = sweep(replace(asked, methods=("linear",), seeds=(0,)), progress).rows
+    assert (row["loss"], row["config"]["loss"], row["validation_map"]) == ("an", "an", None)
+    assert 0 <= row["map"] <= 1
+    assert any(note.startswith("no class has a known absent cell: the loss is an") for note in said)
+
+
+def test_a_class_with_one_known_state_has_no_ap_in_a_row(options, tmp_path, sweep_here):
+    folder = shutil.copytree(options.data, tmp_path / "prepared")
+    prepared = read_prepared(folder)
+    test = prepared.rows(TEST)
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[test, 0], labels[test[0], 1:], labels[test[1], 1:] = 1, 1, -1
+    write_manifest(folder, replace(prepared, image_root=folder))
+    asked = replace(options, data=folder, out=tmp_path / "out", methods=("linear",), seeds=(0,))
+    (row,) = sweep(asked).rows
+    assert row["average_precision"][0] is None
+    assert row["map"] == pytest.approx(np.mean(row["average_precision"][1:]))

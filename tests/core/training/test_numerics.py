@@ -20,7 +20,7 @@ from mlrpl_cli.core.heads.text import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import read_log
+from mlrpl_cli.core.runs.folder import load_config, read_log
 from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
 from tests import small
@@ -47,7 +47,7 @@ def fit(base, tmp_path):
     `edit` changes published and observed labels in place.
     """
 
-    def run(method="sarl", rows=None, classes=3, edit: Edit | None = None, **flags) -> TrainingSummary:
+    def run(method="sarl", rows=None, classes=3, edit: Edit | None = None, folder="run", **flags) -> TrainingSummary:
         prepared = read_prepared(base / "prepared")
         rows = np.arange(len(prepared.images)) if rows is None else rows
         full, observed = (labels[rows, :classes] for labels in (prepared.full_labels, prepared.observed_labels))
@@ -56,23 +56,23 @@ def fit(base, tmp_path):
         if edit is not None:
             edit(full[learning], part := observed[learning])
             observed[learning] = part
-        folder = tmp_path / "prepared"
-        folder.mkdir()
+        place = tmp_path / "prepared"
+        place.mkdir(exist_ok=True)
         edited = replace(
             prepared,
-            folder=folder,
+            folder=place,
             classes=prepared.classes[:classes],
             images=tuple(images),
             splits=tuple(splits),
             full_labels=full,
             observed_labels=observed,
         )
-        write_manifest(folder, edited)
+        write_manifest(place, edited)
         options = {
-            "data": str(folder),
+            "data": str(place),
             "backbone": str(base / "clip.safetensors"),
             "cache": str(base / "features"),
-            "run": str(tmp_path / "run"),
+            "run": str(tmp_path / folder),
             "method": method,
             **small.OPTIONS,
             "epochs": 2,
@@ -133,6 +133,36 @@ def test_a_class_that_is_always_absent_or_always_present_is_trained(fit, method,
         observed[:, 0] = np.where(known, state, 0)
 
     assert_sound(fit(method, edit=make_constant))
+
+
+def keep_positives(full: np.ndarray, observed: np.ndarray) -> None:
+    observed[observed == -1] = 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_positives_alone_are_trained_on_with_a_loss_for_them_and_select_no_epoch(fit, method):
+    summary = fit(method, edit=keep_positives)
+    assert_sound(summary)
+    assert load_config(summary.run).loss == "an"
+    assert [row["map"] for row in read_log(summary.run)] == [None, None]
+    assert (summary.best_map, summary.best_epoch) == (None, 2)
+
+
+def test_training_on_positives_alone_does_not_end_at_everything_present(fit):
+    """A partial loss is lowest where every class is present in every image; there are as many absent cells in truth."""
+    means = {}
+    for loss in ("bce", "an"):
+        run = fit(edit=keep_positives, loss=loss, lr=0.05, epochs=6, folder=loss).run
+        means[loss] = evaluate(EvaluationOptions(run, LAST, workers=0, device="cpu")).probabilities.mean()
+    assert means["bce"] > 0.9
+    assert means["an"] < means["bce"] - 0.1
+
+
+def test_the_priors_are_shares_of_the_known_cells_or_of_all_images_where_none_is_absent():
+    """Columns: two present of three known; two present of four images, none absent; nothing known; one absent."""
+    columns = [[1, 1, -1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [-1, 0, 0, 0]]
+    priors = trainer.class_priors(torch.tensor(columns, dtype=torch.int8).T)
+    assert priors.tolist() == pytest.approx([3 / 5, 3 / 6, 1 / 6, 1 / 3])
 
 
 def broken_at(step: int, value: Callable[[torch.Tensor], torch.Tensor]):

@@ -1,11 +1,13 @@
-"""The data sets that `prepare` reads, and a format made from what it is asked for.
+"""The data sets that `prepare` reads, which one a file or folder is, and a format made from what it is asked for.
 
 To add one: a file with its `labels.records.Format`, and its line here.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -15,12 +17,30 @@ from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
 from mlrpl_cli.core.io.schema import problems
 from mlrpl_cli.core.labels.records import SCENES, Format
 
+_FORMATS = "mlrpl_cli.core.labels.formats"
 DATASETS = {
-    SCENES: "mlrpl_cli.core.labels.formats.scenes:Scenes",
-    "voc": "mlrpl_cli.core.labels.formats.voc:Voc",
-    "coco": "mlrpl_cli.core.labels.formats.coco:Coco",
-    "table": "mlrpl_cli.core.labels.formats.table:Table",
+    SCENES: f"{_FORMATS}.scenes:Scenes",
+    "voc": f"{_FORMATS}.published.voc:Voc",
+    "coco": f"{_FORMATS}.coco.coco:Coco",
+    "lvis": f"{_FORMATS}.coco.lvis:Lvis",
+    "openimages": f"{_FORMATS}.published.openimages:OpenImages",
+    "chexpert": f"{_FORMATS}.published.chexpert:CheXpert",
+    "vaw": f"{_FORMATS}.published.vaw:Vaw",
+    "cvat": f"{_FORMATS}.tools.cvat:Cvat",
+    "labelstudio": f"{_FORMATS}.tools.labelstudio:LabelStudio",
+    "nuswide": f"{_FORMATS}.published.nuswide:NusWide",
+    "vg": f"{_FORMATS}.published.vg:Vg200",
+    "fiftyone": f"{_FORMATS}.tools.fiftyone:FiftyOne",
+    "roboflow": f"{_FORMATS}.tabular.roboflow:Roboflow",
+    "imagefolder": f"{_FORMATS}.tabular.imagefolder:ImageFolder",
+    "table": f"{_FORMATS}.tabular.table:Table",
+    "long": f"{_FORMATS}.tabular.long:Long",
+    "tags": f"{_FORMATS}.tabular.tags:Tags",
 }
+DATASETS_FOLDER = Path("datasets")
+"""Where data sets are downloaded to and looked for, below the current folder."""
+DATASETS_VARIABLE = "MLRPL_DATASETS"
+"""The environment variable that names another such folder."""
 
 
 def format_of(dataset: str) -> type[Format]:
@@ -28,6 +48,39 @@ def format_of(dataset: str) -> type[Format]:
     if dataset not in DATASETS:
         raise ConfigError(f"no data set is called '{dataset}'; {did_you_mean(dataset, DATASETS)}")
     return resolve_name(DATASETS[dataset])
+
+
+def recognise(root: Path) -> tuple[str, str]:
+    """The data set that the file or folder `root` is, and the sentence that says why.
+
+    Raises ConfigError, which asks, when it could be several, and for none.
+    """
+    found = {name: why for name in DATASETS if (why := format_of(name).recognise(root))}
+    special = {name: why for name, why in found.items() if not format_of(name).is_general}
+    candidates = special or found
+    if len(candidates) == 1:
+        return next(iter(candidates.items()))
+    if not os.path.exists(root):
+        raise ConfigError(f"there is no {root}; check the path after --root")
+    if not candidates:
+        known = ", ".join(name for name in DATASETS if name != SCENES)
+        raise ConfigError(
+            f"{root} is of no format that is recognised; name it with --dataset ({known}), see docs/formats.md"
+        )
+    told = ", or ".join(f"{name} ({why})" for name, why in candidates.items())
+    raise ConfigError(f"{root} can be read as {told}; choose one with --dataset")
+
+
+def find_root(dataset: str) -> Path | None:
+    """Where a published data set lies when nobody says: the first place that holds it; None for none."""
+    usual = format_of(dataset).usual_folder
+    places = (Path(usual), DATASETS_FOLDER / dataset, *_named_folder(dataset))
+    return next((place for place in places if usual and format_of(dataset).recognise(place)), None)
+
+
+def _named_folder(dataset: str) -> tuple[Path, ...]:
+    named = os.environ.get(DATASETS_VARIABLE)
+    return (Path(named) / dataset, Path(named)) if named else ()
 
 
 def make_format(dataset: str, given: Mapping[str, Any]) -> Format:
@@ -47,15 +100,19 @@ def flag(name: str) -> str:
 
 def _sentence(dataset: str, name: str, what: str | None, given: bool) -> str:
     """Of one of the `problems` that pydantic found with what is given for a data set."""
-    fields = format_of(dataset).model_fields
+    kind = format_of(dataset)
     if what is not None and not given:
         from mlrpl_cli.core.labels.sources import SOURCES  # what it imports is slow, and help imports this module
 
-        fetched = "; --download fetches it" if dataset in SOURCES else ""
-        return f"{dataset} needs {flag(name)}, {fields[name].description}{fetched}"
+        needed = kind.holds if name == "root" else kind.model_fields[name].description
+        fetched = ""
+        if dataset in SOURCES:
+            places = f"{kind.usual_folder}, {DATASETS_FOLDER / dataset} or ${DATASETS_VARIABLE}"
+            fetched = f"; it is not in {places}, and mlrpl prepare --dataset {dataset} --download fetches it"
+        return f"{dataset} needs {flag(name)}, {needed}{fetched}"
     if what is not None:
         return f"{flag(name)}: {what}"
     owners = [other for other in DATASETS if name in format_of(other).model_fields]
     if owners:
         return f"{flag(name)} is an option of {', '.join(owners)}, not of {dataset}; leave it out"
-    return f"{dataset} has no option '{name}'; {did_you_mean(name, fields)}"
+    return f"{dataset} has no option '{name}'; {did_you_mean(name, kind.model_fields)}"

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.files import atomic_folder
-from mlrpl_cli.core.io.progress import Progress, track
+from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import shown
-from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Records
+from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Scenes(Format):
     test_images: int = Field(1000, ge=0, description="test images to render")
     scenes_seed: int = Field(0, ge=0, description="seed of the images")
 
-    def read(self, workspace: Path, progress: Progress) -> Records:
-        """Render the scenes as PNG files under workspace/images.
+    def read(self, reading: Reading) -> Records:
+        """Render the scenes as PNG files under reading.workspace/images.
 
         The files are the same whatever the number of processors. Raises DataError when they cannot be written.
         """
@@ -54,15 +54,15 @@ class Scenes(Format):
         counts = {TRAIN: self.train_images, TEST: self.test_images}
         splits = tuple(split for split, count in counts.items() for _ in range(count))
         names = [f"{split}/{place:05d}.png" for split, count in counts.items() for place in range(count)]
-        with atomic_folder(workspace / "images") as images:
+        with atomic_folder(reading.workspace / "images") as images:
             for split in counts:
                 (images / split).mkdir()
             # Closed, so that an interruption ends the processes before their folder is removed.
             with closing(_rendered(images, self.scenes_seed, names)) as rendered:
-                done = track(progress, rendered, "Rendering scenes", len(names))
+                done = track(reading.progress, rendered, "Rendering scenes", len(names))
                 present = np.fromiter(done, np.dtype((bool, len(SCENE_CLASSES))))  # to its end, which is reported
         labels = np.where(present, PRESENT, ABSENT).astype(np.int8)
-        return Records(SCENE_CLASSES, workspace, tuple(f"images/{name}" for name in names), labels, splits)
+        return Records(SCENE_CLASSES, reading.workspace, tuple(f"images/{name}" for name in names), labels, splits)
 
 
 def object_masks(names: Sequence[str], seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

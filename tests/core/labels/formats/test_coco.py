@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.labels.formats import coco
-from mlrpl_cli.core.labels.formats.coco import Coco
+from mlrpl_cli.core.labels import marks
+from mlrpl_cli.core.labels.formats.coco import instances
+from mlrpl_cli.core.labels.formats.coco.coco import Coco
 from tests.core.labels.formats.reading import problem, read
 
 # Ids with gaps and out of order, as COCO's are.
@@ -93,7 +94,7 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
     ]
     train["images"] += [{"id": 7, "file_name": "../../evil.jpg"}, {"id": 8, "file_name": "a.jpg"}]
     (tmp_path / "train2017" / "c.jpg").unlink()
-    val["categories"] = [*CATEGORIES, {"id": 1, "name": "people"}]
+    val["categories"] = [*CATEGORIES[:2], {"id": 13, "name": "go sign"}, {"id": 1, "name": "people"}]
     _save(tmp_path, "train2017", train)
     _save(tmp_path, "val2017", val)
     message = _problem(tmp_path)
@@ -105,7 +106,7 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
         "1 image names lead outside the image folder (train2017/../../evil.jpg)",
         "1 images are missing (train2017/c.jpg)",
         "1 category ids or names are repeated (1 in instances_val2017.json)",
-        "1 files differ in their categories",
+        "1 files differ in their categories (13 is 'stop sign' and 'go sign' in instances_val2017.json)",
     ):
         assert part in message, message
 
@@ -165,7 +166,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ("categories", {"id": True}, "expected ids that are whole numbers or text, got True"),
         ("categories", {"id": 1.5}, "expected ids that are whole numbers or text, got 1.5"),
         ("images", {"id": None}, "expected ids that are whole numbers or text, got None"),
-        ("images", {"file_name": {"a": 1}}, "expected a file_name that a file can have, got {'a': 1}"),
+        ("images", {"file_name": ["a"]}, "expected a file_name that a file can have, got ['a']"),
         ("images", {"file_name": "a\0.jpg"}, "expected a file_name that a file can have, got 'a\\x00.jpg'"),
         ("images", {"file_name": "a" * 300 + "/b.jpg"}, "expected a file_name that a file can have, got 'aaa"),
     ],
@@ -194,9 +195,10 @@ def test_ids_may_be_text(tmp_path: Path) -> None:
 
 def test_files_that_are_too_large_or_no_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, _ = _release(tmp_path, "2017")
-    monkeypatch.setattr(coco, "MOST_LABELS", 8)
-    assert "3 images and 3 categories are more than memory holds" in _problem(tmp_path)
-    monkeypatch.setattr(coco, "MOST_BYTES", len(json.dumps(train)) - 1)
+    monkeypatch.setattr(marks, "MOST_CELLS", 8)
+    assert "5 images and 3 classes are more than memory holds" in _problem(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(instances, "MOST_BYTES", len(json.dumps(train)) - 1)
     (tmp_path / "annotations" / "instances_val2017.json").unlink()
     os.mkfifo(tmp_path / "annotations" / "instances_val2017.json")
     message = _problem(tmp_path)

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from mlrpl_cli.core.io.errors import ConfigError
-from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of, make_format
-from mlrpl_cli.core.labels.formats.voc import Voc
+from mlrpl_cli.core.labels.formats.published.voc import Voc
+from mlrpl_cli.core.labels.formats.registry import DATASETS, find_root, format_of, make_format, recognise
 from mlrpl_cli.core.labels.records import Format
 
 
@@ -36,12 +36,16 @@ def test_a_root_of_bytes_that_are_no_text_is_taken() -> None:
 @pytest.mark.parametrize(
     ("dataset", "given", "sentence"),
     [
-        ("voc", {}, "voc needs --root, VOCdevkit, a folder that holds it, or VOC2007 or VOC2012 itself; --download "),
+        (
+            "voc",
+            {},
+            "voc needs --root, VOCdevkit, a folder that holds it, VOC2007 or VOC2012 itself, or a folder with XML ",
+        ),
         ("voc", {"root": ".", "year": "2010"}, "--year: expected one of 2007, 2012, got '2010'"),
         ("voc", {"root": ".", "difficult": "present"}, "--difficult: expected one of absent, unknown, got 'present'"),
         ("coco", {}, "coco needs --root, the folder that holds annotations/"),
         ("coco", {"root": ".", "year": "2007"}, "--year: expected one of 2014, 2017, got '2007'"),
-        ("table", {}, "table needs --root, the CSV or TSV file, or a folder with just one"),
+        ("table", {}, "table needs --root, a CSV, TSV, Parquet or XLSX file with a column per class, or a folder with"),
         (
             "table",
             {"root": ".", "coding": "x"},
@@ -67,3 +71,31 @@ def test_everything_wrong_is_told_at_once() -> None:
         make_format("voc", {"year": "2010", "difficult": "no", "coding": "x"})
     for part in ("voc needs --root", "--year: ", "--difficult: ", "--coding is an option of table, not of voc"):
         assert part in str(error.value)
+
+
+def _voc(folder: Path) -> None:
+    for name in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (folder / "VOC2007" / name).mkdir(parents=True)
+
+
+def test_a_published_data_set_is_found_where_it_usually_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder comes first, then where --download puts it, then the folder that the variable names."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("MLRPL_DATASETS", str(tmp_path / "shelf"))
+    assert find_root("voc") is None
+    for place in (tmp_path / "shelf" / "voc", Path("datasets/voc"), Path("VOCdevkit")):
+        _voc(place)
+        assert find_root("voc") == place
+    assert find_root("scenes") is None
+    assert find_root("table") is None
+
+
+def test_what_could_be_two_formats_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels.csv").write_text("image,label\na.jpg,dog\n")
+    monkeypatch.setattr(format_of("long"), "recognise", classmethod(lambda kind, root: "it looks long"))
+    message = "can be read as long (it looks long), or tags (labels.csv is a table with all labels of an image in one"
+    with pytest.raises(ConfigError) as error:
+        recognise(tmp_path / "labels.csv")
+    assert message in str(error.value)
+    assert str(error.value).endswith("; choose one with --dataset")

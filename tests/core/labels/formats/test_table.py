@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.labels.formats import table
-from mlrpl_cli.core.labels.formats.table import ASK_FOR_CODING, Table
+from mlrpl_cli.core.labels.formats.tabular import sheets
+from mlrpl_cli.core.labels.formats.tabular.columns import ASK_FOR_CODING
+from mlrpl_cli.core.labels.formats.tabular.table import Table
 from tests.core.labels.formats.reading import problem, read
 
 
@@ -98,8 +99,8 @@ def test_without_a_known_name_the_first_column_is_the_image(tmp_path: Path) -> N
 def test_split_column_keeps_validation(tmp_path: Path) -> None:
     text = "image,split,dog\na.jpg,Train,1\nb.jpg,val,1\nc.jpg,TEST,1\n"
     assert _read(_write(tmp_path, text)).splits == ("train", "validation", "test")
-    message = _problem(_write(tmp_path, text.replace("val", "dev").replace("TEST", "")))
-    assert "2 splits are none of train, validation, test (row 3: 'dev', row 4: '')" in message
+    message = _problem(_write(tmp_path, text.replace("val", "other").replace("TEST", "")))
+    assert "2 splits are none of train, validation, test (row 3: 'other', row 4: '')" in message
 
 
 @pytest.mark.parametrize(("fraction", "seed", "count"), [(0.2, 0, 2), (0.25, 3, 2), (0.01, 1, 1), (0.99, 1, 9)])
@@ -127,7 +128,7 @@ def test_image_folder_absolute_names_and_backslashes(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
     text = (
-        "image,dog,Dog,,cat\n"
+        "image,dog,dog,,cat\n"
         "a.jpg,1,0,1,maybe\n"
         "\n"
         "./a.jpg,2,0,1,1\n"
@@ -148,7 +149,7 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
         "1 images are listed twice (a.jpg)",
         "1 image names lead outside the image folder (../../evil.jpg)",
         "1 images are missing (gone.jpg)",
-        "2 cells are none of 1/yes/present, 0/no/absent, empty/?/unknown (row 2 'cat': 'maybe', row 4 'dog': '2')",
+        "2 cells are none of 1/yes/present, 0/no/absent, empty/?/unknown (row 4 'dog': '2', row 2 'cat': 'maybe')",
         "--images",
     ):
         assert part in message, message
@@ -170,8 +171,8 @@ def test_table_that_holds_nothing_to_read(tmp_path: Path, text: str, part: str) 
 
 
 def test_file_that_is_no_text_and_file_that_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_bytes("image,hond\na.jpg,ja\n".encode("utf-16"))
-    assert "is no UTF-8 text; save it as CSV in UTF-8" in _problem(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_bytes("image,hond\na.jpg,ja\n".encode("utf-16-le"))
+    assert "is no UTF-8 text; name its encoding with --encoding" in _problem(tmp_path / "labels.csv")
     assert "cannot read" in _problem(tmp_path / "absent.csv")
 
 
@@ -187,7 +188,7 @@ def test_a_pipe_a_large_file_and_a_long_name_are_told(tmp_path: Path, monkeypatc
     assert "is a folder, a pipe or a device" in _problem(tmp_path / "pipe.csv")
     assert "cannot read" in _problem(Path("a" * 300))
     assert "cannot be the name of a file" in _problem(tmp_path / "a\0b")
-    monkeypatch.setattr(table, "MOST_BYTES", 10)
+    monkeypatch.setattr(sheets, "MOST_BYTES", 10)
     assert "expected at most 10" in _problem(_write(tmp_path, "image,dog\na.jpg,1\n"))
 
 

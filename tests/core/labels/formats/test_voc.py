@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.labels.formats import voc
-from mlrpl_cli.core.labels.formats.voc import CLASSES, Voc
+from mlrpl_cli.core.labels.formats.published import voc_files, voc_xml
+from mlrpl_cli.core.labels.formats.published.voc import CLASSES, Voc
 from tests.core.labels.formats.reading import problem, read
 
 Object = tuple[str, int]
@@ -104,7 +104,7 @@ def test_all_that_is_wrong_is_reported_together(devkit: Path) -> None:
     for part in (
         "1 ids are paths, not names (../x)",
         "1 images are listed twice (000009)",
-        "images are missing (JPEGImages/000009.jpg",
+        "images are missing (JPEGImages/000009)",
         "1 annotations are missing (000002.xml)",
         "1 annotations are no readable XML (000005.xml: ",
         "1 objects are of no VOC class ('unicorn' in 000001.xml)",
@@ -157,8 +157,8 @@ def test_attributes_that_a_document_type_adds_are_refused(devkit: Path) -> None:
 
 
 def test_files_that_are_too_large_or_no_files_are_named(devkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc, "MOST_OF_AN_ANNOTATION", 200)
-    monkeypatch.setattr(voc, "MOST_OF_AN_IMAGE_SET", 20)
+    monkeypatch.setattr(voc_xml, "MOST_OF_AN_ANNOTATION", 200)
+    monkeypatch.setattr(voc_files, "MOST_OF_AN_IMAGE_SET", 20)
     folder = devkit / "VOC2007"
     (folder / "Annotations" / "000002.xml").write_text("<annotation/>" + " " * 200)
     (folder / "Annotations" / "000009.xml").unlink()

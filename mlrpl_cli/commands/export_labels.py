@@ -1,0 +1,37 @@
+"""`mlrpl export-labels`: labels or predictions in a format that other programs read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mlrpl_cli.commands import console, options
+from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.export.options import ExportOptions
+from mlrpl_cli.core.labels.writers.registry import FORMATS
+
+
+@options.with_flags({"": ExportOptions})
+def export_labels(
+    format: Annotated[str, option("NAME", f"One of {', '.join(FORMATS)}.", autocompletion=lambda: list(FORMATS))],
+    overwrite: Annotated[bool, option(None, "Replace what an earlier export wrote.", "--overwrite")] = False,
+    as_json: options.Json = False,
+    **given: Any,
+) -> None:
+    """Write the labels of a prepared folder, or a run's predictions on its images, as a file for other programs.
+
+    It says what the format cannot hold, and the command that reads the file back. table, long and coco hold unknown
+    cells; tags, labelstudio, cvat and fiftyone list only what is present.
+    """
+    from mlrpl_cli.core.export import labels
+
+    result = labels.export_labels(ExportOptions(format=format, **given), console.progress(), overwrite)
+    if as_json:
+        console.print_json(result)
+        return
+    rows = [(result.images, result.classes, *result.states.values())]
+    console.print_table(f"Labels as {result.format}", ("images", "classes", *result.states), rows)
+    for note in result.notes:
+        console.print_line(note)
+    console.print_line(f"written: {result.path}")
+    if result.read_back:
+        console.print_line(f"read back: {result.read_back}")

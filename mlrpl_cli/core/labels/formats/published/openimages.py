@@ -1,0 +1,190 @@
+"""Open Images V4 to V7: image-level labels that people verified, a row for each image and class.
+
+The publisher's page says of the files of human labels: a confidence of 1 is "verified to be present", 0 "verified to be
+absent"; what no row names was not verified and is unknown. https://storage.googleapis.com/openimages/web/download_v7.html
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from mlrpl_cli.core.images.names import ImagesById
+from mlrpl_cli.core.io.errors import DataError, Problems, first_few
+from mlrpl_cli.core.io.progress import Task
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.published.descriptions import ClassNames, describe
+from mlrpl_cli.core.labels.formats.tabular.text import peek, stream
+from mlrpl_cli.core.labels.marks import MOST_CELLS, NOWHERE, Marks
+from mlrpl_cli.core.labels.own import OwnData
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+COLUMNS = ("ImageID", "LabelName", "Confidence")
+HEADER = {*COLUMNS, "Source"}
+MACHINE = "machine"
+"""What the name of a file of labels says that nobody verified."""
+STATES = {1.0: PRESENT, 0.0: ABSENT}
+_FILE = re.compile(r"(?:.*[-_])?(train|validation|val|test)[-_]annotations[-_].*imagelabels.*\.csv(?:\.gz)?")
+_PLACES = (
+    *(f"{folder}*imagelabels*.csv*" for folder in ("", "annotations/", "labels/")),
+    *(f"{split}/{split}-annotations-*-imagelabels*.csv*" for split in ("train", "validation", "test")),
+)
+
+
+class OpenImages(OwnData):
+    """Open Images' image-level labels (train → train, validation → validation, test → test)."""
+
+    class_descriptions: Path | None = Field(
+        None,
+        description="CSV with the names of Open Images' class ids, else the one beside the labels",
+    )
+
+    holds: ClassVar[str] = "the folder with train-annotations-human-imagelabels.csv and the like, or such a file"
+
+    @classmethod
+    def recognise(cls, root: Path) -> str | None:
+        if os.path.isdir(root):
+            found = _listed(root)
+            return f"it holds {found[0].relative_to(root).as_posix()}" if found else None
+        header = next(iter(peek(root, 1)), [])
+        return f"{root.name} has Open Images' columns" if set(header) >= HEADER else None
+
+    def read(self, reading: Reading) -> Records:
+        """Images in the order of the rows, of those that lie below `images`; classes in that of the descriptions.
+
+        One pass over each file: memory is that of the labels that count. Without chosen classes all are read that are
+        described, in the order of the rows. Labels of machines are never read.
+        Raises DataError, naming everything found at once, for wrong data, and for more cells than memory holds.
+        """
+        files = self._files(reading)
+        names = ClassNames(describe(self.class_descriptions, files, reading.problems), reading)
+        images = ImagesById(self.image_root(self.root), reading.problems)
+        marks = Marks(self.image_root(self.root), reading, names.wanted)
+        size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
+        rows = _Rows(marks, names, images, reading.problems)
+        with reading.progress.task("reading labels", size, "bytes") as task:
+            for path in files:
+                rows.read(path, _split_of(path), task)
+        disputed = 0 if reading.merged else marks.settle()  # what is merged is present where any of it is
+        reading.notes.extend(_told(rows, names, len(images) - len(marks.images), disputed))
+        reading.unlisted = "unknown: Open Images' documentation"
+        return self.records(marks, reading, UNKNOWN, self.root)
+
+    def _files(self, reading: Reading) -> list[Path]:
+        """The files of human labels."""
+        found = _listed(self.root) if os.path.isdir(self.root) else [self.root]
+        files = [path for path in found if MACHINE not in path.name.lower()]
+        if not files:
+            holds = f"only {first_few(path.name for path in found)}, which nobody verified" if found else "none"
+            what = "files that are called like train-annotations-human-imagelabels.csv"
+            raise DataError(f"{self.root} needs {what} and has {holds}; download them, or name one with --root")
+        if left_out := [path.name for path in found if path not in files]:
+            told = first_few(left_out)
+            reading.notes.append(f"labels of machines, which nobody verified, are not read: {told}")
+        return files
+
+
+class _Rows:
+    """Marks of one file after the other, batch by batch."""
+
+    def __init__(self, marks: Marks, names: ClassNames, images: ImagesById, problems: Problems) -> None:
+        self._marks, self._names, self._images, self._problems = marks, names, images, problems
+        self._columns, self._states = dict[str, int](), dict[str, int]()
+        self.elsewhere = 0
+        """Rows of classes that count whose image is not there."""
+
+    def read(self, path: Path, split: str | None, task: Task) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        found = dict[str, int]()
+        for batch in stream(path, COLUMNS, self._problems, task):
+            columns = _looked_up(batch.column(1), self._columns, self._column)
+            kept = batch.filter(pa.array(columns != NOWHERE))
+            rows = _looked_up(kept.column(0), found, lambda name: self._row(name, split), forget=NOWHERE)
+            states = _looked_up(kept.column(2), self._states, self._state)
+            self.elsewhere += int(np.count_nonzero(rows == NOWHERE))
+            told = states != UNKNOWN
+            self._marks.extend(rows[told], columns[columns != NOWHERE][told], states[told])
+            shape = len(self._marks.images), len(self._marks.classes)
+            if shape[0] * shape[1] > MOST_CELLS:
+                held = f"{shape[0]} images and {shape[1]} classes so far, more than memory holds"
+                raise DataError(f"{path} has {held}; choose classes with --classes, by name or id")
+
+    def _column(self, identifier: str) -> int:
+        if not identifier.strip():
+            self._problems.add("rows name no class", "LabelName is empty")
+            return NOWHERE
+        name = self._names.of(identifier)
+        return NOWHERE if name is None else self._marks.label(name)
+
+    def _row(self, identifier: str, split: str | None) -> int:
+        if not identifier.strip():
+            self._problems.add("rows name no image", "ImageID is empty")
+        file = self._images.find(identifier)
+        return NOWHERE if file is None else self._marks.image(file, split)
+
+    def _state(self, cell: str) -> int:
+        try:
+            return STATES[float(cell)]
+        except (ValueError, KeyError):
+            self._problems.add("confidences are neither 1 nor 0, as those of machine labels are", f"'{short(cell)}'")
+            return UNKNOWN
+
+
+def _looked_up(
+    cells: pa.Array, known: dict[str, int], find: Callable[[str], int], forget: int | None = None
+) -> np.ndarray:
+    """(R,) int32: what `known` has for each cell, else `find`, which is asked once; `forget` is not kept in `known`."""
+    import numpy as np
+
+    coded = cells.dictionary_encode()
+    values = list[int]()
+    for cell in coded.dictionary.to_pylist():
+        value = known[cell] if cell in known else find(cell)
+        if value != forget:
+            known[cell] = value
+        values.append(value)
+    return np.array(values, np.int32)[coded.indices.to_numpy()]
+
+
+def _listed(root: Path) -> list[Path]:
+    """The files of labels, of people and of machines, in a folder and where releases put them below it."""
+    try:
+        found = {path for place in _PLACES for path in root.glob(place) if _FILE.fullmatch(path.name.lower())}
+    except OSError:
+        return []
+    return sorted(found)
+
+
+def _split_of(path: Path) -> str | None:
+    named = _FILE.fullmatch(path.name.lower())
+    return SPLIT_NAMES[named[1]] if named else None
+
+
+def _told(rows: _Rows, names: ClassNames, unverified: int, disputed: int) -> Iterable[str]:
+    """What was found out."""
+    if not names:
+        yield (
+            "no *class-descriptions*.csv lies beside the labels: classes are called by their ids, which mean nothing "
+            "to CLIP; --class-descriptions names the file"
+        )
+    if names.unnamed:
+        told = first_few(sorted(names.unnamed))
+        yield f"rows of {len(names.unnamed)} classes that are not described are left out: {told}"
+    if rows.elsewhere:
+        yield f"rows of images that are not in the folder are left out: {rows.elsewhere}"
+    if unverified:
+        yield f"images in the folder without a verified label of these classes are left out: {unverified}"
+    if disputed:
+        yield f"cells that rows say to be present and absent are unknown: {disputed}"

@@ -1,0 +1,187 @@
+"""What columns are called and what their cells mean, for every format that is a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of, read_table, table_file
+from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS, peek
+from mlrpl_cli.core.labels.own import Tagged
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Reading
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+IMAGE_COLUMNS = (
+    *("image", "image_path", "filename", "file_name", "file", "filepath", "file_path", "path", "img", "img_path"),
+    *("fname", "image_name", "image_file", "image_id", "img_id", "photo", "picture"),
+)
+"""Names of the image column, however they are spelt; without any of them the first column is it."""
+SPLIT_COLUMNS = ("split", "subset", "partition", "dataset_split")
+FLAGS = {"istest": TEST, "isvalid": VALIDATION, "isval": VALIDATION, "isvalidation": VALIDATION}
+"""Columns of yes and no that say which images are of a split."""
+FOLD_COLUMNS = ("fold", "kfold", "cv_fold")
+TAG_COLUMNS = (
+    "label",
+    "labels",
+    "tag",
+    "tags",
+    "class",
+    "classes",
+    "category",
+    "categories",
+    "labelname",
+    "class_name",
+)
+"""Columns whose cells name classes: what `tags` and `long` read."""
+CONFIDENCES = ("confidence", "conf", "score", "scores", "probability", "prob", "certainty", "weight", "sample_weight")
+NEVER_CLASSES = frozenset(
+    key_of(name)
+    for name in (
+        *IMAGE_COLUMNS, *SPLIT_COLUMNS, *FLAGS, *FOLD_COLUMNS, *TAG_COLUMNS, *CONFIDENCES,
+        *("istrain", "id", "uid", "uuid", "index", "idx", "row", "row number", "rownum", "nr", "number", "level0"),
+        *("flag", "flagged", "verified", "reviewed", "is duplicate", "duplicate", "skip", "exclude"),
+        *("source", "annotator", "labeler", "worker", "date", "timestamp", "width", "height", "url", "md5", "sha256"),
+    )
+)  # fmt: skip
+"""Columns of these names are classes only when they are named as such."""
+_ID = re.compile(r".*[\s_-]id|.*[a-z]ID|unnamed: ?\d+")
+
+MINUS_ONE, BAD, EMPTY = 2, 3, 4
+_WORDS = {
+    **dict.fromkeys(("yes", "y", "true", "present", "t", "wahr", "ja", "vrai", "oui", "vero", "verdadero"), PRESENT),
+    **dict.fromkeys(("x", "✓", "✔", "☑", "✅"), PRESENT),
+    **dict.fromkeys(("no", "n", "false", "absent", "f", "falsch", "nein", "faux", "non", "falso", "☐"), ABSENT),
+    **dict.fromkeys(("?", "unknown", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "–"), UNKNOWN),
+    "": EMPTY,
+}  # fmt: skip
+CODINGS = {None: (MINUS_ONE, ABSENT), "minus-one-absent": (ABSENT, UNKNOWN), "minus-one-unknown": (UNKNOWN, ABSENT)}
+"""What the numbers −1 and 0 mean: to the laboratory of HCP-MLR-PL, and to DualCoOp; 1 is present in both."""
+ASK_FOR_CODING = (
+    "two codings are in use: in HCP-MLR-PL's -1 is absent and 0 unknown, in DualCoOp's -1 is unknown and 0 absent; "
+    "choose with --coding minus-one-absent or --coding minus-one-unknown"
+)
+
+
+class TableOptions(Tagged):
+    """What every format that is a table of text may be told."""
+
+    separator: Literal["comma", "semicolon", "tab", "pipe"] | None = Field(
+        None, description="what stands between the cells of a table of text, else what fits"
+    )
+    encoding: str | None = Field(None, description="encoding of a table of text, such as cp1252, else what fits")
+
+    def sheet(self, reading: Reading) -> Sheet:
+        """The table at `root`."""
+        separator = self.separator and SEPARATORS[self.separator]
+        sheet = read_table(table_file(self.root), reading.problems, separator, self.encoding)
+        reading.notes.extend(sheet.notes)
+        return sheet
+
+
+def recognised(root: Path, fits: Callable[[list[str]], bool], what: str) -> str | None:
+    """Why `root` is a table of a kind, by the keys of its header; None when it is none."""
+    try:
+        path = table_file(root)
+    except DataError:
+        return None
+    if path.suffix.lower() in (".parquet", ".xlsx"):
+        try:
+            names = list(read_table(path, Problems()).names)
+        except DataError:
+            return None
+    else:
+        beginning = peek(path)
+        if len(beginning) < 2 or len(beginning[0]) < 2:
+            return None
+        names = beginning[0]
+    return f"{path.name} is a table with {what}" if fits(names) else None
+
+
+def has_tag_column(header: Sequence[str]) -> bool:
+    keys = set(map(key_of, TAG_COLUMNS))
+    return any(key_of(name) in keys for name in header)
+
+
+def image_column(sheet: Sheet) -> int:
+    """The column that names images: by its name, else the first that has one and is no index."""
+    named = (sheet.find(name) for name in IMAGE_COLUMNS)
+    if (found := next((column for column in named if column is not None), None)) is not None:
+        return found
+    return next((column for column, name in enumerate(sheet.names) if name and not is_reserved(name)), 0)
+
+
+def is_reserved(name: str) -> bool:
+    return key_of(name) in NEVER_CLASSES or bool(_ID.fullmatch(name) or _ID.fullmatch(name.casefold()))
+
+
+def state_of(coding: str | None = None) -> Callable[[str], int]:
+    """Cell → state."""
+    minus_one, zero = CODINGS[coding]
+    numbers = {1.0: PRESENT, 0.0: zero, -1.0: minus_one}
+
+    def state(cell: str) -> int:
+        cell = cell.casefold()
+        if cell in _WORDS:
+            return _WORDS[cell]
+        try:
+            return numbers.get(float(cell.replace("−", "-").replace(",", ".")), BAD)
+        except ValueError:
+            return BAD
+
+    return state
+
+
+def flagged_splits(sheet: Sheet, reading: Reading, flags: Mapping[int, str] | None = None) -> list[str | None]:
+    """The splits that the columns `flags` of yes and no give, by default those of the names in FLAGS."""
+    if flags is None:
+        flags = {column: FLAGS[key] for column, key in enumerate(sheet.keys) if key in FLAGS}
+    splits: list[str | None] = [TRAIN if flags else None] * sheet.rows
+    for column, split in flags.items():
+        states, name = sheet.codes(column, state_of()).tolist(), short(sheet.names[column])
+        wrong = [row for row, state in enumerate(states) if state not in (PRESENT, ABSENT)]
+        told = (f"row {sheet.numbers[row]}: '{short(sheet.column(column)[row])}'" for row in wrong)
+        reading.problems.extend(f"cells of {name} are neither yes nor no", told)
+        splits = [split if state == PRESENT else old for old, state in zip(splits, states, strict=True)]
+        reading.notes.append(f"column {name} says which images are of {split}")
+    return splits
+
+
+def named_splits(sheet: Sheet, column: int, reading: Reading) -> list[str | None]:
+    cells = sheet.column(column)
+    for number, cell in zip(sheet.numbers, cells, strict=True):
+        if cell.casefold() not in SPLIT_NAMES:
+            reading.problems.add("splits are none of train, validation, test", f"row {number}: '{short(cell)}'")
+    reading.notes.append(f"column {short(sheet.names[column])} says which images are of which split")
+    return [SPLIT_NAMES.get(cell.casefold(), TRAIN) for cell in cells]
+
+
+def numbered_folds(sheet: Sheet, column: int, test_fold: str | None, reading: Reading) -> list[str | None]:
+    cells, name = sheet.column(column), short(sheet.names[column])
+    if all(cell.casefold() in SPLIT_NAMES for cell in cells):
+        return named_splits(sheet, column, reading)
+    folds = sorted(set(cells))
+    if test_fold is None:
+        raise ConfigError(
+            f"column {name} of {sheet.path} numbers folds ({_listed(folds)}) and does not say which one tests: "
+            f"--test-fold {folds[-1]}, or --ignore-columns {name} to draw test images"
+        )
+    if test_fold not in folds:
+        raise ConfigError(f"no row of {sheet.path} is of fold '{test_fold}'; {did_you_mean(test_fold, folds)}")
+    reading.notes.append(f"column {name} says which images test: fold {test_fold}")
+    return [TEST if cell == test_fold else TRAIN for cell in cells]
+
+
+def _listed(values: Iterable[str]) -> str:
+    return first_few(map(short, values), 6)
+
+
+def is_index(sheet: Sheet, column: int) -> bool:
+    """Whether it is the nameless column of row numbers that pandas writes."""
+    cells = sheet.column(column)
+    return not sheet.names[column] and any(cells == [str(first + row) for row in range(len(cells))] for first in (0, 1))

@@ -1,0 +1,81 @@
+"""Long tables: a row says one label of one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.tabular import columns as known
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
+from mlrpl_cli.core.labels.marks import Marks
+from mlrpl_cli.core.labels.records import Reading, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STATE_COLUMNS = (*known.CONFIDENCES[:7], "present", "state", "value", "verified")
+
+
+class Long(known.TableOptions):
+    """A row an image and a label, and, in a third column, whether the image shows it."""
+
+    holds: ClassVar[str] = "a CSV, TSV, Parquet or XLSX file with a row per image and label"
+    is_general: ClassVar[bool] = True
+
+    @classmethod
+    def recognise(cls, root: Path) -> str | None:
+        """By a column of labels beside one of confidences, which a list of tags has not."""
+        return known.recognised(root, _fits, "a row per image and label")
+
+    def read(self, reading: Reading) -> Records:
+        """Images in the order in which they first appear, classes in the order of their names.
+
+        The third column, of any name in STATE_COLUMNS, holds what cells of a table do. A label that no row says of an
+        image is unknown where rows say that others are absent; where none does, `unlisted` has to say.
+        Raises DataError, naming everything found at once, for wrong data.
+        """
+        import numpy as np
+
+        sheet, problems = self.sheet(reading), reading.problems
+        label, told = _columns(sheet)
+        names = sheet.column(label)
+        marks = Marks(self.image_root(sheet.path), reading, sorted(set(filter(None, names))))
+        problems.extend(
+            "rows name no label", (f"row {n}" for n, name in zip(sheet.numbers, names, strict=True) if not name)
+        )
+        split = sheet.find(*known.SPLIT_COLUMNS)
+        splits = [None] * sheet.rows if split is None else known.named_splits(sheet, split, reading)
+        images = sheet.column(known.image_column(sheet))
+        rows = np.array([marks.image(image, split) for image, split in zip(images, splits, strict=True)])
+        columns = np.array([marks.label(name) if name else -1 for name in names])
+        states = np.full(sheet.rows, PRESENT, np.int8)
+        if told is not None:
+            states = sheet.codes(told, known.state_of())
+            for row in np.flatnonzero(states > PRESENT).tolist():
+                cell = short(sheet.column(told)[row])
+                problems.add("rows say neither yes nor no, nor unknown", f"row {sheet.numbers[row]}: '{cell}'")
+        marks.extend(rows, columns, np.where(states > PRESENT, UNKNOWN, states))
+        return self.records(marks, reading, self._unlisted(sheet, states, reading), sheet.path)
+
+    def _unlisted(self, sheet: Sheet, states: np.ndarray, reading: Reading) -> int:
+        if self.unlisted or not (states == ABSENT).any():
+            return self.otherwise(sheet.path, reading, "only labels that are there")
+        reading.unlisted = "unknown: no row of a long table says"
+        return UNKNOWN
+
+
+def _columns(sheet: Sheet) -> tuple[int, int | None]:
+    """The column of labels, and the one that says whether they are there."""
+    label = sheet.find(*known.TAG_COLUMNS)
+    if label is None:
+        found = ", ".join(map(short, sheet.names))
+        raise DataError(f"{sheet.path} has no column of labels, only {found}; call it label")
+    return label, sheet.find(*STATE_COLUMNS)
+
+
+def _fits(names: list[str]) -> bool:
+    keys = set(map(key_of, names))
+    return bool(keys & set(map(key_of, known.TAG_COLUMNS))) and bool(keys & set(map(key_of, STATE_COLUMNS)))

@@ -1,0 +1,186 @@
+"""The user's own labels: a table with an image column and a column per class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
+from mlrpl_cli.core.io.progress import track
+from mlrpl_cli.core.io.reading import is_name, short
+from mlrpl_cli.core.labels.formats.tabular import columns as known
+from mlrpl_cli.core.labels.formats.tabular.columns import ASK_FOR_CODING, BAD, EMPTY, MINUS_ONE, TableOptions, state_of
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
+from mlrpl_cli.core.labels.marks import Marks
+from mlrpl_cli.core.labels.records import Reading, Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_FOREIGN = "cells are none of 1/yes/present, 0/no/absent, empty/?/unknown"
+
+
+class Table(TableOptions):
+    """The user's own labels: every column is a class but the image's, a split's, and those that are never classes."""
+
+    coding: Literal["minus-one-absent", "minus-one-unknown"] | None = Field(
+        None, description="what cells of -1 mean, cells of 0 then being the other of absent and unknown"
+    )
+    label_columns: tuple[str, ...] | None = Field(None, description="the columns that are classes, by name")
+    ignore_columns: tuple[str, ...] = Field((), description="columns that are no classes, by name")
+    test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
+
+    holds: ClassVar[str] = "a CSV, TSV, Parquet or XLSX file with a column per class, or a folder with just one"
+    is_general: ClassVar[bool] = True
+
+    @classmethod
+    def recognise(cls, root: Path) -> str | None:
+        return known.recognised(root, lambda names: not known.has_tag_column(names), "a column per class")
+
+    def read(self, reading: Reading) -> Records:
+        """Images and labels in the order of the table's rows.
+
+        Cells, in any case: 1, yes, true, present, wahr, vrai, vero, x and the like; 0, no, false, absent, falsch, faux,
+        falso; ?, unknown, nan, na, n/a, none, null, -; numbers with either decimal mark. A −1 is refused unless
+        `coding` says what it and 0 mean. An empty cell is unknown, but in a table that says "absent" nowhere it may be
+        the other answer: there, `unlisted` has to say.
+        Raises DataError, naming everything found at once, for wrong data.
+        """
+        sheet, problems = self.sheet(reading), reading.problems
+        roles = _find_roles(sheet, self, reading)
+        marks = Marks(self.image_root(sheet.path), reading, (sheet.names[column] for column in roles.classes))
+        splits = _splits(sheet, roles, self.test_fold, reading)
+        rows = _rows(sheet, roles.image, splits, marks, reading)
+        codes = self._codes(sheet, roles.classes, reading)
+        unlisted = self._empty_means(sheet, codes, reading)
+        for column, states in zip(roles.classes, codes, strict=True):
+            told = states <= PRESENT
+            at = marks.label(sheet.names[column])
+            marks.extend(rows[told], (0 * rows + at)[told], states[told])
+        if any((states == MINUS_ONE).any() for states in codes):
+            problems.raise_if_any(str(sheet.path), ASK_FOR_CODING)
+        where = (
+            f"{sheet.path} (images in column '{short(sheet.names[roles.image])}', below {self.image_root(sheet.path)})"
+        )
+        problems.raise_if_any(where, "correct the table, name the images' folder with --images, or --ignore-columns")
+        return self.records(marks, reading, unlisted, sheet.path)
+
+    def _codes(self, sheet: Sheet, columns: Sequence[int], reading: Reading) -> list[np.ndarray]:
+        """(R,) int8 for each class: label states, and codes of other cells, problems unless they are empty."""
+        code_of = state_of(self.coding)
+        listed = track(reading.progress, columns, "reading labels", len(columns), "columns")
+        codes = [sheet.codes(column, code_of) for column in listed]
+        foreign = [column for column, states in zip(columns, codes, strict=True) if not (states < BAD).any()]
+        for column, states in zip(columns, codes, strict=True):
+            if column in foreign and (states == BAD).any():
+                cell = next(cell for cell in sheet.column(column) if cell)
+                told = f"{short(sheet.names[column])}: '{short(cell)}'"
+                reading.problems.add("columns hold no label, leave them out with --ignore-columns", told)
+                continue
+            for code, what in ((MINUS_ONE, "cells hold -1"), (BAD, _FOREIGN)):
+                for row in (states == code).nonzero()[0].tolist():
+                    cell, name = short(sheet.column(column)[row]), short(sheet.names[column])
+                    reading.problems.add(what, f"row {sheet.numbers[row]} '{name}': '{cell}'")
+        return codes
+
+    def _empty_means(self, sheet: Sheet, codes: Sequence[np.ndarray], reading: Reading) -> int:
+        """The state of an empty cell."""
+        if self.unlisted:
+            return self.otherwise(sheet.path, reading)
+        empty = any((states == EMPTY).any() for states in codes)
+        if empty and not reading.problems and not any((states == ABSENT).any() for states in codes):
+            return self.otherwise(sheet.path, reading, "what is there, leaves the other cells empty,")
+        if empty:
+            reading.unlisted = "unknown: an empty cell of a table"
+        return UNKNOWN
+
+
+class _Roles(NamedTuple):
+    """Positions of the columns of a table."""
+
+    image: int
+    split: int | None
+    flags: dict[int, str]
+    fold: int | None
+    classes: list[int]
+
+
+def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
+    """What each column is."""
+    image = known.image_column(sheet)
+    named = options.label_columns if options.label_columns is not None else reading.classes
+    for name in (*(options.label_columns or ()), *options.ignore_columns, *(reading.classes or ())):
+        if name not in sheet.names and name not in reading.merged.values():
+            raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
+    chosen = set(named or ())
+    chosen |= {old for old, new in reading.merged.items() if new in chosen}
+    is_free = [name not in chosen and name not in options.ignore_columns for name in sheet.names]
+    split = next(
+        (c for c in range(len(is_free)) if is_free[c] and sheet.keys[c] in map(key_of, known.SPLIT_COLUMNS)), None
+    )
+    flags = {c: known.FLAGS[key] for c, key in enumerate(sheet.keys) if is_free[c] and key in known.FLAGS}
+    fold = next(
+        (c for c in range(len(is_free)) if is_free[c] and sheet.keys[c] in map(key_of, known.FOLD_COLUMNS)), None
+    )
+    used = {image, split, fold, *flags}
+    if named is not None:
+        classes = [column for column, name in enumerate(sheet.names) if name in chosen and column != image]
+    else:
+        others = [c for c, name in enumerate(sheet.names) if c not in used and name not in options.ignore_columns]
+        classes = [c for c in others if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
+        if left := [sheet.names[c] or "the nameless index" for c in others if c not in classes]:
+            told = ", ".join(map(short, left))
+            reading.notes.append(
+                f"columns that are no classes by their names: {told}; --label-columns takes them as classes"
+            )
+    if not classes:
+        found = ", ".join(map(short, sheet.names))
+        raise DataError(f"{sheet.path} has no class column, only {found}; add a column for each class")
+    _check_names(sheet, classes, reading)
+    return _Roles(image, split, flags, fold, classes)
+
+
+def _free(sheet: Sheet, is_free: Sequence[bool], names: Sequence[str]) -> int | None:
+    """The first column of one of `names` that nothing else was said of."""
+    keys = set(map(key_of, names))
+    return next((column for column, key in enumerate(sheet.keys) if is_free[column] and key in keys), None)
+
+
+def _check_names(sheet: Sheet, classes: Sequence[int], reading: Reading) -> None:
+    problems, names = reading.problems, sheet.names
+    problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
+    odd = [names[column] for column in classes if names[column] and not is_name(names[column])]
+    problems.extend("columns have names that no class can have", map(short, odd))
+    counts = Counter(names[column] for column in classes)
+    repeated = [short(name) for name, count in counts.items() if name and count > 1]
+    problems.extend("names stand over several columns", repeated)
+
+
+def _rows(sheet: Sheet, column: int, splits: Sequence[str | None], marks: Marks, reading: Reading) -> np.ndarray:
+    """(R,) int64: the row of each image in the label matrix."""
+    import numpy as np
+
+    cells = sheet.column(column)
+    named = zip(sheet.numbers, cells, strict=True)
+    reading.problems.extend("rows name no image", (f"row {number}" for number, cell in named if not cell))
+    rows = np.array([marks.image(cell, split) if cell else -1 for cell, split in zip(cells, splits, strict=True)])
+    images = tuple(marks.images)
+    twice = [images[row] for row, count in Counter(rows[rows >= 0].tolist()).items() if count > 1]
+    reading.problems.extend("images are listed twice", twice)
+    return rows
+
+
+def _splits(sheet: Sheet, roles: _Roles, test_fold: str | None, reading: Reading) -> list[str | None]:
+    """The split of each row, None where the table does not say."""
+    if roles.split is not None:
+        return known.named_splits(sheet, roles.split, reading)
+    if roles.flags:
+        return known.flagged_splits(sheet, reading, roles.flags)
+    if roles.fold is not None:
+        return known.numbered_folds(sheet, roles.fold, test_fold, reading)
+    return [None] * sheet.rows

@@ -1,0 +1,90 @@
+"""What the formats of the user's own images have in common: where the images are, which test, what is not listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.marks import Marks
+from mlrpl_cli.core.labels.records import ROOT, TEST, TRAIN, Format, Reading, Records
+from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
+
+STATE_OF = {"absent": ABSENT, "unknown": UNKNOWN}
+
+
+class OwnData(Format):
+    """A format of the user's own images: their folder can be named, and test images are drawn where none are told."""
+
+    root: Path = Field(description=ROOT)
+    images: Path | None = Field(None, description="folder that image names are relative to, else that of the labels")
+    test_fraction: float = Field(
+        0.2, gt=0, lt=1, description="share of the test images, where the labels name no split"
+    )
+    split_seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="seed of which images test, where the labels name no split"
+    )
+
+    default_keep: ClassVar[float] = 1.0
+    """The source itself says what is known."""
+
+    def records(self, marks: Marks, reading: Reading, unlisted: int, source: Path, union: bool = False) -> Records:
+        """What `marks` say, of images below `self.images`, else beside `source`.
+
+        Raises DataError for every problem of `reading`, and for no image or no class.
+        """
+        root = self.image_root(source)
+        labels = marks.labels(unlisted, union or bool(reading.merged))
+        if not reading.problems and not labels.size:
+            reading.problems.add("things are missing", "any image" if marks.classes else "any class")
+        where = f"{source}, images below {root}"
+        reading.problems.raise_if_any(where, "correct the labels, or name the images' folder with --images")
+        return Records(tuple(marks.classes), root, tuple(marks.images), labels, self.assigned(marks.splits))
+
+    def image_root(self, source: Path) -> Path:
+        """The folder that image names are relative to."""
+        return self.images or (source if source.is_dir() else source.parent)
+
+    def settle_splits(self, marks: Marks, reading: Reading) -> None:
+        """For splits that folders tell: images of one that is not training are of none, so that test images are drawn.
+
+        Problems are several splits without training, and images of none beside others.
+        """
+        told = set(marks.splits)
+        if None in told and len(told) > 1:
+            bare = (image for image, row in marks.images.items() if marks.splits[row] is None)
+            reading.problems.extend("images are in no folder of a split, beside others that are", bare)
+        elif len(told) > 1 and TRAIN not in told:
+            reading.problems.add("folders of splits are none of train", " and ".join(sorted(filter(None, told))))
+        elif told and TRAIN not in told:
+            reading.notes.append("there is one folder, and not of train: test images are drawn")
+            marks.splits[:] = [None] * len(marks.splits)
+
+    def assigned(self, splits: Sequence[str | None]) -> tuple[str, ...]:
+        """`splits`, with `test_fraction` of the images that have none, drawn by `split_seed`, made test images."""
+        from mlrpl_cli.core.labels.masks import drawn_rows
+
+        free = [row for row, split in enumerate(splits) if split is None]
+        test = {free[place] for place in drawn_rows(len(free), self.test_fraction, self.split_seed)}
+        return tuple(split or (TEST if row in test else TRAIN) for row, split in enumerate(splits))
+
+
+class Tagged(OwnData):
+    """A format that lists what is there and does not say what a class that is not listed means."""
+
+    unlisted: Literal["absent", "unknown"] | None = Field(
+        None, description="what a class means that is not listed for an image, in formats that do not say so"
+    )
+
+    def otherwise(self, source: Path, reading: Reading, what: str = "labels") -> int:
+        """The state of an unlisted cell. Raises ConfigError, which asks, when it is not given."""
+        if self.unlisted is None:
+            raise ConfigError(
+                f"{source} lists {what} and does not say what a missing one means: --unlisted absent if every image "
+                "was checked for every class, --unlisted unknown if nobody looked for the others"
+            )
+        reading.unlisted = f"{self.unlisted}: --unlisted"
+        return STATE_OF[self.unlisted]

@@ -1,0 +1,153 @@
+"""Label Studio's exports as cells, by hand, and what is asked."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrpl_cli.core.labels.formats.registry import recognise
+from mlrpl_cli.core.labels.formats.tools.labelstudio import LabelStudio
+from tests.core.labels.formats.reading import problem, read, reading_of
+
+_read, _problem = partial(read, LabelStudio, unlisted="absent"), partial(problem, LabelStudio, unlisted="absent")
+
+
+def _made(*names: str, control: str = "labels", **more: Any) -> dict[str, Any]:
+    result = {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": list(names)}}
+    return {"result": [result] if names else [], **more}
+
+
+def _task(image: Any, *annotations: Any, **data: Any) -> dict[str, Any]:
+    return {"id": 7, "data": {"image": image, **data}, "annotations": list(annotations)}
+
+
+def _export(root: Path, tasks: Any, *files: str) -> Path:
+    (root / "project.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(tasks, ensure_ascii=False).encode())
+    for name in files or ("a.jpg", "b c.jpg", "sub/d.jpg", "e.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+TASKS = [
+    _task("/data/upload/1/0123abcd-a.jpg", _made("hat", "vest"), split="train"),
+    _task("https://host/x/b%20c.jpg?token=1", _made(), _made("hat", was_cancelled=True), split="Val"),
+    _task("/data/local-files/?d=sub%2Fd.jpg", _made("vest"), _made("vest"), split="test"),
+    _task("..\\pictures\\e.jpg", split="train"),
+]
+
+
+def test_choices_are_present_and_images_without_annotation_unknown(tmp_path: Path) -> None:
+    root = _export(tmp_path, TASKS)
+    why = "project.json has tasks and annotations as Label Studio exports them"
+    assert recognise(root) == recognise(root / "project.json") == ("labelstudio", why)
+    records, reading = reading_of(LabelStudio, root, unlisted="absent")
+    assert records.classes == ("hat", "vest")
+    assert records.images == ("a.jpg", "b c.jpg", "sub/d.jpg", "e.jpg")
+    assert records.full_labels.tolist() == [[1, 1], [-1, -1], [-1, 1], [0, 0]]
+    assert records.splits == ("train", "validation", "test", "train")
+    assert reading.notes == [
+        "cancelled annotations are left out: 1",
+        "images are named by image: 1 uploads (/data/upload/…), 1 URLs, 1 local files (?d=…), …",
+        "1 images have no annotation: all their cells are unknown",
+    ]
+    assert read(LabelStudio, root, unlisted="unknown").full_labels.tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]]
+    assert "lists choices and does not say what a missing one means" in problem(LabelStudio, root)
+
+
+def test_annotations_that_disagree_are_asked_about(tmp_path: Path) -> None:
+    root = _export(tmp_path, [_task("a.jpg", _made("hat", "vest"), _made("hat")), _task("e.jpg", _made("vest"))])
+    assert "annotations of 1 images of " in _problem(root)
+    assert "disagree (a.jpg: vest): --disagreement unknown makes such labels unknown" in _problem(root)
+    assert _read(root, disagreement="unknown").full_labels.tolist() == [[1, 0], [-1, 1]]
+    assert _read(root, disagreement="present").full_labels.tolist() == [[1, 1], [-1, 1]]
+
+
+def test_json_min(tmp_path: Path) -> None:
+    entries = [
+        {"image": "/data/upload/1/0123abcd-a.jpg", "id": 1, "choice": "hat", "annotator": 1, "annotation_id": 5},
+        {"image": "e.jpg", "id": 2, "choice": {"choices": ["hat", "vest"]}, "annotation_id": 6, "box": [{"x": 1}]},
+        {"image": "sub/d.jpg", "id": 3, "annotation_id": 7},
+    ]
+    root = _export(tmp_path, entries)
+    assert recognise(root)[0] == "labelstudio"
+    assert _read(root).full_labels.tolist() == [[1, -1], [1, 1], [-1, -1]]
+    _export(tmp_path, [*entries, {"image": "b c.jpg", "city": "Ulm", "choice": "hat"}])
+    assert "does not say which of choice, city are choices: name these with --controls" in _problem(root)
+    assert _read(root, controls=("choice",)).classes == ("hat", "vest")
+
+
+def test_several_controls_and_fields_are_asked_about(tmp_path: Path) -> None:
+    both = _made("yes")
+    both["result"] += [*_made("yes", control="night")["result"], {"type": "rectanglelabels", "value": {"x": 1}}]
+    root = _export(tmp_path, [_task("a.jpg", both, mask="a.png", name="x"), _task("e.jpg", _made("no"), mask="e.png")])
+    assert "several controls of " in _problem(root)
+    assert "(labels, night) have the choice 'yes'; say with --controls whose choices are labels" in _problem(root)
+    assert "no control of " in _problem(root, controls=("light",))
+    chosen = {"controls": ("labels",)}
+    assert "image, mask all name images; say with --image-key which one does" in _problem(root, **chosen)
+    assert "has a field 'picture'; " in _problem(root, **chosen, image_key="picture")
+    records, reading = reading_of(LabelStudio, root, unlisted="absent", image_key="image", **chosen)
+    assert records.full_labels.tolist() == [[-1, 1], [1, -1]]
+    assert reading.notes[0] == "results of rectanglelabels are left out: 1"
+
+
+def test_all_that_is_wrong_with_tasks_is_told_at_once(tmp_path: Path) -> None:
+    tasks = [
+        7,
+        {"id": 8, "data": []},
+        _task("a.jpg", 5),
+        _task("a.jpg", {"result": [{"value": 1}, {"value": {"choices": "hat"}}]}),
+    ]
+    message = _problem(_export(tmp_path, tasks))
+    for part in (
+        "2 tasks lack data and a list of annotations (task 0: 7, task 8: ",
+        "1 annotations lack a list of results (task 7: 5)",
+        "1 results have no value (task 7: {'value': 1})",
+        "1 choices are no list of text (task 7: 'hat')",
+    ):
+        assert part in message, message
+
+
+def test_all_that_is_wrong_with_images_is_told_at_once(tmp_path: Path) -> None:
+    tasks = [
+        _task("a.jpg", _made("hat")),
+        _task("/data/upload/1/0123abcd-a.jpg", _made("hat")),
+        _task("lost/f.jpg", _made(" ")),
+        _task(5),
+    ]
+    message = _problem(_export(tmp_path, tasks), image_key="image")
+    for part in (
+        "1 images fit several tasks (a.jpg, /data/upload/1/0123abcd-a.jpg)",
+        "1 images are missing (lost/f.jpg)",
+        "1 labels are names that no class can have (an empty one)",
+        "1 tasks have no text in image (task 7: 5)",
+    ):
+        assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        (b"", "is no readable JSON: "),
+        (b"\xff\xfe[", "is no readable JSON: "),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"{}", "holds no list of tasks: {}"),
+        (b"[]", "say with --image-key"),
+    ],
+)
+def test_a_file_that_is_no_such_json(tmp_path: Path, data: bytes, part: str) -> None:
+    (tmp_path / "a.json").write_bytes(data)
+    assert part in _problem(tmp_path / "a.json")
+
+
+def test_what_is_no_export(tmp_path: Path) -> None:
+    assert "must hold one JSON file of Label Studio, it holds none" in _problem(tmp_path)
+    assert "there is no " in _problem(tmp_path / "absent.json")
+    (tmp_path / "coco.json").write_text('{"annotations": [], "data": 1}')
+    for root in (tmp_path, tmp_path / "coco.json", Path("a" * 300)):
+        assert LabelStudio.recognise(root) is None

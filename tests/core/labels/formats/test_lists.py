@@ -1,0 +1,110 @@
+"""Long tables, a row a label, and tables with all labels of an image in one cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.formats.registry import recognise
+from mlrpl_cli.core.labels.formats.tabular.long import Long
+from mlrpl_cli.core.labels.formats.tabular.tags import Tags
+from tests.core.labels.formats.reading import problem, reading_of
+
+
+def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    for image in ("a.jpg", "b.jpg"):
+        (folder / image).touch()
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_rows_that_say_absent_leave_the_others_unknown(tmp_path: Path) -> None:
+    text = "image,label,confidence\na.jpg,dog,1\nb.jpg,dog,0\nb.jpg,cat,1\n"
+    records, reading = reading_of(Long, write(tmp_path, text))
+    assert (records.classes, records.images) == (("cat", "dog"), ("a.jpg", "b.jpg"))
+    assert records.full_labels.tolist() == [[0, 1], [1, -1]]
+    assert reading.unlisted == "unknown: no row of a long table says"
+
+
+@pytest.mark.parametrize(
+    "text", ["image,label\na.jpg,dog\nb.jpg,cat\n", "image,label,score\na.jpg,dog,1\nb.jpg,cat,1\n"]
+)
+def test_rows_of_what_is_there_alone_are_asked_about(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    assert "--unlisted absent" in problem(Long, path)
+    assert reading_of(Long, path, unlisted="absent")[0].full_labels.tolist() == [[-1, 1], [1, -1]]
+    assert reading_of(Long, path, unlisted="unknown")[0].full_labels.tolist() == [[0, 1], [1, 0]]
+
+
+def test_everything_wrong_with_a_long_table_is_told_at_once(tmp_path: Path) -> None:
+    text = "image,label,confidence,split\na.jpg,dog,1,train\na.jpg,dog,0,test\nb.jpg,,1,train\nc.jpg,cat,0.7,other\n"
+    message = problem(Long, write(tmp_path, text))
+    for part in (
+        "1 rows name no label (row 4)",
+        "1 splits are none of train, validation, test (row 5: 'other')",
+        "1 images are in two splits (a.jpg: train, test)",
+        "1 images are missing (c.jpg)",
+        "1 rows say neither yes nor no, nor unknown (row 5: '0.7')",
+        "1 cells are said to be present and absent (a.jpg 'dog')",
+    ):
+        assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("cells", "options"),
+    [
+        (('"dog,cat"', "dog"), {}),
+        (("dog|cat", "dog"), {}),
+        (("dog; cat;", "dog"), {}),
+        (("dog cat", "dog"), {"tag_separator": "space"}),
+        (('"[""dog"", ""cat""]"', '"[""dog""]"'), {}),
+        (("\"['dog', 'cat']\"", "['dog']"), {}),
+    ],
+)
+def test_labels_in_one_cell(tmp_path: Path, cells: tuple[str, str], options: dict[str, str]) -> None:
+    path = write(tmp_path, f"image,tags\na.jpg,{cells[0]}\nb.jpg,{cells[1]}\n")
+    records, _ = reading_of(Tags, path, unlisted="absent", **options)
+    assert (records.classes, records.full_labels.tolist()) == (("cat", "dog"), [[1, 1], [-1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("cell", "part"), [("hot dog", "has spaces, as in 'hot dog'"), ("a|b;c", "has semicolon, pipe")]
+)
+def test_a_separator_is_not_guessed(tmp_path: Path, cell: str, part: str) -> None:
+    path = write(tmp_path, f"image,tags\na.jpg,{cell}\nb.jpg,dog\n")
+    message = problem(Tags, path, unlisted="absent")
+    assert part in message
+    assert "say with --tag-separator" in message
+    assert reading_of(Tags, path, unlisted="absent", tag_separator="none")[0].classes == tuple(sorted((cell, "dog")))
+
+
+def test_an_image_without_a_tag_stays_and_tags_are_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, "image,labels,is_valid\na.jpg,dog,True\nb.jpg,,False\n")
+    assert "--unlisted unknown" in problem(Tags, path)
+    records, _ = reading_of(Tags, path, unlisted="unknown")
+    assert (records.full_labels.tolist(), records.splits) == ([[1], [0]], ("validation", "train"))
+
+
+@pytest.mark.parametrize(
+    ("text", "dataset"),
+    [
+        ("image,dog,cat\na.jpg,1,0\n", "table"),
+        ("image,label,confidence\na.jpg,dog,1\n", "long"),
+        ("image,tags\na.jpg,dog\n", "tags"),
+        ("fname,labels,is_valid\na.jpg,dog,True\n", "tags"),
+    ],
+)
+def test_a_table_is_recognised_by_its_columns(tmp_path: Path, text: str, dataset: str) -> None:
+    path = write(tmp_path, text)
+    assert recognise(path)[0] == dataset
+    assert recognise(tmp_path)[0] == dataset
+
+
+def test_what_is_not_recognised_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    with pytest.raises(ConfigError, match="is of no format that is recognised; name it with --dataset"):
+        recognise(tmp_path / "notes.txt")
+    with pytest.raises(ConfigError, match=r"there is no .*missing"):
+        recognise(tmp_path / "missing")
