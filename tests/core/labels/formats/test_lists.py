@@ -9,6 +9,7 @@ import pytest
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.formats.tabular.long import Long
+from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags
 from tests.core.labels.formats.reading import problem, reading_of
 
@@ -58,6 +59,12 @@ def test_everything_wrong_with_a_long_table_is_told_at_once(tmp_path: Path) -> N
         (('"dog,cat"', "dog"), {}),
         (("dog|cat", "dog"), {}),
         (("dog; cat;", "dog"), {}),
+        (('"dog\ncat"', "dog"), {}),
+        (("['dog' 'cat']", "['dog']"), {}),
+        (('"[dog, cat]"', "[dog]"), {}),
+        (('"{dog,cat}"', "{dog}"), {}),
+        (("\"('dog', 'cat')\"", "\"('dog',)\""), {}),
+        (("\"'dog','cat'\"", "dog"), {}),
         (("dog cat", "dog"), {"tag_separator": "space"}),
         (('"[""dog"", ""cat""]"', '"[""dog""]"'), {}),
         (("\"['dog', 'cat']\"", "['dog']"), {}),
@@ -108,3 +115,51 @@ def test_what_is_not_recognised_is_refused(tmp_path: Path) -> None:
         recognise(tmp_path / "notes.txt")
     with pytest.raises(ConfigError, match=r"there is no .*missing"):
         recognise(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("column", ["is_present", "answer", "presence", "confidence"])
+def test_a_column_of_answers_makes_a_long_table(tmp_path: Path, column: str) -> None:
+    path = write(tmp_path, f"image,label,{column}\na.jpg,dog,yes\nb.jpg,dog,no\na.jpg,cat,\n")
+    assert recognise(path)[0] == "long"
+    assert reading_of(Long, path)[0].full_labels.tolist() == [[0, 1], [0, -1]]
+
+
+def test_an_answer_in_a_column_of_another_name_is_asked_about(tmp_path: Path) -> None:
+    """Read as tags, every no would be a yes."""
+    path = write(tmp_path, "image,label,visible\na.jpg,dog,1\na.jpg,cat,0\nb.jpg,dog,0\n")
+    assert "--dataset long --state-column visible if it says whether" in problem(Tags, path, unlisted="absent")
+    assert reading_of(Long, path, state_column="visible")[0].full_labels.tolist() == [[-1, 1], [0, -1]]
+    ignored, _ = reading_of(Tags, path, unlisted="absent", ignore_columns=("visible",))
+    assert ignored.full_labels.tolist() == [[1, 1], [-1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "splits"),
+    [
+        ("is_test", ("1", "0"), ("test", "train")),
+        ("is_train", ("0", "1"), ("test", "train")),
+        ("fold", ("1.0", "0.0"), ("test", "train")),
+        ("split", ("val", "train"), ("validation", "train")),
+    ],
+)
+def test_every_table_reads_the_same_columns_of_splits(
+    tmp_path: Path, column: str, cells: tuple[str, str], splits: tuple[str, str]
+) -> None:
+    for kind, header, rows, options in (
+        (Table, "image,dog", ("a.jpg,1", "b.jpg,0"), {}),
+        (Long, "image,label,present", ("a.jpg,dog,1", "b.jpg,dog,0"), {}),
+        (Tags, "image,tags", ("a.jpg,dog", "b.jpg,dog"), {"unlisted": "absent"}),
+    ):
+        text = "".join(f"{row},{cell}\n" for row, cell in zip((header, *rows), (column, *cells), strict=True))
+        records, reading = reading_of(kind, write(tmp_path, text), test_fold="1", **options)
+        assert records.splits == splits
+        assert any(f"column {column} says which images" in note for note in reading.notes)
+
+
+def test_no_answer_is_no_class_and_flags_are_no_names(tmp_path: Path) -> None:
+    path = write(tmp_path, "image,tags\na.jpg,dog\nb.jpg,nan\n")
+    records, reading = reading_of(Tags, path, unlisted="absent")
+    assert (records.classes, records.full_labels.tolist()) == (("dog",), [[1], [0]])
+    assert "1 images whose labels are nan, none or the like are unknown in every class" in reading.notes
+    path = write(tmp_path, 'image,tags\na.jpg,"[1, 0]"\nb.jpg,"[0, 1]"\n')
+    assert "lists 0 and 1, which are no names of labels" in problem(Tags, path, unlisted="absent")

@@ -171,3 +171,25 @@ def test_names_of_another_unicode_form_and_without_suffix_find_their_file(tmp_pa
     assert reading_of(Table, tmp_path / "labels.csv")[0].images == ("Büro.jpg", "plain.png")
     (tmp_path / "plain.jpg").touch()
     assert "1 names fit several files (plain: plain.jpg, plain.png)" in problem(Table, tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("name", ["is_checked", "car_conf", "dog prob", "#", "__index_level_0__", "width (px)", "year"])
+def test_what_is_about_images_or_classes_is_no_class(tmp_path: Path, name: str) -> None:
+    records, reading = reading_of(Table, write(tmp_path, f"image,car,{name}\n0.jpg,1,0\n1.jpg,0,1\n"))
+    assert records.classes == ("car",)
+    assert any(name in note for note in reading.notes)
+
+
+def test_train_stays_a_class(tmp_path: Path) -> None:
+    """It is one of VOC's."""
+    assert reading_of(Table, write(tmp_path, "image,car,train\n0.jpg,1,0\n1.jpg,0,1\n"))[0].classes == ("car", "train")
+
+
+def test_formulas_that_nobody_worked_out_are_refused(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (("image", "car"), ("0.jpg", "=1"), ("1.jpg", 0)):
+        book.active.append(row)
+    book.save(tmp_path / "labels.xlsx")
+    assert "1 cells hold formulas without a value" in problem(Table, tmp_path / "labels.xlsx")

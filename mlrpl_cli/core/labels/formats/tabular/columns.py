@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,20 +24,16 @@ IMAGE_COLUMNS = (
 )
 """Names of the image column, however they are spelt; without any of them the first column is it."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "dataset_split")
-FLAGS = {"istest": TEST, "isvalid": VALIDATION, "isval": VALIDATION, "isvalidation": VALIDATION}
-"""Columns of yes and no that say which images are of a split."""
+FLAGS = {
+    **dict.fromkeys(("istest", "test", "testset", "holdout", "isholdout"), (PRESENT, TEST)),
+    **dict.fromkeys(("isvalid", "isval", "isvalidation", "valid", "val", "validation"), (PRESENT, VALIDATION)),
+    **dict.fromkeys(("validset", "valset", "validationset"), (PRESENT, VALIDATION)),
+    **dict.fromkeys(("istrain", "istraining", "trainset", "trainingset"), (ABSENT, TEST)),
+}
+"""Columns of yes and no that say which images are of a split: those with this answer. Not "train", a class of VOC."""
 FOLD_COLUMNS = ("fold", "kfold", "cv_fold")
 TAG_COLUMNS = (
-    "label",
-    "labels",
-    "tag",
-    "tags",
-    "class",
-    "classes",
-    "category",
-    "categories",
-    "labelname",
-    "class_name",
+    *("label", "labels", "tag", "tags", "class", "classes", "category", "categories", "labelname", "class_name"),
 )
 """Columns whose cells name classes: what `tags` and `long` read."""
 CONFIDENCES = ("confidence", "conf", "score", "scores", "probability", "prob", "certainty", "weight", "sample_weight")
@@ -44,19 +41,25 @@ NEVER_CLASSES = frozenset(
     key_of(name)
     for name in (
         *IMAGE_COLUMNS, *SPLIT_COLUMNS, *FLAGS, *FOLD_COLUMNS, *TAG_COLUMNS, *CONFIDENCES,
-        *("istrain", "id", "uid", "uuid", "index", "idx", "row", "row number", "rownum", "nr", "number", "level0"),
-        *("flag", "flagged", "verified", "reviewed", "is duplicate", "duplicate", "skip", "exclude"),
+        *("id", "uid", "uuid", "index", "idx", "row", "row number", "rownum", "nr", "no.", "#", "number", "level0"),
+        *("flag", "flagged", "verified", "reviewed", "checked", "annotated", "duplicate", "skip", "exclude", "ok"),
         *("source", "annotator", "labeler", "worker", "date", "timestamp", "width", "height", "url", "md5", "sha256"),
+        *("difficult", "augmented", "crop", "batch", "year", "age", "sex", "gender"),
     )
 )  # fmt: skip
 """Columns of these names are classes only when they are named as such."""
-_ID = re.compile(r".*[\s_-]id|.*[a-z]ID|unnamed: ?\d+")
+_ID = re.compile(r".*[\s_-]id|.*[a-z]ID|unnamed: ?\d+|_*index_level_\d+_*")
+_ABOUT_A_CLASS = re.compile(r".*[\s_-](conf|confidence|score|prob|probability|logit)s?")
+_DONE = "verified|reviewed|checked|annotated|labell?ed|flagged|duplicate"
+_CHECKED = re.compile(rf"(is|has|was)[\s_-](been[\s_-])?({_DONE})")
+_UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 
 MINUS_ONE, BAD, EMPTY = 2, 3, 4
 _WORDS = {
     **dict.fromkeys(("yes", "y", "true", "present", "t", "wahr", "ja", "vrai", "oui", "vero", "verdadero"), PRESENT),
-    **dict.fromkeys(("x", "✓", "✔", "☑", "✅"), PRESENT),
+    **dict.fromkeys(("x", "✓", "✔", "☑", "✅", "prawda", "tak", "verdadeiro", "sim", "sí"), PRESENT),
     **dict.fromkeys(("no", "n", "false", "absent", "f", "falsch", "nein", "faux", "non", "falso", "☐"), ABSENT),
+    **dict.fromkeys(("fałsz", "nie", "não", "nao"), ABSENT),
     **dict.fromkeys(("?", "unknown", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "–"), UNKNOWN),
     "": EMPTY,
 }  # fmt: skip
@@ -75,6 +78,8 @@ class TableOptions(Tagged):
         None, description="what stands between the cells of a table of text, else what fits"
     )
     encoding: str | None = Field(None, description="encoding of a table of text, such as cp1252, else what fits")
+    ignore_columns: tuple[str, ...] = Field((), description="columns that are not read, by name")
+    test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
 
     def sheet(self, reading: Reading) -> Sheet:
         """The table at `root`."""
@@ -117,7 +122,11 @@ def image_column(sheet: Sheet) -> int:
 
 
 def is_reserved(name: str) -> bool:
-    return key_of(name) in NEVER_CLASSES or bool(_ID.fullmatch(name) or _ID.fullmatch(name.casefold()))
+    """Whether a column of this name is no class, unless it is named as one."""
+    name = _UNIT.sub("", name)
+    folded = name.casefold()
+    patterns = (_ID, _ABOUT_A_CLASS, _CHECKED)
+    return key_of(name) in NEVER_CLASSES or bool(_ID.fullmatch(name)) or any(p.fullmatch(folded) for p in patterns)
 
 
 def state_of(coding: str | None = None) -> Callable[[str], int]:
@@ -137,18 +146,34 @@ def state_of(coding: str | None = None) -> Callable[[str], int]:
     return state
 
 
-def flagged_splits(sheet: Sheet, reading: Reading, flags: Mapping[int, str] | None = None) -> list[str | None]:
-    """The splits that the columns `flags` of yes and no give, by default those of the names in FLAGS."""
-    if flags is None:
-        flags = {column: FLAGS[key] for column, key in enumerate(sheet.keys) if key in FLAGS}
-    splits: list[str | None] = [TRAIN if flags else None] * sheet.rows
-    for column, split in flags.items():
-        states, name = sheet.codes(column, state_of()).tolist(), short(sheet.names[column])
+def split_columns(sheet: Sheet, taken: Collection[int] = ()) -> set[int]:
+    """The columns that `splits_of` reads, of those that are not `taken` for something else."""
+    kinds = (set(map(key_of, SPLIT_COLUMNS)), set(FLAGS), set(map(key_of, FOLD_COLUMNS)))
+    found = ({c for c, key in enumerate(sheet.keys) if key in kind and c not in taken} for kind in kinds)
+    return next(filter(None, found), set())
+
+
+def splits_of(sheet: Sheet, reading: Reading, test_fold: str | None, taken: Collection[int] = ()) -> list[str | None]:
+    """The split of each row, None where the table does not say: by a column of splits, else by flags, else by folds."""
+    columns = sorted(split_columns(sheet, taken))
+    if not columns:
+        return [None] * sheet.rows
+    if sheet.keys[columns[0]] in FLAGS:
+        return _flagged(sheet, columns, reading)
+    read = named_splits if sheet.keys[columns[0]] in map(key_of, SPLIT_COLUMNS) else partial(_folds, test_fold)
+    return read(sheet, columns[0], reading)
+
+
+def _flagged(sheet: Sheet, columns: Sequence[int], reading: Reading) -> list[str | None]:
+    splits: list[str | None] = [TRAIN] * sheet.rows
+    for column in columns:
+        (answer, split), name = FLAGS[sheet.keys[column]], short(sheet.names[column])
+        states = sheet.codes(column, state_of()).tolist()
         wrong = [row for row, state in enumerate(states) if state not in (PRESENT, ABSENT)]
         told = (f"row {sheet.numbers[row]}: '{short(sheet.column(column)[row])}'" for row in wrong)
         reading.problems.extend(f"cells of {name} are neither yes nor no", told)
-        splits = [split if state == PRESENT else old for old, state in zip(splits, states, strict=True)]
-        reading.notes.append(f"column {name} says which images are of {split}")
+        splits = [split if state == answer else old for old, state in zip(splits, states, strict=True)]
+        reading.notes.append(f"column {name} says which images are of {split}{', by a no' * (answer == ABSENT)}")
     return splits
 
 
@@ -161,11 +186,12 @@ def named_splits(sheet: Sheet, column: int, reading: Reading) -> list[str | None
     return [SPLIT_NAMES.get(cell.casefold(), TRAIN) for cell in cells]
 
 
-def numbered_folds(sheet: Sheet, column: int, test_fold: str | None, reading: Reading) -> list[str | None]:
-    cells, name = sheet.column(column), short(sheet.names[column])
+def _folds(test_fold: str | None, sheet: Sheet, column: int, reading: Reading) -> list[str | None]:
+    name = short(sheet.names[column])
+    cells = [cell.removesuffix(".0") for cell in sheet.column(column)]  # as pandas writes whole numbers
     if all(cell.casefold() in SPLIT_NAMES for cell in cells):
         return named_splits(sheet, column, reading)
-    folds = sorted(set(cells))
+    folds = sorted(set(filter(None, cells)))
     if test_fold is None:
         raise ConfigError(
             f"column {name} of {sheet.path} numbers folds ({_listed(folds)}) and does not say which one tests: "
@@ -174,7 +200,7 @@ def numbered_folds(sheet: Sheet, column: int, test_fold: str | None, reading: Re
     if test_fold not in folds:
         raise ConfigError(f"no row of {sheet.path} is of fold '{test_fold}'; {did_you_mean(test_fold, folds)}")
     reading.notes.append(f"column {name} says which images test: fold {test_fold}")
-    return [TEST if cell == test_fold else TRAIN for cell in cells]
+    return [(TEST if cell == test_fold else TRAIN) if cell else None for cell in cells]
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -182,6 +208,6 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def is_index(sheet: Sheet, column: int) -> bool:
-    """Whether it is the nameless column of row numbers that pandas writes."""
+    """Whether it is the nameless column of row numbers that pandas writes, also of a table that was filtered."""
     cells = sheet.column(column)
-    return not sheet.names[column] and any(cells == [str(first + row) for row in range(len(cells))] for first in (0, 1))
+    return not sheet.names[column] and all(map(str.isdigit, cells)) and len(set(cells)) == len(cells) > 1

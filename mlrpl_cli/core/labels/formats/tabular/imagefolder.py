@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import MIB, open_file, read_text, short, shown
-from mlrpl_cli.core.labels.formats.tabular.columns import TAG_COLUMNS
+from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS
 from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, read_table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up
 from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS, peek
@@ -102,6 +102,12 @@ class ImageFolder(Tags):
 
     def _columns(self, path: Path, names: Sequence[str]) -> tuple[str, str]:
         """The columns of images and of labels. Raises DataError, or ConfigError, which asks, unless both are clear."""
+        splits = {*map(key_of, (*SPLIT_COLUMNS, *FOLD_COLUMNS)), *FLAGS}
+        if told := [name for name in names if key_of(name) in splits and name not in self.ignore_columns]:
+            raise ConfigError(
+                f"{path} says splits in column {short(told[0])}, where folders say them: put the images into train, "
+                f"validation and test folders, or --ignore-columns {short(told[0])}"
+            )
         found = ", ".join(map(short, names[:20])) or "nothing"
         images = [name for name in names if name == IMAGE] or [name for name in names if _is_image_column(name)]
         if len(images) != 1:
@@ -119,7 +125,7 @@ class ImageFolder(Tags):
         """The labels of each row; None for none."""
         what = f"column {short(table.column)} of {table.path}"
         lists = split_up(table.cells, what, self.tag_separator)
-        names = {name for listed in lists for name in listed}
+        names = {name for listed in lists for name in listed or ()}
         if names and all(name.isdigit() for name in names):
             raise DataError(
                 f"{what} numbers its labels ({first_few(sorted(names))}); put names in place of the numbers, which "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import Field
+
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular import columns as known
@@ -16,11 +18,19 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 if TYPE_CHECKING:
     import numpy as np
 
-STATE_COLUMNS = (*known.CONFIDENCES[:7], "present", "state", "value", "verified")
+STATE_COLUMNS = (
+    *(*known.CONFIDENCES[:7], "present", "is_present", "presence", "state", "value", "answer", "exists"),
+    *("positive", "is_positive", "target"),
+)
+"""Names of the column that says whether the image shows the label. Not "verified", which says who looked."""
 
 
 class Long(known.TableOptions):
     """A row an image and a label, and, in a third column, whether the image shows it."""
+
+    state_column: str | None = Field(
+        None, description="the column that says whether the image shows the label, else one that is called so"
+    )
 
     holds: ClassVar[str] = "a CSV, TSV, Parquet or XLSX file with a row per image and label"
     is_general: ClassVar[bool] = True
@@ -40,40 +50,44 @@ class Long(known.TableOptions):
         import numpy as np
 
         sheet, problems = self.sheet(reading), reading.problems
-        label, told = _columns(sheet)
+        label, told = self._columns(sheet)
         names = sheet.column(label)
         marks = Marks(self.image_root(sheet.path), reading, sorted(set(filter(None, names))))
         problems.extend(
             "rows name no label", (f"row {n}" for n, name in zip(sheet.numbers, names, strict=True) if not name)
         )
-        split = sheet.find(*known.SPLIT_COLUMNS)
-        splits = [None] * sheet.rows if split is None else known.named_splits(sheet, split, reading)
+        ignored = {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
+        splits = known.splits_of(sheet, reading, self.test_fold, ignored)
         images = sheet.column(known.image_column(sheet))
         rows = np.array([marks.image(image, split) for image, split in zip(images, splits, strict=True)])
         columns = np.array([marks.label(name) if name else -1 for name in names])
         states = np.full(sheet.rows, PRESENT, np.int8)
         if told is not None:
             states = sheet.codes(told, known.state_of())
-            for row in np.flatnonzero(states > PRESENT).tolist():
+            for row in np.flatnonzero((states > PRESENT) & (states != known.EMPTY)).tolist():
                 cell = short(sheet.column(told)[row])
                 problems.add("rows say neither yes nor no, nor unknown", f"row {sheet.numbers[row]}: '{cell}'")
         marks.extend(rows, columns, np.where(states > PRESENT, UNKNOWN, states))
         return self.records(marks, reading, self._unlisted(sheet, states, reading), sheet.path)
+
+    def _columns(self, sheet: Sheet) -> tuple[int, int | None]:
+        """The column of labels, and the one that says whether they are there."""
+        label = sheet.find(*known.TAG_COLUMNS)
+        told = sheet.find(self.state_column) if self.state_column else sheet.find(*STATE_COLUMNS)
+        found = ", ".join(map(short, sheet.names))
+        if label is None:
+            raise DataError(f"{sheet.path} has no column of labels, only {found}; call it label")
+        if self.state_column and told is None:
+            raise DataError(
+                f"{sheet.path} has no column '{short(self.state_column)}', only {found}; see --state-column"
+            )
+        return label, told
 
     def _unlisted(self, sheet: Sheet, states: np.ndarray, reading: Reading) -> int:
         if self.unlisted or not (states == ABSENT).any():
             return self.otherwise(sheet.path, reading, "only labels that are there")
         reading.unlisted = "unknown: no row of a long table says"
         return UNKNOWN
-
-
-def _columns(sheet: Sheet) -> tuple[int, int | None]:
-    """The column of labels, and the one that says whether they are there."""
-    label = sheet.find(*known.TAG_COLUMNS)
-    if label is None:
-        found = ", ".join(map(short, sheet.names))
-        raise DataError(f"{sheet.path} has no column of labels, only {found}; call it label")
-    return label, sheet.find(*STATE_COLUMNS)
 
 
 def _fits(names: list[str]) -> bool:

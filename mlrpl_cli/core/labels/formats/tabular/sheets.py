@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -169,10 +169,14 @@ def _from_workbook(path: Path) -> Sheet:
                 _check_size(path, sum(info.file_size for info in packed.infolist()), 1)
             book = openpyxl.load_workbook(raw, read_only=True, data_only=True)
             read = {sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets}
+            formulas = _without_values(openpyxl.load_workbook(raw, read_only=True), read)
     except OSError:
         raise
     except Exception as error:  # openpyxl and the XML parser below it raise a dozen kinds
         raise DataError(f"{path} is no readable XLSX file: {one_line(error)}; save it again") from error
+    if formulas:
+        where = f"{formulas} cells hold formulas without a value"
+        raise DataError(f"{path}: {where}; open and save it in a spreadsheet program, or save it as CSV")
     filled = {title: rows for title, rows in read.items() if any(cell is not None for row in rows for cell in row)}
     if len(filled) != 1:
         found = first_few(filled) or "none"
@@ -182,6 +186,16 @@ def _from_workbook(path: Path) -> Sheet:
     cells = [[_told(value) for value in row] + [""] * (width - len(row)) for row in rows]
     columns = [pa.chunked_array([column]).dictionary_encode() for column in zip(*cells, strict=True)]
     return _sheet(path, columns, range(1, len(rows) + 1), ())
+
+
+def _without_values(book: Any, read: Mapping[str, list[list[object]]]) -> int:
+    """How many cells of a workbook are formulas that no program has worked out, so that they read as empty."""
+    return sum(
+        value is None and isinstance(cell, str) and cell.startswith("=")
+        for sheet in book.worksheets
+        for row, values in zip(sheet.iter_rows(values_only=True), read[sheet.title], strict=False)
+        for cell, value in zip(row, values, strict=False)
+    )
 
 
 def _told(value: object) -> str:

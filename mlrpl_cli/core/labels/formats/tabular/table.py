@@ -14,7 +14,7 @@ from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import is_name, short
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.columns import ASK_FOR_CODING, BAD, EMPTY, MINUS_ONE, TableOptions, state_of
-from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -32,8 +32,6 @@ class Table(TableOptions):
         None, description="what cells of -1 mean, cells of 0 then being the other of absent and unknown"
     )
     label_columns: tuple[str, ...] | None = Field(None, description="the columns that are classes, by name")
-    ignore_columns: tuple[str, ...] = Field((), description="columns that are no classes, by name")
-    test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
 
     holds: ClassVar[str] = "a CSV, TSV, Parquet or XLSX file with a column per class, or a folder with just one"
     is_general: ClassVar[bool] = True
@@ -54,7 +52,7 @@ class Table(TableOptions):
         sheet, problems = self.sheet(reading), reading.problems
         roles = _find_roles(sheet, self, reading)
         marks = Marks(self.image_root(sheet.path), reading, (sheet.names[column] for column in roles.classes))
-        splits = _splits(sheet, roles, self.test_fold, reading)
+        splits = known.splits_of(sheet, reading, self.test_fold, roles.taken)
         rows = _rows(sheet, roles.image, splits, marks, reading)
         codes = self._codes(sheet, roles.classes, reading)
         unlisted = self._empty_means(sheet, codes, reading)
@@ -104,10 +102,9 @@ class _Roles(NamedTuple):
     """Positions of the columns of a table."""
 
     image: int
-    split: int | None
-    flags: dict[int, str]
-    fold: int | None
     classes: list[int]
+    taken: set[int]
+    """Those that say no split, since they were named as classes or to be ignored."""
 
 
 def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
@@ -119,15 +116,8 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
     chosen = set(named or ())
     chosen |= {old for old, new in reading.merged.items() if new in chosen}
-    is_free = [name not in chosen and name not in options.ignore_columns for name in sheet.names]
-    split = next(
-        (c for c in range(len(is_free)) if is_free[c] and sheet.keys[c] in map(key_of, known.SPLIT_COLUMNS)), None
-    )
-    flags = {c: known.FLAGS[key] for c, key in enumerate(sheet.keys) if is_free[c] and key in known.FLAGS}
-    fold = next(
-        (c for c in range(len(is_free)) if is_free[c] and sheet.keys[c] in map(key_of, known.FOLD_COLUMNS)), None
-    )
-    used = {image, split, fold, *flags}
+    taken = {column for column, name in enumerate(sheet.names) if name in chosen or name in options.ignore_columns}
+    used = {image} | known.split_columns(sheet, taken)
     if named is not None:
         classes = [column for column, name in enumerate(sheet.names) if name in chosen and column != image]
     else:
@@ -142,13 +132,7 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
         found = ", ".join(map(short, sheet.names))
         raise DataError(f"{sheet.path} has no class column, only {found}; add a column for each class")
     _check_names(sheet, classes, reading)
-    return _Roles(image, split, flags, fold, classes)
-
-
-def _free(sheet: Sheet, is_free: Sequence[bool], names: Sequence[str]) -> int | None:
-    """The first column of one of `names` that nothing else was said of."""
-    keys = set(map(key_of, names))
-    return next((column for column, key in enumerate(sheet.keys) if is_free[column] and key in keys), None)
+    return _Roles(image, classes, taken)
 
 
 def _check_names(sheet: Sheet, classes: Sequence[int], reading: Reading) -> None:
@@ -173,14 +157,3 @@ def _rows(sheet: Sheet, column: int, splits: Sequence[str | None], marks: Marks,
     twice = [images[row] for row, count in Counter(rows[rows >= 0].tolist()).items() if count > 1]
     reading.problems.extend("images are listed twice", twice)
     return rows
-
-
-def _splits(sheet: Sheet, roles: _Roles, test_fold: str | None, reading: Reading) -> list[str | None]:
-    """The split of each row, None where the table does not say."""
-    if roles.split is not None:
-        return known.named_splits(sheet, roles.split, reading)
-    if roles.flags:
-        return known.flagged_splits(sheet, reading, roles.flags)
-    if roles.fold is not None:
-        return known.numbered_folds(sheet, roles.fold, test_fold, reading)
-    return [None] * sheet.rows

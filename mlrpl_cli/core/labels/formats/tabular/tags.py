@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -17,9 +18,11 @@ from mlrpl_cli.core.labels.formats.tabular.long import STATE_COLUMNS
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import Reading, Records
-from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
-MARKS = {"comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+MARKS = {"comma": ",", "semicolon": ";", "pipe": "|", "newline": "\n", "space": " "}
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_ADJACENT = re.compile(r"\[((?:\s*(?:'[^']*'|\"[^\"]*\"))(?:\s+(?:'[^']*'|\"[^\"]*\"))+)\s*\]")
 _LONGEST_LIST = MIB  # characters of a list that is written as Python or JSON writes it
 
 
@@ -27,7 +30,7 @@ class Tags(known.TableOptions):
     """A row an image, with its labels in one column."""
 
     tag_column: str | None = Field(None, description="the column that lists the labels, else one that is called so")
-    tag_separator: Literal["comma", "semicolon", "pipe", "space", "none"] | None = Field(
+    tag_separator: Literal["comma", "semicolon", "pipe", "newline", "space", "none"] | None = Field(
         None, description="what stands between the labels of an image, else what the cells show"
     )
 
@@ -49,18 +52,42 @@ class Tags(known.TableOptions):
         column = self._column(sheet)
         what = f"column {short(sheet.names[column])} of {sheet.path}"
         lists = split_up(sheet.column(column), what, self.tag_separator)
+        if {name for names in lists for name in names or ()} == {"0", "1"}:
+            raise DataError(f"{what} lists 0 and 1, which are no names of labels; put the names there")
         unlisted = self.otherwise(sheet.path, reading)
-        marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names}))
-        split = sheet.find(*known.SPLIT_COLUMNS)
-        splits = known.flagged_splits(sheet, reading) if split is None else known.named_splits(sheet, split, reading)
-        images = sheet.column(known.image_column(sheet))
+        marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
+        ignored = {at for at, name in enumerate(sheet.names) if name in self.ignore_columns}
+        splits = known.splits_of(sheet, reading, self.test_fold, ignored)
+        images, unknown = sheet.column(known.image_column(sheet)), list[int]()
+        if len(set(images)) < len(images):
+            self._check_answers(sheet, {known.image_column(sheet), column} | ignored | known.split_columns(sheet))
         for number, image, split_name, names in zip(sheet.numbers, images, splits, lists, strict=True):
             if not image:
                 problems.add("rows name no image", f"row {number}")
             row = marks.image(image, split_name) if image else -1
-            for name in names:
+            if names is None:
+                unknown.append(row)
+            for name in names or ():
                 marks.mark(row, marks.label(name), PRESENT)
+        for row in unknown:
+            for at in marks.classes.values():
+                marks.mark(row, at, UNKNOWN)
+        if unknown:
+            reading.notes.append(
+                f"{len(unknown)} images whose labels are nan, none or the like are unknown in every class"
+            )
         return self.records(marks, reading, unlisted, sheet.path)
+
+    def _check_answers(self, sheet: Sheet, read: set[int]) -> None:
+        """Raise ConfigError where images repeat and a column that is not read says yes and no of each label."""
+        for column in set(range(len(sheet.names))) - read:
+            answers = set(sheet.codes(column, known.state_of()).tolist())
+            if {PRESENT, ABSENT} <= answers and known.BAD not in answers:
+                name = short(sheet.names[column])
+                raise ConfigError(
+                    f"images of {sheet.path} come in several rows, and column {name} says yes and no: --dataset long "
+                    f"--state-column {name} if it says whether an image shows the label, else --ignore-columns {name}"
+                )
 
     def _column(self, sheet: Sheet) -> int:
         found = sheet.find(self.tag_column) if self.tag_column else sheet.find(*known.TAG_COLUMNS)
@@ -70,38 +97,53 @@ class Tags(known.TableOptions):
         return found
 
 
-def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> list[list[str]]:
-    """The labels that each cell lists; `what` is what the cells are of.
+def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> list[list[str] | None]:
+    """The labels that each cell lists, None for one that says nan, none or the like; `what` is what the cells are of.
 
     Raises ConfigError, which asks, where they do not show what stands between labels, and DataError for lists of
     anything but names.
     """
     spelt = {cell: _as_list(cell, what) for cell in set(cells)}
-    plain = [cell for cell, names in spelt.items() if names is None]
+    silent = {cell for cell in spelt if known.state_of()(cell) == UNKNOWN}
+    plain = [cell for cell, names in spelt.items() if names is None and cell not in silent]
     mark = MARKS.get(separator) if separator else _mark(plain, what)
     for cell in plain:
-        spelt[cell] = [name for part in (cell.split(mark) if mark else [cell]) if (name := part.strip())]
-    return [spelt[cell] or [] for cell in cells]
+        parts = cell.split(mark) if mark else [cell]
+        spelt[cell] = [name for part in parts if (name := _unquoted(part.strip()))]
+    return [None if cell in silent else spelt[cell] or [] for cell in cells]
+
+
+def _unquoted(name: str) -> str:
+    """`name` without the quotes around it."""
+    return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
 def _as_list(cell: str, what: str) -> list[str] | None:
-    """The labels of a cell that is a list as JSON or Python writes it; None for any other."""
-    if not (cell.startswith("[") and cell.endswith("]")) or len(cell) > _LONGEST_LIST:
+    """The labels of a cell that is a list, as JSON, Python, numpy or a database writes it; None for any other.
+
+    Raises DataError for a list of anything but names.
+    """
+    if cell[:1] + cell[-1:] not in ("[]", "()", "{}") or len(cell) > _LONGEST_LIST:
         return None
+    if quoted := _ADJACENT.fullmatch(cell):  # numpy's, which Python would join to one
+        return [_unquoted(name) for name in _QUOTED.findall(quoted[1])]
     for read in (json.loads, ast.literal_eval):
         try:
-            names = list(read(cell))
+            names = read(cell)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
+        names = [names] if isinstance(names, str) else list(names)
         if odd := [name for name in names if not isinstance(name, str | int | float) or isinstance(name, bool)]:
             raise DataError(f"{what} lists {shown(odd[0])}, which is no label; name another with --tag-column")
-        return [str(name) for name in names]
-    return None
+        return [str(name).strip() for name in names]
+    return [name for part in cell[1:-1].split(",") if (name := _unquoted(part.strip()))]
 
 
 def _mark(cells: list[str], what: str) -> str | None:
     """What stands between the labels of `cells`. Raises ConfigError, which asks, where they do not show it."""
-    shown_marks = [name for name in ("comma", "semicolon", "pipe") if any(MARKS[name] in cell for cell in cells)]
+    shown_marks = [
+        name for name in ("comma", "semicolon", "pipe", "newline") if any(MARKS[name] in cell for cell in cells)
+    ]
     if len(shown_marks) == 1:
         return MARKS[shown_marks[0]]
     spaced = next((cell for cell in cells if " " in cell), None)
