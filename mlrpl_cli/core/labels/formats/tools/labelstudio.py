@@ -71,6 +71,9 @@ class LabelStudio(Tagged):
         tasks = _tasks(path, reading)
         problems.raise_if_any(str(path), "export the project as JSON again")
         controls = self._controls(tasks, path)
+        if self.controls is None and len(controls) > 1:
+            told = ", ".join(map(short, sorted(controls)))
+            reading.notes.append(f"choices of the controls {told} are all labels; --controls names those that are")
         unlisted = self.otherwise(path, reading, "choices")
         names = {
             name
