@@ -458,10 +458,19 @@ def run(kills: int, seed: int, only: Sequence[str] = ()) -> dict[str, Tally]:
         place = Path(temporary)
         chosen = [scenario for scenario in scenarios(place) if not only or scenario.name in only]
         shares = [kills // len(chosen) + (number < kills % len(chosen)) for number in range(len(chosen))]
-        return {
-            scenario.name: torment(scenario, random_strikes(scenario, seed), share, place / f"work-{number}")
-            for number, (scenario, share) in enumerate(zip(chosen, shares, strict=True))
-        }
+        tallies = {}
+        for number, (scenario, share) in enumerate(zip(chosen, shares, strict=True)):
+            tally = torment(scenario, random_strikes(scenario, seed), share, place / f"work-{number}")
+            tallies[scenario.name] = tally
+            _tell(scenario.name, tally)
+        return tallies
+
+
+def _tell(name: str, tally: Tally) -> None:
+    """Print what was seen, at once: a long run that is stopped has said what it came to until then."""
+    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(tally.kills.items()))
+    ends = f"{tally.ends} runs gone on with, {len(tally.problems)} problems"
+    print(f"{name}: {tally.total} kills ({kinds}), {ends}", *map(json.dumps, tally.problems), sep="\n  ", flush=True)
 
 
 def main() -> None:
@@ -471,10 +480,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of scenarios, separated by commas")
     arguments = parser.parse_args()
     tallies = run(arguments.kills, arguments.seed, [name for name in arguments.only.split(",") if name])
-    for name, tally in tallies.items():
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(tally.kills.items()))
-        print(f"{name}: {tally.total} kills ({kinds}), {tally.ends} runs gone on with, {len(tally.problems)} problems")
-        print(*(f"  {json.dumps(problem)}" for problem in tally.problems), sep="\n", end="\n" if tally.problems else "")
     total, problems = sum(tally.total for tally in tallies.values()), sum(len(t.problems) for t in tallies.values())
     print(f"{total} kills, {problems} problems")
     sys.exit(1 if problems else 0)

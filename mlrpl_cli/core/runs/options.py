@@ -86,7 +86,7 @@ def label_notes(asked: TrainConfig, resolved: TrainConfig, prepared: Prepared) -
         of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names)}"
         notes.append(f"no training cell is known to be absent for {of}")
     if asked.loss is None and resolved.loss == losses.POSITIVES_ONLY:
-        chosen = f"the loss is {resolved.loss}, which takes unknown cells for absent ones"
+        chosen = f"the loss is '{resolved.loss}', which takes unknown cells for absent ones"
         notes.append(f"no class has a known absent cell: {chosen}; --loss chooses another")
     return notes
 

@@ -108,7 +108,7 @@ def test_a_loss_is_chosen_when_none_is_asked_for_and_what_was_chosen_is_said(fla
     assert chosen.loss == "an"
     named, told = label_notes(asked, chosen, positives)
     assert named == "no training cell is known to be absent for 3 of 3 classes: red thing, green thing, blue thing"
-    assert re.fullmatch("no class has a known absent cell: the loss is an, .*; --loss chooses another", told)
+    assert re.fullmatch("no class has a known absent cell: the loss is 'an', .*; --loss chooses another", told)
 
 
 def test_a_loss_that_is_asked_for_is_kept_and_classes_without_an_absent_cell_are_still_named(flags):
