@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from mlrpl_cli.core.images.decode import (
 from mlrpl_cli.core.images.kinds import START, kind_of
 from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.io.reading import open_file
+from mlrpl_cli.core.io.reading import beginning_of
 
 THREADS = 8
 """Headers are read mostly from a disk or a network: more threads than cores."""
@@ -102,10 +101,7 @@ def _told(path: Path, error: DataError) -> tuple[str, str]:
     of_the_system = isinstance(cause, OSError) and cause.errno is not None
     if of_the_system or isinstance(cause, (DataError, MemoryError, RefusedError, Image.DecompressionBombError)):
         return UNREADABLE, reason
-    with suppress(DataError, OSError), open_file(path) as stream:
-        if kind_of(stream.read(START)) is not None:
-            return TRUNCATED, ""
-    return NO_IMAGE, ""
+    return (NO_IMAGE if kind_of(beginning_of(path, START)) is None else TRUNCATED), ""
 
 
 def _is_whole(image: Image.Image, stream: BoundedStream) -> bool:

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.reading import open_file
+from mlrpl_cli.core.io.reading import beginning_of
 
 START = 64
 """The first bytes of a file, which tell its kind."""
@@ -74,8 +73,4 @@ def is_image_file(path: Path) -> bool:
     """Whether a file counts as an image in a folder: by its suffix, and without one by its first bytes."""
     if os.path.splitext(path.name)[1]:
         return is_image(path.name)
-    try:
-        with open_file(path) as stream:
-            return kind_of(stream.read(START)) is not None
-    except (DataError, OSError):
-        return False
+    return kind_of(beginning_of(path, START)) is not None

@@ -48,6 +48,15 @@ def open_file(path: Path, limit: int | None = None) -> BinaryIO:
         raise
 
 
+def beginning_of(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, to recognise it by; b"" for what cannot be read."""
+    try:
+        with open_file(path) as stream:
+            return stream.read(size)
+    except (OSError, DataError):
+        return b""
+
+
 def read_text(path: Path, limit: int, encoding: str = "utf-8") -> str:
     """The text of a file, its line ends made newlines; raises what `open_file` raises, and UnicodeDecodeError."""
     with io.TextIOWrapper(open_file(path, limit), encoding=encoding) as stream:

@@ -7,6 +7,7 @@ that say what was checked. A cell without a mark has the one state that the form
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,12 @@ class Marks:
             both = f"{short(found)}: {self.splits[row] or 'none'}, {split or 'none'}"
             self._problems.add("images are in two splits", both)
         return row
+
+    def report_repeated(self, rows: Iterable[int]) -> None:
+        """A problem for each image that comes more than once in `rows`, of a source in which each comes once."""
+        images, counts = tuple(self.images), Counter(rows)
+        twice = (images[row] for row, count in counts.items() if row != NOWHERE and count > 1)
+        self._problems.extend("images are listed twice", twice)
 
     def label(self, name: str) -> int:
         """The column of a class; NOWHERE for one that is not wanted, and, with a problem, for what can be no class."""

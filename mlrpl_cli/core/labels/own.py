@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,10 +11,22 @@ from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.marks import Marks
-from mlrpl_cli.core.labels.records import ROOT, TEST, TRAIN, Format, Reading, Records
-from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
+from mlrpl_cli.core.labels.records import ROOT, SPLIT_NAMES, SPLITS, TEST, TRAIN, Format, Reading, Records
+from mlrpl_cli.core.labels.states import ABSENT, STATES
 
-STATE_OF = {"absent": ABSENT, "unknown": UNKNOWN}
+
+def home_of(root: Path) -> Path:
+    """The folder that `root` is or lies in."""
+    return root if os.path.isdir(root) else root.parent
+
+
+def split_folders(root: Path) -> list[str]:
+    """The names in a folder that say a split, training first; none for what cannot be listed."""
+    try:
+        names = sorted(name for name in os.listdir(root) if name.casefold() in SPLIT_NAMES)
+    except OSError:
+        return []
+    return sorted(names, key=lambda name: SPLITS.index(SPLIT_NAMES[name.casefold()]))
 
 
 class OwnData(Format):
@@ -46,7 +59,7 @@ class OwnData(Format):
 
     def image_root(self, source: Path) -> Path:
         """The folder that image names are relative to."""
-        return self.images or (source if source.is_dir() else source.parent)
+        return self.images or home_of(source)
 
     def settle_splits(self, marks: Marks, reading: Reading) -> None:
         """For splits that folders tell: images of one that is not training are of none, so that test images are drawn.
@@ -87,4 +100,14 @@ class Tagged(OwnData):
                 "was checked for every class, --unlisted unknown if nobody looked for the others"
             )
         reading.unlisted = f"{self.unlisted}: --unlisted"
-        return STATE_OF[self.unlisted]
+        return STATES[self.unlisted]
+
+    def check_labelled(self, marks: Marks, rows: Iterable[int], unlisted: int) -> None:
+        """Where every image was checked, those of `rows`, which somebody labelled, lack all that is not marked.
+
+        The others are what the caller gives cells without a mark, which is unknown.
+        """
+        import numpy as np
+
+        if unlisted == ABSENT:
+            marks.checked(np.array(list(rows), np.intp), np.arange(len(marks.classes)))

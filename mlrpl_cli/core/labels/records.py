@@ -86,6 +86,9 @@ class Format(BaseModel):
     is_general: ClassVar[bool] = False
     """Whether it is recognised only where no other format is, as a plain table is."""
 
+    reads_tables: ClassVar[bool] = False
+    """Whether its files are tables, which the general formats would recognise too."""
+
     @classmethod
     def recognise(cls, root: Path) -> str | None:
         """Why `root` is of this format, such as "it holds VOC2007/Annotations"; None when nothing says so."""

@@ -33,7 +33,7 @@ from mlrpl_cli.core.labels.records import (
     Reading,
     Records,
 )
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import PRESENT, STATES
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, write_manifest
 
@@ -92,10 +92,9 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
 
 def states_of_splits(prepared: Prepared) -> dict[str, dict[str, int]]:
     """How many cells are present, absent and unknown to training in each split that has images, by those names."""
-    states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
     observed = {split: prepared.observed_labels[prepared.rows(split)] for split in SPLITS if split in prepared.splits}
     return {
-        split: {name: int((labels == state).sum()) for name, state in states.items()}
+        split: {name: int((labels == state).sum()) for name, state in STATES.items()}
         for split, labels in observed.items()
     }
 

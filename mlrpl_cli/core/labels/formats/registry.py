@@ -37,7 +37,6 @@ DATASETS = {
     "long": f"{_FORMATS}.tabular.long:Long",
     "tags": f"{_FORMATS}.tabular.tags:Tags",
 }
-_OF_TABLES = ("openimages", "chexpert", "roboflow", "imagefolder")  # whose files are tables to other formats too
 DATASETS_FOLDER = Path("datasets")
 """Where data sets are downloaded to and looked for, below the current folder."""
 DATASETS_VARIABLE = "MLRPL_DATASETS"
@@ -61,7 +60,7 @@ def recognise(root: Path) -> tuple[str, str]:
     candidates = special or found
     if len(candidates) == 1:
         (name, why), *_ = candidates.items()
-        others = [told for other, told in found.items() if other != name and name not in _OF_TABLES]
+        others = [told for other, told in found.items() if other != name and not format_of(name).reads_tables]
         return name, f"{why} (not read: {'; '.join(others)})" if others and os.path.isdir(root) else why
     if not os.path.exists(root):
         raise ConfigError(f"there is no {root}; check the path after --root")

@@ -19,12 +19,12 @@ from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.columns import SPLIT_COLUMNS, is_reserved
 from mlrpl_cli.core.labels.formats.tabular.sheets import key_of
 from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, STATES, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, Written, only_present, without_present
 
 CELLS = {PRESENT: "1", ABSENT: "0", UNKNOWN: "?"}
 """A question mark, since an empty cell may mean either to who reads it."""
-WORDS = {PRESENT: "present", ABSENT: "absent", UNKNOWN: "unknown"}
+WORDS = {state: word for word, state in STATES.items()}
 
 
 def write_table(export: Export, path: Path) -> Written:

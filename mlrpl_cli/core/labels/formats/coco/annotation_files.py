@@ -12,6 +12,7 @@ from typing import NamedTuple
 from mlrpl_cli.core.images.find import list_folder
 from mlrpl_cli.core.io.errors import DataError, first_few
 from mlrpl_cli.core.io.reading import KIB, open_file
+from mlrpl_cli.core.labels.own import home_of
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, SPLITS, TRAIN, Reading
 
 MOST_FILES = 100
@@ -80,7 +81,7 @@ def recognise_files(root: Path, kind: str, like: str) -> str | None:
 
 def image_home(root: Path) -> Path:
     """The folder that images lie below when none is named."""
-    folder = root if os.path.isdir(root) else root.parent
+    folder = home_of(root)
     return folder.parent if folder.name == "annotations" else folder
 
 

@@ -23,7 +23,7 @@ from mlrpl_cli.core.labels.formats.tabular.text import peek
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, STATES, UNKNOWN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,6 @@ FINDINGS = (
 """In CheXpert's order: the order of the label columns."""
 FILES = ("train.csv", "valid.csv", "test.csv")
 MIMIC, MIMIC_SPLIT = "mimic-cxr-*-chexpert.csv*", "mimic-cxr-*-split.csv*"
-STATES = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
 UNCERTAIN, BLANK, BAD = 2, 3, 4
 _NUMBERS = {1.0: PRESENT, 0.0: ABSENT, -1.0: UNCERTAIN}
 _TRIED = 100  # images that are looked for to find the folder that names are relative to
@@ -53,6 +52,7 @@ class CheXpert(OwnData):
     )
 
     holds: ClassVar[str] = "the folder with train.csv and valid.csv or mimic-cxr-2.0.0-chexpert.csv, or such a file"
+    reads_tables: ClassVar[bool] = True
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:

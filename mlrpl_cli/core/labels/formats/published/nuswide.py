@@ -12,9 +12,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mlrpl_cli.core.io.errors import DataError, Problems, one_line
+from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.progress import track
-from mlrpl_cli.core.io.reading import MIB, read_text, short
+from mlrpl_cli.core.io.reading import MIB, short
+from mlrpl_cli.core.labels.formats.files import text_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Reading, Records
@@ -127,7 +128,7 @@ def _states(path: Path, images: int, reading: Reading) -> np.ndarray:
     """(N,) int8: what a file of labels says of the images of its list, in their order."""
     import numpy as np
 
-    cells = _text(path, reading.problems).split()
+    cells = text_of(path, _MOST_BYTES, reading.problems).split()
     if len(cells) != images and path.name not in reading.problems.get("files are missing", ()):
         told = f"{path.name}: {len(cells)} lines, {images} images"
         reading.problems.add("files of labels do not have a line for each image", told)
@@ -156,19 +157,11 @@ def _find(root: Path, name: str) -> Path:
 
 def _lines(path: Path, problems: Problems, split: str | None = None) -> Images:
     """The names in a file, one a line, which comes once."""
-    lines = [name for line in _text(path, problems).splitlines() if (name := line.strip().replace("\\", "/"))]
+    lines = [
+        name for line in text_of(path, _MOST_BYTES, problems).splitlines() if (name := line.strip().replace("\\", "/"))
+    ]
     names: Images = dict.fromkeys(lines, split)
     if len(names) < len(lines):
         twice = (short(name) for name, count in Counter(lines).items() if count > 1)
         problems.extend(f"names are twice in {path.name}", twice)
     return names
-
-
-def _text(path: Path, problems: Problems) -> str:
-    try:
-        return read_text(path, _MOST_BYTES, "utf-8-sig")
-    except FileNotFoundError:
-        problems.add("files are missing", path.name)
-    except (OSError, ValueError, DataError) as error:
-        problems.add("files cannot be read", f"{path.name}: {one_line(error)}")
-    return ""

@@ -50,6 +50,7 @@ class OpenImages(OwnData):
     )
 
     holds: ClassVar[str] = "the folder with train-annotations-human-imagelabels.csv and the like, or such a file"
+    reads_tables: ClassVar[bool] = True
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:

@@ -16,7 +16,7 @@ from mlrpl_cli.core.images.names import ImagesById
 from mlrpl_cli.core.io.errors import DataError, Problems
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import is_name, short, shown
-from mlrpl_cli.core.labels.formats.jsonfiles import json_of
+from mlrpl_cli.core.labels.formats.files import json_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, Reading, Records

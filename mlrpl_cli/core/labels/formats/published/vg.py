@@ -17,7 +17,7 @@ from pydantic import Field
 from mlrpl_cli.core.images.names import ImagesById
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, one_line
 from mlrpl_cli.core.io.reading import MIB, read_json, read_text, short, shown
-from mlrpl_cli.core.labels.formats.jsonfiles import json_of
+from mlrpl_cli.core.labels.formats.files import json_of, text_of
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Reading, Records
@@ -54,7 +54,7 @@ class Vg200(OwnData):
         problems = reading.problems
         names = self._names()
         index = json_of(self.root / INDEX, dict, "lists of indices by image", problems)
-        lists = {file: _lines(self.root / file, problems) for file in LISTS}
+        lists = {file: _lines(text_of(self.root / file, _MOST_BYTES, problems)) for file in LISTS}
         images = ImagesById(self.image_root(self.root), problems)
         marks = Marks(self.image_root(self.root), reading)
         columns = [marks.label(name) for name in names]
@@ -81,7 +81,8 @@ class Vg200(OwnData):
                 "line in the order of the indices, with --class-descriptions"
             )
         try:
-            names = read_json(path, _MOST_BYTES) if path.suffix.lower() == ".json" else _text_lines(path)
+            is_json = path.suffix.lower() == ".json"
+            names = read_json(path, _MOST_BYTES) if is_json else _lines(read_text(path, _MOST_BYTES, "utf-8-sig"))
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read {path}: {one_line(error)}; check --class-descriptions") from error
         if not isinstance(names, list) or len(names) != CLASSES or len(set(map(str, names))) != CLASSES:
@@ -102,16 +103,5 @@ def _checked(name: str, index: dict[str, Any], problems: Problems) -> list[int]:
     return []
 
 
-def _lines(path: Path, problems: Problems) -> list[str]:
-    """The names in a list of images."""
-    try:
-        return _text_lines(path)
-    except FileNotFoundError:
-        problems.add("files are missing", path.name)
-    except (OSError, ValueError, DataError) as error:
-        problems.add("files cannot be read", f"{path.name}: {one_line(error)}")
-    return []
-
-
-def _text_lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path, _MOST_BYTES, "utf-8-sig").splitlines() if line.strip()]
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -81,6 +81,14 @@ class TableOptions(Tagged):
     ignore_columns: tuple[str, ...] = Field((), description="columns that are not read, by name")
     test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
 
+    def splits(self, sheet: Sheet, reading: Reading) -> list[str | None]:
+        """The split of each row, by the columns that are not to be ignored."""
+        return splits_of(sheet, reading, self.test_fold, self.ignored(sheet))
+
+    def ignored(self, sheet: Sheet) -> set[int]:
+        """The columns that are not read."""
+        return {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
+
     def sheet(self, reading: Reading) -> Sheet:
         """The table at `root`."""
         separator = self.separator and SEPARATORS[self.separator]

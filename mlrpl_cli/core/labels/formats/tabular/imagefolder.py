@@ -12,7 +12,6 @@ import json
 import os
 import posixpath
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -24,8 +23,9 @@ from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, rea
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up
 from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS, peek
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.records import SPLIT_NAMES, SPLITS, Reading, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.own import home_of, split_folders
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
+from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
 
 FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 IMAGE = "file_name"
@@ -36,11 +36,12 @@ class ImageFolder(Tags):
 
     holds: ClassVar[str] = f"the folder with {', '.join(FILES)}, or with train/{FILES[0]}, or such a file"
     is_general: ClassVar[bool] = False
+    reads_tables: ClassVar[bool] = True
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:
         found = next((path for path in _files(root) if _fits(path)), None)
-        return f"it holds {found.relative_to(_home(root)).as_posix()} with a column {IMAGE}" if found else None
+        return f"it holds {found.relative_to(home_of(root)).as_posix()} with a column {IMAGE}" if found else None
 
     def read(self, reading: Reading) -> Records:
         """Images in the order of the rows, training first; classes in the order of their names.
@@ -49,9 +50,7 @@ class ImageFolder(Tags):
         class, that of an empty list has none. Raises DataError, naming everything found at once, for wrong data, and
         ConfigError, which asks, for a column that is not clear.
         """
-        import numpy as np
-
-        files, home, problems = _files(self.root), _home(self.root), reading.problems
+        files, home, problems = _files(self.root), home_of(self.root), reading.problems
         if not files:
             raise DataError(f"{self.root} has none of {', '.join(FILES)}; name the folder with --root")
         tables = {path: self._table(path, reading) for path in files}
@@ -61,14 +60,12 @@ class ImageFolder(Tags):
         marks = Marks(self.image_root(home), reading)
         columns = {name: marks.label(name) for name in sorted({name for names in lists for name in names or ()})}
         rows = [row for table in tables.values() for row in _rows(table, home, marks, reading)]
+        marks.report_repeated(rows)
         for row, names in zip(rows, lists, strict=True):
             for name in names or ():
                 marks.mark(row, columns[name], PRESENT)
-        images, counts = tuple(marks.images), Counter(rows)
-        problems.extend("images are listed twice", (images[row] for row in counts if row >= 0 and counts[row] > 1))
         labelled = [row for row, names in zip(rows, lists, strict=True) if names is not None]
-        if unlisted == ABSENT:
-            marks.checked(np.array(labelled, int), np.arange(len(marks.classes)))
+        self.check_labelled(marks, labelled, unlisted)
         if bare := len(rows) - len(labelled):
             reading.notes.append(f"{bare} images whose labels are empty or null are unknown in every class")
         self.settle_splits(marks, reading)
@@ -189,16 +186,7 @@ def _files(root: Path) -> list[Path]:
     """The files of metadata of a root, those of folders of splits, training first, or else those in it."""
     if not os.path.isdir(root):
         return [root] if root.name in FILES and os.path.isfile(root) else []
-    try:
-        folders = sorted(name for name in os.listdir(root) if name.casefold() in SPLIT_NAMES)
-    except OSError:
-        return []
-    folders.sort(key=lambda name: SPLITS.index(SPLIT_NAMES[name.casefold()]))
-    return [path for name in ("", *folders) for file in FILES if os.path.isfile(path := root / name / file)]
-
-
-def _home(root: Path) -> Path:
-    return root if os.path.isdir(root) else root.parent
+    return [path for name in ("", *split_folders(root)) for file in FILES if os.path.isfile(path := root / name / file)]
 
 
 def _fits(path: Path) -> bool:

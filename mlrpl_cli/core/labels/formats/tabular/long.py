@@ -56,8 +56,7 @@ class Long(known.TableOptions):
         problems.extend(
             "rows name no label", (f"row {n}" for n, name in zip(sheet.numbers, names, strict=True) if not name)
         )
-        ignored = {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
-        splits = known.splits_of(sheet, reading, self.test_fold, ignored)
+        splits = self.splits(sheet, reading)
         images = sheet.column(known.image_column(sheet))
         rows = np.array([marks.image(image, split) for image, split in zip(images, splits, strict=True)])
         columns = np.array([marks.label(name) if name else -1 for name in names])

@@ -19,8 +19,8 @@ from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, read_table
 from mlrpl_cli.core.labels.formats.tabular.text import peek
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.own import OwnData
-from mlrpl_cli.core.labels.records import SPLIT_NAMES, SPLITS, Reading, Records
+from mlrpl_cli.core.labels.own import OwnData, home_of, split_folders
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Roboflow(OwnData):
     """Roboflow's multi-label export (train, valid and test)."""
 
     holds: ClassVar[str] = f"the folder with train/{FILE}, valid/{FILE} and test/{FILE}, or one such file"
+    reads_tables: ClassVar[bool] = True
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:
@@ -50,7 +51,7 @@ class Roboflow(OwnData):
         files = _files(self.root)
         if not files:
             raise DataError(f"{self.root} has no train/{FILE}; name the folder that Roboflow exported with --root")
-        home = _home(self.root)
+        home = home_of(self.root)
         sheets = [read_table(path, reading.problems) for path in files]
         marks = Marks(self.image_root(home), reading)
         unlabelled = sum(_mark(sheet, home, marks, reading) for sheet in sheets)
@@ -112,8 +113,7 @@ def _rows(sheet: Sheet, image: int, home: Path, marks: Marks, reading: Reading) 
             reading.problems.add("rows name no image", f"{sheet.path.relative_to(home).as_posix()} row {number}")
         beside = posixpath.join(folder, name)
         rows.append(marks.image(beside if marks.has(beside) else name, split) if name else NOWHERE)
-    images, counts = tuple(marks.images), Counter(rows)
-    reading.problems.extend("images are listed twice", (images[row] for row in counts if row >= 0 and counts[row] > 1))
+    marks.report_repeated(rows)
     return np.array(rows, int)
 
 
@@ -121,17 +121,8 @@ def _files(root: Path) -> list[Path]:
     """The tables of a root: those in its folders of splits, training first, else the one in it."""
     if not os.path.isdir(root):
         return [root] if root.name == FILE and os.path.isfile(root) else []
-    try:
-        folders = sorted(name for name in os.listdir(root) if name.casefold() in SPLIT_NAMES)
-    except OSError:
-        return []
-    folders.sort(key=lambda name: SPLITS.index(SPLIT_NAMES[name.casefold()]))
-    found = [path for name in folders if os.path.isfile(path := root / name / FILE)]
+    found = [path for name in split_folders(root) if os.path.isfile(path := root / name / FILE)]
     return found or [path for path in (root / FILE,) if os.path.isfile(path)]
-
-
-def _home(root: Path) -> Path:
-    return root if os.path.isdir(root) else root.parent
 
 
 def _begins(path: Path) -> bool:

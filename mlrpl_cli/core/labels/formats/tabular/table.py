@@ -116,7 +116,7 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
     chosen = set(named or ())
     chosen |= {old for old, new in reading.merged.items() if new in chosen}
-    taken = {column for column, name in enumerate(sheet.names) if name in chosen or name in options.ignore_columns}
+    taken = options.ignored(sheet) | {column for column, name in enumerate(sheet.names) if name in chosen}
     used = {image} | known.split_columns(sheet, taken)
     if named is not None:
         classes = [column for column, name in enumerate(sheet.names) if name in chosen and column != image]
@@ -153,7 +153,5 @@ def _rows(sheet: Sheet, column: int, splits: Sequence[str | None], marks: Marks,
     named = zip(sheet.numbers, cells, strict=True)
     reading.problems.extend("rows name no image", (f"row {number}" for number, cell in named if not cell))
     rows = np.array([marks.image(cell, split) if cell else -1 for cell, split in zip(cells, splits, strict=True)])
-    images = tuple(marks.images)
-    twice = [images[row] for row, count in Counter(rows[rows >= 0].tolist()).items() if count > 1]
-    reading.problems.extend("images are listed twice", twice)
+    marks.report_repeated(rows.tolist())
     return rows

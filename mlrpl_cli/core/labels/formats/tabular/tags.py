@@ -56,27 +56,24 @@ class Tags(known.TableOptions):
             raise DataError(f"{what} lists 0 and 1, which are no names of labels; put the names there")
         unlisted = self.otherwise(sheet.path, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
-        ignored = {at for at, name in enumerate(sheet.names) if name in self.ignore_columns}
-        splits = known.splits_of(sheet, reading, self.test_fold, ignored)
-        images, unknown = sheet.column(known.image_column(sheet)), list[int]()
+        splits = self.splits(sheet, reading)
+        at, silent, labelled = known.image_column(sheet), set[int](), set[int]()
+        images = sheet.column(at)
         if len(set(images)) < len(images):
-            self._check_answers(sheet, {known.image_column(sheet), column} | ignored | known.split_columns(sheet))
+            self._check_answers(sheet, {at, column} | self.ignored(sheet) | known.split_columns(sheet))
         for number, image, split_name, names in zip(sheet.numbers, images, splits, lists, strict=True):
             if not image:
                 problems.add("rows name no image", f"row {number}")
             row = marks.image(image, split_name) if image else -1
-            if names is None:
-                unknown.append(row)
+            (silent if names is None else labelled).add(row)
             for name in names or ():
                 marks.mark(row, marks.label(name), PRESENT)
-        for row in unknown:
-            for at in marks.classes.values():
-                marks.mark(row, at, UNKNOWN)
-        if unknown:
+        if silent:
             reading.notes.append(
-                f"{len(unknown)} images whose labels are nan, none or the like are unknown in every class"
+                f"{len(silent)} images whose labels are nan, none or the like are unknown in every class"
             )
-        return self.records(marks, reading, unlisted, sheet.path)
+        self.check_labelled(marks, labelled - silent, unlisted)
+        return self.records(marks, reading, UNKNOWN, sheet.path)
 
     def _check_answers(self, sheet: Sheet, read: set[int]) -> None:
         """Raise ConfigError where images repeat and a column that is not read says yes and no of each label."""
@@ -104,7 +101,8 @@ def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> l
     anything but names.
     """
     spelt = {cell: _as_list(cell, what) for cell in set(cells)}
-    silent = {cell for cell in spelt if known.state_of()(cell) == UNKNOWN}
+    state = known.state_of()
+    silent = {cell for cell in spelt if state(cell) == UNKNOWN}
     plain = [cell for cell, names in spelt.items() if names is None and cell not in silent]
     mark = MARKS.get(separator) if separator else _mark(plain, what)
     for cell in plain:

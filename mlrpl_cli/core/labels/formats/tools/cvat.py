@@ -18,7 +18,7 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 
 from mlrpl_cli.core.io.errors import DataError, first_few, one_line
-from mlrpl_cli.core.io.reading import GIB, KIB, leads_outside, open_file, short
+from mlrpl_cli.core.io.reading import GIB, KIB, beginning_of, leads_outside, open_file, short
 from mlrpl_cli.core.io.xml import XmlParser
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import Tagged
@@ -176,10 +176,6 @@ def _file(root: Path) -> Path:
 
 
 def _looks_like(path: Path) -> bool:
-    try:
-        with open_file(path) as stream:
-            start = stream.read(_BEGINNING)
-    except (OSError, DataError):
-        return False
+    start = beginning_of(path, _BEGINNING)
     text = start.decode("utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin-1", "ignore")
     return "<annotations>" in text and any(f"<{tag}" in text for tag in ("version>1", "meta>", "image "))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,12 +18,12 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
-from mlrpl_cli.core.io.reading import KIB, open_file, short, shown
-from mlrpl_cli.core.labels.formats.jsonfiles import json_of
+from mlrpl_cli.core.io.reading import KIB, beginning_of, short, shown
+from mlrpl_cli.core.labels.formats.files import json_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import Tagged
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, TRAIN, Reading, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
 
 LABELS, SAMPLES, METADATA = "labels.json", "samples.json", "metadata.json"
 DATA = "data"
@@ -54,8 +53,6 @@ class FiftyOne(Tagged):
         Raises DataError, naming everything found at once, for wrong data, and ConfigError, which asks, where several
         fields hold labels.
         """
-        import numpy as np
-
         path, problems = self._file(), reading.problems
         content = json_of(path, dict, "labels of FiftyOne", problems)
         problems.raise_if_any(str(path), "export it again, or name another file with --root")
@@ -69,8 +66,7 @@ class FiftyOne(Tagged):
             for name in entry.names or ():
                 marks.mark(row, columns[name], PRESENT)
         labelled = [row for row, entry in zip(rows, entries, strict=True) if entry.names is not None]
-        if unlisted == ABSENT:
-            marks.checked(np.array(labelled, int), np.arange(len(marks.classes)))
+        self.check_labelled(marks, labelled, unlisted)
         if bare := len(entries) - len(labelled):
             reading.notes.append(f"{bare} images without labels, which FiftyOne calls unlabelled, are unknown")
         return self.records(marks, reading, UNKNOWN, path.parent)
@@ -176,8 +172,7 @@ def _rows(entries: Sequence[_Entry], marks: Marks, reading: Reading) -> list[int
         rows.append(
             marks.image(inside if marks.has(inside) else entry.image, split) if entry.image.strip() else NOWHERE
         )
-    images, counts = tuple(marks.images), Counter(rows)
-    reading.problems.extend("images are listed twice", (images[row] for row in counts if row >= 0 and counts[row] > 1))
+    marks.report_repeated(rows)
     return rows
 
 
@@ -223,8 +218,4 @@ def _candidates(root: Path) -> list[Path]:
 
 def _begins(path: Path) -> bool:
     """Whether a file begins as FiftyOne's do."""
-    try:
-        with open_file(path) as stream:
-            return bool(_BEGINNING.match(stream.read(KIB)))
-    except (OSError, DataError):
-        return False
+    return bool(_BEGINNING.match(beginning_of(path, KIB)))

@@ -18,11 +18,11 @@ from pydantic import Field
 
 from mlrpl_cli.core.images.find import is_image, list_folder
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
-from mlrpl_cli.core.io.reading import GIB, KIB, open_file, read_json, short, shown
+from mlrpl_cli.core.io.reading import GIB, KIB, beginning_of, read_json, short, shown
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.own import STATE_OF, Tagged
+from mlrpl_cli.core.labels.own import Tagged
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.labels.states import PRESENT, STATES, UNKNOWN
 
 UPLOAD, LOCAL, URL, PLAIN = "uploads (/data/upload/…)", "local files (?d=…)", "URLs", "file names"
 _MOST_BYTES, _BEGINNING, _TAILS = GIB, 64 * KIB, 8
@@ -90,8 +90,8 @@ class LabelStudio(Tagged):
             chosen = [frozenset().union(*(made[key] for key in made.keys() & controls)) for made in task.annotations]
             found[row] += chosen if row != NOWHERE else []
         self._mark(found, columns, marks, path)
-        if unlisted == ABSENT:
-            _check_all(found, marks)
+        labelled = (row for row, made in found.items() if made and row != NOWHERE)
+        self.check_labelled(marks, labelled, unlisted)
         if bare := sum(not made for row, made in found.items() if row != NOWHERE):
             reading.notes.append(f"{bare} images have no annotation: all their cells are unknown")
         return self.records(marks, reading, UNKNOWN, path)
@@ -156,7 +156,7 @@ class LabelStudio(Tagged):
             if shared != anywhere:
                 differing.append(f"{short(images[row])}: {first_few(map(short, sorted(anywhere - shared)))}")
             for name in anywhere:
-                state = PRESENT if name in shared else STATE_OF.get(self.disagreement or "", PRESENT)
+                state = PRESENT if name in shared else STATES.get(self.disagreement or "", PRESENT)
                 marks.mark(row, columns[name], state)
         if differing and self.disagreement is None:
             raise ConfigError(
@@ -226,14 +226,6 @@ def _names_image(value: object) -> bool:
         return False
     form, path = _form(value)
     return is_image(path) or form in (UPLOAD, LOCAL)
-
-
-def _check_all(found: Mapping[int, list[frozenset[str]]], marks: Marks) -> None:
-    """Images with an annotation were looked at for every class."""
-    import numpy as np
-
-    rows = [row for row, made in found.items() if made and row != NOWHERE]
-    marks.checked(np.array(rows, np.intp), np.arange(len(marks.classes)))
 
 
 def _tasks(path: Path, reading: Reading) -> list[_Task]:
@@ -322,11 +314,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _looks_like(path: Path) -> bool:
-    try:
-        with open_file(path) as stream:
-            start = stream.read(_BEGINNING)
-    except (OSError, DataError):
-        return False
+    start = beginning_of(path, _BEGINNING)
     if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         return False
     return b'"annotation_id"' in start or (b'"data"' in start and b'"annotations"' in start)
