@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlrpl_cli.core.io.schema import expected, fields_of
+from mlrpl_cli.core.io.schema import expected, fields_of, flag
 
 Command = Callable[..., None]
 FEW_OWNERS = 6
@@ -62,7 +62,7 @@ def with_flags(kinds: Mapping[str, type]) -> Callable[[Command], Command]:
         signature = inspect.signature(command, eval_str=True)
         *own, _ = signature.parameters.values()
         flags = [_flag(name, fields) for name, fields in owners.items() if name not in signature.parameters]
-        names = {flag.name for flag in flags}
+        names = {parameter.name for parameter in flags}
 
         @wraps(command)
         def called(**values: Any) -> None:
@@ -79,7 +79,7 @@ def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Paramet
     meanings = {owner: _meaning(field) for owner, field in fields.items()}
     (owner, field), *others = fields.items()
     default, field = field.get("default"), field.get("anyOf", [field])[0]
-    help, flag = meanings[owner], f"--{name.replace('_', '-')}"
+    help = meanings[owner]
     if len(set(meanings.values())) > 1:
         help = "; ".join(f"{owner}: {meaning}" for owner, meaning in meanings.items())
     elif 1 < len(fields) <= FEW_OWNERS:
@@ -91,10 +91,10 @@ def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Paramet
     }
     kind: type = tuple
     if field["type"] == "array":
-        declared = several(str, "A,B", help, flag, **more)
+        declared = several(str, "A,B", help, flag(name), **more)
     else:
         kind, metavar = KINDS[field.get("format", field["type"])]
-        declared = option("NAME" if "enum" in field else metavar, help, flag, **more)
+        declared = option("NAME" if "enum" in field else metavar, help, flag(name), **more)
     parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
     return parameter.replace(annotation=Annotated[kind | None, declared])
 

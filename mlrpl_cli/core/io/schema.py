@@ -40,6 +40,11 @@ Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string"})]
 """What a path can hold; numbers and paths may be meant as text. pydantic's own `str` takes no path beyond UTF-8."""
 
 
+def flag(name: str) -> str:
+    """The flag of a command for the field of that name: "train_images" → "--train-images"."""
+    return f"--{name.replace('_', '-')}"
+
+
 def validated(model: type[Model], values: Any) -> Model:
     """`values`, a JSON object, as a pydantic model or dataclass. Raises ValueError, which tells all that is wrong."""
     if not isinstance(values, dict):

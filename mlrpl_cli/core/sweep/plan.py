@@ -15,6 +15,7 @@ import numpy as np
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.methods import METHODS
 from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared
@@ -144,7 +145,7 @@ def what_to_sweep(
     """
     if dataset is None:
         if reading:
-            told = ", ".join(f"--{name.replace('_', '-')}" for name in reading)
+            told = ", ".join(map(flag, reading))
             raise ConfigError(f"{told} says how to read the data set of --dataset, which was not given; name it too")
         data = data or newest_prepared()
         return data, out or SWEEPS / data.resolve().name, None

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
-from mlrpl_cli.core.io.schema import problems
+from mlrpl_cli.core.io.schema import flag, problems
 from mlrpl_cli.core.labels.records import SCENES, Format
 
 _FORMATS = "mlrpl_cli.core.labels.formats"
@@ -93,11 +93,6 @@ def make_format(dataset: str, given: Mapping[str, Any]) -> Format:
     except ValidationError as error:
         found = problems(error, kind)
     raise ConfigError("; ".join(_sentence(dataset, name, what, name in given) for name, what in found.items()))
-
-
-def flag(name: str) -> str:
-    """ "train_images" → "--train-images"."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _sentence(dataset: str, name: str, what: str | None, given: bool) -> str:

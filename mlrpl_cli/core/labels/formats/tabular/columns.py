@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -104,9 +105,7 @@ def recognised(root: Path, fits: Callable[[list[str]], bool], what: str) -> str 
     except DataError:
         return None
     if path.suffix.lower() in (".parquet", ".xlsx"):
-        try:
-            names = list(read_table(path, Problems()).names)
-        except DataError:
+        if not (names := list(_names(path, _state(path)))):
             return None
     else:
         beginning = peek(path)
@@ -114,6 +113,27 @@ def recognised(root: Path, fits: Callable[[list[str]], bool], what: str) -> str 
             return None
         names = beginning[0]
     return f"{path.name} is a table with {what}" if fits(names) else None
+
+
+@lru_cache(maxsize=1)
+def _names(path: Path, state: tuple[int, int] | None) -> tuple[str, ...]:
+    """The names of the columns of a file that has to be read whole for them; () for what is no table.
+
+    Several formats ask for them. `state` tells the file's content from an earlier one.
+    """
+    try:
+        return read_table(path, Problems()).names
+    except DataError:
+        return ()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of change; None for what is not there."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def has_tag_column(header: Sequence[str]) -> bool:
