@@ -6,10 +6,10 @@ and changes nothing. docs/library.md shows it.
 
 from __future__ import annotations
 
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing's: to import that takes longer than all else that runs before Ctrl-C is handled
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrpl_cli.api import evaluate, export_labels, prepare, train
     from mlrpl_cli.core.io.errors import MlrplError
     from mlrpl_cli.core.prediction.predictor import Predictor
@@ -30,6 +30,8 @@ _API = {
 def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pkgutil import resolve_name
+
     return resolve_name(_API[name])
 
 

@@ -85,3 +85,14 @@ def of_pillow() -> tuple[int, list[str]]:
     from PIL import Image
 
     return Image.core.get_block_size(), [str(handler) for handler in logging.getLogger("PIL").handlers]
+
+
+def test_next_to_nothing_is_imported_before_an_interruption_is_handled() -> None:
+    """Ctrl-C until then shows Python's traceback of whatever import it came in."""
+    code = """
+import enum, functools, json, signal, sys
+before = {*sys.modules, "__future__"}
+import mlrpl_cli.__main__
+print(json.dumps(sorted({*sys.modules} - before)))
+"""
+    assert run(code) == ["mlrpl_cli", "mlrpl_cli.__main__"]
