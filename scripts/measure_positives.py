@@ -1,6 +1,6 @@
-"""Measure what losses make of positives only: scenes whose absent training labels are hidden, against all labels.
+"""Measure what losses make of positives only, all of them or one an image, against all labels of scenes.
 
-    python scripts/measure_positives.py [EPOCHS [FOLDER]]
+    python -m scripts.measure_positives [EPOCHS [FOLDER]]
 
 Every image is encoded once, and once for all calls with the same FOLDER. Validation and test labels stay whole, so
 that a loss can be chosen on the former.
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from mlrpl_cli.core.features.batches import CachedViews, CacheFiller, cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, PrepareOptions
-from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.checkpoint import TrainedHead
@@ -53,14 +53,14 @@ class Setting(NamedTuple):
         return f"{self.labels} | `{self.loss}`{weights.get(self.loss, '')}"
 
 
-ALL, POSITIVES = "all", "positives"
+ALL, POSITIVES, SINGLE = "all", "positives", "one positive an image"
 WAN = 1 / (len(SCENE_CLASSES) - 1)
-SETTINGS = (
-    Setting(ALL, "asl"),
-    Setting(POSITIVES, "asl"),
-    *(Setting(POSITIVES, "an", unknown_weight=weight) for weight in (WAN, 0.2, 1)),
-    *(Setting(POSITIVES, "em", entropy_weight=weight) for weight in (0.1, 0.2)),
+LOSSES: tuple[dict[str, Any], ...] = (
+    {"loss": "asl"},
+    *({"loss": "an", "unknown_weight": weight} for weight in (WAN, 0.2, 1.0)),
+    *({"loss": "em", "entropy_weight": weight} for weight in (0.1, 0.2)),
 )
+SETTINGS = (Setting(ALL, "asl"), *(Setting(labels, **loss) for labels in (POSITIVES, SINGLE) for loss in LOSSES))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Bench:
     def run(self, setting: Setting, seed: int) -> tuple[float, ...]:
         """Validation mAP, test mAP, OF1 and CF1 (of CP, CR) above 0.5 of the last epoch, in percent."""
         options = setting._asdict() | {"seed": seed}
-        prepared = without_absent(self.prepared) if options.pop("labels") == POSITIVES else self.prepared
+        labels = options.pop("labels")
+        prepared = self.prepared if labels == ALL else HIDING[labels](self.prepared)
         config, accelerator = replace(self.config, **options), make_accelerator("cpu")
         training, validation, test = (
             cached(self.features[split], accelerator, config.batch_size, seed) for split in (TRAIN, VALIDATION, TEST)
@@ -135,6 +136,21 @@ def without_absent(prepared: Prepared) -> Prepared:
     observed[rows] = np.where(observed[rows] == ABSENT, UNKNOWN, observed[rows])
     return replace(prepared, observed_labels=observed)
 
+
+def with_one_positive(prepared: Prepared) -> Prepared:
+    """`prepared` with one present label, drawn evenly, of each training image known; images without any know nothing.
+
+    The setting of single positive multi-label learning (Cole et al., CVPR 2021).
+    """
+    observed, rows = prepared.observed_labels.copy(), prepared.rows(TRAIN)
+    present = observed[rows] == PRESENT
+    draws = np.where(present, np.random.default_rng(0).random(present.shape), -1)
+    drawn = present & (np.arange(present.shape[1]) == draws.argmax(axis=1)[:, None])
+    observed[rows] = np.where(drawn, PRESENT, UNKNOWN)
+    return replace(prepared, observed_labels=observed)
+
+
+HIDING = {POSITIVES: without_absent, SINGLE: with_one_positive}
 
 if __name__ == "__main__":
     main()
