@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -129,20 +130,32 @@ def test_resuming_a_finished_run_trains_nothing_and_says_so(flags):
     assert_same_bits(tensors(run), before)
 
 
-@pytest.mark.parametrize("loss", ["asl", "an"])
-def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path, loss):
-    """torchrun with two gloo processes at the same global batch, to 1e-5: in float32, since bf16 rounds to 1e-2.
+def by_torchrun(arguments):
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    command = [sys.executable, *launch, "-m", "--", "mlrpl_cli", *arguments]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+
+
+def by_variables(arguments):
+    """As schedulers of clusters start processes, each told its rank and where the first one is."""
+    with socket.create_server(("localhost", 0)) as server:
+        port = str(server.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    ranks = [warm.start(arguments, RANK=rank, LOCAL_RANK=rank, **place) for rank in ("0", "1")]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+
+
+@pytest.mark.parametrize(("start", "loss"), [(by_torchrun, "asl"), (by_variables, "an")])
+def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path, start, loss):
+    """Two gloo processes at the same global batch, to 1e-5: in float32, since bf16 rounds to 1e-2.
 
     Of 7 images each process has four, one of them repeated, which must not count: its labels are not unknown ones.
     """
     flags = {**flags, "batch_size": 7, "loss": loss}
     runs = tmp_path / "one", tmp_path / "two"
     train(make_config(flags={**flags, "run": str(runs[0])}))
-    options = [f"--set={key}={value}" for key, value in flags.items()]
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
-    launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    command = [sys.executable, *launch, "-m", "--", "mlrpl_cli", "train", "--run", runs[1], *options]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    start(["train", "--run", str(runs[1]), *(f"--set={key}={value}" for key, value in flags.items())])
     one, two = (read_log(run) for run in runs)
     for left, right in zip(one, two, strict=True):
         assert right["loss"] == pytest.approx(left["loss"], abs=1e-5)
