@@ -11,9 +11,9 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.config import RunOptions
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.runs.selection import RunOptions
 
 Rows = Iterator[tuple[str, list[tuple[str, float]]]]
 """Images, each with the probabilities of its classes."""

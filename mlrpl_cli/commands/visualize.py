@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import FigureOptions
+from mlrpl_cli.core.reports.options import FigureOptions
 
 
 @options.with_flags({"": FigureOptions})

@@ -1,7 +1,8 @@
-"""The options of training and of what is done with a run: frozen dataclasses, every error reported at once.
+"""The options of training, and what every class of options is made from: frozen, every error reported at once.
 
 Precedence is defaults < file < flags. "Not given" is None. What each option means, its range and its choices stand at
-its field; docs/options.md and the flags of the commands are made of them.
+its field; docs/options.md and the flags of the commands are made of them. The options of evaluation, export and figures
+stand in their rooms.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from mlrpl_cli.core.io.schema import Text, sentences
 AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
-AveragePrecision = Literal["all-point", "interpolated", "11-point"]
 Which = Literal["best", "last"]
 BEST, LAST = get_args(Which)
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
@@ -136,52 +136,6 @@ class TrainConfig(CheckedOptions):
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
-
-
-@dataclass(frozen=True)
-class RunOptions(CheckedOptions):
-    """Which trained run to look at, and how to load it and the images."""
-
-    run: Path | None = Field(None, description="Run folder; None is the newest below ./runs")
-    checkpoint: Which = Field(BEST, description='"best" (by the split that selected) or "last"')
-    device: Device = Field("auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
-    workers: int | None = Field(
-        None, ge=0, description="processes that decode images; 0 decodes in this one, None takes one a core, at most 8"
-    )
-
-
-@dataclass(frozen=True)
-class EvaluationOptions(RunOptions):
-    """What to evaluate and by which protocol."""
-
-    data: Path | None = None
-    """Prepared folder; None is the one the run was trained on."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which split; the labels of a split other than test are the observed ones."""
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A class is predicted when its probability is above this."""
-    top_k: Annotated[int, Field(ge=1)] = 3
-    """The other way to turn scores into labels: the k highest of each image."""
-    ap: AveragePrecision = "all-point"
-    """How average precision is read off the curve."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images that go through the network together."""
-    precision: Precision = "auto"
-    """What the image encoder computes in; "auto" is what the run was trained with."""
-
-
-@dataclass(frozen=True)
-class FigureOptions(RunOptions):
-    """What to draw of a run."""
-
-    out: Path | None = None
-    """Where to write; None is the run's folder `figures`."""
-    images: tuple[str, ...] = ()
-    """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
-    classes: tuple[str, ...] = ()
-    """Whose attention to draw; the most probable ones of each image when empty."""
-    top_k: Annotated[int, Field(ge=1)] = 3
-    """How many the most probable ones are."""
 
 
 def make_config(

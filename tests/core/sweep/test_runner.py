@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.metrics import average_precisions
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST

@@ -11,8 +11,9 @@ import torch
 from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, random_state
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, make_config
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
+from mlrpl_cli.core.evaluation.evaluate import as_dict, evaluate
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.heads import losses
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable
