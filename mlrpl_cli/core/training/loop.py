@@ -20,7 +20,7 @@ from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import evaluate, metrics
-from mlrpl_cli.core.features.batches import FeaturesOfRun
+from mlrpl_cli.core.features.of_run import FeaturesOfRun
 from mlrpl_cli.core.heads import losses, methods, text
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
