@@ -24,18 +24,19 @@ def sweep(
     dataset: Annotated[
         str | None, option("NAME", f"Prepare this data set into OUT/data first: {', '.join(DATASETS)}.")
     ] = None,
-    methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare.", show_default="all")] = None,
+    methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare.", default="all")] = None,
     keeps: Annotated[
         tuple | None,
-        several(float, "P,Q", "Proportions of labels that stay known.", "--keep", show_default="0.1,0.2,…,0.9"),
+        several(float, "X,Y", "Proportions of labels that stay known.", "--keep", default="0.1,0.2,…,0.9"),
     ] = None,
-    seeds: Annotated[Any, several(int, "A,B", "Seeds of mask, start and order.")] = "0,1,2",
-    jobs: Annotated[int, option("N", "Runs at the same time, each in its own process.", min=1)] = 1,
+    seeds: Annotated[Any, several(int, "N,M", "Seeds of mask, start and order.", default="0,1,2")] = "0,1,2",
+    jobs: Annotated[int, option("N", "Runs at the same time, each in its own process.", default=1)] = 1,
     tune: Annotated[
-        bool, option(None, "Choose each method's learning rate, epochs and loss on validation labels.")
+        bool,
+        option(None, "Choose each method's learning rate, epochs and loss on validation labels.", default="--tune"),
     ] = True,
     out: Annotated[
-        Path | None, option("DIR", "The sweep's folder.", show_default="below ./sweeps, as the data")
+        Path | None, option("FOLDER", "The sweep's folder.", default="one below ./sweeps with the name of the data")
     ] = None,
     dry_run: Annotated[bool, option(None, "Say what would run, and run nothing.", "--dry-run")] = False,
     device: options.Device = None,

@@ -14,7 +14,7 @@ from mlrpl_cli.core.reports.options import FigureOptions
 def visualize(
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IMAGE|FOLDER|GLOB|-…]", help="Images to look at.", show_default="four test images"),
+        typer.Argument(metavar="IMAGE|FOLDER|GLOB|-", help="Images to draw. Default: four test images."),
     ] = None,
     classes: options.Classes = None,
     **given: Any,

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io import files, reading
 from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
-from mlrpl_cli.core.io.schema import Text, sentences
+from mlrpl_cli.core.io.schema import FileName, FolderName, Name, Text, sentences
 
 AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
@@ -70,16 +70,16 @@ class CheckedOptions:
 class TrainConfig(CheckedOptions):
     """All that decides a training run, besides the prepared data."""
 
-    data: Text | None = None
-    """Prepared folder; None takes the newest below ./prepared."""
-    run: Text | None = None
-    """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
-    backbone: Text | None = None
-    """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
-    method: Text = "sarl+"
+    data: FolderName | None = None
+    """Prepared folder. Default: the newest below ./prepared."""
+    run: FolderName | None = None
+    """Folder for checkpoints and logs. Default: a new one below ./runs, named after data, method and seed."""
+    backbone: Name | None = None
+    """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME". Default: tiny for scenes, else RN101."""
+    method: Name = "sarl+"
     """One of zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear; docs/method.md has their equations."""
     image_size: ImageSize | None = None
-    """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
+    """Side of the square input in pixels, a multiple of the backbone's stride. Default: 256 for tiny, else 448."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -92,9 +92,9 @@ class TrainConfig(CheckedOptions):
     """AdamW's decoupled weight decay of the attention's matrices; contexts, scales and biases are not decayed."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps in which the learning rate rises linearly; a cosine takes it to zero after that."""
-    loss: Text | None = None
+    loss: Name | None = None
     """Over known labels: "asl" (asymmetric) or "bce". Over all labels: "an" (unknown ones are assumed absent, with a
-    weight) or "em" (entropy maximisation). None is "an" when no class has an absent training label, and else "asl"."""
+    weight) or "em" (entropy maximisation). Default: "an" when no class has an absent training label, else "asl"."""
     gamma_negative: Annotated[float, Field(ge=0, le=10)] = 2.0
     """Focusing exponent of "asl" on absent cells."""
     gamma_positive: Annotated[float, Field(ge=0, le=10)] = 1.0
@@ -108,24 +108,24 @@ class TrainConfig(CheckedOptions):
     context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
     context_template: Text | None = None
-    """Words that the contexts start as, such as "a photo of a"; None draws them from N(0, 0.02)."""
+    """Words that the contexts start as, such as "a photo of a". Default: they are drawn from N(0, 0.02)."""
     semantics: Literal["clip", "glove"] = "clip"
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
-    glove: Text | None = None
+    glove: FileName | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
     attention_width: Annotated[int | None, Field(ge=1, le=65_536)] = None
-    """K, width of the bilinear attention; None is 64 for tiny and else 1024."""
+    """K, width of the bilinear attention. Default: 64 for tiny, else 1024."""
     views: Annotated[int, Field(ge=0, le=1000)] = 2
     """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
     0 keeps none and encodes a new random view of each image every epoch."""
-    cache: Text | None = None
-    """Folder of the feature cache, which runs share; None is features beside the prepared folder."""
+    cache: FolderName | None = None
+    """Folder of the feature cache, which runs share. Default: features beside the prepared folder."""
     cache_dtype: Literal["float16", "uint8"] = "float16"
     """Number format of the feature cache: "float16", or "uint8" with a scale per channel, which halves it."""
     cache_gib: Annotated[float, Field(ge=0)] = 64.0
     """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
     workers: Annotated[int | None, Field(ge=0, le=256)] = None
-    """Processes that decode images, for each training process; 0 decodes in the training process, None takes one for
+    """Processes that decode images, for each training process; 0 decodes in the training process. Default: one for
     each core, at most 8."""
     device: Device = "auto"
     """"cpu", "cuda", or "auto" for CUDA where there is one."""

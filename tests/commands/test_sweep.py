@@ -68,6 +68,8 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     assert (missing.code, "planned/data is not a prepared folder" in missing.err) == (1, True)
     refused = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--methods", "sral")
     assert (refused.code, "did you mean 'sarl'?" in refused.err) == (1, True)
+    refused = mlrpl("sweep", *OPTIONS, "--out", "planned", "--jobs", 0)
+    assert (refused.code, refused.err) == (1, "mlrpl: error: jobs: expected a number from 1, got 0\n")
     assert not (place / "planned").exists()
 
 

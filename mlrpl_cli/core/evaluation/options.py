@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import Precision
+from mlrpl_cli.core.io.schema import Folder
 from mlrpl_cli.core.runs.selection import RunOptions
 
 AveragePrecision = Literal["all-point", "interpolated", "11-point"]
@@ -18,8 +18,8 @@ AveragePrecision = Literal["all-point", "interpolated", "11-point"]
 class EvaluationOptions(RunOptions):
     """What to evaluate and by which protocol."""
 
-    data: Path | None = None
-    """Prepared folder; None is the one the run was trained on."""
+    data: Folder | None = None
+    """Prepared folder. Default: the one that the run was trained on."""
     split: Literal["train", "validation", "test"] = "test"
     """Which split; the labels of a split other than test are the observed ones."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -96,7 +96,7 @@ class CacheFiller:
         free = files.free_bytes(folder)
         if needed > free:
             sizes = f"needs {in_words(needed)} more and its disk has {in_words(free)}"
-            advice = "free some, or --set cache=DIR on another disk, cache_dtype=uint8 or views=0"
+            advice = "free some, or --set cache=FOLDER on another disk, cache_dtype=uint8 or views=0"
             raise DataError(f"the feature cache {folder.parent} {sizes}; {advice}")
         if damaged := self.cache.damaged:
             names = first_few(path.name for path in damaged)
