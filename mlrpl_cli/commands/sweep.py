@@ -10,6 +10,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option, several
+from mlrpl_cli.core.io.errors import counted
 from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def sweep(
         console.print_json(summary)
     else:
         console.print_table(*_table(summary.rows, chosen))
-        console.print_note(f"{len(summary.rows)} runs in {out / RESULTS}; report: {page or 'none'}")
+        console.print_note(f"{counted(len(summary.rows), 'run')} in {out / RESULTS}; report: {page or 'none'}")
     if failed := len(summary.failures):
-        console.print_error(f"mlrpl: error: {failed} runs failed; run the same command to try them again")
+        console.print_error(f"mlrpl: error: {counted(failed, 'run')} failed; run the same command to try again")
         raise typer.Exit(1)
 
 
@@ -94,7 +95,10 @@ def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
     if as_json:
         console.print_json({"options": chosen, "size": size})
         return
-    product = f"{len(chosen.methods)} methods × {len(chosen.keeps)} proportions × {len(chosen.seeds)} seeds"
+    product = " × ".join(
+        counted(len(values), what)
+        for what, values in (("method", chosen.methods), ("proportion", chosen.keeps), ("seed", chosen.seeds))
+    )
     rows = [
         ("data", chosen.data),
         ("results", chosen.out / RESULTS),

@@ -104,7 +104,7 @@ class TrainConfig(CheckedOptions):
     unknown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Weight of an unknown cell in "an": less where many positives are missing; WAN's is 1 / (classes - 1)."""
     entropy_weight: Annotated[float, Field(ge=0, le=10)] = 0.1
-    """α, weight of the entropy of an unknown cell in "em"."""
+    """Weight α of the entropy of an unknown cell in "em"."""
     context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
     context_template: Text | None = None

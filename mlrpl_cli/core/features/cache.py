@@ -32,7 +32,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
 from mlrpl_cli.core.features.file_index import FileIndex
 from mlrpl_cli.core.io import files, tensorfiles
-from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.io.errors import DataError, RunError, counted
 
 CACHE = "features"
 """Name of the feature cache, beside the prepared folder."""
@@ -127,7 +127,9 @@ class FeatureCache:
 
     def lost(self, views: int) -> RunError:
         """What to raise when so many are not there any more."""
-        return RunError(f"the feature cache {self.folder} lost {views} views while it was used; run this again")
+        return RunError(
+            f"the feature cache {self.folder} lost {counted(views, 'view')} while it was used; run this again"
+        )
 
 
 def decoded(stored: Stored, device: torch.device, dtype: torch.dtype) -> ImageFeatures:

@@ -23,7 +23,7 @@ from mlrpl_cli.core.features.batches import CachedViews
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, ViewKey, view_keys
 from mlrpl_cli.core.images.loading import ImageViews, load, shares, timed
 from mlrpl_cli.core.io import devices, files, reading
-from mlrpl_cli.core.io.errors import DataError, first_few, in_words, memory_for
+from mlrpl_cli.core.io.errors import DataError, counted, first_few, in_words, memory_for
 from mlrpl_cli.core.io.progress import Progress
 
 ENCODED_TOGETHER = SHARD_VIEWS
@@ -81,7 +81,7 @@ class CacheFiller:
         digests, missing = broadcast_object_list(looked)
         if missing:
             self._make_room(len(missing))
-            self._encode(missing, dict(zip(digests, paths, strict=True)), what)
+            self._encode(missing, dict(zip(digests, paths, strict=True)), what, "view" if views > 1 else "image")
         with self.accelerator.main_process_first():  # the others find remembered what it looked for in the files
             return CachedViews(self.cache, digests, views, self.encoder.dtype).found()
 
@@ -104,8 +104,11 @@ class CacheFiller:
             for path in damaged:
                 path.unlink(missing_ok=True)
 
-    def _encode(self, keys: Sequence[ViewKey], images: Mapping[str, Path], what: str) -> None:
-        """Encode the views `keys` of `images` by their digests; the main process writes them."""
+    def _encode(self, keys: Sequence[ViewKey], images: Mapping[str, Path], what: str, unit: str) -> None:
+        """Encode the views `keys` of `images` by their digests; the main process writes them.
+
+        `what` and `unit` are what progress calls them: a view is an image where there is one of each.
+        """
         views = [(images[digest], int(view)) for digest, _, view in (key.rpartition("-") for key in keys)]
         paths, size = [path for path, _ in views], self.encoder.image_size
         dataset = ImageViews(paths, size, names=keys, allow_truncated=self.allow_truncated)
@@ -114,7 +117,7 @@ class CacheFiller:
         batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)
         workers, waits, begun = devices.decoding_workers(self.config.workers), list[float](), time.perf_counter()
         loaded = timed(load(dataset, batches, workers, self.encoder.device.type == "cuda"), waits)
-        with self.progress.task(f"encoding {what}", len(keys), "views") as task:
+        with self.progress.task(f"encoding {what}", len(keys), f"{unit}s") as task:
             for first, (pixels, _) in zip(range(0, len(keys), together), loaded, strict=True):
                 encoded, features = keys[first : first + together], self._features(pixels)
                 for start in range(0, len(encoded), SHARD_VIEWS) if self.accelerator.is_main_process else ():
@@ -122,7 +125,8 @@ class CacheFiller:
                     self.cache.put(shard, features.map(itemgetter(slice(start, start + len(shard)))))
                 task.advance(len(encoded))
         waited = sum(waits) / (time.perf_counter() - begun)
-        self.progress.note(f"encoded {len(keys)} views, {waited:.0%} of the time waiting for decoded images")
+        done = counted(len(keys), unit)
+        self.progress.note(f"encoded {done}, {waited:.0%} of the time waiting for decoded images")
 
     def _features(self, pixels: Tensor) -> ImageFeatures:
         """Of this process's images and then all others', padding last."""

@@ -198,8 +198,7 @@ def encode_plain(encoder, paths, positions) -> ImageFeatures:
     return encoder(torch.stack([dataset[int(position), 0][0] for position in positions]))
 
 
-def test_progress_counts_views_as_views(paths, config):
-    """There are two of each image."""
+def test_progress_counts_views_where_an_image_has_several_and_else_images(paths, config):
     told = []
 
     class Tasks(Silent):
@@ -207,8 +206,12 @@ def test_progress_counts_views_as_views(paths, config):
             told.append((description, total, unit))
             return super().task(description, total, unit)
 
+    filler(CountingEncoder(), config, Tasks()).fill(paths[:4], 1, "test images")
     filler(CountingEncoder(), config, Tasks()).fill(paths, 2)
-    assert told == [("encoding training images", 2 * len(paths), "views")]
+    assert told == [
+        ("encoding test images", 4, "images"),
+        ("encoding training images", 2 * len(paths) - 4, "views"),
+    ]
 
 
 def test_a_second_run_encodes_nothing(paths, config):
@@ -410,5 +413,5 @@ def test_views_that_go_while_they_are_used_are_told(settled):
     select(settled, [0])
     for shard in shards(settled.cache.folder):
         shard.unlink()
-    with pytest.raises(RunError, match=r"lost 1 views while it was used; run this again"):
+    with pytest.raises(RunError, match=r"lost 1 view while it was used; run this again"):
         select(settled, [0])

@@ -166,7 +166,7 @@ def test_every_wrong_option_is_told_at_once(options):
     wrong = replace(options, methods=("sarl", "sral"), keeps=(0.5, 1.5), seeds=(-1,), jobs=0)
     with pytest.raises(ConfigError) as raised:
         sweep(wrong)
-    for part in ("not 1.5", "did you mean 'sarl'", "jobs: expected a number from 1, got 0", "-1"):
+    for part in ("not 1.5", "did you mean 'sarl'", "jobs: expected a whole number of at least 1, got 0", "-1"):
         assert part in str(raised.value)
 
 
