@@ -26,7 +26,7 @@ class ExportOptions(CheckedOptions):
     out: Path | None = None
     """File to write, for coco a folder. Default: exports/NAME-FORMAT below the current folder."""
     labels: Literal["full", "observed"] | None = None
-    """"full" (as published) or "observed" (what training may see). Default: "full"."""
+    """"full" (as published) or "observed" (what training may see). Default: full."""
     split: tuple[Literal["train", "validation", "test"], ...] = ()
     """Only images of these splits. Default: all."""
     prefix: Text | None = None
