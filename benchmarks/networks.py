@@ -42,7 +42,8 @@ from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
 from mlrpl_cli.core.features.cache import FeatureCache, ViewKey, decoded, view_key
-from mlrpl_cli.core.heads.attention import SIGMOID, TANH, bilinear_scores, plan_for, pool
+from mlrpl_cli.core.heads.bilinear import SIGMOID, TANH, bilinear_scores, plan_for
+from mlrpl_cli.core.heads.semantic_decoupling import pool
 
 EPOCH_BATCH, CACHE_IMAGES = 32, 128
 

@@ -31,7 +31,7 @@ from benchmarks.setting import (
     make_pixels,
 )
 from mlrpl_cli.core.backbones.frozen import normalize
-from mlrpl_cli.core.heads.attention import pool
+from mlrpl_cli.core.heads.semantic_decoupling import pool
 
 FOLDER = "MLRPL_BENCH_PEERS"
 """The environment variable that tells a measured process where the clones are."""

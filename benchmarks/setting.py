@@ -19,10 +19,11 @@ from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, Archite
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.attention import SemanticDecoupling
+from mlrpl_cli.core.heads.category_prompts import PromptLearner
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
-from mlrpl_cli.core.heads.text import PromptLearner, TextInputs
+from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
+from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.devices import choose_precision
 from mlrpl_cli.core.training.loop import make_trainable
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
-from mlrpl_cli.core.heads.attention import SemanticDecoupling
+from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
 
 POSITIONS = "visual.attnpool.positional_embedding"
 

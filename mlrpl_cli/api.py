@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.config import EvaluationOptions
 from mlrpl_cli.core.evaluation import evaluate as evaluation
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.export import labels as export
 from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.progress import Progress
@@ -70,7 +70,7 @@ def evaluate(
 ) -> evaluation.Evaluation:
     """The figures of a run (default: the newest below ./runs) on the test images of the data it was trained on.
 
-    `options` are the fields of `mlrpl_cli.core.config.EvaluationOptions`.
+    `options` are the fields of `mlrpl_cli.core.evaluation.options.EvaluationOptions`.
     """
     return evaluation.evaluate(EvaluationOptions(None if run is None else Path(run), **options), progress)
 

@@ -19,8 +19,8 @@ holds the two together.
 
 An option comes from its default, from a YAML file (`--config FILE`, lines of `name: value`), or from the command line,
 and the later one counts. `mlrpl train` has a flag for each; `--set name=value` takes any of them, there and in
-`mlrpl sweep`. Every run keeps all of them, resolved, in its `config.yaml`. An option without a default may be left
-out, or be `null` in YAML: None below.
+`mlrpl sweep`. Every run keeps all of them, resolved, in its `config.yaml`. An option whose default stands with its
+meaning may be left out, or be `null` in YAML.
 
 | option | flag | takes | default | meaning |
 |---|---|---|---|---|

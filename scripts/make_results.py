@@ -19,7 +19,8 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.reports.sweep_page import percent, points, render_page, write_figures
+from mlrpl_cli.core.reports.pages import percent, points, render_page
+from mlrpl_cli.core.reports.sweep_page import write_figures
 from mlrpl_cli.core.sweep.plan import GRID_LR, RUN, data_sha256
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results

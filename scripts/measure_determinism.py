@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.checkpoints import TINY
-from mlrpl_cli.core.config import LAST, EvaluationOptions, TrainConfig
+from mlrpl_cli.core.config import LAST, TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import evaluate
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.runs.checkpoint import OPTIMIZER, load_checkpoint

@@ -24,7 +24,8 @@ from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
-from mlrpl_cli.core.features.batches import CachedViews, CacheFiller, cached
+from mlrpl_cli.core.features.batches import CachedViews, cached
+from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION, PrepareOptions

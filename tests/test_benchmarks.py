@@ -12,7 +12,7 @@ from benchmarks import textbook
 from benchmarks.measure import Ceilings, Needs, Promise, Row, interleaved, needs_of
 from benchmarks.networks import scaled
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.heads.attention import SemanticDecoupling, pool
+from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling, pool
 
 KEPT = Row("part", "other", Promise(2, 3, 1.5, 100, 0.1), 1.0, 2.5, memory=50, other_memory=200, error=0.05)
 

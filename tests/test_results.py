@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.reports.sweep_page import render_page
+from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.sweep.report import MethodReport, SweepReport
 from scripts.make_results import TEMPLATE, claims, edges, verdict
 from tests import small

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.config import EvaluationOptions
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 

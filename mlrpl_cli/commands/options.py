@@ -14,11 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mlrpl_cli.core.io.schema import expected, fields_of, flag
+from mlrpl_cli.core.io.schema import METAVAR, expected, fields_of, flag
 
 Command = Callable[..., None]
 FEW_OWNERS = 6
 """Help names the data sets that share a flag when there are not more."""
+DEFAULT = "Default: "
+"""What follows it in the description of a field is taken where the field is None."""
 KINDS: Mapping[str, tuple[type, str | None]] = {
     **{"integer": (int, "N"), "number": (float, "X"), "string": (str, "TEXT")},
     **{"path": (Path, "PATH"), "boolean": (bool, None)},
@@ -26,9 +28,13 @@ KINDS: Mapping[str, tuple[type, str | None]] = {
 """JSON schema's type or format of a field → what the command line makes of its flag, and what help calls the value."""
 
 
-def option(metavar: str | None, help: str, *flags: str, **more: Any) -> Any:
-    """A Typer option, called like its parameter unless `flags` name it; `more` is what else Typer takes."""
-    return typer.Option(*flags, metavar=metavar, help=help, **more)
+def option(metavar: str | None, help: str, *flags: str, default: object = None, **more: Any) -> Any:
+    """A Typer option, called like its parameter unless `flags` name it; `more` is what else Typer takes.
+
+    `default` is what help says of it, in words; Typer's own brackets say nothing where the default is not given.
+    """
+    told = help if default is None else f"{help} Default: {default}."
+    return typer.Option(*flags, metavar=metavar, help=told, show_default=False, **more)
 
 
 def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> Any:
@@ -79,14 +85,14 @@ def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Paramet
     meanings = {owner: _meaning(field) for owner, field in fields.items()}
     (owner, field), *others = fields.items()
     default, field = field.get("default"), field.get("anyOf", [field])[0]
-    help = meanings[owner]
+    help, _, told = meanings[owner].partition(f" {DEFAULT}")
     if len(set(meanings.values())) > 1:
         help = "; ".join(f"{owner}: {meaning}" for owner, meaning in meanings.items())
     elif 1 < len(fields) <= FEW_OWNERS:
         help += f" ({', '.join(fields)})"
     help = f"{help if len(set(meanings.values())) > 1 else help[0].upper() + help[1:]}."
     more = {
-        "show_default": str(default) if type(default) in (str, int, float) else False,
+        "default": default if type(default) in (str, int, float) else told or None,
         "rich_help_panel": f"Options of --dataset {owner}" if owner and not others else None,
     }
     kind: type = tuple
@@ -94,14 +100,20 @@ def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Paramet
         declared = several(str, "A,B", help, flag(name), **more)
     else:
         kind, metavar = KINDS[field.get("format", field["type"])]
-        declared = option("NAME" if "enum" in field else metavar, help, flag(name), **more)
+        metavar = "NAME" if "enum" in field else field.get(METAVAR, metavar)
+        declared = option(metavar, help, flag(name), **more)
     parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
     return parameter.replace(annotation=Annotated[kind | None, declared])
 
 
 def _meaning(field: Mapping[str, Any]) -> str:
-    """What a field means, where Python's None is not to give it, and what it takes if that is not all of its type."""
-    meaning = " ".join(field["description"].replace("None ", "the default ").rstrip(".").split())
+    """What a field means, what it takes if that is not all of its type, and then what is taken without it."""
+    meaning, sign, default = " ".join(field["description"].split()).partition(DEFAULT)
+    return f"{_with_range(meaning.strip().rstrip('.'), field)} {sign}{default.rstrip('.')}".strip()
+
+
+def _with_range(meaning: str, field: Mapping[str, Any]) -> str:
+    """`meaning`, and what the field takes where that is narrower than its type and not said yet."""
     match field.get("anyOf", [field])[0]:
         case {"enum": choices} if all(choice in meaning for choice in choices):
             return meaning
@@ -110,10 +122,12 @@ def _meaning(field: Mapping[str, Any]) -> str:
     return meaning
 
 
-Data = Annotated[Path | None, option("DIR", "Prepared folder.", show_default="the newest below ./prepared")]
-Classes = Annotated[tuple | None, several(str, "A,B", "Only these classes.", show_default="all")]
-Device = Annotated[str | None, option("NAME", "auto, cpu or cuda; auto takes a GPU if there is one.")]
-Precision = Annotated[str | None, option("NAME", "float32, bf16 or auto: what the frozen encoders compute in.")]
+Data = Annotated[Path | None, option("FOLDER", "Prepared folder.", default="the newest below ./prepared")]
+Classes = Annotated[tuple | None, several(str, "A,B", "Only these classes.", default="all")]
+Device = Annotated[str | None, option("NAME", "cpu, cuda, or auto for CUDA where there is one.", default="auto")]
+Precision = Annotated[
+    str | None, option("NAME", "float32, bf16 or auto: what the frozen encoders compute in.", default="auto")
+]
 Config = Annotated[Path | None, option("FILE", "YAML file of training options; flags override it.")]
 Assignments = Annotated[list[str] | None, option("KEY=VALUE", "Any training option by its name; repeatable.", "--set")]
 Json = Annotated[bool, option(None, "Print the result as JSON on stdout instead of tables.", "--json")]

@@ -11,27 +11,25 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.config import RunOptions
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.prediction.options import PredictOptions
 
 Rows = Iterator[tuple[str, list[tuple[str, float]]]]
 """Images, each with the probabilities of its classes."""
 
 
-@options.with_flags({"": RunOptions})
+@options.with_flags({"": PredictOptions})
 def predict(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE|FOLDER|GLOB|-…", help="What to predict; - reads names from stdin.")
+        list[str],
+        typer.Argument(metavar="IMAGE|FOLDER|GLOB|-", help="What to predict; - reads names from standard input."),
     ],
-    top_k: Annotated[int | None, option(None, "Show the k most probable classes.", min=1, show_default="3")] = None,
-    threshold: Annotated[float | None, option(None, "Show classes more probable than this.", min=0.0, max=1.0)] = None,
     classes: options.Classes = None,
-    output: Annotated[str, option("NAME", "table, json, jsonl or csv.", "--format")] = "table",
-    batch_size: Annotated[int, option("N", "Images that go through the network together.", min=1)] = 32,
+    output: Annotated[str, option("NAME", "table, json, jsonl or csv.", "--format", default="table")] = "table",
     **given: Any,
 ) -> None:
-    """Predict which classes images show, with a trained run (default: the newest below ./runs).
+    """Predict which classes images show, with a trained run.
 
     With both --top-k and --threshold a class must pass both. An image that cannot be read is named on stderr, the
     others are predicted, and the exit code is 1.
@@ -40,14 +38,14 @@ def predict(
 
     if output not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
-    chosen, paths = RunOptions(**given), find_images(images, progress=console.progress())
+    chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
     predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
-    selected = predictor.selection(classes, top_k, threshold)
+    selected = predictor.selection(classes, chosen.top_k, chosen.threshold)
     failed = False
 
     def rows() -> Rows:
         nonlocal failed
-        for result in predictor.predict_files(paths, batch_size, chosen.workers):
+        for result in predictor.predict_files(paths, chosen.batch_size, chosen.workers):
             if isinstance(result, Unreadable):
                 failed = True
                 console.print_error(f"mlrpl: error: {result.reason}")

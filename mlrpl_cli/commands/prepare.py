@@ -13,6 +13,8 @@ from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
 from mlrpl_cli.core.labels.records import CHECKED, SCENES, PrepareOptions
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
 
+VALIDATING = PrepareOptions.validation_fraction
+
 
 def _renaming(text: str) -> tuple[str, str]:
     """ "Car=car" → ("Car", "car")."""
@@ -30,22 +32,20 @@ def prepare(
             "NAME",
             f"One of {', '.join(DATASETS)}.",
             autocompletion=lambda: list(DATASETS),
-            show_default=f"what --root is recognised as; {SCENES} without --root",
+            default=f"what --root is recognised as; {SCENES} without --root",
         ),
     ] = None,
     keep: Annotated[
-        float | None, option("SHARE", "Share of the labels that stay known.", show_default="0.3; 1 for own labels")
+        float | None, option("X", "Share of the labels that stay known.", default="0.3; 1 for own labels")
     ] = None,
-    seed: Annotated[int, option("N", "Seed of which labels are hidden and which images validate.")] = 0,
-    out: Annotated[
-        Path | None, option("DIR", "Folder to write.", show_default="prepared/NAME-keepPERCENT-seedN")
-    ] = None,
+    seed: Annotated[int, option("N", "Seed of which labels are hidden and which images validate.", default=0)] = 0,
+    out: Annotated[Path | None, option("FOLDER", "Folder to write.", default="prepared/NAME-keepPERCENT-seedN")] = None,
     validation_fraction: Annotated[
-        float, option("SHARE", "Share of the training images set aside for validation.")
-    ] = PrepareOptions.validation_fraction,
+        float, option("X", "Share of the training images set aside for validation.", default=VALIDATING)
+    ] = VALIDATING,
     classes: options.Classes = None,
     merge_classes: Annotated[
-        tuple | None, options.several(_renaming, "A=B", "Class A is another name of class B; several by commas.")
+        tuple | None, options.several(_renaming, "A=B,…", "Class A is another name of class B.")
     ] = None,
     download: Annotated[
         bool, option(None, "Fetch VOC 2007 or COCO 2014 first, into --root or ./datasets/NAME.", "--download")
@@ -56,7 +56,7 @@ def prepare(
             None,
             "Find empty, truncated and other broken images before anything is written.",
             "--check-images/--no-check-images",
-            show_default=f"up to {CHECKED:,} images",
+            default=f"for at most {CHECKED:,} images",
         ),
     ] = None,
     drop_broken: Annotated[bool, option(None, "Leave broken images out rather than stop.", "--drop-broken")] = False,

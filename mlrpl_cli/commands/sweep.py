@@ -10,6 +10,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option, several
+from mlrpl_cli.core.io.errors import counted
 from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
 
 if TYPE_CHECKING:
@@ -24,18 +25,19 @@ def sweep(
     dataset: Annotated[
         str | None, option("NAME", f"Prepare this data set into OUT/data first: {', '.join(DATASETS)}.")
     ] = None,
-    methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare.", show_default="all")] = None,
+    methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare.", default="all")] = None,
     keeps: Annotated[
         tuple | None,
-        several(float, "P,Q", "Proportions of labels that stay known.", "--keep", show_default="0.1,0.2,…,0.9"),
+        several(float, "X,Y", "Proportions of labels that stay known.", "--keep", default="0.1,0.2,…,0.9"),
     ] = None,
-    seeds: Annotated[Any, several(int, "A,B", "Seeds of mask, start and order.")] = "0,1,2",
-    jobs: Annotated[int, option("N", "Runs at the same time, each in its own process.", min=1)] = 1,
+    seeds: Annotated[Any, several(int, "N,M", "Seeds of mask, start and order.", default="0,1,2")] = "0,1,2",
+    jobs: Annotated[int, option("N", "Runs at the same time, each in its own process.", default=1)] = 1,
     tune: Annotated[
-        bool, option(None, "Choose each method's learning rate, epochs and loss on validation labels.")
+        bool,
+        option(None, "Choose each method's learning rate, epochs and loss on validation labels.", default="--tune"),
     ] = True,
     out: Annotated[
-        Path | None, option("DIR", "The sweep's folder.", show_default="below ./sweeps, as the data")
+        Path | None, option("FOLDER", "The sweep's folder.", default="one below ./sweeps with the name of the data")
     ] = None,
     dry_run: Annotated[bool, option(None, "Say what would run, and run nothing.", "--dry-run")] = False,
     device: options.Device = None,
@@ -70,9 +72,9 @@ def sweep(
         console.print_json(summary)
     else:
         console.print_table(*_table(summary.rows, chosen))
-        console.print_note(f"{len(summary.rows)} runs in {out / RESULTS}; report: {page or 'none'}")
+        console.print_note(f"{counted(len(summary.rows), 'run')} in {out / RESULTS}; report: {page or 'none'}")
     if failed := len(summary.failures):
-        console.print_error(f"mlrpl: error: {failed} runs failed; run the same command to try them again")
+        console.print_error(f"mlrpl: error: {counted(failed, 'run')} failed; run the same command to try again")
         raise typer.Exit(1)
 
 
@@ -93,7 +95,10 @@ def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
     if as_json:
         console.print_json({"options": chosen, "size": size})
         return
-    product = f"{len(chosen.methods)} methods × {len(chosen.keeps)} proportions × {len(chosen.seeds)} seeds"
+    product = " × ".join(
+        counted(len(values), what)
+        for what, values in (("method", chosen.methods), ("proportion", chosen.keeps), ("seed", chosen.seeds))
+    )
     rows = [
         ("data", chosen.data),
         ("results", chosen.out / RESULTS),

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 @options.with_flags({"": TrainConfig})
 def train(
     resume: Annotated[
-        bool, option(None, "Continue --run (default: the newest) from its last epoch.", "--resume")
+        bool, option(None, "Continue --run, or the newest run, from its last epoch.", "--resume")
     ] = False,
     config: options.Config = None,
     assignments: options.Assignments = None,
     as_json: options.Json = False,
     **given: Any,
 ) -> None:
-    """Train a method on a prepared folder (default: the newest one below ./prepared).
+    """Train a method on a prepared folder.
 
     Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
     and --resume goes on from there to the same weights as an uninterrupted run.

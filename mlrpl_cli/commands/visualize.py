@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from mlrpl_cli.commands import console, options
-from mlrpl_cli.core.config import FigureOptions
+from mlrpl_cli.core.reports.options import FigureOptions
 
 
 @options.with_flags({"": FigureOptions})
 def visualize(
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IMAGE|FOLDER|GLOB|-…]", help="Images to look at.", show_default="four test images"),
+        typer.Argument(metavar="IMAGE|FOLDER|GLOB|-", help="Images to draw. Default: four test images."),
     ] = None,
     classes: options.Classes = None,
     **given: Any,

@@ -1,7 +1,8 @@
-"""The options of training and of what is done with a run: frozen dataclasses, every error reported at once.
+"""The options of training, and what every class of options is made from: frozen, every error reported at once.
 
 Precedence is defaults < file < flags. "Not given" is None. What each option means, its range and its choices stand at
-its field; docs/options.md and the flags of the commands are made of them.
+its field; docs/options.md and the flags of the commands are made of them. The options of evaluation, export and figures
+stand in their rooms.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io import files, reading
 from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
-from mlrpl_cli.core.io.schema import Text, sentences
+from mlrpl_cli.core.io.schema import FileName, FolderName, Name, Text, sentences
 
 AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
-AveragePrecision = Literal["all-point", "interpolated", "11-point"]
 Which = Literal["best", "last"]
 BEST, LAST = get_args(Which)
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
@@ -70,16 +70,16 @@ class CheckedOptions:
 class TrainConfig(CheckedOptions):
     """All that decides a training run, besides the prepared data."""
 
-    data: Text | None = None
-    """Prepared folder; None takes the newest below ./prepared."""
-    run: Text | None = None
-    """Folder for checkpoints and logs; None makes one below ./runs, named after data, method and seed."""
-    backbone: Text | None = None
-    """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME"; None is tiny for scenes and else RN101."""
-    method: Text = "sarl+"
+    data: FolderName | None = None
+    """Prepared folder. Default: the newest below ./prepared."""
+    run: FolderName | None = None
+    """Folder for checkpoints and logs. Default: a new one below ./runs, named after data, method and seed."""
+    backbone: Name | None = None
+    """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME". Default: tiny for scenes, else RN101."""
+    method: Name = "sarl+"
     """One of zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear; docs/method.md has their equations."""
     image_size: ImageSize | None = None
-    """Side of the square input in pixels, a multiple of the backbone's stride; None is 256 for tiny and else 448."""
+    """Side of the square input in pixels, a multiple of the backbone's stride. Default: 256 for tiny, else 448."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -92,9 +92,9 @@ class TrainConfig(CheckedOptions):
     """AdamW's decoupled weight decay of the attention's matrices; contexts, scales and biases are not decayed."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps in which the learning rate rises linearly; a cosine takes it to zero after that."""
-    loss: Text | None = None
+    loss: Name | None = None
     """Over known labels: "asl" (asymmetric) or "bce". Over all labels: "an" (unknown ones are assumed absent, with a
-    weight) or "em" (entropy maximisation). None is "an" when no class has an absent training label, and else "asl"."""
+    weight) or "em" (entropy maximisation). Default: "an" when no class has an absent training label, else "asl"."""
     gamma_negative: Annotated[float, Field(ge=0, le=10)] = 2.0
     """Focusing exponent of "asl" on absent cells."""
     gamma_positive: Annotated[float, Field(ge=0, le=10)] = 1.0
@@ -104,28 +104,28 @@ class TrainConfig(CheckedOptions):
     unknown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Weight of an unknown cell in "an": less where many positives are missing; WAN's is 1 / (classes - 1)."""
     entropy_weight: Annotated[float, Field(ge=0, le=10)] = 0.1
-    """α, weight of the entropy of an unknown cell in "em"."""
+    """Weight α of the entropy of an unknown cell in "em"."""
     context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
     """M, learnable context vectors in a prompt; ignored when context_template is given."""
     context_template: Text | None = None
-    """Words that the contexts start as, such as "a photo of a"; None draws them from N(0, 0.02)."""
+    """Words that the contexts start as, such as "a photo of a". Default: they are drawn from N(0, 0.02)."""
     semantics: Literal["clip", "glove"] = "clip"
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
-    glove: Text | None = None
+    glove: FileName | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
     attention_width: Annotated[int | None, Field(ge=1, le=65_536)] = None
-    """K, width of the bilinear attention; None is 64 for tiny and else 1024."""
+    """K, width of the bilinear attention. Default: 64 for tiny, else 1024."""
     views: Annotated[int, Field(ge=0, le=1000)] = 2
     """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
     0 keeps none and encodes a new random view of each image every epoch."""
-    cache: Text | None = None
-    """Folder of the feature cache, which runs share; None is features beside the prepared folder."""
+    cache: FolderName | None = None
+    """Folder of the feature cache, which runs share. Default: features beside the prepared folder."""
     cache_dtype: Literal["float16", "uint8"] = "float16"
     """Number format of the feature cache: "float16", or "uint8" with a scale per channel, which halves it."""
     cache_gib: Annotated[float, Field(ge=0)] = 64.0
     """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
     workers: Annotated[int | None, Field(ge=0, le=256)] = None
-    """Processes that decode images, for each training process; 0 decodes in the training process, None takes one for
+    """Processes that decode images, for each training process; 0 decodes in the training process. Default: one for
     each core, at most 8."""
     device: Device = "auto"
     """"cpu", "cuda", or "auto" for CUDA where there is one."""
@@ -136,52 +136,6 @@ class TrainConfig(CheckedOptions):
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
-
-
-@dataclass(frozen=True)
-class RunOptions(CheckedOptions):
-    """Which trained run to look at, and how to load it and the images."""
-
-    run: Path | None = Field(None, description="Run folder; None is the newest below ./runs")
-    checkpoint: Which = Field(BEST, description='"best" (by the split that selected) or "last"')
-    device: Device = Field("auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
-    workers: int | None = Field(
-        None, ge=0, description="processes that decode images; 0 decodes in this one, None takes one a core, at most 8"
-    )
-
-
-@dataclass(frozen=True)
-class EvaluationOptions(RunOptions):
-    """What to evaluate and by which protocol."""
-
-    data: Path | None = None
-    """Prepared folder; None is the one the run was trained on."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which split; the labels of a split other than test are the observed ones."""
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A class is predicted when its probability is above this."""
-    top_k: Annotated[int, Field(ge=1)] = 3
-    """The other way to turn scores into labels: the k highest of each image."""
-    ap: AveragePrecision = "all-point"
-    """How average precision is read off the curve."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images that go through the network together."""
-    precision: Precision = "auto"
-    """What the image encoder computes in; "auto" is what the run was trained with."""
-
-
-@dataclass(frozen=True)
-class FigureOptions(RunOptions):
-    """What to draw of a run."""
-
-    out: Path | None = None
-    """Where to write; None is the run's folder `figures`."""
-    images: tuple[str, ...] = ()
-    """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
-    classes: tuple[str, ...] = ()
-    """Whose attention to draw; the most probable ones of each image when empty."""
-    top_k: Annotated[int, Field(ge=1)] = 3
-    """How many the most probable ones are."""
 
 
 def make_config(

@@ -161,7 +161,10 @@ def test_predict_reads_names_from_standard_input(mlrpl, monkeypatch):
         (["prepared/small/images/000.png", "--classes", "red thin"], "the run knows no class 'red thin'; did you mean"),
         (["prepared/small/images/000.png", "--format", "xml"], "--format: expected one of table, json, jsonl, csv"),
         (["prepared/small/images/000.png", "--device", "tpu"], "device: expected one of auto, cpu, cuda, got 'tpu'"),
-        (["nothing-here.jpg"], "images: 1 arguments name no image (nothing-here.jpg)"),
+        (["prepared/small/images/000.png", "--top-k", 0], "top_k: expected a whole number of at least 1, got 0"),
+        (["prepared/small/images/000.png", "--threshold", 2], "threshold: expected a number from 0 to 1, got 2.0"),
+        (["prepared/small/images/000.png", "--batch-size", 0], "batch_size: expected a whole number of at least 1"),
+        (["nothing-here.jpg"], "there is no file or folder nothing-here.jpg; give files, "),
     ],
 )
 def test_predict_answers_a_wrong_argument_in_one_line(mlrpl, arguments, sentence):

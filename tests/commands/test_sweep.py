@@ -61,7 +61,7 @@ def test_an_option_may_be_set_by_its_flag_or_by_set(mlrpl):
 
 def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     done = mlrpl("sweep", *OPTIONS, "--out", "planned", "--dry-run")
-    assert "4 (2 methods × 2 proportions × 1 seeds), 0 done" in done.out
+    assert "4 (2 methods × 2 proportions × 1 seed), 0 done" in done.out
     planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
     assert json.loads(planned.out)["size"] == {"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
     missing = mlrpl("sweep", "--data", "planned/data", "--out", "planned", "--dry-run")
@@ -110,7 +110,8 @@ def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path):
     [
         (["--methods", "sral"], 1, "did you mean 'sarl'?"),
         (["--keep", "0.5,2"], 1, "the keep proportion must be above 0 and at most 1, not 2"),
-        (["--keep", "half"], 2, "expected values as P,Q, got 'half'"),
+        (["--keep", "half"], 2, "expected values as X,Y, got 'half'"),
+        (["--data", "prepared/small", "--jobs", "0"], 1, "jobs: expected a whole number of at least 1, got 0"),
         (["--data", "elsewhere"], 1, "elsewhere is not a prepared folder"),
         (["--data", "prepared/small", "--dataset", "scenes"], 1, "--data and --dataset were both given"),
         (

@@ -383,7 +383,7 @@ def sweep_results(data: bytes) -> None:
 
 def glove(data: bytes) -> None:
     """Word vectors in GloVe's text format."""
-    from mlrpl_cli.core.heads.text import glove_features
+    from mlrpl_cli.core.heads.class_semantics import glove_features
 
     path = _folder("glove") / "glove.txt"
     path.write_bytes(data)

@@ -321,6 +321,6 @@ def test_a_sweep_repeats_the_run_whose_scores_are_damaged(ready, mlrpl, sweep_he
     scores.write_bytes(before[:-1])
     outcome = mlrpl(*command)
     assert (outcome.code, scores.read_bytes()) == (0, before)
-    assert f"1 runs lost their scores ({row['key']})" in outcome.err
+    assert f"no scores are left of 1 run ({row['key']})" in outcome.err
     (again,) = read_results(ready / "out/sweep" / RESULTS)
     assert again["map"] == row["map"]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.config import EvaluationOptions
 from mlrpl_cli.core.evaluation.metrics import Metrics, compute_metrics
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import make_accelerator

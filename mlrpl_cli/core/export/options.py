@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import CheckedOptions, Device, Which
-from mlrpl_cli.core.io.schema import Text
+from mlrpl_cli.core.io.schema import Folder, Name, Text
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
 OF_A_RUN = ("threshold", "checkpoint", "device", "workers")
@@ -20,24 +20,24 @@ OF_A_RUN = ("threshold", "checkpoint", "device", "workers")
 class ExportOptions(CheckedOptions):
     """Which labels to write, of which images, and how."""
 
-    format: Text = Field(description=f"One of {', '.join(FORMATS)}")
-    data: Path | None = None
-    """Prepared folder; None is the newest below ./prepared, and with a run the one that it was trained on."""
+    format: Name = Field(description=f"One of {', '.join(FORMATS)}")
+    data: Folder | None = None
+    """Prepared folder. Default: the newest below ./prepared; with a run, the one that it was trained on."""
     out: Path | None = None
-    """File to write, for coco a folder; None is exports/NAME-FORMAT below the current folder."""
+    """File to write, for coco a folder. Default: exports/NAME-FORMAT below the current folder."""
     labels: Literal["full", "observed"] | None = None
-    """"full" (as published) or "observed" (what training may see); None is "full"."""
+    """"full" (as published) or "observed" (what training may see). Default: full."""
     split: tuple[Literal["train", "validation", "test"], ...] = ()
-    """Images of these splits; of all when empty."""
+    """Only images of these splits. Default: all."""
     prefix: Text | None = None
     """Text in front of each image name, such as "/data/local-files/?d=photos/" for Label Studio."""
-    run: Path | None = None
+    run: Folder | None = None
     """Run folder whose predictions are written in place of the labels."""
     threshold: Annotated[float | None, Field(ge=0, le=1)] = None
-    """With a run, a class is present when its probability is above this; None is 0.5."""
+    """With a run, a class is present when its probability is above this. Default: 0.5."""
     checkpoint: Which | None = None
-    """Of the run, "best" or "last"; None is "best"."""
+    """Of the run, "best" or "last". Default: best."""
     device: Device | None = None
-    """What the run computes on, "cpu", "cuda" or "auto"; None is "auto"."""
+    """What the run computes on, "cpu", "cuda" or "auto". Default: auto."""
     workers: Annotated[int | None, Field(ge=0)] = None
-    """Threads that decode images for the run; None takes one a core, at most 8."""
+    """Threads that decode images for the run. Default: one for each core, at most 8."""

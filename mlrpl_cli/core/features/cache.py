@@ -14,12 +14,9 @@ Axes: N stored views, B of them in a batch, P grid positions, D channels, E join
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields
@@ -33,8 +30,9 @@ from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import UINT8
-from mlrpl_cli.core.io import files, reading, tensorfiles
-from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.features.file_index import FileIndex
+from mlrpl_cli.core.io import files, tensorfiles
+from mlrpl_cli.core.io.errors import DataError, RunError, counted
 
 CACHE = "features"
 """Name of the feature cache, beside the prepared folder."""
@@ -52,52 +50,6 @@ _COARSE = ("grid", "joint")
 _LOW, _STEP = ".low", ".step"
 _SCALES = {name + part for name in _COARSE for part in (_LOW, _STEP)}
 _DTYPES = {"F16": torch.float16, "F32": torch.float32, "U8": torch.uint8}
-_LARGEST_INDEX = 4 * reading.GIB  # 200 bytes for an image, 5 KiB for a shard
-_SETTLED = 2_000_000_000  # nanoseconds; two changes within a file system's tick show the same time
-
-
-class FileIndex:
-    """What was found out about files, believed as long as a file keeps its size and its time of change.
-
-    It lies in one file, a checksum and a line of JSON. What it lacks, and all where it is damaged, is found out again.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._changed = path, False
-        self._findings = self._read()
-
-    def find(self, file: Path, what: str, find_out: Callable[[Path], Any]) -> Any:
-        """`what` there is to know about `file`, a JSON value, remembered or as `find_out` says.
-
-        Raises OSError when the file is gone, and what `find_out` raises.
-        """
-        status = file.stat()
-        state = [status.st_size, status.st_mtime_ns]  # before it is read: a change meanwhile is seen the next time
-        name = f"{what} {os.path.abspath(file)}"
-        known = self._findings.get(name)
-        if known is None or known[:2] != state:
-            known = self._findings[name] = [*state, find_out(file)]
-            self._changed = True
-        return known[2]
-
-    def save(self) -> None:
-        """Keep what is new for later commands. A folder that cannot be written to keeps nothing."""
-        if not self._changed:
-            return
-        settled = time.time_ns() - _SETTLED
-        known = (self._read() | self._findings).items()  # another command may have saved something meanwhile
-        kept = {what: found for what, found in known if found[1] < settled and os.path.exists(what.partition(" ")[2])}
-        text = json.dumps(kept)
-        with suppress(DataError):
-            files.write_text(self.path, f"{_sha256(text)}\n{text}")
-            self._changed = False
-
-    def _read(self) -> dict[str, Any]:
-        with suppress(OSError, DataError, ValueError):
-            checksum, _, text = reading.read_text(self.path, _LARGEST_INDEX).partition("\n")
-            if checksum == _sha256(text):
-                return json.loads(text)
-        return {}
 
 
 class Shard(NamedTuple):
@@ -151,7 +103,7 @@ class FeatureCache:
 
         Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
         """
-        path = self.folder / f"{_sha256(chr(10).join(keys))[:32]}{tensorfiles.SUFFIX}"
+        path = self.folder / f"{files.sha256_of_text(chr(10).join(keys))[:32]}{tensorfiles.SUFFIX}"
         tensorfiles.write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
         with suppress(OSError):  # of another process that removes what it takes for damaged
             self._index.find(path, "whole", lambda _: True)
@@ -175,7 +127,9 @@ class FeatureCache:
 
     def lost(self, views: int) -> RunError:
         """What to raise when so many are not there any more."""
-        return RunError(f"the feature cache {self.folder} lost {views} views while it was used; run this again")
+        return RunError(
+            f"the feature cache {self.folder} lost {counted(views, 'view')} while it was used; run this again"
+        )
 
 
 def decoded(stored: Stored, device: torch.device, dtype: torch.dtype) -> ImageFeatures:
@@ -189,7 +143,7 @@ def decoded(stored: Stored, device: torch.device, dtype: torch.dtype) -> ImageFe
 
 def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -> str:
     """The name of an encoder's folder in a cache: 32 hexadecimal digits of all that decides a feature but the image."""
-    return _sha256(json.dumps([_VERSION, fingerprint, image_size, precision, dtype]))[:32]
+    return files.sha256_of_text(json.dumps([_VERSION, fingerprint, image_size, precision, dtype]))[:32]
 
 
 def image_digests(paths: Sequence[Path], workers: int, folder: Path) -> list[str]:
@@ -213,6 +167,11 @@ def image_digests(paths: Sequence[Path], workers: int, folder: Path) -> list[str
 
 def view_key(digest: str, view: int) -> ViewKey:
     return f"{digest}-{view}"
+
+
+def view_keys(digests: Sequence[str], views: int) -> list[ViewKey]:
+    """Those of `views` views of each image, view after view."""
+    return [view_key(digest, view) for view in range(views) for digest in digests]
 
 
 def bytes_per_view(positions: int, channels: int, embed_dim: int, dtype: str) -> int:
@@ -281,7 +240,3 @@ def _read(stream: FileIO, shard: Shard, row: int, view: Stored) -> None:
         stream.seek(first + row * target.nbytes)
         if stream.readinto(target.data) != target.nbytes:
             raise EOFError
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

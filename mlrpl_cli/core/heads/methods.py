@@ -11,17 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.heads.attention import SemanticDecoupling
-from mlrpl_cli.core.heads.recognizers import Blueprint, Recognizer, TrainableRecognizer
-from mlrpl_cli.core.heads.text import TextInputs, check_class_names
+from mlrpl_cli.core.heads.recognizers import Recognizer, TrainableRecognizer
+from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
+from mlrpl_cli.core.heads.text_inputs import TextInputs, check_class_names
+from mlrpl_cli.core.heads.visual_heads import Blueprint
 from mlrpl_cli.core.io.errors import ConfigError
 
-TEXT, RECOGNIZERS = "mlrpl_cli.core.heads.text", "mlrpl_cli.core.heads.recognizers"
-POOLED, DECOUPLED, SEMANTIC = f"{RECOGNIZERS}:PooledHead", f"{RECOGNIZERS}:DecoupledHead", f"{RECOGNIZERS}:SemanticHead"
-NO_TEXT, TEMPLATE, SHARED = f"{TEXT}:no_text", f"{TEXT}:template", f"{TEXT}:shared_context"
-PER_CLASS, PAIRS = f"{TEXT}:context_per_class", f"{TEXT}:pair_per_class"
-COSINE, PAIRED = f"{RECOGNIZERS}:CosineRecognizer", f"{RECOGNIZERS}:PairedRecognizer"
-REGIONS, ENSEMBLE = f"{RECOGNIZERS}:RegionRecognizer", f"{RECOGNIZERS}:EnsembleRecognizer"
+ROOM = "mlrpl_cli.core.heads"
+POOLED, SEMANTIC = f"{ROOM}.visual_heads:PooledHead", f"{ROOM}.visual_heads:SemanticHead"
+DECOUPLED = f"{ROOM}.visual_heads:DecoupledHead"
+NO_TEXT, TEMPLATE = f"{ROOM}.text_heads:no_text", f"{ROOM}.text_heads:template"
+PER_CLASS, SHARED = f"{ROOM}.category_prompts:context_per_class", f"{ROOM}.category_prompts:shared_context"
+PAIRS = f"{ROOM}.category_prompts:pair_per_class"
+COSINE, PAIRED = f"{ROOM}.recognizers:CosineRecognizer", f"{ROOM}.recognizers:PairedRecognizer"
+REGIONS, ENSEMBLE = f"{ROOM}.recognizers:RegionRecognizer", f"{ROOM}.recognizers:EnsembleRecognizer"
 
 
 @dataclass(frozen=True)

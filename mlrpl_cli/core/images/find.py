@@ -30,20 +30,22 @@ def find_images(
     noted by `progress`, by kind.
     What cannot be read stays in the list, so that reading it says so without stopping the others: a line that names
     nothing, a link that leads nowhere, a folder inside another that cannot be listed.
-    Raises DataError for arguments that name nothing and when there is no image at all.
+    Raises DataError for arguments that name no image, each with what is wrong, and when there is no argument.
     """
-    problems, found, others = Problems(), dict[str, Path](), set[str]()
+    wrong, found, others = list[str](), dict[str, Path](), set[str]()
     for argument in arguments:
         meant = _lines(names) if argument == "-" else _matches(argument, others)
         paths = [path for name in meant for path in _meant(name, others)]
         if not paths:
-            problems.add("arguments name no image", "standard input" if argument == "-" else argument)
+            wrong.append(_why_none(argument))
         for path in paths:
             found.setdefault(os.path.abspath(path), path)
     left_out = others - set(found)
     if left_out and progress is not None:
         progress.note(f"{len(left_out)} files that are no images are left out: {_by_suffix(left_out)}")
-    problems.raise_if_any("images", f"give files, folders or patterns of {' '.join(sorted(SUFFIXES))}")
+    if wrong:
+        advice = f"give files, folders or patterns of {' '.join(sorted(SUFFIXES))}"
+        raise DataError(f"{first_few(wrong)}; {advice}")
     if not found:
         raise DataError("no image was given; name files, folders, patterns, or - for names on standard input")
     return list(found.values())
@@ -72,6 +74,17 @@ def _matches(argument: str, others: set[str]) -> Iterator[str]:
             yield name
         else:
             others.add(os.path.abspath(name))
+
+
+def _why_none(argument: str) -> str:
+    """Why an argument means no image."""
+    if argument == "-":
+        return "standard input names no image"
+    if os.path.isdir(argument):
+        return f"the folder {short(argument)} holds no image"
+    if glob.has_magic(argument):
+        return f"no image matches {short(argument)}"
+    return f"there is no file or folder {short(argument)}"
 
 
 def _meant(name: str, others: set[str]) -> Iterable[Path]:

@@ -85,6 +85,11 @@ def first_few(names: Iterable[object], shown: int = 3) -> str:
     return ", ".join(listed[:shown]) + (", …" if len(listed) > shown else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 view", "2000 views": `noun` is one that gets an s."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The sentence that helps after a misspelt name: the closest known one, or the known ones."""
     known = list(known)

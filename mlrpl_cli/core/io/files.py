@@ -148,6 +148,11 @@ sha256_of_file = partial(hash_of_file, algorithm="sha256")
 """Hexadecimal SHA-256 of a file's bytes."""
 
 
+def sha256_of_text(text: str) -> str:
+    """Hexadecimal SHA-256 of the text's UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _acquired(lock: Any, wait: bool = False) -> bool | None:
     from filelock import Timeout
 

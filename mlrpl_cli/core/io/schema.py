@@ -38,6 +38,12 @@ def _text(value: Any) -> str:
 
 Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string"})]
 """What a path can hold; numbers and paths may be meant as text. pydantic's own `str` takes no path beyond UTF-8."""
+METAVAR = "metavar"
+"""What help calls a value whose JSON schema has this key."""
+Name = Annotated[Text, WithJsonSchema({"type": "string", METAVAR: "NAME"})]
+FileName = Annotated[Text, WithJsonSchema({"type": "string", METAVAR: "FILE"})]
+FolderName = Annotated[Text, WithJsonSchema({"type": "string", METAVAR: "FOLDER"})]
+Folder = Annotated[Path, WithJsonSchema({"type": "string", "format": "path", METAVAR: "FOLDER"})]
 
 
 def flag(name: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlrpl_cli.core.config import EvaluationOptions, FigureOptions
 from mlrpl_cli.core.evaluation.evaluate import evaluate
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError
@@ -24,6 +24,7 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
+from mlrpl_cli.core.reports.options import FigureOptions
 from mlrpl_cli.core.runs.checkpoint import data_of
 from mlrpl_cli.core.runs.folder import newest_run, read_log
 

@@ -1,25 +1,17 @@
-"""A sweep's report as a page: Markdown tables, CSV, and the figures beside them.
-
-What stands in a template is markup; what is put into it is text, escaped for HTML. Markdown lets HTML through, so its
-pages are escaped too; a name that someone else chose goes through `text` besides.
-"""
+"""A sweep's report as a page: Markdown tables, CSV, and the figures beside them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
-from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import draw_map_against_keep, draw_paired_bars, save_figure
+from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.sweep.report import PAPER, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import Row
 
@@ -27,10 +19,6 @@ PAGE, TABLE, TEMPLATE = "comparison.md", "comparison.csv", "comparison.md.j2"
 AGAINST_KEEP, PER_CLASS = "map-against-proportion", "per-class-ap"
 BESIDE = "baseline"
 """The method whose classes are drawn beside the paper's."""
-NOTHING = "–"
-"""What stands for a figure that there is not."""
-_STEERS = re.compile(r"[^\w\s.,+-]|_|(?<=www)\.", re.IGNORECASE)
-"""What may mean something in Markdown: any sign but a few, and the point that makes a link of `www.`."""
 
 
 def report_sweep(out: Path, data: Path, rows: Sequence[Row], progress: Progress) -> Path:
@@ -73,43 +61,3 @@ def table_csv(report: SweepReport) -> str:
     runs = ((each, *cell) for each in report.methods for cell in np.ndenumerate(each.maps) if np.isfinite(cell[1]))
     rows = [f"{each.method},{report.keeps[k]:g},{report.seeds[s]},{value:.6f}" for each, (k, s), value in runs]
     return "\n".join(["method,keep,seed,map", *rows, ""])
-
-
-def render_page(template: str, values: Mapping[str, object], folder: Path | None = None) -> str:
-    """A template of `folder`, or of those that ship with the package, filled in with `values`."""
-    folders = [jinja2.FileSystemLoader(folder)] if folder else []
-    page = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([*folders, jinja2.PackageLoader("mlrpl_cli", "assets")]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    page.filters |= {"text": text, "points": points, "spread": spread, "percent": percent}
-    return page.get_template(template).render(values)
-
-
-def text(name: object) -> Markup:
-    """A name as Markdown that shows it, on one line: it begins no tag, link, code, emphasis or cell of a table."""
-    return Markup(_STEERS.sub(lambda found: f"&#{ord(found[0])};", printable(name)))
-
-
-def points(difference: Interval | None) -> str:
-    """A difference of mAP in points with its interval; a dash for none."""
-    if difference is None:
-        return NOTHING
-    value, low, high = (f"{100 * figure:+.2f}" for figure in (difference.value, difference.low, difference.high))
-    return f"{value} ({low} to {high})"
-
-
-def spread(shares: np.ndarray) -> str:
-    """Mean ± standard deviation (n - 1), in percent, of the shares that are known; a dash for none."""
-    known = 100 * shares[np.isfinite(shares)]
-    deviation = f" ± {known.std(ddof=1):.1f}" if len(known) > 1 else ""
-    return f"{known.mean():.1f}{deviation}" if len(known) else NOTHING
-
-
-def percent(share: float | None) -> str:
-    """A share in percent; a dash for none."""
-    return NOTHING if share is None else f"{100 * share:.1f}"

@@ -16,7 +16,8 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file
 from mlrpl_cli.core.backbones.frozen import image_size_problem
 from mlrpl_cli.core.config import AUTO, LAST, TrainConfig, given_options, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
-from mlrpl_cli.core.heads import losses, methods, text
+from mlrpl_cli.core.heads import losses, methods
+from mlrpl_cli.core.heads.text_inputs import check_class_names
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_few
 from mlrpl_cli.core.labels.records import TRAIN
@@ -55,7 +56,7 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     Raises ConfigError for class names that no prompt can hold, and for an image size that the backbone cannot take;
     RunError for data without a training image.
     """
-    text.check_class_names(prepared.classes)
+    check_class_names(prepared.classes)
     if not len(prepared.rows(TRAIN)):
         raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
     backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")

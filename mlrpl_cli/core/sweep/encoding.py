@@ -10,7 +10,8 @@ import torch
 
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
-from mlrpl_cli.core.features.batches import CachedViews, CacheFiller
+from mlrpl_cli.core.features.batches import CachedViews
+from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Progress

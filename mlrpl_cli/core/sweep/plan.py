@@ -118,7 +118,7 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     set_here = [name for name in told if getattr(options.config, name) != getattr(TrainConfig, name)]
     found += [f"{name}: {told[name]}" for name in set_here]  # it would not be used
     if options.jobs < 1:
-        found.append(f"jobs: expected a number from 1, got {options.jobs}")
+        found.append(f"jobs: expected a whole number of at least 1, got {options.jobs}")
     if not (options.methods and options.keeps and options.seeds):
         found.append("a sweep needs at least one method, one proportion and one seed")
     return [problem for problem in dict.fromkeys(found) if problem]

@@ -15,7 +15,7 @@ from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.evaluation.metrics import measurable
-from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
+from mlrpl_cli.core.io.errors import DataError, RunError, counted, first_few, one_line
 from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
@@ -76,7 +76,7 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
             remove_abandoned(folder)  # what has nothing left to write there would leave it
         results = Results(options.out / RESULTS)
         if lost := results.without_scores:
-            progress.note(f"{len(lost)} runs lost their scores ({first_few(lost)})")
+            progress.note(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
         work = _Work(encode_once(plan, prepared, state, progress), results, progress)
         failures = work.run(tuning_cells(options), "tuning")
         settings = chosen_settings(plan, results.rows)

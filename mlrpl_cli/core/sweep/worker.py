@@ -11,8 +11,8 @@ import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
-from mlrpl_cli.core.evaluation.comparison import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.evaluate import score
+from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator

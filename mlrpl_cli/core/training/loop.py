@@ -20,9 +20,10 @@ from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import evaluate, metrics
-from mlrpl_cli.core.features.batches import FeaturesOfRun
-from mlrpl_cli.core.heads import losses, methods, text
+from mlrpl_cli.core.features.of_run import FeaturesOfRun
+from mlrpl_cli.core.heads import losses, methods
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
@@ -194,7 +195,7 @@ class Trainer:
 def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
     """An untrained recognizer over the backbone whose state dict is `state`, its parameters drawn from config.seed."""
     image, text_encoder = image_architecture(state), build_text_encoder(state)
-    inputs = text.TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
+    inputs = TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
     trainable = methods.build_trainable(inputs, image.channels, image.embed_dim)
     text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32

@@ -14,7 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
-from mlrpl_cli.core.features.batches import CacheFiller, features_of_run
+from mlrpl_cli.core.features.filler import CacheFiller
+from mlrpl_cli.core.features.of_run import features_of_run
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
 
-from mlrpl_cli.core.config import AveragePrecision
 from mlrpl_cli.core.evaluation.metrics import (
     average_precisions,
     compute_metrics,
     precision_recall,
     top_k_mask,
 )
+from mlrpl_cli.core.evaluation.options import AveragePrecision
 from mlrpl_cli.core.io.errors import DataError
 from tests import reference
 

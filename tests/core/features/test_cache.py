@@ -14,9 +14,11 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import random_state
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
-from mlrpl_cli.core.features import batches
-from mlrpl_cli.core.features.batches import CachedViews, CacheFiller, features_of_run
+from mlrpl_cli.core.features import filler as filling
+from mlrpl_cli.core.features.batches import CachedViews
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
+from mlrpl_cli.core.features.filler import CacheFiller
+from mlrpl_cli.core.features.of_run import features_of_run
 from mlrpl_cli.core.images.loading import ImageViews
 from mlrpl_cli.core.io import files, tensorfiles
 from mlrpl_cli.core.io.devices import make_accelerator
@@ -73,7 +75,7 @@ class CountingEncoder:
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(batches, "ENCODED_TOGETHER", 4)
+    monkeypatch.setattr(filling, "ENCODED_TOGETHER", 4)
 
 
 @pytest.fixture
@@ -192,12 +194,11 @@ def test_what_is_stored_is_what_the_encoder_says(paths, config):
 
 
 def encode_plain(encoder, paths, positions) -> ImageFeatures:
-    dataset = batches.ImageViews(paths, small.SIZE)
+    dataset = ImageViews(paths, small.SIZE)
     return encoder(torch.stack([dataset[int(position), 0][0] for position in positions]))
 
 
-def test_progress_counts_views_as_views(paths, config):
-    """There are two of each image."""
+def test_progress_counts_views_where_an_image_has_several_and_else_images(paths, config):
     told = []
 
     class Tasks(Silent):
@@ -205,8 +206,12 @@ def test_progress_counts_views_as_views(paths, config):
             told.append((description, total, unit))
             return super().task(description, total, unit)
 
+    filler(CountingEncoder(), config, Tasks()).fill(paths[:4], 1, "test images")
     filler(CountingEncoder(), config, Tasks()).fill(paths, 2)
-    assert told == [("encoding training images", 2 * len(paths), "views")]
+    assert told == [
+        ("encoding test images", 4, "images"),
+        ("encoding training images", 2 * len(paths) - 4, "views"),
+    ]
 
 
 def test_a_second_run_encodes_nothing(paths, config):
@@ -238,7 +243,7 @@ def test_an_image_that_changed_is_encoded_again_and_one_that_moved_is_not(paths,
 
 
 def test_a_call_that_was_stopped_goes_on_where_it_was(paths, config, monkeypatch):
-    monkeypatch.setattr(batches, "SHARD_VIEWS", 4)
+    monkeypatch.setattr(filling, "SHARD_VIEWS", 4)
     with pytest.raises(KeyboardInterrupt):
         fill(CountingEncoder(limit=12), paths, config)
     encoder = CountingEncoder()
@@ -273,7 +278,7 @@ def test_a_damaged_file_is_told_of_once(paths, config):
 
 def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_was_stopped(paths, config, monkeypatch):
     """At a number of images where it matters: a matrix product of one image takes another way than that of many."""
-    monkeypatch.setattr(batches, "ENCODED_TOGETHER", 32)
+    monkeypatch.setattr(filling, "ENCODED_TOGETHER", 32)
     encoder = make_encoder(load_state("tiny"), 128, CPU)
     whole = fill(encoder, paths, config)
     for order in (paths[:1], paths[5:8], paths[::-1], paths):
@@ -285,7 +290,7 @@ def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_wa
 
 
 def test_shards_hold_no_more_views_than_promised(paths, config, monkeypatch):
-    monkeypatch.setattr(batches, "SHARD_VIEWS", 3)
+    monkeypatch.setattr(filling, "SHARD_VIEWS", 3)
     cached = fill(CountingEncoder(), paths, config)
     held = [json.loads(open_tensors(shard).metadata["keys"]) for shard in shards(cached.cache.folder)]
     assert sorted(map(len, held)) == [1] * 12 + [3] * 12
@@ -408,5 +413,5 @@ def test_views_that_go_while_they_are_used_are_told(settled):
     select(settled, [0])
     for shard in shards(settled.cache.folder):
         shard.unlink()
-    with pytest.raises(RunError, match=r"lost 1 views while it was used; run this again"):
+    with pytest.raises(RunError, match=r"lost 1 view while it was used; run this again"):
         select(settled, [0])

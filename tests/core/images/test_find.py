@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -129,9 +130,10 @@ def test_linked_folder_is_followed_and_a_loop_ends(photos: Path) -> None:
 
 def test_arguments_that_name_nothing_are_reported_together(photos: Path) -> None:
     (photos / "empty").mkdir()
-    with pytest.raises(DataError, match=r"3 arguments name no image \(empty, no\*\.jpg, gone\.jpg\)"):
+    sentence = "the folder empty holds no image, no image matches no*.jpg, there is no file or folder gone.jpg"
+    with pytest.raises(DataError, match=rf"^{re.escape(sentence)}; give files, folders or patterns of "):
         find_images(["a.jpg", "empty", "no*.jpg", "gone.jpg"])
-    with pytest.raises(DataError, match="1 arguments name no image"):
+    with pytest.raises(DataError, match=r"^standard input names no image; give files"):
         find_images(["-"], [])
     with pytest.raises(DataError, match="no image was given"):
         find_images([])
@@ -178,7 +180,7 @@ def test_folder_inside_that_cannot_be_listed_stands_for_itself(photos: Path, mon
 def test_name_that_is_too_long_stays_in_the_lines_and_names_nothing_as_an_argument(photos: Path) -> None:
     name = "n" * 300 + ".jpg"
     assert _found("-", names=[name]) == [name]
-    with pytest.raises(DataError, match="1 arguments name no image"):
+    with pytest.raises(DataError, match="there is no file or folder nnn"):
         find_images([name])
 
 

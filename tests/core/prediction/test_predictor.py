@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from mlrpl_cli.core.config import make_config
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.evaluation.evaluate import evaluate
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared

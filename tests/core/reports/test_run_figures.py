@@ -11,7 +11,8 @@ from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.reports import run_figures
-from mlrpl_cli.core.reports.run_figures import FigureOptions, draw_run
+from mlrpl_cli.core.reports.options import FigureOptions
+from mlrpl_cli.core.reports.run_figures import draw_run
 
 
 class Encoder:

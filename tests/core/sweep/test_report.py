@@ -15,7 +15,8 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.reports.sweep_page import PAGE, points, table_csv, write_report
+from mlrpl_cli.core.reports.pages import points
+from mlrpl_cli.core.reports.sweep_page import PAGE, table_csv, write_report
 from mlrpl_cli.core.sweep.report import RESAMPLED, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import SCORES, read_scores, write_scores
 from tests import small

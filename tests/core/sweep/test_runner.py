@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.metrics import average_precisions
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
@@ -165,7 +166,7 @@ def test_every_wrong_option_is_told_at_once(options):
     wrong = replace(options, methods=("sarl", "sral"), keeps=(0.5, 1.5), seeds=(-1,), jobs=0)
     with pytest.raises(ConfigError) as raised:
         sweep(wrong)
-    for part in ("not 1.5", "did you mean 'sarl'", "jobs: expected a number from 1, got 0", "-1"):
+    for part in ("not 1.5", "did you mean 'sarl'", "jobs: expected a whole number of at least 1, got 0", "-1"):
         assert part in str(raised.value)
 
 

@@ -16,9 +16,10 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.config import FLOAT16, UINT8, make_config
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, evaluate
+from mlrpl_cli.core.evaluation.evaluate import evaluate
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.features.cache import FeatureCache, decoded, view_key
-from mlrpl_cli.core.heads.attention import bilinear_scores
+from mlrpl_cli.core.heads.bilinear import bilinear_scores
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.runs.folder import read_log
 from mlrpl_cli.core.training.train import train

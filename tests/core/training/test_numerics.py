@@ -11,12 +11,13 @@ import torch
 from mlrpl_cli.core.backbones import frozen
 from mlrpl_cli.core.backbones.openai.architectures import build_text_encoder, random_state
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, make_config
-from mlrpl_cli.core.evaluation.evaluate import EvaluationOptions, as_dict, evaluate
+from mlrpl_cli.core.evaluation.evaluate import as_dict, evaluate
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
+from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.heads import losses
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
 from mlrpl_cli.core.heads.methods import METHODS, build_trainable
-from mlrpl_cli.core.heads.text import TextInputs
+from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
@@ -24,8 +25,8 @@ from mlrpl_cli.core.runs.folder import load_config, read_log
 from mlrpl_cli.core.training import loop as trainer
 from mlrpl_cli.core.training.train import TrainingSummary, train
 from tests import small
+from tests.core.heads.test_category_prompts import by_letter
 from tests.core.heads.test_recognizers import random_features
-from tests.core.heads.test_text import by_letter
 
 Edit = Callable[[np.ndarray, np.ndarray], None]
 pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning"), pytest.mark.usefixtures("one_thread")]

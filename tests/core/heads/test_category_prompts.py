@@ -3,7 +3,8 @@ import torch
 
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.text import PromptLearner, TextInputs, check_class_names
+from mlrpl_cli.core.heads.category_prompts import PromptLearner
+from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.errors import ConfigError
 
 CLASSES = ["dog", "hot air balloon", "rock'n'roll (band), live!"]
@@ -79,19 +80,6 @@ def test_only_the_contexts_are_learned_and_a_class_moves_its_own(text_encoder):
 
 def test_the_ends_stay_on_the_cpu_where_the_text_encoder_reads_them(text_encoder):
     assert build(text_encoder).to("meta").end.device.type == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("classes", "sentence"),
-    [
-        ([], "no class to recognise; give at least one"),
-        (["dog", " "], r"class names must not be empty; number 1 \(counting from 0\) is"),
-        (["dog", "Dog", "cat"], "class names must differ; given more than once: Dog"),
-    ],
-)
-def test_class_names_that_cannot_be_are_told(classes, sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        check_class_names(classes)
 
 
 def test_class_names_that_no_prompt_can_hold_are_named(text_encoder):

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from mlrpl_cli.core.features.cache import FileIndex
+from mlrpl_cli.core.features.file_index import FileIndex
 from mlrpl_cli.core.io.files import sha256_of_file
 
 

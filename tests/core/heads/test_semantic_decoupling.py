@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mlrpl_cli.core.heads import attention as module
-from mlrpl_cli.core.heads.attention import (
-    DEVICE_NUMBERS,
-    SIGMOID,
-    TANH,
-    Plan,
-    SemanticDecoupling,
-    bilinear_scores,
-    plan_for,
-    pool,
-)
+from mlrpl_cli.core.heads import bilinear
+from mlrpl_cli.core.heads.bilinear import DEVICE_NUMBERS, SIGMOID, TANH, Plan, bilinear_scores, plan_for
+from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling, pool
 from tests import reference
 
 TILES = [(1, 1), (4, 1), (7, 1), (9, 1), (7, 2), (7, 5), (3, 2), (3, 9)]
@@ -106,10 +98,10 @@ def test_tiles_off_the_cpu_hold_many_classes_and_stay_within_their_bound():
     ],
 )
 def test_the_processor_alone_decides_between_sigmoid_and_tanh(monkeypatch, maker, capability, squashing):
-    monkeypatch.setattr(module, "_processor", lambda: maker)
+    monkeypatch.setattr(bilinear, "_processor", lambda: maker)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert module._cpu_squashing.__wrapped__() == squashing
+    assert bilinear._cpu_squashing.__wrapped__() == squashing
 
 
 def test_pooling_and_an_affine_projection_commute():

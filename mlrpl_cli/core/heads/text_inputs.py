@@ -1,0 +1,34 @@
+"""What text heads and semantic vectors are made from, and which class names they can be made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mlrpl_cli.core.backbones.openai.text import TextEncoder
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.io.errors import ConfigError, first_few
+from mlrpl_cli.core.labels.classes import readable, same_prompts
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """What a method's text head and semantic vectors are made from."""
+
+    config: TrainConfig
+    classes: Sequence[str]
+    text_encoder: TextEncoder
+    tokenize: Callable[[Sequence[str]], list[list[int]]]
+    generator: torch.Generator
+    """What is learned is drawn from it."""
+
+
+def check_class_names(classes: Sequence[str]) -> None:
+    """Raise ConfigError when there is no class, or a name is empty or given twice."""
+    names = [readable(name).lower() for name in classes]
+    if not names:
+        raise ConfigError("no class to recognise; give at least one")
+    if empty := [position for position, name in enumerate(names) if not name]:
+        raise ConfigError(f"class names must not be empty; number {first_few(empty)} (counting from 0) is")
+    if repeated := [name for _, name in same_prompts(classes)]:
+        raise ConfigError(f"class names must differ; given more than once: {first_few(repeated)}")

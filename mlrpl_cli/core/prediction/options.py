@@ -1,0 +1,22 @@
+"""What `predict` may be asked for. Help reads it: no numpy, no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from mlrpl_cli.core.runs.selection import RunOptions
+
+
+@dataclass(frozen=True)
+class PredictOptions(RunOptions):
+    """Which classes of an image to show, and how many images to take together."""
+
+    top_k: Annotated[int | None, Field(ge=1)] = None
+    """Show the k most probable classes. Default: 3 when neither --classes nor --threshold is given."""
+    threshold: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Show classes whose probability is above this."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images that go through the network together."""

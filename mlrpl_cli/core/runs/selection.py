@@ -1,0 +1,23 @@
+"""Which trained run is meant, as evaluation, prediction and figures ask for it. Help reads it: no numpy, no torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from mlrpl_cli.core.config import BEST, CheckedOptions, Device, Which
+from mlrpl_cli.core.io.schema import Folder
+
+
+@dataclass(frozen=True)
+class RunOptions(CheckedOptions):
+    """Which trained run to look at, and how to load it and the images."""
+
+    run: Folder | None = Field(None, description="Run folder. Default: the newest below ./runs")
+    checkpoint: Which = Field(BEST, description='"best" (by the split that selected) or "last"')
+    device: Device = Field("auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that decode images; 0 decodes in this one. Default: one for each core, at most 8",
+    )
