@@ -68,6 +68,8 @@ _WORDS = {
     **dict.fromkeys(("yes", "y", "true", "present", "t", "wahr", "ja", "vrai", "oui", "vero", "verdadero"), PRESENT),
     **dict.fromkeys(("x", "✓", "✔", "☑", "✅", "prawda", "tak", "verdadeiro", "sim", "sí"), PRESENT),
     **dict.fromkeys(("no", "n", "false", "absent", "f", "falsch", "nein", "faux", "non", "falso", "☐"), ABSENT),
+    **dict.fromkeys(("waar", "истина", "да", "doğru", "evet"), PRESENT),
+    **dict.fromkeys(("nej", "nee", "onwaar", "ложь", "нет", "yanlış", "hayır"), ABSENT),
     **dict.fromkeys(("fałsz", "nie", "não", "nao"), ABSENT),
     **dict.fromkeys(("?", "unknown", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "–"), UNKNOWN),
     "": EMPTY,
