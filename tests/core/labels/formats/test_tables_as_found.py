@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.labels.formats.registry import recognise
+from mlrpl_cli.core.labels.formats.tabular.imagefolder import ImageFolder
 from mlrpl_cli.core.labels.formats.tabular.long import Long
 from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags
@@ -88,6 +89,7 @@ def test_a_sheet_is_named(tmp_path: Path) -> None:
     assert recognise(tmp_path / "labels.xlsx")[0] == "table"
     assert reading_of(Table, tmp_path / "labels.xlsx", sheet="Sheet")[0].full_labels.tolist() == [[1], [-1]]
     assert "has no sheet 'other'; known: Sheet, more" in problem(Table, tmp_path / "labels.xlsx", sheet="other")
+    assert "which an image folder has not; leave it out" in problem(ImageFolder, tmp_path, sheet="Sheet")
     assert "leave it out" in problem(Table, write(tmp_path, labels="image,dog\na.jpg,1\n"), sheet="Sheet")
 
 

@@ -57,6 +57,8 @@ class ImageFolder(Tags):
         ConfigError, which asks, for a column that is not clear.
         """
         files, home, problems = _files(self.root), home_of(self.root), reading.problems
+        if self.sheet is not None:
+            raise ConfigError("--sheet names a sheet of an XLSX file, which an image folder has not; leave it out")
         if not files:
             raise DataError(f"{self.root} has none of {', '.join(FILES)}; name the folder with --root")
         tables = {path: self._table(path, reading) for path in files}
