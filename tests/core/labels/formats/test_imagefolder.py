@@ -149,7 +149,6 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     rows += [{"labels": ["cat"]}, {"file_name": "b.jpg", "labels": ["c" * 2000, "dog"]}]
     message = _problem(_write(tmp_path, _lines(rows)), unlisted="absent")
     for part in (
-        "1 images are listed twice (a.jpg)",
         "1 images are missing (gone.jpg)",
         "1 image names lead outside the image folder (../x.jpg)",
         "2 rows name no image (metadata.jsonl row 5, metadata.jsonl row 7)",

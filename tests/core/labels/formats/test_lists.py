@@ -47,7 +47,7 @@ def test_everything_wrong_with_a_long_table_is_told_at_once(tmp_path: Path) -> N
         "1 splits are none of train, validation, test (row 5: 'other')",
         "1 images are in two splits (a.jpg: train, test)",
         "1 images are missing (c.jpg)",
-        "1 rows say neither yes nor no, nor unknown (row 5: '0.7')",
+        "1 cells are scores, no labels: write 1, 0 or nothing in their place, by a threshold of yours (row 5: '0.7')",
         "1 cells are said to be present and absent (a.jpg 'dog')",
     ):
         assert part in message, message

@@ -80,7 +80,6 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "1 rows do not have the header's 3 cells (row 5: 2)",
         "3 cells are neither 1 nor 0 (train/_classes.csv row 3 'Alert': '', train/_classes.csv row 2 'eye closed': '2'",
         "1 rows name no image (train/_classes.csv row 4)",
-        "1 images are listed twice (train/b.jpg)",
         "1 image names lead outside the image folder (../x.jpg)",
         "1 tables have no column filename (valid/_classes.csv)",
         "1 names stand over several columns (test/_classes.csv: alert)",

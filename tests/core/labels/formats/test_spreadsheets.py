@@ -161,7 +161,8 @@ def test_two_sheets_are_asked_about(tmp_path: Path) -> None:
     book.active.append(("image", "car"))
     book.create_sheet("more").append(("image", "mug"))
     book.save(tmp_path / "labels.xlsx")
-    assert "has 2 sheets with cells (Sheet, more)" in problem(Table, tmp_path / "labels.xlsx")
+    message = problem(Table, tmp_path / "labels.xlsx")
+    assert message.endswith("has 2 sheets with cells ('Sheet', 'more'); name the one with labels with --sheet")
 
 
 def test_names_of_another_unicode_form_and_without_suffix_find_their_file(tmp_path: Path) -> None:

@@ -146,7 +146,6 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
         "1 columns have no name (column 4)",
         "1 names stand over several columns (dog)",
         "1 rows name no image (row 7)",
-        "1 images are listed twice (a.jpg)",
         "1 image names lead outside the image folder (../../evil.jpg)",
         "1 images are missing (gone.jpg)",
         "2 cells are none of 1/yes/present, 0/no/absent, empty/?/unknown (row 4 'dog': '2', row 2 'cat': 'maybe')",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,15 +16,16 @@ from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short
-from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of, read_table, table_file
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, joined, key_of, read_table, split_in, table_files
 from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS, peek
+from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import Tagged
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Reading
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 IMAGE_COLUMNS = (
     *("image", "image_path", "filename", "file_name", "file", "filepath", "file_path", "path", "img", "img_path"),
-    *("fname", "image_name", "image_file", "image_id", "img_id", "photo", "picture"),
+    *("fname", "image_name", "image_file", "image_id", "img_id", "image_index", "photo", "picture"),
 )
 """Names of the image column, however they are spelt; without any of them the first column is it."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "dataset_split")
@@ -35,6 +39,7 @@ FLAGS = {
 FOLD_COLUMNS = ("fold", "kfold", "cv_fold")
 TAG_COLUMNS = (
     *("label", "labels", "tag", "tags", "class", "classes", "category", "categories", "labelname", "class_name"),
+    *("image_labels", "finding_labels", "genre", "genres", "attribute", "attributes"),
 )
 """Columns whose cells name classes: what `tags` and `long` read."""
 CONFIDENCES = ("confidence", "conf", "score", "scores", "probability", "prob", "certainty", "weight", "sample_weight")
@@ -56,10 +61,15 @@ _CHECKED = re.compile(rf"(is|has|was)[\s_-](been[\s_-])?({_DONE})")
 _UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 
 MINUS_ONE, BAD, EMPTY = 2, 3, 4
+BY_THRESHOLD = "write 1, 0 or nothing in their place, by a threshold of yours"
+SCORES = f"cells are scores, no labels: {BY_THRESHOLD}"
+_PERCENT = re.compile(r"([+-]?[\d.,]+)\s*%")
 _WORDS = {
     **dict.fromkeys(("yes", "y", "true", "present", "t", "wahr", "ja", "vrai", "oui", "vero", "verdadero"), PRESENT),
     **dict.fromkeys(("x", "✓", "✔", "☑", "✅", "prawda", "tak", "verdadeiro", "sim", "sí"), PRESENT),
     **dict.fromkeys(("no", "n", "false", "absent", "f", "falsch", "nein", "faux", "non", "falso", "☐"), ABSENT),
+    **dict.fromkeys(("waar", "истина", "да", "doğru", "evet"), PRESENT),
+    **dict.fromkeys(("nej", "nee", "onwaar", "ложь", "нет", "yanlış", "hayır"), ABSENT),
     **dict.fromkeys(("fałsz", "nie", "não", "nao"), ABSENT),
     **dict.fromkeys(("?", "unknown", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "–"), UNKNOWN),
     "": EMPTY,
@@ -81,38 +91,147 @@ class TableOptions(Tagged):
     encoding: str | None = Field(None, description="encoding of a table of text, such as cp1252, else what fits")
     ignore_columns: tuple[str, ...] = Field((), description="columns that are not read, by name")
     test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
+    sheet: str | None = Field(None, description="the sheet of an XLSX file with several, by its title")
 
-    def splits(self, sheet: Sheet, reading: Reading) -> list[str | None]:
-        """The split of each row, by the columns that are not to be ignored."""
-        return splits_of(sheet, reading, self.test_fold, self.ignored(sheet))
+    def splits(self, sheet: Sheet, reading: Reading, taken: Collection[int] = ()) -> list[str | None]:
+        """The split of each row, by the columns that are not to be ignored, nor `taken`, and the names of files.
+
+        Raises ConfigError where they contradict each other.
+        """
+        taken = {*taken, *self.ignored(sheet)}
+        columns = sorted(split_columns(sheet, taken))
+        if sheet.splits is None or not columns:
+            return list(sheet.splits or splits_of(sheet, reading, self.test_fold, taken))
+        numbers_folds = sheet.keys[columns[0]] in map(key_of, FOLD_COLUMNS)
+        told = [] if numbers_folds else splits_of(sheet, reading, None, taken)
+        reading.problems.raise_if_any(str(sheet.path), "correct the splits, or leave the column out")
+        if told != list(sheet.splits):
+            names = ",".join(short(sheet.names[column]) for column in columns)
+            raise ConfigError(
+                f"column {names} says other splits than the names of the tables in {sheet.path}: "
+                f"--ignore-columns {names} takes those of the files, --root one of the files takes the column's"
+            )
+        return told
+
+    def image_rows(self, sheet: Sheet, splits: Sequence[str | None], marks: Marks, reading: Reading) -> list[int]:
+        """The row of the image of each row of `sheet`; a row that names none is a problem.
+
+        Images of files that are called after splits may lie in folders that are, too.
+        """
+        images = sheet.column(image_column(sheet))
+        bare = (f"row {number}" for number, image in zip(sheet.numbers, images, strict=True) if not image)
+        reading.problems.extend("rows name no image", bare)
+        root = self.image_root(sheet.path)
+        folders = {split_in(name): name for name in _folders_in(root)} if sheet.splits else {}
+        rows = []
+        for image, split in zip(images, splits, strict=True):
+            beside = posixpath.join(folders.get(split, ""), image)
+            is_beside = bool(image) and split in folders and not marks.has(image) and marks.has(beside)
+            rows.append(marks.image(beside if is_beside else image, split) if image else NOWHERE)
+        return rows
 
     def ignored(self, sheet: Sheet) -> set[int]:
         """The columns that are not read."""
         return {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
 
-    def sheet(self, reading: Reading) -> Sheet:
-        """The table at `root`."""
+    def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
+        """The columns of `sheet` that hold labels, by their names."""
+        raise NotImplementedError
+
+    def read_sheet(self, reading: Reading) -> Sheet:
+        """The table at `root`, or those called after splits, of which those without a label are left out, and named.
+
+        Raises DataError where these have other columns than the one of training, and ConfigError for an option that is
+        of no use.
+        """
+        files = table_files(self.root)
+        if self.sheet is not None and not any(path.suffix.lower() == ".xlsx" for path in files):
+            raise ConfigError(f"--sheet names a sheet of an XLSX file, and {next(iter(files))} is none; leave it out")
         separator = self.separator and SEPARATORS[self.separator]
-        sheet = read_table(table_file(self.root), reading.problems, separator, self.encoding)
-        reading.notes.extend(sheet.notes)
-        return sheet
+        sheets = [
+            read_table(path, reading.problems, separator, self.encoding, title=self.sheet if _is_book(path) else None)
+            for path in files
+        ]
+        reading.notes.extend(dict.fromkeys(note for sheet in sheets for note in sheet.notes))
+        if len(sheets) == 1:
+            return sheets[0]
+        first = sheets[0]
+        needed = [first.names[column] for column in self.label_columns_of(first, reading)]
+        labelled = [first, *(sheet for sheet in sheets[1:] if _holds_any(sheet, needed))]
+        for sheet in sheets:
+            if not any(sheet is other for other in labelled):
+                reading.notes.append(f"{sheet.path.name} holds no label and is left out")
+        for sheet in labelled[1:]:
+            own = [sheet.names[column] for column in self.label_columns_of(sheet, reading)]
+            _check_columns(first, sheet, needed, own)
+        splits = [split for sheet in labelled if (split := files[sheet.path])]
+        if len(labelled) == 1:
+            return first
+        told = ", ".join(f"{sheet.path.name}: {split}" for sheet, split in zip(labelled, splits, strict=True))
+        reading.notes.append(f"tables are called after splits and are read as these: {told}")
+        return joined(self.root, labelled, splits)
+
+
+def _folders_in(folder: Path) -> list[str]:
+    """The folders in a folder, sorted; none for what cannot be listed."""
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _is_book(path: Path) -> bool:
+    return path.suffix.lower() == ".xlsx"
+
+
+def _holds_any(sheet: Sheet, names: Collection[str]) -> bool:
+    """Whether one of the columns that are called `names` has a cell."""
+    return any(name in names and any(sheet.column(column)) for column, name in enumerate(sheet.names))
+
+
+def _check_columns(first: Sheet, other: Sheet, needed: Sequence[str], own: Sequence[str]) -> None:
+    """Raise DataError unless `other` has the columns of images and of labels that the table of training has."""
+    wanted = [first.names[image_column(first)], *needed]
+    lacks = [name for name in wanted if name not in other.names]
+    more = [name for name in own if name not in wanted]
+    twice = len(set(first.names)) < len(first.names) or len(set(other.names)) < len(other.names)
+    if lacks or more or twice:
+        told = (
+            *([f"lacks {_listed(lacks)}"] if lacks else ()),
+            *([f"has {_listed(more)} beside"] if more else ()),
+            *(["has two columns of one name, or the first has"] if twice else ()),
+        )
+        both = f"{other.path.name} and {first.path.name} in {other.path.parent} need the same columns"
+        raise DataError(
+            f"{both}: the first {', and '.join(told)}; make the columns the same, or name one of the files with --root"
+        )
+
+
+def report_repeated(where: str, rows: Iterable[int], reading: Reading) -> None:
+    """A note of the images that come in several rows. What the rows say is joined; contradictions are problems."""
+    counts = Counter(row for row in rows if row != NOWHERE)
+    if several := sum(count > 1 for count in counts.values()):
+        reading.notes.append(f"{several} images of {where} come in several rows, whose labels are joined")
 
 
 def recognised(root: Path, fits: Callable[[list[str]], bool], what: str) -> str | None:
     """Why `root` is a table of a kind, by the keys of its header; None when it is none."""
     try:
-        path = table_file(root)
+        path, *others = table_files(root)
     except DataError:
         return None
     if path.suffix.lower() in (".parquet", ".xlsx"):
-        if not (names := list(_names(path, _state(path)))):
+        names = list(_names(path, _state(path)))
+        if not names and not (_is_book(path) and zipfile.is_zipfile(path)):  # what a workbook lacks, reading says
             return None
     else:
         beginning = peek(path)
         if len(beginning) < 2 or len(beginning[0]) < 2:
             return None
         names = beginning[0]
-    return f"{path.name} is a table with {what}" if fits(names) else None
+    told = ", ".join(found.name for found in (path, *others))
+    kind = "are tables" if others else "is a table"
+    return f"{told} {kind} with {what}" if fits(names) else None
 
 
 @lru_cache(maxsize=1)
@@ -142,11 +261,16 @@ def has_tag_column(header: Sequence[str]) -> bool:
 
 
 def image_column(sheet: Sheet) -> int:
-    """The column that names images: by its name, else the first that has one and is no index."""
+    """The column that names images: by its name, else the first that has one and is no index.
+
+    Where that holds yes and no, images are called by their id.
+    """
     named = (sheet.find(name) for name in IMAGE_COLUMNS)
     if (found := next((column for column in named if column is not None), None)) is not None:
         return found
-    return next((column for column, name in enumerate(sheet.names) if name and not is_reserved(name)), 0)
+    first = next((column for column, name in enumerate(sheet.names) if name and not is_reserved(name)), 0)
+    by_id = sheet.find("id")
+    return first if by_id is None or (sheet.codes(first, state_of()) == BAD).any() else by_id
 
 
 def is_reserved(name: str) -> bool:
@@ -166,12 +290,32 @@ def state_of(coding: str | None = None) -> Callable[[str], int]:
         cell = cell.casefold()
         if cell in _WORDS:
             return _WORDS[cell]
-        try:
-            return numbers.get(float(cell.replace("−", "-").replace(",", ".")), BAD)
-        except ValueError:
-            return BAD
+        value = _number(cell)
+        return BAD if value is None else numbers.get(value, BAD)
 
     return state
+
+
+def spelling(word: str) -> str:
+    """What is compared of a cell: 1, 1.0 and 100 % are one."""
+    value = _number(word)
+    return word if value is None else str(value)
+
+
+def is_score(cell: str) -> bool:
+    """Whether it is a percentage or a number between 0 and 1, and neither of them. 100 % is 1, and 0 % is 0."""
+    value = _number(cell)
+    return value is not None and 0 < value != 1 and (value < 1 or bool(_PERCENT.fullmatch(cell)))
+
+
+def _number(cell: str) -> float | None:
+    """The number in a cell, with either decimal mark; None for what is none."""
+    percent = _PERCENT.fullmatch(cell)
+    try:
+        value = float((percent[1] if percent else cell).replace("−", "-").replace(",", "."))
+    except ValueError:
+        return None
+    return value / 100 if percent else value
 
 
 def split_columns(sheet: Sheet, taken: Collection[int] = ()) -> set[int]:

@@ -18,7 +18,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import MIB, open_file, read_text, short, shown
-from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS
+from mlrpl_cli.core.labels.formats.tabular.columns import (
+    FLAGS,
+    FOLD_COLUMNS,
+    SPLIT_COLUMNS,
+    TAG_COLUMNS,
+    report_repeated,
+)
 from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, read_table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up
 from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS, peek
@@ -51,6 +57,8 @@ class ImageFolder(Tags):
         ConfigError, which asks, for a column that is not clear.
         """
         files, home, problems = _files(self.root), home_of(self.root), reading.problems
+        if self.sheet is not None:
+            raise ConfigError("--sheet names a sheet of an XLSX file, which an image folder has not; leave it out")
         if not files:
             raise DataError(f"{self.root} has none of {', '.join(FILES)}; name the folder with --root")
         tables = {path: self._table(path, reading) for path in files}
@@ -60,14 +68,14 @@ class ImageFolder(Tags):
         marks = Marks(self.image_root(home), reading)
         columns = {name: marks.label(name) for name in sorted({name for names in lists for name in names or ()})}
         rows = [row for table in tables.values() for row in _rows(table, home, marks, reading)]
-        marks.report_repeated(rows)
+        report_repeated(str(home), rows, reading)
         for row, names in zip(rows, lists, strict=True):
             for name in names or ():
                 marks.mark(row, columns[name], PRESENT)
-        labelled = [row for row, names in zip(rows, lists, strict=True) if names is not None]
-        self.check_labelled(marks, labelled, unlisted)
-        if bare := len(rows) - len(labelled):
-            reading.notes.append(f"{bare} images whose labels are empty or null are unknown in every class")
+        silent = {row for row, names in zip(rows, lists, strict=True) if names is None}
+        self.check_labelled(marks, sorted({*rows} - silent), unlisted)
+        if silent:
+            reading.notes.append(f"{len(silent)} images whose labels are empty or null are unknown in every class")
         self.settle_splits(marks, reading)
         return self.records(marks, reading, UNKNOWN, home)
 

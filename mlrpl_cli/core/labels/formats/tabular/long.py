@@ -49,7 +49,7 @@ class Long(known.TableOptions):
         """
         import numpy as np
 
-        sheet, problems = self.sheet(reading), reading.problems
+        sheet, problems = self.read_sheet(reading), reading.problems
         label, told = self._columns(sheet)
         names = sheet.column(label)
         marks = Marks(self.image_root(sheet.path), reading, sorted(set(filter(None, names))))
@@ -57,17 +57,22 @@ class Long(known.TableOptions):
             "rows name no label", (f"row {n}" for n, name in zip(sheet.numbers, names, strict=True) if not name)
         )
         splits = self.splits(sheet, reading)
-        images = sheet.column(known.image_column(sheet))
-        rows = np.array([marks.image(image, split) for image, split in zip(images, splits, strict=True)])
+        rows = np.array(self.image_rows(sheet, splits, marks, reading))
         columns = np.array([marks.label(name) if name else -1 for name in names])
         states = np.full(sheet.rows, PRESENT, np.int8)
         if told is not None:
             states = sheet.codes(told, known.state_of())
             for row in np.flatnonzero((states > PRESENT) & (states != known.EMPTY)).tolist():
                 cell = short(sheet.column(told)[row])
-                problems.add("rows say neither yes nor no, nor unknown", f"row {sheet.numbers[row]}: '{cell}'")
+                what = known.SCORES if known.is_score(cell) else "rows say neither yes nor no, nor unknown"
+                problems.add(what, f"row {sheet.numbers[row]}: '{cell}'")
+        if twice := _repeated(rows, columns):
+            reading.notes.append(f"{twice} rows say a label of an image again")
         marks.extend(rows, columns, np.where(states > PRESENT, UNKNOWN, states))
         return self.records(marks, reading, self._unlisted(sheet, states, reading), sheet.path)
+
+    def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
+        return [column for column in (sheet.find(*known.TAG_COLUMNS),) if column is not None]
 
     def _columns(self, sheet: Sheet) -> tuple[int, int | None]:
         """The column of labels, and the one that says whether they are there."""
@@ -87,6 +92,15 @@ class Long(known.TableOptions):
             return self.otherwise(sheet.path, reading, "only labels that are there")
         reading.unlisted = "unknown: no row of a long table says"
         return UNKNOWN
+
+
+def _repeated(rows: np.ndarray, columns: np.ndarray) -> int:
+    """How many rows are of an image and a label that an earlier one is of."""
+    import numpy as np
+
+    kept = (rows >= 0) & (columns >= 0)
+    keys = rows[kept] * (int(columns.max(initial=0)) + 1) + columns[kept]
+    return len(keys) - len(np.unique(keys))
 
 
 def _fits(names: list[str]) -> bool:

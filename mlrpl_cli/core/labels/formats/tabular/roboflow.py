@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mlrpl_cli.core.io.errors import DataError, Problems, first_few
 from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.tabular.columns import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, read_table
 from mlrpl_cli.core.labels.formats.tabular.text import peek
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
@@ -113,7 +114,7 @@ def _rows(sheet: Sheet, image: int, home: Path, marks: Marks, reading: Reading) 
             reading.problems.add("rows name no image", f"{sheet.path.relative_to(home).as_posix()} row {number}")
         beside = posixpath.join(folder, name)
         rows.append(marks.image(beside if marks.has(beside) else name, split) if name else NOWHERE)
-    marks.report_repeated(rows)
+    report_repeated(sheet.path.relative_to(home).as_posix(), rows, reading)
     return np.array(rows, int)
 
 

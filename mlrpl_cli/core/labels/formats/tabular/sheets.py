@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlrpl_cli.core.io.errors import DataError, Problems, first_few, one_line
-from mlrpl_cli.core.io.reading import GIB, open_file
-from mlrpl_cli.core.labels.formats.tabular.text import NEEDED, UNPACKING, read_text_table
+from mlrpl_cli.core.io.errors import DataError, Problems, did_you_mean, first_few, one_line
+from mlrpl_cli.core.io.reading import GIB, open_file, short
+from mlrpl_cli.core.labels.formats.tabular.text import BEGINNING, NEEDED, UNPACKING, check_header, read_text_table
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, SPLITS, TRAIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +44,12 @@ class Sheet:
     columns: Sequence[pa.DictionaryArray]
     """R cells each, as codes into the column's distinct cells."""
     numbers: np.ndarray
-    """(R,) rows as a spreadsheet counts them: the header is usually row 1, and empty rows count."""
+    """(R,) rows as a spreadsheet counts them: the header is usually row 1, and empty rows count. Of several files they
+    are text that names the file, too."""
     notes: tuple[str, ...] = ()
     """What had to be found out to read it, for the user to see."""
+    splits: tuple[str, ...] | None = None
+    """Of each row, by the name of the file that it comes from; None where names of files say no split."""
     _found: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
     @property
@@ -93,6 +98,53 @@ def table_file(root: Path) -> Path:
     return tables[0]
 
 
+def table_files(root: Path) -> dict[Path, str | None]:
+    """The tables that `root` means, training first, and the split that each is called after.
+
+    A folder of several means those called after splits, such as train.csv and test_labels.csv, if all are but forms of
+    predictions, and one is of training; else they are not clear. Raises DataError unless they are.
+    """
+    found = tables_in(root) if os.path.isdir(root) else []
+    named = {path: split for path in found if (split := split_in(path.name))}
+    others = [path for path in found if path not in named and "submission" not in path.name.lower()]
+    if len(named) < 2 or others or TRAIN not in named.values() or len(set(named.values())) < len(named):
+        return {table_file(root): None}
+    return dict(sorted(named.items(), key=lambda item: SPLITS.index(item[1])))
+
+
+def split_in(name: str) -> str | None:
+    """The split of the only word in the name of a file that says one."""
+    words = re.split(r"[^a-z]+", name.lower().split(".")[0])
+    told = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return told.pop() if len(told) == 1 else None
+
+
+def joined(path: Path, sheets: Sequence[Sheet], splits: Sequence[str]) -> Sheet:
+    """One sheet of several, with the columns of the first and then those that others have beside it, empty elsewhere.
+
+    `path` is their folder, and `splits` are those that each is of.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    columns = list[Any]()
+    names = tuple(dict.fromkeys(name for sheet in sheets for name in sheet.names))
+    for name in names:
+        cells = [
+            sheet.columns[sheet.names.index(name)] if name in sheet.names else _blank(sheet.rows) for sheet in sheets
+        ]
+        columns.append(pa.chunked_array(cells).unify_dictionaries().combine_chunks())
+    numbers = [f"{number} of {sheet.path.name}" for sheet in sheets for number in sheet.numbers.tolist()]
+    told = tuple(split for sheet, split in zip(sheets, splits, strict=True) for _ in range(sheet.rows))
+    return Sheet(path, names, columns, np.array(numbers, object), (), told)
+
+
+def _blank(rows: int) -> Any:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([""]))
+
+
 def tables_in(folder: Path) -> list[Path]:
     """The tables in a folder, sorted; plain text that is called .txt does not count."""
     suffixes = tuple(suffix for suffix in SUFFIXES if suffix != ".txt")
@@ -103,19 +155,26 @@ def tables_in(folder: Path) -> list[Path]:
 
 
 def read_table(
-    path: Path, problems: Problems, separator: str | None = None, encoding: str | None = None, most: int | None = None
+    path: Path,
+    problems: Problems,
+    separator: str | None = None,
+    encoding: str | None = None,
+    most: int | None = None,
+    title: str | None = None,
 ) -> Sheet:
     """The table in a file. `separator` is a character, and `encoding` Python's name of one; None finds them.
 
+    `title` is that of the sheet of a workbook; None is the only one that has a cell.
+
     Columns without a name and without a cell are left out, rows without a cell too; rows of another width than the
-    header are `problems`. Raises DataError for what is no table.
+    header are `problems`. Raises DataError for what is no table, and for rows above the header.
     """
     most = most or MOST_BYTES
     try:
         if path.suffix.lower() == ".parquet":
             return _from_parquet(path, most)
         if path.suffix.lower() == ".xlsx":
-            return _from_workbook(path)
+            return _from_workbook(path, title)
         return _sheet(path, *read_text_table(path, problems, separator, encoding, most))
     except UNPACKING as error:
         raise DataError(f"{path} is no readable table: {one_line(error)}; fetch or save it again") from error
@@ -155,8 +214,8 @@ def _as_text(column: Any) -> Any:
     return column.cast(pa.string()).fill_null("").dictionary_encode()
 
 
-def _from_workbook(path: Path) -> Sheet:
-    """The only sheet of an XLSX file that has a cell."""
+def _from_workbook(path: Path, title: str | None) -> Sheet:
+    """The sheet of an XLSX file that is called `title`, else the only one that has a cell."""
     try:
         import openpyxl
     except ImportError as error:
@@ -168,33 +227,45 @@ def _from_workbook(path: Path) -> Sheet:
             with zipfile.ZipFile(raw) as packed:
                 _check_size(path, sum(info.file_size for info in packed.infolist()), 1)
             book = openpyxl.load_workbook(raw, read_only=True, data_only=True)
-            read = {sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets}
-            formulas = _without_values(openpyxl.load_workbook(raw, read_only=True), read)
+            read = _rows_of(book)
+            stored = _rows_of(openpyxl.load_workbook(raw, read_only=True))
     except OSError:
         raise
     except Exception as error:  # openpyxl and the XML parser below it raise a dozen kinds
         raise DataError(f"{path} is no readable XLSX file: {one_line(error)}; save it again") from error
-    if formulas:
+    rows = read[_chosen(path, read, title)]
+    if formulas := sum(map(_without_values, rows, stored[_chosen(path, read, title)])):
         where = f"{formulas} cells hold formulas without a value"
         raise DataError(f"{path}: {where}; open and save it in a spreadsheet program, or save it as CSV")
-    filled = {title: rows for title, rows in read.items() if any(cell is not None for row in rows for cell in row)}
-    if len(filled) != 1:
-        found = first_few(filled) or "none"
-        raise DataError(f"{path} has {len(filled)} sheets with cells ({found}); save the one with the labels as CSV")
-    (rows,) = filled.values()
+    if not any(cell is not None for row in rows for cell in row):
+        raise DataError(f"{path} has nothing in it; {NEEDED}")
     width = max(map(len, rows))
     cells = [[_told(value) for value in row] + [""] * (width - len(row)) for row in rows]
     columns = [pa.chunked_array([column]).dictionary_encode() for column in zip(*cells, strict=True)]
     return _sheet(path, columns, range(1, len(rows) + 1), ())
 
 
-def _without_values(book: Any, read: Mapping[str, list[list[object]]]) -> int:
-    """How many cells of a workbook are formulas that no program has worked out, so that they read as empty."""
+def _rows_of(book: Any) -> dict[str, list[list[object]]]:
+    """The rows of each sheet of a workbook."""
+    return {sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets}
+
+
+def _chosen(path: Path, read: Mapping[str, list[list[object]]], title: str | None) -> str:
+    """The sheet that counts. Raises DataError, which asks, where it is not clear."""
+    if title is not None and title not in read:
+        raise DataError(f"{path} has no sheet '{short(title)}'; {did_you_mean(title, read)}")
+    filled = [name for name, rows in read.items() if any(cell is not None for row in rows for cell in row)]
+    if title is None and len(filled) != 1:
+        found = first_few((f"'{short(name)}'" for name in filled), 6) or "none"
+        raise DataError(f"{path} has {len(filled)} sheets with cells ({found}); name the one with labels with --sheet")
+    return filled[0] if title is None else title
+
+
+def _without_values(values: Sequence[object], stored: Sequence[object]) -> int:
+    """How many cells of a row are formulas that no program has worked out, so that they read as empty."""
     return sum(
         value is None and isinstance(cell, str) and cell.startswith("=")
-        for sheet in book.worksheets
-        for row, values in zip(sheet.iter_rows(values_only=True), read[sheet.title], strict=False)
-        for cell, value in zip(row, values, strict=False)
+        for value, cell in zip(values, stored, strict=False)
     )
 
 
@@ -223,7 +294,9 @@ def _sheet(path: Path, columns: Sequence[Any], numbers: Sequence[int], notes: tu
     if len(rows) < 2:
         found = "a header and no rows" if len(rows) else "nothing in it"
         raise DataError(f"{path} has {found}; {NEEDED}")
-    names = [" ".join(column[int(rows[0])].as_py().split()) for column in whole]
+    beginning = [[column[int(row)].as_py().strip() for column in whole] for row in rows[:BEGINNING]]
+    check_header(path, beginning, [int(numbers[row]) for row in rows[:BEGINNING]])
+    names = [" ".join(cell.split()) for cell in beginning[0]]
     kept = [column for column, name in enumerate(names) if name or not empty[column].all()]
     cells = [whole[column].take(pa.array(rows[1:])) for column in kept]
     return Sheet(path, tuple(names[column] for column in kept), cells, np.asarray(numbers)[rows[1:]], notes)

@@ -49,17 +49,22 @@ class Table(TableOptions):
         the other answer: there, `unlisted` has to say.
         Raises DataError, naming everything found at once, for wrong data.
         """
-        sheet, problems = self.sheet(reading), reading.problems
+        import numpy as np
+
+        sheet, problems = self.read_sheet(reading), reading.problems
         roles = _find_roles(sheet, self, reading)
         marks = Marks(self.image_root(sheet.path), reading, (sheet.names[column] for column in roles.classes))
-        splits = known.splits_of(sheet, reading, self.test_fold, roles.taken)
-        rows = _rows(sheet, roles.image, splits, marks, reading)
+        splits = self.splits(sheet, reading, roles.taken)
+        rows = np.array(self.image_rows(sheet, splits, marks, reading))
+        known.report_repeated(sheet.path.name, rows.tolist(), reading)
         codes = self._codes(sheet, roles.classes, reading)
-        unlisted = self._empty_means(sheet, codes, reading)
+        unlisted, ticks = self._empty_means(sheet, roles.classes, codes, reading)
         for column, states in zip(roles.classes, codes, strict=True):
             told = states <= PRESENT
             at = marks.label(sheet.names[column])
             marks.extend(rows[told], (0 * rows + at)[told], states[told])
+            if column in ticks and self.unlisted == "absent":
+                marks.checked(rows, rows[:1] * 0 + at)
         if any((states == MINUS_ONE).any() for states in codes):
             problems.raise_if_any(str(sheet.path), ASK_FOR_CODING)
         where = (
@@ -78,24 +83,68 @@ class Table(TableOptions):
             if column in foreign and (states == BAD).any():
                 cell = next(cell for cell in sheet.column(column) if cell)
                 told = f"{short(sheet.names[column])}: '{short(cell)}'"
-                reading.problems.add("columns hold no label, leave them out with --ignore-columns", told)
+                reading.problems.add(_kind_of(sheet.column(column)), told)
                 continue
-            for code, what in ((MINUS_ONE, "cells hold -1"), (BAD, _FOREIGN)):
+            for code, usual in ((MINUS_ONE, "cells hold -1"), (BAD, _FOREIGN)):
                 for row in (states == code).nonzero()[0].tolist():
                     cell, name = short(sheet.column(column)[row]), short(sheet.names[column])
+                    what = known.SCORES if known.is_score(cell) else usual
                     reading.problems.add(what, f"row {sheet.numbers[row]} '{name}': '{cell}'")
         return codes
 
-    def _empty_means(self, sheet: Sheet, codes: Sequence[np.ndarray], reading: Reading) -> int:
-        """The state of an empty cell."""
-        if self.unlisted:
-            return self.otherwise(sheet.path, reading)
+    def _empty_means(
+        self, sheet: Sheet, columns: Sequence[int], codes: Sequence[np.ndarray], reading: Reading
+    ) -> tuple[int, set[int]]:
+        """The state of an empty cell, and the columns for which only `unlisted` says it, where others say "absent"."""
+        says_absent = any((states == ABSENT).any() for states in codes)
         empty = any((states == EMPTY).any() for states in codes)
-        if empty and not reading.problems and not any((states == ABSENT).any() for states in codes):
-            return self.otherwise(sheet.path, reading, "what is there, leaves the other cells empty,")
+        ticks = _columns_of_ticks(sheet, columns, codes) if says_absent and not reading.problems else []
+        if ticks:
+            names = ", ".join(short(sheet.names[column]) for column in ticks)
+            self.otherwise(sheet.path, reading, f"what is there in {names} and leaves the other cells empty,")
+            reading.unlisted = f"{self.unlisted}: --unlisted, in {names}; else unknown: an empty cell of a table"
+            return UNKNOWN, set(ticks)
+        if self.unlisted or (empty and not reading.problems and not says_absent):
+            return self.otherwise(sheet.path, reading, "what is there, leaves the other cells empty,"), set()
         if empty:
             reading.unlisted = "unknown: an empty cell of a table"
-        return UNKNOWN
+        return UNKNOWN, set()
+
+    def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
+        named = self.label_columns if self.label_columns is not None else reading.classes
+        wanted = {*(named or ()), *(old for old, new in reading.merged.items() if new in (named or ()))}
+        others = set(range(len(sheet.names))) - {known.image_column(sheet)} - self.ignored(sheet)
+        usual = others - known.split_columns(sheet)
+        if named is not None:
+            return [column for column in sorted(others) if sheet.names[column] in wanted]
+        return [c for c in sorted(usual) if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
+
+
+def _columns_of_ticks(sheet: Sheet, columns: Sequence[int], codes: Sequence[np.ndarray]) -> list[int]:
+    """Those that hold ticks or nothing, in a spelling of "present" that no column that says "absent" has.
+
+    Where one has it, the table has a word for absent too, and what is empty is what nobody said.
+    """
+    usual, ticked = set[str](), dict[int, set[str]]()
+    for column, states in zip(columns, codes, strict=True):
+        array = sheet.columns[column]
+        spelt = {str(cell).strip().casefold() for cell in array.dictionary.to_pylist()}
+        words = {known.spelling(word) for word in spelt if known.state_of()(word) == PRESENT}
+        if (states == ABSENT).any():
+            usual |= words
+        elif words and (states == EMPTY).any():
+            ticked[column] = words
+    return [column for column, words in ticked.items() if not words & usual]
+
+
+def _kind_of(cells: Sequence[str]) -> str:
+    """What a column is in which no cell is a label, and what to do."""
+    filled = [cell for cell in cells if cell]
+    if all(map(known.is_score, filled)):
+        return f"columns hold scores, no labels: {known.BY_THRESHOLD}, or leave them out with --ignore-columns"
+    if len(set(filled)) < len(filled) and any("," in cell or ";" in cell for cell in filled):
+        return "columns hold words, leave them out with --ignore-columns, or --dataset tags if they list labels"
+    return "columns hold no label, leave them out with --ignore-columns"
 
 
 class _Roles(NamedTuple):
@@ -143,15 +192,3 @@ def _check_names(sheet: Sheet, classes: Sequence[int], reading: Reading) -> None
     counts = Counter(names[column] for column in classes)
     repeated = [short(name) for name, count in counts.items() if name and count > 1]
     problems.extend("names stand over several columns", repeated)
-
-
-def _rows(sheet: Sheet, column: int, splits: Sequence[str | None], marks: Marks, reading: Reading) -> np.ndarray:
-    """(R,) int64: the row of each image in the label matrix."""
-    import numpy as np
-
-    cells = sheet.column(column)
-    named = zip(sheet.numbers, cells, strict=True)
-    reading.problems.extend("rows name no image", (f"row {number}" for number, cell in named if not cell))
-    rows = np.array([marks.image(cell, split) if cell else -1 for cell, split in zip(cells, splits, strict=True)])
-    marks.report_repeated(rows.tolist())
-    return rows

@@ -20,6 +20,8 @@ from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
+NO_LABEL = frozenset(("no finding", "no findings", "no label", "no labels", "no tag", "no tags"))
+"""What stands alone in a cell that lists nothing, as in NIH's ChestX-ray, in any case."""
 MARKS = {"comma": ",", "semicolon": ";", "pipe": "|", "newline": "\n", "space": " "}
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ADJACENT = re.compile(r"\[((?:\s*(?:'[^']*'|\"[^\"]*\"))(?:\s+(?:'[^']*'|\"[^\"]*\"))+)\s*\]")
@@ -48,26 +50,28 @@ class Tags(known.TableOptions):
         spaces and no other separator are not guessed at. What is not listed is what `unlisted` says.
         Raises DataError, naming everything found at once, for wrong data.
         """
-        sheet, problems = self.sheet(reading), reading.problems
-        column = self._column(sheet)
+        sheet, problems = self.read_sheet(reading), reading.problems
+        column = self._column(sheet, reading)
         what = f"column {short(sheet.names[column])} of {sheet.path}"
         lists = split_up(sheet.column(column), what, self.tag_separator)
         if {name for names in lists for name in names or ()} == {"0", "1"}:
             raise DataError(f"{what} lists 0 and 1, which are no names of labels; put the names there")
         unlisted = self.otherwise(sheet.path, reading)
+        lists = _without_words(lists, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
         splits = self.splits(sheet, reading)
         at, silent, labelled = known.image_column(sheet), set[int](), set[int]()
         images = sheet.column(at)
         if len(set(images)) < len(images):
             self._check_answers(sheet, {at, column} | self.ignored(sheet) | known.split_columns(sheet))
-        for number, image, split_name, names in zip(sheet.numbers, images, splits, lists, strict=True):
-            if not image:
-                problems.add("rows name no image", f"row {number}")
-            row = marks.image(image, split_name) if image else -1
+        rows = self.image_rows(sheet, splits, marks, reading)
+        for number, row, names in zip(sheet.numbers, rows, lists, strict=True):
             (silent if names is None else labelled).add(row)
+            if NO_LABEL & {name.casefold() for name in names or ()} and len(names or ()) > 1:
+                problems.add("rows say that there is no label beside labels", f"row {number}")
             for name in names or ():
                 marks.mark(row, marks.label(name), PRESENT)
+        known.report_repeated(sheet.path.name, rows, reading)
         if silent:
             reading.notes.append(
                 f"{len(silent)} images whose labels are nan, none or the like are unknown in every class"
@@ -86,12 +90,28 @@ class Tags(known.TableOptions):
                     f"--state-column {name} if it says whether an image shows the label, else --ignore-columns {name}"
                 )
 
-    def _column(self, sheet: Sheet) -> int:
+    def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
         found = sheet.find(self.tag_column) if self.tag_column else sheet.find(*known.TAG_COLUMNS)
+        return [] if found is None else [found]
+
+    def _column(self, sheet: Sheet, reading: Reading) -> int:
+        found = next(iter(self.label_columns_of(sheet, reading)), None)
         if found is None:
             names = ", ".join(map(short, sheet.names))
             raise DataError(f"{sheet.path} has no column of labels, only {names}; name it with --tag-column")
         return found
+
+
+def _without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[list[str] | None]:
+    """`lists`, empty where the only name says that there is none, unless it is one of the classes that are wanted."""
+    words = {names[0] for names in lists if names and len(names) == 1 and names[0].casefold() in NO_LABEL}
+    words -= set(reading.classes or ()) | set(reading.merged)
+    if not words:
+        return list(lists)
+    count = sum(names is not None and len(names) == 1 and names[0] in words for names in lists)
+    told = " and ".join(f"'{word}'" for word in sorted(words))
+    reading.notes.append(f"{count} rows say {told}, which is read as no label; --classes takes it as a class")
+    return [[] if names is not None and len(names) == 1 and names[0] in words else names for names in lists]
 
 
 def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> list[list[str] | None]:

@@ -34,14 +34,48 @@ _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
-def peek(path: Path, rows: int = 20) -> list[list[str]]:
-    """The first `rows` rows of a text table, its header among them, to recognise it by; [] for what is none."""
+BEGINNING = 20
+"""Rows that tell what a table is."""
+
+
+def peek(path: Path, rows: int = BEGINNING) -> list[list[str]]:
+    """The first `rows` rows of a text table, its header among them, to recognise it by; [] for what is none.
+
+    Rows above the header do not count: reading refuses them with a sentence that says what to do.
+    """
     try:
         text, _ = _beginning(path, None)
         text, separator = _separator(path, text, None)
-        return [cells for cells in _parsed(text, separator, rows) if any(cells)]
+        begun = _parsed(text, separator, BEGINNING)
+        return (begun[titles_above(begun) :] or begun)[:rows]
     except (DataError, OSError, csv.Error, *UNPACKING):
         return []
+
+
+def titles_above(rows: Sequence[Sequence[str]]) -> int:
+    """How many of the first rows stand above the header: those of a cell or two, where rows of many cells follow.
+
+    A row of two cells is one only in a table that has a place for every cell of it, as spreadsheets write: elsewhere it
+    is a header, below which separators are too many.
+    """
+    filled = [sum(map(bool, cells)) for cells in rows]
+    most = max(filled, default=0)
+    above = filled.index(most) if filled else 0
+    padded = len({len(cells) for cells in rows}) == 1
+    few = 2 if padded and most > 3 else 1
+    is_index = most == 2 and padded and not rows[0][0]
+    is_even = len({len(cells) for cells in rows[above:]}) == 1 and len(rows) > above + 1
+    return above if above and is_even and not is_index and max(filled[:above]) <= few else 0
+
+
+def check_header(path: Path, rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
+    """Raise DataError, which says what to do, where `rows`, the first of a table, begin above its header."""
+    if above := titles_above(rows):
+        found = ", ".join(f"row {numbers[row]}: '{short(' '.join(filter(None, rows[row])))}'" for row in range(above))
+        raise DataError(
+            f"{path} has {above} {'rows' if above > 1 else 'row'} of another kind above what looks like the header, "
+            f"row {numbers[above]} ({found}); delete what stands above the header"
+        )
 
 
 def read_text_table(
@@ -62,6 +96,7 @@ def read_text_table(
     width = len(next(iter(_parsed(beginning, separator, 1)), []))
     if not width:
         raise DataError(f"{path} has nothing in it; {NEEDED}")
+    check_header(path, *_numbered(beginning, separator))
     left_out = set[int]()
     # pyarrow says nothing of a quote that is never closed, and leaves out what follows: a last row of ours shows it.
     data = (text.removesuffix("\n") + "\n" + separator.join([_LAST] * width) + "\n").encode(errors="surrogatepass")
@@ -244,12 +279,15 @@ def _separator(path: Path, text: str, given: str | None) -> tuple[str, str]:
     return text, max(SEPARATORS.values(), key=lambda separator: _fit(text, separator))
 
 
-def _fit(text: str, separator: str) -> tuple[bool, int]:
+def _fit(text: str, separator: str) -> tuple[bool, bool, int]:
+    """Whether all rows are as wide as the header, with nothing above it, and how wide it is."""
     try:
-        header, *rows = [len(row) for row in _parsed(text, separator, 20)]
+        begun = _parsed(text, separator, BEGINNING)
+        above = titles_above(begun)
+        header, *rows = [len(row) for row in begun[above:]]
     except (csv.Error, ValueError):
-        return False, 0
-    return header > 1 and all(width == header for width in rows), header if header > 1 else 0
+        return False, True, 0
+    return header > 1 and all(width == header for width in rows), not above, header if header > 1 else 0
 
 
 def _parsed(text: str, separator: str, rows: int) -> list[list[str]]:
@@ -257,3 +295,14 @@ def _parsed(text: str, separator: str, rows: int) -> list[list[str]]:
     read = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     filled = ([cell.strip() for cell in cells] for cells in read if any(map(str.strip, cells)))
     return list(islice(filled, rows))
+
+
+def _numbered(text: str, separator: str) -> tuple[list[list[str]], list[int]]:
+    """The first rows that are not blank and their numbers; none where a later one cannot be parsed."""
+    read = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    filled = ((number, [cell.strip() for cell in cells]) for number, cells in enumerate(read, 1) if any(cells))
+    try:
+        begun = list(islice(filled, BEGINNING))
+    except csv.Error:
+        return [], []
+    return [cells for _, cells in begun], [number for number, _ in begun]
