@@ -172,6 +172,15 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
             b"]}]}]",
         ),
     ),
+    "annotations of one image": ("labelstudio_csv", lambda: _filled(b"", b"a.jpg,,,,1,,,\n")),
+    "annotations of images that are not there": (
+        "labelstudio_csv",
+        lambda: b"".join(b"%d.jpg,,,,1,,,\n" % n for n in range(SIZE // 18)),
+    ),
+    "annotations of cells that are lists": (
+        "labelstudio_csv",
+        lambda: _filled(b"", b"a.jpg,," + b"[[]]" * 9 + b",,1,,,\n"),
+    ),
     "list of images that are not there": ("nuswide", lambda: b"".join(b"%d\n" % n for n in range(SIZE // 7))),
     "indices of images": ("vg", lambda: b"{" + b",".join(b'"%d":[]' % n for n in range(SIZE // 12)) + b"}"),
     "indices of one image": ("vg", lambda: _filled(b'{"1.jpg":[0', b",0", b"]}")),

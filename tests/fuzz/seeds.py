@@ -37,6 +37,10 @@ TASKS_MIN = (
     b'[{"image": "http://h/a.jpg", "id": 1, "choice": "dog", "annotator": 1, "annotation_id": 1}, {"image": "b.jpg", '
     b'"id": 2, "choice": {"choices": ["dog", "cat"]}}]'
 )
+TASKS_CSV = (
+    b"image,id,choice,annotator,annotation_id,created_at,updated_at,lead_time\nhttp://h/a.jpg,1,dog,1,1,,,2.5\n"
+    b'b.jpg,2,"{""choices"": [""dog"", ""cat""]}",1,2,,,\nb.jpg,2,,2,3,,,\nc.jpg,3,,,,,,\n'
+)
 _XML = (
     VOC_ANNOTATION,
     b'<?xml version="1.0" encoding="UTF-8"?>\n' + VOC_ANNOTATION,
@@ -335,6 +339,7 @@ _SEEDS = {
     "vaw_index": lambda: (b'{"wet": 1, "red": 0}',),
     "cvat": lambda: (CVAT, CVAT.decode().encode("utf-16")),
     "labelstudio": lambda: (TASKS, TASKS_MIN),
+    "labelstudio_csv": lambda: (TASKS_CSV.partition(b"\n")[2], b"a.jpg,1,[7],,1,,,\n", b'"a.jpg",1,{,1,1,x,,\n'),
     "nuswide": lambda: (b"1\n0\n", b"a.jpg\r\n1\n", b"a\\b.jpg\n"),
     "vg": lambda: (INDICES,),
     "vg_list": lambda: (b"1.jpg\n2.jpg\n",),

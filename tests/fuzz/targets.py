@@ -184,6 +184,13 @@ def labelstudio(data: bytes) -> None:
     _read(LabelStudio(root=root / "tasks.json", unlisted="absent", disagreement="unknown"))
 
 
+def labelstudio_csv(data: bytes) -> None:
+    """The same as CSV, below its header."""
+    from tests.fuzz.seeds import TASKS_CSV
+
+    labelstudio(TASKS_CSV.partition(b"\n")[0] + b"\n" + data)
+
+
 def nuswide(data: bytes) -> None:
     """A list of images, which is the file of their labels too."""
     from mlrpl_cli.core.labels.formats.published.nuswide import NusWide
@@ -406,6 +413,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "vaw_index": vaw_index,
     "cvat": cvat,
     "labelstudio": labelstudio,
+    "labelstudio_csv": labelstudio_csv,
     "nuswide": nuswide,
     "vg": vg,
     "vg_list": vg_list,
