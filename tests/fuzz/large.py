@@ -126,6 +126,15 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         "openimages",
         lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
     ),
+    "machine labels of one image": ("openimages_machine", lambda: _filled(OPEN_IMAGES, b"a,m,/m/1,.5\n")),
+    "machine labels of other images": (
+        "openimages_machine",
+        lambda: OPEN_IMAGES + b"".join(b"%d,v,/m/1,1\n" % n for n in range(SIZE // 16)),
+    ),
+    "machine labels of confidences": (
+        "openimages_machine",
+        lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
+    ),
     "short rows of labels": ("openimages", lambda: _filled(OPEN_IMAGES, b"a\n")),
     "descriptions of one class": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b"/m/2,Cat\n")),
     "descriptions of commas": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b",")),

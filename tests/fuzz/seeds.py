@@ -305,6 +305,16 @@ def _zip() -> bytes:
     return stream.getvalue()
 
 
+def _proposals() -> tuple[bytes, ...]:
+    import numpy as np
+
+    from mlrpl_cli.core.labels.proposals import PROPOSAL
+
+    memory = io.BytesIO()
+    np.save(memory, np.array([(2, 1, 0.5)], PROPOSAL))
+    return (memory.getvalue(),)
+
+
 def _images() -> tuple[bytes, ...]:
     """One of each kind that has a decoder here."""
     from PIL import Image, features
@@ -332,6 +342,7 @@ _SEEDS = {
     "lvis": lambda: (_lvis(), b"\xef\xbb\xbf" + _lvis()),
     "table": lambda: _TABLES,
     "openimages": lambda: (OPEN_IMAGES, b"sep=;\n" + OPEN_IMAGES.replace(b",", b";"), OPEN_IMAGES + b'a,v,"/m/2",1'),
+    "openimages_machine": lambda: (OPEN_IMAGES.replace(b"1,1", b"2,0.5"), OPEN_IMAGES + b"a,m,/m/2,1e-3\n"),
     "openimages_descriptions": lambda: (b"/m/1,Dog\n/m/2,Cat\n", b'LabelName,DisplayName\n/m/1,"Dog, wet"\n'),
     "chexpert": lambda: (_CHEXPERT,),
     "chexpert_studies": lambda: (_SPLIT,),
@@ -354,6 +365,7 @@ _SEEDS = {
     "manifest_fields": lambda: (_prepared_files()["manifest.json"],),
     "manifest_images": lambda: (_prepared_files()["images.csv"],),
     "manifest_labels": lambda: (_prepared_files()["labels_full.npy"],),
+    "manifest_proposals": _proposals,
     "archive": _archives,
     "glove": lambda: (b"cat 1 2 3\nstop 0.5 0 0\nsign 0 -1e-1 2\n", b"cat 1\nstop 2\nsign nan\n, x 1\n"),
     "checkpoint": lambda: (_checkpoint_file(),),
