@@ -89,7 +89,7 @@ def prepare(
     if as_json:
         data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
         labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
-        told = {"unlisted": prepared.unlisted, "notes": prepared.notes}
+        told = {"unlisted": prepared.unlisted, "notes": prepared.notes, "proposals": prepared.proposals}
         console.print_json(data | labels | told | {f"without_{state}": names for state, names in without.items()})
         return
     rows = []
@@ -103,6 +103,9 @@ def prepare(
         console.print_line(note)
     if prepared.unlisted:
         console.print_line(f"a cell that the labels say nothing of is {prepared.unlisted}")
+    if prepared.proposals is not None:
+        count = sum(prepared.proposals.values())
+        console.print_line(f"machines propose labels of {count:,} unverified cells, which are kept apart from labels")
     for state, names in without.items():
         if names:
             of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names, 10)}"

@@ -129,6 +129,15 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         "openimages",
         lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
     ),
+    "machine labels of one image": ("openimages_machine", lambda: _filled(OPEN_IMAGES, b"a,m,/m/1,.5\n")),
+    "machine labels of other images": (
+        "openimages_machine",
+        lambda: OPEN_IMAGES + b"".join(b"%d,v,/m/1,1\n" % n for n in range(SIZE // 16)),
+    ),
+    "machine labels of confidences": (
+        "openimages_machine",
+        lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
+    ),
     "short rows of labels": ("openimages", lambda: _filled(OPEN_IMAGES, b"a\n")),
     "descriptions of one class": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b"/m/2,Cat\n")),
     "descriptions of commas": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b",")),
@@ -174,6 +183,15 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
             b',{"type":"choices","value":{"choices":["a"]}}',
             b"]}]}]",
         ),
+    ),
+    "annotations of one image": ("labelstudio_csv", lambda: _filled(b"", b"a.jpg,,,,1,,,\n")),
+    "annotations of images that are not there": (
+        "labelstudio_csv",
+        lambda: b"".join(b"%d.jpg,,,,1,,,\n" % n for n in range(SIZE // 18)),
+    ),
+    "annotations of cells that are lists": (
+        "labelstudio_csv",
+        lambda: _filled(b"", b"a.jpg,," + b"[[]]" * 9 + b",,1,,,\n"),
     ),
     "list of images that are not there": ("nuswide", lambda: b"".join(b"%d\n" % n for n in range(SIZE // 7))),
     "indices of images": ("vg", lambda: b"{" + b",".join(b'"%d":[]' % n for n in range(SIZE // 12)) + b"}"),

@@ -37,6 +37,10 @@ TASKS_MIN = (
     b'[{"image": "http://h/a.jpg", "id": 1, "choice": "dog", "annotator": 1, "annotation_id": 1}, {"image": "b.jpg", '
     b'"id": 2, "choice": {"choices": ["dog", "cat"]}}]'
 )
+TASKS_CSV = (
+    b"image,id,choice,annotator,annotation_id,created_at,updated_at,lead_time\nhttp://h/a.jpg,1,dog,1,1,,,2.5\n"
+    b'b.jpg,2,"{""choices"": [""dog"", ""cat""]}",1,2,,,\nb.jpg,2,,2,3,,,\nc.jpg,3,,,,,,\n'
+)
 _XML = (
     VOC_ANNOTATION,
     b'<?xml version="1.0" encoding="UTF-8"?>\n' + VOC_ANNOTATION,
@@ -301,6 +305,16 @@ def _zip() -> bytes:
     return stream.getvalue()
 
 
+def _proposals() -> tuple[bytes, ...]:
+    import numpy as np
+
+    from mlrpl_cli.core.labels.proposals import PROPOSAL
+
+    memory = io.BytesIO()
+    np.save(memory, np.array([(2, 1, 0.5)], PROPOSAL))
+    return (memory.getvalue(),)
+
+
 def _images() -> tuple[bytes, ...]:
     """One of each kind that has a decoder here."""
     from PIL import Image, features
@@ -328,6 +342,7 @@ _SEEDS = {
     "lvis": lambda: (_lvis(), b"\xef\xbb\xbf" + _lvis()),
     "table": lambda: _TABLES,
     "openimages": lambda: (OPEN_IMAGES, b"sep=;\n" + OPEN_IMAGES.replace(b",", b";"), OPEN_IMAGES + b'a,v,"/m/2",1'),
+    "openimages_machine": lambda: (OPEN_IMAGES.replace(b"1,1", b"2,0.5"), OPEN_IMAGES + b"a,m,/m/2,1e-3\n"),
     "openimages_descriptions": lambda: (b"/m/1,Dog\n/m/2,Cat\n", b'LabelName,DisplayName\n/m/1,"Dog, wet"\n'),
     "chexpert": lambda: (_CHEXPERT,),
     "chexpert_studies": lambda: (_SPLIT,),
@@ -335,6 +350,7 @@ _SEEDS = {
     "vaw_index": lambda: (b'{"wet": 1, "red": 0}',),
     "cvat": lambda: (CVAT, CVAT.decode().encode("utf-16")),
     "labelstudio": lambda: (TASKS, TASKS_MIN),
+    "labelstudio_csv": lambda: (TASKS_CSV.partition(b"\n")[2], b"a.jpg,1,[7],,1,,,\n", b'"a.jpg",1,{,1,1,x,,\n'),
     "nuswide": lambda: (b"1\n0\n", b"a.jpg\r\n1\n", b"a\\b.jpg\n"),
     "vg": lambda: (INDICES,),
     "vg_list": lambda: (b"1.jpg\n2.jpg\n",),
@@ -349,6 +365,7 @@ _SEEDS = {
     "manifest_fields": lambda: (_prepared_files()["manifest.json"],),
     "manifest_images": lambda: (_prepared_files()["images.csv"],),
     "manifest_labels": lambda: (_prepared_files()["labels_full.npy"],),
+    "manifest_proposals": _proposals,
     "archive": _archives,
     "glove": lambda: (b"cat 1 2 3\nstop 0.5 0 0\nsign 0 -1e-1 2\n", b"cat 1\nstop 2\nsign nan\n, x 1\n"),
     "checkpoint": lambda: (_checkpoint_file(),),

@@ -29,6 +29,7 @@ IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 """Where Linux keeps files in memory: fuzzing writes thousands of small ones a second."""
 GLOVE_CLASSES = ("cat", "stop sign")
 MANIFEST, IMAGES, LABELS = "manifest.json", "images.csv", "labels_full.npy"
+PROPOSALS = "proposals.npy"
 
 
 def accepts(name: str, data: bytes) -> bool:
@@ -101,6 +102,22 @@ def openimages(data: bytes) -> None:
     (root / "labels.csv").write_bytes(data)
     OpenImages.recognise(root / "labels.csv")
     _read(OpenImages(root=root / "labels.csv"))
+
+
+def openimages_machine(data: bytes) -> None:
+    """A file of machine labels beside good human ones."""
+    from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
+    from mlrpl_cli.core.labels.proposals import PROPOSAL, kept
+    from tests.fuzz.seeds import OPEN_IMAGES
+
+    root = _folder("openimages_machine")
+    _touch(root, "a.jpg", "b.jpg")
+    (root / "labels.csv").write_bytes(OPEN_IMAGES)
+    (root / "machine.csv").write_bytes(data)
+    records, proposals = _read(OpenImages(root=root / "labels.csv", machine_labels=root / "machine.csv"))
+    assert proposals is not None
+    assert proposals.dtype == PROPOSAL
+    assert (records.full_labels == 0).sum() >= len(kept(proposals, records, records))
 
 
 def openimages_descriptions(data: bytes) -> None:
@@ -182,6 +199,13 @@ def labelstudio(data: bytes) -> None:
     (root / "tasks.json").write_bytes(data)
     LabelStudio.recognise(root / "tasks.json")
     _read(LabelStudio(root=root / "tasks.json", unlisted="absent", disagreement="unknown"))
+
+
+def labelstudio_csv(data: bytes) -> None:
+    """The same as CSV, below its header."""
+    from tests.fuzz.seeds import TASKS_CSV
+
+    labelstudio(TASKS_CSV.partition(b"\n")[0] + b"\n" + data)
 
 
 def nuswide(data: bytes) -> None:
@@ -310,6 +334,20 @@ def manifest_labels(data: bytes) -> None:
     _beside_manifest(LABELS, data)
 
 
+def manifest_proposals(data: bytes) -> None:
+    """The proposals of a prepared folder, their checksum right."""
+    from mlrpl_cli.core.prepared.folder import read_prepared, read_proposals
+    from tests.fuzz.seeds import manifest_content
+
+    folder = _prepared_folder()
+    (folder / PROPOSALS).write_bytes(data)
+    right = _right(folder)
+    right["sha256"][PROPOSALS] = hashlib.sha256(data).hexdigest()
+    counted = {"train": 1, "validation": 0, "test": 0}
+    (folder / MANIFEST).write_text(json.dumps({**manifest_content(), **right, "proposals": counted}))
+    assert len(read_proposals(read_prepared(folder))) == 1
+
+
 def archive(data: bytes) -> None:
     """A tar, plain or compressed, or a zip."""
     from mlrpl_cli.core.labels.sources import extract
@@ -399,6 +437,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "lvis": lvis,
     "table": table,
     "openimages": openimages,
+    "openimages_machine": openimages_machine,
     "openimages_descriptions": openimages_descriptions,
     "chexpert": chexpert,
     "chexpert_studies": chexpert_studies,
@@ -406,6 +445,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "vaw_index": vaw_index,
     "cvat": cvat,
     "labelstudio": labelstudio,
+    "labelstudio_csv": labelstudio_csv,
     "nuswide": nuswide,
     "vg": vg,
     "vg_list": vg_list,
@@ -420,6 +460,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest_fields": manifest_fields,
     "manifest_images": manifest_images,
     "manifest_labels": manifest_labels,
+    "manifest_proposals": manifest_proposals,
     "archive": archive,
     "glove": glove,
     "checkpoint": checkpoint,
@@ -567,12 +608,15 @@ def _rebuild(run: Path) -> None:
     assert all(isinstance(name, str) for name in head.info.classes)
 
 
-def _read(source: Format) -> None:
-    """What a format makes of its files is what `Records` promises."""
+def _read(source: Format) -> tuple[Records, Any]:
+    """What a format makes of its files, which is what `Records` promises, and what machines propose."""
     from mlrpl_cli.core.io.progress import Silent
     from mlrpl_cli.core.labels.records import Reading
 
-    _check_records(source.read(Reading(_workspace(), Silent())))
+    reading = Reading(_workspace(), Silent())
+    records = source.read(reading)
+    _check_records(records)
+    return records, reading.proposals
 
 
 def _check_records(records: Records) -> None:

@@ -178,13 +178,29 @@ def _image(stream: BoundedStream) -> Image.Image:
     if kind is not None and kind.decoder == AVIF and not features.check("avif"):
         raise RefusedError("it is AVIF, which this Pillow lacks; pip install 'pillow>=11.3'")
     if kind is None or kind.decoder != HEIF:
-        return Image.open(cast(IO[bytes], stream), formats=FORMATS)
+        try:
+            return Image.open(cast(IO[bytes], stream), formats=FORMATS)
+        except UnidentifiedImageError:
+            if kind is not None and kind.decoder == AVIF:
+                _check_declared(stream)
+            raise
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise RefusedError("it is HEIC, which needs pillow-heif; pip install pillow-heif") from error
     # Its class, and not its opener, which would change what every Image.open of this process reads.
     return HeifImageFile(stream)
+
+
+def _check_declared(stream: BoundedStream) -> None:
+    """Raise RefusedError for an AVIF of more pixels than the limit; of far more libavif only says that it is none.
+
+    The box ispe (ISO/IEC 23008-12, 6.5.3) has four bytes of version, the width and the height.
+    """
+    stream.seek(0)
+    boxes = stream.read(_SMALL).split(b"ispe")[1:]
+    for box in (box[4:12] for box in boxes if len(box) >= 12):
+        _check_size(int.from_bytes(box[:4], "big"), int.from_bytes(box[4:], "big"), AVIF)
 
 
 def _decoded(path: Path, target: int | None, allow_truncated: bool, use: Callable[[Image.Image], T]) -> T:
@@ -199,11 +215,7 @@ def _decoded(path: Path, target: int | None, allow_truncated: bool, use: Callabl
 
 def needed(image: Image.Image, target: int, file_size: int) -> int:
     """The bytes of memory that an image takes. Raises RefusedError for one that is too large to be decoded."""
-    weight, size = WEIGHTS.get(image.format or "", 1), f"{image.width}×{image.height} pixels"
-    if image.width * image.height * weight > PIXEL_LIMIT:
-        raise RefusedError(f"{size} are more than the limit of {PIXEL_LIMIT // weight}")
-    if max(image.size) > SIDE_LIMIT:
-        raise RefusedError(f"{size}: a side is longer than the limit of {SIDE_LIMIT}")
+    weight, size = _check_size(image.width, image.height, image.format or "")
     # Pillow resizes the rows first: a narrow image is `target` pixels wide on the way.
     pixels = min(max(image.width, target) * image.height * weight, PIXEL_LIMIT)
     memory = pixels * PIXEL_BYTES + file_size * FILE_WEIGHTS.get(image.format or "", 0)
@@ -211,6 +223,16 @@ def needed(image: Image.Image, target: int, file_size: int) -> int:
         file, limit = in_words(file_size), in_words(PEAK_BYTES)
         raise RefusedError(f"{size} in a file of {file} may take more memory than the limit of {limit}")
     return memory
+
+
+def _check_size(width: int, height: int, decoder: str) -> tuple[int, str]:
+    """How often a pixel counts, and the size in words. Raises RefusedError for one that passes a limit."""
+    weight, size = WEIGHTS.get(decoder, 1), f"{width}×{height} pixels"
+    if width * height * weight > PIXEL_LIMIT:
+        raise RefusedError(f"{size} are more than the limit of {PIXEL_LIMIT // weight}")
+    if max(width, height) > SIDE_LIMIT:
+        raise RefusedError(f"{size}: a side is longer than the limit of {SIDE_LIMIT}")
+    return weight, size
 
 
 def _decode(image: Image.Image, target: int | None) -> Image.Image:

@@ -62,6 +62,8 @@ class Reading:
     """Sentences on what was found out rather than asked, for the user to see and the manifest to keep."""
     unlisted: str | None = None
     """What a cell is that the source says nothing of, "absent" or "unknown", and who says so."""
+    proposals: np.ndarray | None = None
+    """What machines propose of the cells of the `Records`, as `labels.proposals.PROPOSAL`; None where nobody asked."""
     problems: Problems = field(default_factory=Problems)
     """Everything wrong with the data."""
     seen: set[str] = field(default_factory=set)

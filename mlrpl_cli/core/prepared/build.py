@@ -21,6 +21,7 @@ from mlrpl_cli.core.io.reading import LONGEST_PATH, path_from, relative_path, sh
 from mlrpl_cli.core.labels import masks, sources
 from mlrpl_cli.core.labels.classes import same_prompts
 from mlrpl_cli.core.labels.formats import registry
+from mlrpl_cli.core.labels.proposals import kept
 from mlrpl_cli.core.labels.records import (
     CHECKED,
     SCENES,
@@ -40,7 +41,9 @@ from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, options_of, wr
 SHOWN_PAIRS = 5
 NOT_RECORDED = frozenset({"out", "download", "check_images"})
 """Options that do not decide the content."""
-OUR_ENTRIES = frozenset({manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, "images"})
+OUR_ENTRIES = frozenset(
+    {manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, manifest.PROPOSALS, "images"}
+)
 
 
 def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepared:
@@ -56,9 +59,11 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Prepar
         sources.download(job.dataset, job.root, progress)
     with atomic_folder(folder) as workspace:
         reading = Reading(workspace, progress, options.classes, options.merge_classes, list(job.notes))
-        records = _choose_classes(job.source.read(reading), reading)
-        prepared = _hide(_check_images(records, job, reading), job, folder, reading)
-        write_manifest(workspace, prepared)
+        published = job.source.read(reading)
+        records = _check_images(_choose_classes(published, reading), job, reading)
+        proposals = None if reading.proposals is None else kept(reading.proposals, published, records)
+        prepared = _hide(records, job, folder, reading)
+        prepared = write_manifest(workspace, prepared, proposals)
         if is_prepared(folder) and any(_differences(options_of(folder), prepared.options, folder)):
             progress.note(f"{folder} was prepared with other options and is replaced; --out keeps both")
     if not prepared.rows(TEST).size:

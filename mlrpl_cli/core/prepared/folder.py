@@ -5,6 +5,8 @@
     labels_full.npy        (N, C) int8, the labels as published
     labels_observed.npy    (N, C) int8, the labels that training may see; test rows are whole
 
+    proposals.npy          only where asked for: cells that a machine says something of and nobody verified
+
 No file holds a time, so the same options give the same bytes. What is read may be damaged: nothing is made of the size
 that a file claims before the file has that size.
 """
@@ -17,7 +19,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +43,7 @@ from mlrpl_cli.core.io.reading import (
     shown,
 )
 from mlrpl_cli.core.io.schema import Text, validated
+from mlrpl_cli.core.labels.proposals import PROPOSAL
 from mlrpl_cli.core.labels.records import SPLITS, TEST, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -49,10 +52,11 @@ PREPARED = Path("prepared")
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
+PROPOSALS = "proposals.npy"
 IMAGES_HEADER = ("split", "image")
 MOST_OF_A_MANIFEST, MOST_OF_IMAGES = 64 * MIB, GIB
 """Bytes: a manifest lists the classes only, and an image takes some 30."""
-AS_GIVEN = {"dataset", "options", "mask_sha256", "unlisted", "notes"}
+AS_GIVEN = {"dataset", "options", "mask_sha256", "unlisted", "notes", "proposals"}
 """Fields of a manifest that are those of `Prepared`."""
 AGAIN = "run mlrpl prepare again"
 MOVE_TOO = "put them back there, since a prepared folder moves together with its images"
@@ -77,6 +81,8 @@ class Prepared(Records):
     """What a cell is that the source says nothing of, and who says so; None where every cell is said."""
     notes: list[str] = field(default_factory=list)
     """What had to be found out to read the labels."""
+    proposals: dict[str, int] | None = None
+    """How many cells of each split a machine proposes a label of (`read_proposals`); None where nobody asked."""
 
     @property
     def allow_truncated(self) -> bool:
@@ -134,13 +140,22 @@ class Manifest(BaseModel):
     """Checksums of the files beside the manifest, by name."""
     unlisted: Text | None = None
     notes: list[Any] = Field([])
+    proposals: dict[str, Any] | None = None
     classes: Annotated[
         list[Any], Predicate(lambda names: all(map(is_name, names))), WithJsonSchema({"type": "a list of names"})
     ]
 
 
-def write_manifest(folder: Path, prepared: Prepared) -> None:
-    """Write the four files of `prepared` to `folder`, which stands in for `prepared.folder` until it is complete."""
+def write_manifest(folder: Path, prepared: Prepared, proposals: np.ndarray | None = None) -> Prepared:
+    """Write the files of `prepared` to `folder`, which stands in for `prepared.folder` until it is complete.
+
+    Returns `prepared`, which counts the `proposals` (P,) of PROPOSAL if there are any to be written.
+    """
+    names = [IMAGES, FULL, OBSERVED]
+    if proposals is not None:
+        np.save(folder / PROPOSALS, proposals, allow_pickle=False)
+        names.append(PROPOSALS)
+        prepared = replace(prepared, proposals=_proposed(prepared, proposals))
     # surrogateescape: a file name need not be valid UTF-8, and has to come back as the same bytes.
     with (folder / IMAGES).open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -149,10 +164,43 @@ def write_manifest(folder: Path, prepared: Prepared) -> None:
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
     place = relative_path(prepared.image_root, prepared.folder)
-    sums = {name: sha256_of_file(folder / name) for name in (IMAGES, FULL, OBSERVED)}
+    sums = {name: sha256_of_file(folder / name) for name in names}
     told, classes = {name: getattr(prepared, name) for name in AS_GIVEN}, list(prepared.classes)
     content = Manifest(**told, image_root=place, counts=_counts(prepared), sha256=sums, classes=classes)
-    write_text(folder / MANIFEST, json.dumps(content.model_dump(), indent=2) + "\n")
+    dumped = content.model_dump(exclude={"proposals"} if proposals is None else None)
+    write_text(folder / MANIFEST, json.dumps(dumped, indent=2) + "\n")
+    return prepared
+
+
+def read_proposals(prepared: Prepared) -> np.ndarray:
+    """(P,) of PROPOSAL in the order of the cells: what a machine proposes of cells that people did not verify.
+
+    They are no labels: masks, training and evaluation leave them alone. Empty where none were asked for. Raises
+    DataError for a file that is damaged.
+    """
+    if prepared.proposals is None:
+        return np.empty(0, PROPOSAL)
+    path = prepared.folder / PROPOSALS
+    try:
+        proposals = _read_array(path)
+    except OSError as error:
+        raise damaged(prepared.folder, f"{PROPOSALS} cannot be read ({error.strerror})") from error
+    if proposals.dtype != PROPOSAL or proposals.ndim != 1:
+        raise damaged(prepared.folder, f"{PROPOSALS} holds {shown(str(proposals.dtype))}, expected {PROPOSAL}")
+    rows, columns, sure = (proposals[name] for name in PROPOSAL.names or ())
+    shape, proposals = prepared.full_labels.shape, np.array(proposals)
+    inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1]) & (sure >= 0) & (sure <= 1)
+    if not inside.all() or (prepared.full_labels[rows, columns] != UNKNOWN).any():
+        raise damaged(prepared.folder, f"{PROPOSALS} holds cells that are none, or that people verified")
+    if _proposed(prepared, proposals) != prepared.proposals:
+        raise damaged(prepared.folder, f"{PROPOSALS} holds another number of cells than {MANIFEST} says")
+    return proposals
+
+
+def _proposed(prepared: Prepared, proposals: np.ndarray) -> dict[str, int]:
+    """How many proposals each split has."""
+    counts = np.bincount(proposals["image"], minlength=len(prepared.images))
+    return {split: int(counts[prepared.rows(split)].sum()) for split in SPLITS}
 
 
 def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
@@ -162,7 +210,7 @@ def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
     """
     content = _read_manifest(folder, elsewhere)
     try:
-        for name in (IMAGES, FULL, OBSERVED):
+        for name in (IMAGES, FULL, OBSERVED, *([PROPOSALS] if content.proposals is not None else [])):
             if not (folder / name).is_file():
                 raise damaged(folder, f"{name} is missing")
             if sha256_of_file(folder / name) != content.sha256.get(name):
@@ -259,16 +307,21 @@ def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """(N, C) int8. Raises DataError for a header that says otherwise, before anything of its size is made."""
-    try:
-        labels = np.lib.format.open_memmap(path, mode="r")
-    except OSError:
-        raise
-    except Exception as error:  # numpy reads the header as Python, whose parser has errors of its own
-        raise damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
+    labels = _read_array(path)
     if labels.shape != shape or labels.dtype != np.int8:
         got = f"{labels.dtype} {labels.shape}"
         raise damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
     return np.array(labels)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """The array in a file, mapped. Raises DataError for what is none."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy reads the header as Python, whose parser has errors of its own
+        raise damaged(path.parent, f"{path.name} is no array that mlrpl wrote") from error
 
 
 def damaged(folder: Path, what: str) -> DataError:

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from base64 import b85decode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +18,31 @@ import pytest
 from PIL import Image
 
 from mlrpl_cli.core.images import decode as images
+from mlrpl_cli.core.images.check import check_files
 from mlrpl_cli.core.images.decode import load_pixels, open_image
 from mlrpl_cli.core.images.loading import random_view
 from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.progress import Silent
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+
+LEFT, RIGHT = (20, 120, 220), (200, 30, 60)
+DEEP_AVIF = {
+    10: (
+        r"0000WW^{RQVRmU|00000VRmU|ZE0pPZE0a<O+hh10002%ZDn*}000000000XXk=`10000000000aA{+7000000000000000000004sdC7Z2$"
+        r"lO000310016oY;R)#0000)000310RR910RR926951JGynhqC~0YKW&i*H00031000_kZf0cy000000RRADb}%tRZ)|UJ00000YH4tCZ~y=RO"
+        r"KEUpZvX%Q6lrsCWdHyG00000KmY&$AOHXW5O8UDX#fBK00RmN3IG5A3}JRLLxCVb000006Ju{|a&BX6cmM(b0ssbp0000NX>e^}000000000"
+        r"1009I60)qqq002B~WMOm?0162>6+in}5D+wgG9?lMLrQ>x2rnQ20NkpgA0~A!jS6fY76Yh0z`IWKF#9?`JQ~0"
+    ),
+    12: (
+        r"0000SW^{RQVRmU|00000VRmU|ZE0pPZE0a<0002%ZDn*}000000000XXk=`10000000000aA{+7000000000000000000004sdC7Z2$lO000"
+        r"310016oY;R)#0000)000310RR910RR924*&oFH2?qrC~0YKW&i*H00031000_kZf0cy000000RRADb}%tRZ)|UJ00000YH4tCZ~y=ROKEUpZ"
+        r"vX%Q6lrsCWdHyG00000KmY&$AOHXW5O8UDX#fBK00RsR3;+NC3}JRLLxDhG000006Ju{|a&BX6cmM(b0ssbp0000NX>e^}0000000001009I"
+        r"60)qqq002F0WMOm?0163M6+io01OyEbGA0rNLrQ>x2rnQ20Nkoz1io$KX{^4;+^FlFBA~}kkeHiIx1MES"
+    ),
+}
+"""AVIF of 10 and 12 bits in base 85: 64×32 pixels, one half LEFT and the other RIGHT."""
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +201,25 @@ def test_what_phones_and_scanners_write_is_read(format: str, mode: str) -> None:
     np.testing.assert_allclose(seen[:, 40:56].mean(axis=(0, 1)), right, atol=6)
 
 
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("format", ["AVIF", "HEIF"])
+def test_ten_and_twelve_bits_are_read_as_eight(format: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within what compression loses of two halves. Pillow writes AVIF of 8 bits alone: libavif 1.4 wrote these."""
+    if format == "AVIF":
+        Path("photo").write_bytes(b85decode(DEEP_AVIF[bits]))
+    else:
+        pillow_heif = pytest.importorskip("pillow_heif")
+        monkeypatch.setattr(pillow_heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
+        pixels = np.zeros((32, 64, 3), np.uint16)
+        pixels[:, :32], pixels[:, 32:] = np.array(LEFT) * 257, np.array(RIGHT) * 257
+        pillow_heif.encode("RGB;16", (64, 32), pixels.tobytes(), "photo", quality=95)
+        assert pillow_heif.open_heif("photo", convert_hdr_to_8bit=False).mode == "RGB;16"
+    seen = open_image(Path("photo"))
+    assert (seen.mode, seen.size) == ("RGB", (64, 32))
+    np.testing.assert_allclose(np.asarray(seen)[:, 8:24].mean(axis=(0, 1)), LEFT, atol=6)
+    np.testing.assert_allclose(np.asarray(seen)[:, 40:56].mean(axis=(0, 1)), RIGHT, atol=6)
+
+
 def test_heic_without_its_decoder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
@@ -202,6 +241,26 @@ def test_more_pixels_than_the_limit_are_refused(format: str, weight: int, monkey
     monkeypatch.setattr(images, "PIXEL_LIMIT", 200 * weight - 1)
     with pytest.raises(DataError, match="10×20 pixels are more than the limit of 199"):
         open_image(_file(picture, format))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("format", ["AVIF", "HEIF"])
+@pytest.mark.parametrize("size", [(13_000, 10_000), (20_000, 20_000), (0x7FFFFFFF, 0x7FFFFFFF), (70_000, 10)])
+def test_avif_and_heic_that_claim_a_huge_size_are_refused_as_others_are(format: str, size: tuple[int, int]) -> None:
+    """The box ispe says the size (ISO/IEC 23008-12, 6.5.3): version, width and height, four bytes each."""
+    picture = Image.new("RGB", (64, 64))
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").from_pillow(picture).save("photo")
+    else:
+        _file(picture, format)
+    start, *boxes = Path("photo").read_bytes().split(b"ispe")
+    claimed = b"".join(side.to_bytes(4, "big") for side in size)
+    Path("photo").write_bytes(b"ispe".join([start, *(box[:4] + claimed + box[12:] for box in boxes)]))
+    told = "{}×{} pixels".format(*size)
+    limit = ": a side is longer than the limit of 65535" if size[1] == 10 else " are more than the limit of 89478485"
+    with pytest.raises(DataError, match=f"{told}{limit}"):
+        open_image(Path("photo"))
+    assert check_files(Path(), ["photo"], True, Silent()).problems.summary().endswith(f"{told}{limit})")
 
 
 def test_longer_side_than_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats.coco.coco import Coco
+from mlrpl_cli.core.labels.formats.coco.release import CATEGORIES
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.records import Reading
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
@@ -363,11 +364,40 @@ def test_advice_to_restore_is_for_files_of_the_release_only(tmp_path: Path) -> N
     assert _problem(tmp_path).endswith("correct the labels, or name the images' folder with --images")
 
 
-def test_the_benchmarks_hide_labels_and_a_release_that_is_not_there_yet_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("image", "changed", "keep"),
+    [
+        ("000000000139.jpg", {}, 0.3),
+        ("COCO_val2014_000000000139.jpg", {}, 0.3),
+        ("mine.jpg", {}, 1),
+        ("000000000139.jpg", {90: "brush"}, 1),
+        ("000000000139.jpg", {91: "brush"}, 1),
+        ("000000000139.jpg", {90: []}, 1),
+    ],
+)
+@pytest.mark.parametrize("year", ["2014", "2017"])
+def test_labels_are_hidden_by_default_of_the_published_content_alone(
+    tmp_path: Path, image: str, changed: dict[int, object], keep: float, year: str
+) -> None:
+    """Files of one's own may be called as the releases are. Outlines between images and categories may be long."""
+    categories = [{"id": number, "name": name} for number, name in (CATEGORIES | changed).items()]
+    content = {"images": [{"id": 1, "file_name": image}], "annotations": [{"segmentation": [0] * 400_000}]}
+    _save(tmp_path / "annotations" / f"instances_val{year}.json", {**content, "categories": categories})
+    assert Coco(root=tmp_path).usual_keep() == keep
+    assert Coco(root=tmp_path / "annotations" / f"instances_val{year}.json").usual_keep() == 1
+    (tmp_path / "annotations" / f"instances_train{year}.json").write_bytes(b'{"file_name": "000000000139.jpg"')
+    assert Coco(root=tmp_path).usual_keep() == keep
+
+
+def test_the_80_categories_of_coco() -> None:
+    """As its site lists them: 80 of the ids from 1 to 90, the last of them a toothbrush."""
+    assert len(CATEGORIES) == len(set(CATEGORIES.values())) == 80
+    ids = {1: "person", 13: "stop sign", 27: "backpack", 44: "bottle", 67: "dining table", 90: "toothbrush"}
+    assert {number: CATEGORIES[number] for number in ids} == ids
+
+
+def test_a_release_that_is_not_there_yet_hides_labels(tmp_path: Path) -> None:
     assert Coco(root=tmp_path / "to-download").usual_keep() == 0.3
-    _save(tmp_path / "annotations" / "instances_val2017.json", _content(["a.jpg"], []))
-    assert Coco(root=tmp_path).usual_keep() == 0.3
-    assert Coco(root=tmp_path / "annotations" / "instances_val2017.json").usual_keep() == 1
 
 
 def test_chosen_images_are_those_with_an_annotation_of_any_class(tmp_path: Path) -> None:

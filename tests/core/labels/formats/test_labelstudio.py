@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,78 @@ def test_json_min(tmp_path: Path) -> None:
     assert _read(root, controls=("choice",)).classes == ("hat", "vest")
 
 
+CSV = """\
+image,id,choice,annotator,annotation_id,created_at,updated_at,lead_time
+/data/upload/1/0123abcd-a.jpg,1,hat,me@here.org,5,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z,3.5
+e.jpg,2,"{""choices"": [""hat"", ""vest""]}",1,6,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z,2
+e.jpg,2,"{""choices"":[""vest"",""hat""]}",2,7,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z,2
+sub/d.jpg,3,,1,8,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z,1
+b c.jpg,4,,,,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z,
+"""
+
+
+def _csv(root: Path, text: str) -> Path:
+    _export(root, [])
+    (root / "project.json").unlink()
+    (root / "project.csv").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_csv(tmp_path: Path, separator: str) -> None:
+    """A row an annotation: of one without a choice the image was checked, of a task without any nothing is known."""
+    text = CSV if separator == "," else "\n".join("\t".join(row) for row in csv.reader(CSV.splitlines()))
+    root = _csv(tmp_path, text)
+    why = "project.csv has tasks and annotations as Label Studio exports them"
+    assert recognise(root) == recognise(root / "project.csv") == ("labelstudio", why)
+    records, reading = reading_of(LabelStudio, root, unlisted="absent")
+    assert records.classes == ("hat", "vest")
+    assert records.images == ("a.jpg", "e.jpg", "sub/d.jpg", "b c.jpg")
+    assert records.full_labels.tolist() == [[1, -1], [1, 1], [-1, -1], [0, 0]]
+    assert reading.notes == [
+        "images are named by image: 4 file names, 1 uploads (/data/upload/…)",
+        "1 images have no annotation: all their cells are unknown",
+    ]
+    assert read(LabelStudio, root, unlisted="unknown").full_labels.tolist() == [[1, 0], [1, 1], [0, 0], [0, 0]]
+    assert "lists choices and does not say what a missing one means" in problem(LabelStudio, root)
+
+
+def test_csv_of_annotators_that_disagree_and_of_several_columns(tmp_path: Path) -> None:
+    root = _csv(tmp_path, CSV.replace('[""vest"",""hat""]', '[""vest""]'))
+    assert "disagree (e.jpg: hat): --disagreement unknown makes such labels unknown" in _problem(root)
+    assert _read(root, disagreement="unknown").full_labels.tolist() == [[1, -1], [0, 1], [-1, -1], [0, 0]]
+    rows = [*csv.reader(CSV.splitlines())]
+    more = [["city", "split", "box", *rows[0]], *(["Ulm", "Test", '[{"x": 1}]', *row] for row in rows[1:])]
+    quoted = "\n".join(",".join('"{}"'.format(cell.replace('"', '""')) for cell in row) for row in more)
+    root = _csv(tmp_path, quoted)
+    assert "does not say which of city, choice are choices: name these with --controls" in _problem(root)
+    records = _read(root, controls=("choice",))
+    assert records.full_labels.tolist() == [[1, -1], [1, 1], [-1, -1], [0, 0]]
+    assert set(records.splits) == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ('[""hat"", ""vest""]', "7", "1 choices are no list of text (row 3: 7)"),
+        ("sub/d.jpg", "lost/d.jpg", "1 images are missing (lost/d.jpg)"),
+        ("sub/d.jpg,3", "sub/d.jpg", "1 rows do not have the header's 8 cells (row 5: 7)"),
+        ("sub/d.jpg", "", "of the fields of the tasks of "),
+        ("b c.jpg,4", 'b c.jpg,"4', "is no readable table: "),
+    ],
+)
+def test_what_is_wrong_with_a_csv(tmp_path: Path, old: str, new: str, part: str) -> None:
+    assert part in _problem(_csv(tmp_path, CSV.replace(old, new, 1)))
+
+
+def test_a_table_of_other_columns_is_no_export(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,label,annotator\na.jpg,hat,1\n")
+    assert LabelStudio.recognise(tmp_path / "labels.csv") is None
+    both = _export(tmp_path, TASKS)
+    (both / "project.csv").write_text(CSV)
+    assert "must hold one file that Label Studio exported, it holds project.csv, project.json" in _problem(both)
+
+
 def test_several_controls_and_fields_are_asked_about(tmp_path: Path) -> None:
     both = _made("yes")
     both["result"] += [*_made("yes", control="night")["result"], {"type": "rectanglelabels", "value": {"x": 1}}]
@@ -146,7 +219,7 @@ def test_a_file_that_is_no_such_json(tmp_path: Path, data: bytes, part: str) -> 
 
 
 def test_what_is_no_export(tmp_path: Path) -> None:
-    assert "must hold one JSON file of Label Studio, it holds none" in _problem(tmp_path)
+    assert "must hold one file that Label Studio exported, it holds none" in _problem(tmp_path)
     assert "there is no " in _problem(tmp_path / "absent.json")
     (tmp_path / "coco.json").write_text('{"annotations": [], "data": 1}')
     for root in (tmp_path, tmp_path / "coco.json", Path("a" * 300)):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import gzip
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.labels.formats.published import openimages
 from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
 from mlrpl_cli.core.labels.formats.registry import recognise
+from mlrpl_cli.core.labels.records import PrepareOptions
+from mlrpl_cli.core.prepared.build import prepare
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, read_proposals
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 HEADER = "ImageID,Source,LabelName,Confidence\n"
@@ -142,6 +147,66 @@ def test_labels_of_machines_are_never_labels(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text(HEADER + "0a,machine,/m/cat,0.9\n0a,machine,/m/dog,0.8\n")
     message = _problem(tmp_path / "other.csv")
     assert "2 confidences are neither 1 nor 0, as those of machine labels are ('0.9', '0.8')" in message
+
+
+MACHINE = "train-annotations-machine-imagelabels.csv"
+MACHINE_ROWS = (
+    "0a,machine,/m/cat,0.9\n0b,machine,/m/dog,0.25\n0b,machine,/m/dog,.75\n0a,machine,/m/bow1,0\n"
+    "0e,machine,/m/cat,1\n0b,machine,/m/never,1\n0b,machine,/m/odd,1\nnot-here,machine,/m/dog,1\n"
+)
+
+
+def _prepare(root: Path, **options: Any) -> Prepared:
+    return prepare(PrepareOptions(out=root.parent / "out", reading={"root": root, **options}, check_images=False))
+
+
+def test_labels_of_machines_are_proposals_when_asked_for(tmp_path: Path) -> None:
+    """By hand: verified cells, images and classes that are not there have none; of two the surer one counts."""
+    root = tmp_path / "release"
+    root.mkdir()
+    _release(root, **{MACHINE: MACHINE_ROWS})
+    plain = _prepare(root)
+    assert plain.proposals is None
+    assert read_proposals(plain).size == 0
+    before = {path.name: path.read_bytes() for path in plain.folder.iterdir()}
+    assert b"machine_labels" not in before["manifest.json"]
+    assert b"proposals" not in before["manifest.json"]
+    for machine in (root, root / MACHINE):
+        prepared = _prepare(root, machine_labels=machine)
+        assert prepared.proposals == {"train": 2, "validation": 0, "test": 0}
+        found = read_proposals(read_prepared(prepared.folder))
+        names = [(prepared.images[row], prepared.classes[column], sure) for row, column, sure in found.tolist()]
+        assert names == [("train/0a.jpg", "Bow (/m/bow1)", 0.0), ("train/0b.png", "Dog, wet", 0.75)]
+        after = {path.name: path.read_bytes() for path in prepared.folder.iterdir()}
+        assert after.keys() - before.keys() == {"proposals.npy"}
+        assert all(after[name] == before[name] for name in before if name != "manifest.json")
+
+
+def test_what_is_wrong_with_proposals_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "release"
+    root.mkdir()
+    _release(root)
+    assert "and has none; name one with --machine-labels" in _problem(root, machine_labels=root)
+    (root / MACHINE).write_text(HEADER + "0a,machine,/m/bow1,2\n0a,machine,/m/bow1,nan\n0a,machine,/m/bow1,x\n")
+    told = "3 confidences of machine labels are no fraction from 0 to 1 ('2', 'nan', 'x')"
+    assert told in _problem(root, machine_labels=root)
+    (root / MACHINE).write_text(HEADER + MACHINE_ROWS)
+    prepared = _prepare(root, machine_labels=root)
+    path = prepared.folder / "proposals.npy"
+    good = np.load(path)
+    for change in (good[:1], np.zeros(2), good.astype([*good.dtype.descr[:2], ("confidence", "<f8")])):
+        np.save(path, change)
+        with pytest.raises(DataError, match=r"is damaged: proposals\.npy holds"):
+            read_proposals(prepared)
+    cat = prepared.classes.index("Cat")
+    for name, value in (("image", 99), ("image", -1), ("class", 99), ("confidence", np.nan), ("class", cat)):
+        wrong = good.copy()
+        wrong[name] = value
+        np.save(path, wrong)
+        with pytest.raises(DataError, match=r"is damaged: proposals\.npy holds cells"):
+            read_proposals(prepared)
+    with pytest.raises(DataError, match=r"proposals\.npy has changed since it was written"):
+        read_prepared(prepared.folder)
 
 
 def test_sources_that_disagree_leave_a_cell_unknown_and_are_counted(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ was searched for every category, so a category that an image's file lists and th
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import compress
@@ -27,6 +26,7 @@ from mlrpl_cli.core.labels.formats.coco.annotation_files import (
 )
 from mlrpl_cli.core.labels.formats.coco.categories import columns_of
 from mlrpl_cli.core.labels.formats.coco.instances import Identifier, Part, mark_all, read_files
+from mlrpl_cli.core.labels.formats.coco.release import PUBLISHED_NAME, is_published
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Reading, Records
@@ -35,7 +35,6 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 YEARS = ("2014", "2017")
 PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
-_PUBLISHED_NAME = re.compile(r"(COCO_(train|val)2014_)?\d{12}\.jpg")
 
 
 class Coco(OwnData):
@@ -62,8 +61,12 @@ class Coco(OwnData):
         return recognise_files(root, "coco", "images, annotations and categories as COCO's files have")
 
     def usual_keep(self) -> float:
-        """As for the benchmark that it is, unless `root` holds other files than a release."""
-        is_own = self._release() is None and bool(find_files(self.root, "coco"))
+        """As for the benchmark, unless `root` holds other files than COCO's own, whatever they are called."""
+        if year := self._release():
+            paths = (_published(self.root, part, year) for part in PARTS.values())
+            is_own = not any(map(is_published, paths))
+        else:
+            is_own = bool(find_files(self.root, "coco"))
         return self.default_keep if is_own else Format.default_keep
 
     def read(self, reading: Reading) -> Records:
@@ -86,7 +89,7 @@ class Coco(OwnData):
             mark_all(part.shown, PRESENT, columns, marks)
         unlisted = _unlisted(parts, columns, marks, reading)
         year = self._release()
-        if year and parts and all(_PUBLISHED_NAME.fullmatch(str(part.sample)) for part in parts):
+        if year and parts and all(PUBLISHED_NAME.fullmatch(str(part.sample)) for part in parts):
             reading.problems.raise_if_any(f"COCO {year} in {home}", "restore these files from the published archives")
         records = self.records(marks, reading, unlisted, home, union=True)
         return _annotated(records, parts) if self.annotated_only else records

@@ -25,11 +25,11 @@ class ClassNames:
         self._of = {key: f"{name} ({key})" if times[name] > 1 else name for key, name in described.items()}
         self.unnamed = set[str]()
         """Class ids that are not described."""
-        reading.merged = {self._named(old): self._named(new) for old, new in reading.merged.items()}
+        reading.merged = {self.named(old): self.named(new) for old, new in reading.merged.items()}
         self.wanted: Iterable[str] = ()
         self._asked = set[str]()
         if reading.classes is not None:
-            reading.classes = [*map(self._named, reading.classes)]
+            reading.classes = [*map(self.named, reading.classes)]
             self._asked = {*reading.classes, *reading.merged}
             self.wanted = dict.fromkeys((*self._of.values(), *(name for name in reading.classes if name[:1] == "/")))
             self._check({*self._of.values(), *reading.merged.values()})
@@ -46,7 +46,8 @@ class ClassNames:
             told_each = (f"no class is called '{name}'; {did_you_mean(name, sorted(known))}" for name in unknown)
             raise ConfigError("; ".join(told_each))
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """What a class is called whose id or name is `name`."""
         return self._of.get(name, name)
 
     def of(self, identifier: str) -> str | None:
@@ -54,7 +55,7 @@ class ClassNames:
         if self._of and identifier not in self._of and identifier not in self._asked:
             self.unnamed.add(identifier)
             return None
-        return self._named(identifier)
+        return self.named(identifier)
 
 
 def describe(named: Path | None, labels: Iterable[Path], problems: Problems) -> dict[str, str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from mlrpl_cli.core.images.names import ImagesById
-from mlrpl_cli.core.io.errors import DataError, Problems, first_few
+from mlrpl_cli.core.io.errors import DataError, first_few
 from mlrpl_cli.core.io.progress import Task
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.published.descriptions import ClassNames, describe
@@ -49,6 +49,11 @@ class OpenImages(OwnData):
         description="CSV with the names of Open Images' class ids, else the one beside the labels",
     )
 
+    machine_labels: Path | None = Field(
+        None,
+        description="CSV of Open Images' machine labels, or the folder with them, kept as proposals apart from labels",
+    )
+
     holds: ClassVar[str] = "the folder with train-annotations-human-imagelabels.csv and the like, or such a file"
     reads_tables: ClassVar[bool] = True
 
@@ -64,7 +69,7 @@ class OpenImages(OwnData):
         """Images in the order of the rows, of those that lie below `images`; classes in that of the descriptions.
 
         One pass over each file: memory is that of the labels that count. Without chosen classes all are read that are
-        described, in the order of the rows. Labels of machines are never read.
+        described, in the order of the rows. Labels of machines never become labels: they are proposals, if asked for.
         Raises DataError, naming everything found at once, for wrong data, and for more cells than memory holds.
         """
         files = self._files(reading)
@@ -72,14 +77,38 @@ class OpenImages(OwnData):
         images = ImagesById(self.image_root(self.root), reading.problems)
         marks = Marks(self.image_root(self.root), reading, names.wanted)
         size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
-        rows = _Rows(marks, names, images, reading.problems)
+        rows = _Rows(marks, names, images, reading)
         with reading.progress.task("reading labels", size, "bytes") as task:
             for path in files:
                 rows.read(path, _split_of(path), task)
         disputed = 0 if reading.merged else marks.settle()  # what is merged is present where any of it is
         reading.notes.extend(_told(rows, names, len(images) - len(marks.images), disputed))
         reading.unlisted = "unknown: Open Images' documentation"
+        if self.machine_labels is not None:
+            reading.proposals = self._proposals(self.machine_labels, rows, reading)
         return self.records(marks, reading, UNKNOWN, self.root)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the option that was not there when older folders were prepared, unless it is given."""
+        return {name: value for name, value in dump(self).items() if name != "machine_labels" or value is not None}
+
+    def _proposals(self, root: Path, rows: _Rows, reading: Reading) -> np.ndarray:
+        """(P,) of PROPOSAL: what machines say of the images and classes that people verified anything of."""
+        import numpy as np
+
+        from mlrpl_cli.core.labels.proposals import PROPOSAL
+
+        found = [path for path in _listed(root) if MACHINE in path.name.lower()] if os.path.isdir(root) else [root]
+        if not found:
+            what = "files that are called like train-annotations-machine-imagelabels.csv"
+            raise DataError(f"{root} needs {what} and has none; name one with --machine-labels")
+        size = sum(os.path.getsize(path) for path in found if os.path.exists(path))
+        with reading.progress.task("reading machine labels", size, "bytes") as task:
+            parts = [part for path in found for part in rows.proposals(path, task)]
+        told = first_few(path.name for path in found)
+        reading.notes.append(f"labels of machines are proposals, apart from labels: {told}")
+        return np.concatenate([np.empty(0, PROPOSAL), *parts])
 
     def _files(self, reading: Reading) -> list[Path]:
         """The files of human labels."""
@@ -89,7 +118,7 @@ class OpenImages(OwnData):
             holds = f"only {first_few(path.name for path in found)}, which nobody verified" if found else "none"
             what = "files that are called like train-annotations-human-imagelabels.csv"
             raise DataError(f"{self.root} needs {what} and has {holds}; download them, or name one with --root")
-        if left_out := [path.name for path in found if path not in files]:
+        if (left_out := [path.name for path in found if path not in files]) and self.machine_labels is None:
             told = first_few(left_out)
             reading.notes.append(f"labels of machines, which nobody verified, are not read: {told}")
         return files
@@ -98,8 +127,9 @@ class OpenImages(OwnData):
 class _Rows:
     """Marks of one file after the other, batch by batch."""
 
-    def __init__(self, marks: Marks, names: ClassNames, images: ImagesById, problems: Problems) -> None:
-        self._marks, self._names, self._images, self._problems = marks, names, images, problems
+    def __init__(self, marks: Marks, names: ClassNames, images: ImagesById, reading: Reading) -> None:
+        self._marks, self._names, self._images, self._problems = marks, names, images, reading.problems
+        self._merged: Mapping[str, str] = reading.merged
         self._columns, self._states = dict[str, int](), dict[str, int]()
         self.elsewhere = 0
         """Rows of classes that count whose image is not there."""
@@ -121,6 +151,43 @@ class _Rows:
             if shape[0] * shape[1] > MOST_CELLS:
                 held = f"{shape[0]} images and {shape[1]} classes so far, more than memory holds"
                 raise DataError(f"{path} has {held}; choose classes with --classes, by name or id")
+
+    def proposals(self, path: Path, task: Task) -> Iterator[np.ndarray]:
+        """Batches of PROPOSAL of a file of machine labels, of the cells whose image and class there are by now."""
+        import numpy as np
+        import pyarrow as pa
+
+        from mlrpl_cli.core.labels.proposals import PROPOSAL
+
+        columns, rows = dict[str, int](), dict[str, int]()
+        sure = dict[str, float]()
+        for batch in stream(path, COLUMNS, self._problems, task):
+            places = _looked_up(batch.column(1), columns, self._known_column)
+            kept = batch.filter(pa.array(places != NOWHERE))
+            images = _looked_up(kept.column(0), rows, self._known_row, forget=NOWHERE)
+            inside = kept.filter(pa.array(images != NOWHERE))
+            cells = inside.column(2).dictionary_encode()
+            values = [sure.setdefault(cell, self._sure(cell)) for cell in cells.dictionary.to_pylist()]
+            part = np.empty(inside.num_rows, PROPOSAL)
+            part["image"], part["class"] = images[images != NOWHERE], places[places != NOWHERE][images != NOWHERE]
+            part["confidence"] = np.array(values, np.float32)[cells.indices.to_numpy()]
+            yield part
+
+    def _known_column(self, identifier: str) -> int:
+        name = self._names.named(identifier)
+        return self._marks.classes.get(self._merged.get(name, name), NOWHERE)
+
+    def _known_row(self, identifier: str) -> int:
+        return self._marks.images.get(self._images.find(identifier) or "", NOWHERE)
+
+    def _sure(self, cell: str) -> float:
+        try:
+            if 0 <= (value := float(cell)) <= 1:
+                return value
+        except ValueError:
+            pass
+        self._problems.add("confidences of machine labels are no fraction from 0 to 1", f"'{short(cell)}'")
+        return 0.0
 
     def _column(self, identifier: str) -> int:
         if not identifier.strip():

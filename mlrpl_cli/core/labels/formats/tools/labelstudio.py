@@ -1,4 +1,4 @@
-"""Label Studio: choices of whole images, in the exports that it calls JSON and JSON-MIN.
+"""Label Studio: choices of whole images, in the exports that it calls JSON, JSON-MIN and CSV.
 
 Its documentation (https://labelstud.io/guide/export): a task has the annotations of all annotators, each with results;
 of a skipped task the annotation is cancelled. What a choice means that is not made is not said.
@@ -9,39 +9,31 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeGuard
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.images.find import is_image, list_folder
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
-from mlrpl_cli.core.io.reading import GIB, KIB, beginning_of, read_json, short, shown
+from mlrpl_cli.core.images.find import list_folder
+from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
+from mlrpl_cli.core.io.reading import short, shown
+from mlrpl_cli.core.labels.formats.tools.labelstudio_tasks import (
+    SUFFIXES,
+    Choices,
+    Task,
+    form_of,
+    looks_like_export,
+    names_image,
+    read_tasks,
+)
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import Tagged
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
 from mlrpl_cli.core.labels.states import PRESENT, STATES, UNKNOWN
 
-UPLOAD, LOCAL, URL, PLAIN = "uploads (/data/upload/…)", "local files (?d=…)", "URLs", "file names"
-_MOST_BYTES, _BEGINNING, _TAILS = GIB, 64 * KIB, 8
-_OF_EXPORT = frozenset(("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "split"))
-"""Keys of a task of JSON-MIN that are neither data nor results."""
+_TAILS = 8
 _PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
-
-Choices = dict[str, frozenset[str]]
-"""What was chosen in each control."""
-
-
-class _Task(NamedTuple):
-    """A task, or of JSON-MIN one annotation of it."""
-
-    where: str
-    data: dict[str, Any]
-    annotations: list[Choices]
-    is_small: bool = False
-    """Whether it is of JSON-MIN."""
 
 
 class LabelStudio(Tagged):
@@ -53,7 +45,8 @@ class LabelStudio(Tagged):
         None, description="what a label is that some annotations of an image have and others have not"
     )
 
-    holds: ClassVar[str] = "a JSON or JSON-MIN file that Label Studio exported, or a folder with one"
+    holds: ClassVar[str] = "a JSON, JSON-MIN or CSV file that Label Studio exported, or a folder with one"
+    reads_tables: ClassVar[bool] = True
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:
@@ -68,8 +61,8 @@ class LabelStudio(Tagged):
         Raises DataError, naming everything found at once, for wrong data.
         """
         path, problems = self._path(), reading.problems
-        tasks = _tasks(path, reading)
-        problems.raise_if_any(str(path), "export the project as JSON again")
+        tasks = read_tasks(path, reading)
+        problems.raise_if_any(str(path), "export the project again")
         controls = self._controls(tasks, path)
         if self.controls is None and len(controls) > 1:
             told = ", ".join(map(short, sorted(controls)))
@@ -87,8 +80,7 @@ class LabelStudio(Tagged):
         rows = _Images(marks, reading, self._image_key(tasks, path)).rows(tasks)
         found = defaultdict[int, list[frozenset[str]]](list)
         for row, task in zip(rows, tasks, strict=True):
-            chosen = [frozenset().union(*(made[key] for key in made.keys() & controls)) for made in task.annotations]
-            found[row] += chosen if row != NOWHERE else []
+            found[row] += [_chosen(made, controls) for made in task.annotations] if row != NOWHERE else []
         self._mark(found, columns, marks, path)
         labelled = (row for row, made in found.items() if made and row != NOWHERE)
         self.check_labelled(marks, labelled, unlisted)
@@ -103,11 +95,11 @@ class LabelStudio(Tagged):
         if len(files) != 1:
             told = first_few(path.name for path in files) or "none"
             raise DataError(
-                f"{self.root} must hold one JSON file of Label Studio, it holds {told}; name it with --root"
+                f"{self.root} must hold one file that Label Studio exported, it holds {told}; name it with --root"
             )
         return files[0]
 
-    def _controls(self, tasks: list[_Task], path: Path) -> set[str]:
+    def _controls(self, tasks: list[Task], path: Path) -> set[str]:
         """The names of the controls whose choices count. Raises ConfigError where that has to be asked."""
         used = defaultdict[str, set[str]](set)
         for task in tasks:
@@ -130,7 +122,7 @@ class LabelStudio(Tagged):
             )
         return set(used)
 
-    def _image_key(self, tasks: list[_Task], path: Path) -> str:
+    def _image_key(self, tasks: list[Task], path: Path) -> str:
         """The field that names images in all tasks. Raises ConfigError, which asks, for several and for none."""
         keys = dict.fromkeys(key for task in tasks for key in task.data)
         if self.image_key is not None:
@@ -139,7 +131,7 @@ class LabelStudio(Tagged):
                     f"no task of {path} has a field '{self.image_key}'; {did_you_mean(self.image_key, keys)}"
                 )
             return self.image_key
-        fitting = [key for key in keys if all(_names_image(task.data.get(key)) for task in tasks)]
+        fitting = [key for key in keys if all(names_image(task.data.get(key)) for task in tasks)]
         if len(fitting) == 1:
             return fitting[0]
         told = (
@@ -172,7 +164,7 @@ class _Images:
         self._marks, self._reading, self._key = marks, reading, key
         self._told: dict[int, str] = {}
 
-    def rows(self, tasks: list[_Task]) -> list[int]:
+    def rows(self, tasks: list[Task]) -> list[int]:
         """The row of each task's image."""
         forms, splits = Counter[str](), Counter[str]()
         rows = list[int]()
@@ -182,7 +174,7 @@ class _Images:
                 self._reading.problems.add(f"tasks have no text in {short(self._key)}", f"{task.where}: {shown(value)}")
                 rows.append(NOWHERE)
                 continue
-            form, path = _form(value)
+            form, path = form_of(value)
             forms[form] += 1
             known = SPLIT_NAMES.get(split.lower()) if isinstance(split, str) else None
             splits[short(split) if isinstance(split, str) and not known else ""] += 1
@@ -205,116 +197,17 @@ class _Images:
         return row
 
 
-def _form(value: str) -> tuple[str, str]:
-    """How a value names its image, and the path in it."""
-    try:
-        parts = urlsplit(value)
-        local = parse_qs(parts.query).get("d", [""])[0]
-    except ValueError:
-        return PLAIN, value
-    if local and "local-files" in parts.path:
-        return LOCAL, local.replace("\\", "/").strip("/")
-    if "/data/upload/" in parts.path or parts.path.startswith("data/upload/"):
-        return UPLOAD, unquote(parts.path.partition("data/upload/")[2])
-    if parts.netloc:
-        return URL, unquote(parts.path).strip("/")
-    return PLAIN, value.replace("\\", "/").strip("/")
-
-
-def _names_image(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    form, path = _form(value)
-    return is_image(path) or form in (UPLOAD, LOCAL)
-
-
-def _tasks(path: Path, reading: Reading) -> list[_Task]:
-    """Raises DataError for what is no JSON; tasks that are none are problems."""
-    try:
-        content = read_json(path, _MOST_BYTES)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no {path}; name the file that Label Studio exported with --root") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no readable JSON: {one_line(error)}; export the project as JSON again") from error
-    if not isinstance(content, list):
-        raise DataError(f"{path} holds no list of tasks: {shown(content)}; export the project as JSON or JSON-MIN")
-    if all(isinstance(entry, dict) and "data" not in entry for entry in content):
-        return list(_small(content, reading))
-    counted = Counter[str]()
-    tasks = [task for number, entry in enumerate(content) if (task := _task(number, entry, counted, reading.problems))]
-    for what, count in counted.items():
-        reading.notes.append(f"{what} are left out: {count}")
-    return tasks
-
-
-def _task(number: int, entry: Any, counted: Counter[str], problems: Problems) -> _Task | None:
-    """A task of JSON."""
-    found = entry if isinstance(entry, dict) else {}
-    where, data, listed = f"task {short(str(found.get('id', number)))}", found.get("data"), found.get("annotations", [])
-    if not isinstance(data, dict) or not isinstance(listed, list):
-        problems.add("tasks lack data and a list of annotations", f"{where}: {shown(entry)}")
-        return None
-    made = list[Choices]()
-    for annotation in listed:
-        results = annotation.get("result") if isinstance(annotation, dict) else None
-        if not isinstance(results, list):
-            problems.add("annotations lack a list of results", f"{where}: {shown(annotation)}")
-        elif annotation.get("was_cancelled"):
-            counted["cancelled annotations"] += 1
-        else:
-            made.append(_choices(results, where, counted, problems))
-    return _Task(where, data, made)
-
-
-def _choices(results: list[Any], where: str, counted: Counter[str], problems: Problems) -> Choices:
-    made: Choices = {}
-    for result in results:
-        value = result.get("value") if isinstance(result, dict) else None
-        chosen = value.get("choices") if isinstance(value, dict) else None
-        if not isinstance(value, dict):
-            problems.add("results have no value", f"{where}: {shown(result)}")
-        elif "choices" not in value:
-            counted[f"results of {short(str(result.get('type', 'another kind')))}"] += 1
-        elif not _is_list_of_text(chosen):
-            problems.add("choices are no list of text", f"{where}: {shown(chosen)}")
-        else:
-            control = str(result.get("from_name", ""))
-            made[control] = made.get(control, frozenset()) | frozenset(chosen)
-    return made
-
-
-def _small(content: list[dict[str, Any]], reading: Reading) -> Iterator[_Task]:
-    """Tasks of JSON-MIN, where a control stands beside the data. What is text could be either: it names no image."""
-    for number, entry in enumerate(content):
-        where, made = f"task {short(str(entry.get('id', number)))}", dict[str, frozenset[str]]()
-        for key, value in entry.items():
-            chosen = value.get("choices") if isinstance(value, dict) else value
-            if isinstance(value, dict) and "choices" in value and not _is_list_of_text(chosen):
-                reading.problems.add("choices are no list of text", f"{where}: {shown(chosen)}")
-            elif isinstance(chosen, str) and key not in _OF_EXPORT and not _names_image(chosen):
-                made[key] = frozenset([chosen])
-            elif _is_list_of_text(chosen) and key not in _OF_EXPORT:
-                made[key] = frozenset(chosen)
-        data = {key: value for key, value in entry.items() if key not in made}
-        yield _Task(where, data, [] if entry.get("was_cancelled") else [made], is_small=True)
-
-
-def _is_list_of_text(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _chosen(made: Choices, controls: set[str]) -> frozenset[str]:
+    """The choices of all `controls`; of one control its own set, since there may be millions."""
+    found = [made[control] for control in made.keys() & controls]
+    return frozenset().union(*found) if len(found) > 1 else next(iter(found), frozenset())
 
 
 def _files(root: Path) -> list[Path]:
     """The files at `root` that begin as an export does."""
     try:
         is_folder = os.path.isdir(root)
-        names = sorted(name for name in list_folder(root) if name.lower().endswith(".json")) if is_folder else []
+        names = sorted(name for name in list_folder(root) if name.lower().endswith(SUFFIXES)) if is_folder else []
     except DataError:
         return []
-    return [path for path in ([root / name for name in names] if is_folder else [root]) if _looks_like(path)]
-
-
-def _looks_like(path: Path) -> bool:
-    start = beginning_of(path, _BEGINNING)
-    if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        return False
-    return b'"annotation_id"' in start or (b'"data"' in start and b'"annotations"' in start)
+    return [path for path in ([root / name for name in names] if is_folder else [root]) if looks_like_export(path)]
