@@ -253,7 +253,7 @@ def fiftyone(data: bytes) -> None:
 
 def roboflow(data: bytes) -> None:
     """A table of classes."""
-    from mlrpl_cli.core.labels.formats.tabular.roboflow import Roboflow
+    from mlrpl_cli.core.labels.formats.tools.roboflow import Roboflow
 
     root = _folder("roboflow")
     _touch(root, "a.jpg", "b.jpg", "c.jpg")
@@ -555,7 +555,7 @@ def _read_vg(root: Path) -> None:
 
 
 def _imagefolder(name: str, data: bytes) -> None:
-    from mlrpl_cli.core.labels.formats.tabular.imagefolder import ImageFolder
+    from mlrpl_cli.core.labels.formats.tools.imagefolder import ImageFolder
 
     root = _folder(name)
     _touch(root, "a.jpg", "b.jpg", "c.jpg")

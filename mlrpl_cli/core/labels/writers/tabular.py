@@ -17,8 +17,8 @@ from mlrpl_cli.core.io.files import atomic_file
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.columns import SPLIT_COLUMNS, is_reserved
+from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS
 from mlrpl_cli.core.labels.formats.tabular.sheets import key_of
-from mlrpl_cli.core.labels.formats.tabular.text import SEPARATORS
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, STATES, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, Written, only_present, without_present
 

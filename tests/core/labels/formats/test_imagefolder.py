@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from mlrpl_cli.core.labels.formats.registry import recognise
-from mlrpl_cli.core.labels.formats.tabular.imagefolder import ImageFolder
+from mlrpl_cli.core.labels.formats.tools.imagefolder import ImageFolder
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 _read, _problem = partial(read, ImageFolder), partial(problem, ImageFolder)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.labels.formats.registry import recognise
-from mlrpl_cli.core.labels.formats.tabular.roboflow import Roboflow
+from mlrpl_cli.core.labels.formats.tools.roboflow import Roboflow
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 _read, _problem = partial(read, Roboflow), partial(problem, Roboflow)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.labels.formats.registry import recognise
-from mlrpl_cli.core.labels.formats.tabular.imagefolder import ImageFolder
 from mlrpl_cli.core.labels.formats.tabular.long import Long
 from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags
+from mlrpl_cli.core.labels.formats.tools.imagefolder import ImageFolder
 from tests.core.labels.formats.reading import problem, reading_of
 
 

@@ -18,8 +18,8 @@ from pydantic import Field
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.tabular.dialect import peek
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of, read_table
-from mlrpl_cli.core.labels.formats.tabular.text import peek
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records

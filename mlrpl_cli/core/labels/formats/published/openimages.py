@@ -19,7 +19,8 @@ from mlrpl_cli.core.io.errors import DataError, first_few
 from mlrpl_cli.core.io.progress import Task
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.published.descriptions import ClassNames, describe
-from mlrpl_cli.core.labels.formats.tabular.text import peek, stream
+from mlrpl_cli.core.labels.formats.tabular.dialect import peek
+from mlrpl_cli.core.labels.formats.tabular.text import stream
 from mlrpl_cli.core.labels.marks import MOST_CELLS, NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records

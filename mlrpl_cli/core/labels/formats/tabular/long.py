@@ -10,6 +10,7 @@ from pydantic import Field
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular import columns as known
+from mlrpl_cli.core.labels.formats.tabular.options import TableOptions, recognised
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import Reading, Records
@@ -25,7 +26,7 @@ STATE_COLUMNS = (
 """Names of the column that says whether the image shows the label. Not "verified", which says who looked."""
 
 
-class Long(known.TableOptions):
+class Long(TableOptions):
     """A row an image and a label, and, in a third column, whether the image shows it."""
 
     state_column: str | None = Field(
@@ -38,7 +39,7 @@ class Long(known.TableOptions):
     @classmethod
     def recognise(cls, root: Path) -> str | None:
         """By a column of labels beside one of confidences, which a list of tags has not."""
-        return known.recognised(root, _fits, "a row per image and label")
+        return recognised(root, _fits, "a row per image and label")
 
     def read(self, reading: Reading) -> Records:
         """Images in the order in which they first appear, classes in the order of their names.

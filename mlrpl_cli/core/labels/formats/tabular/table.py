@@ -13,8 +13,10 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import is_name, short
 from mlrpl_cli.core.labels.formats.tabular import columns as known
-from mlrpl_cli.core.labels.formats.tabular.columns import ASK_FOR_CODING, BAD, EMPTY, MINUS_ONE, TableOptions, state_of
+from mlrpl_cli.core.labels.formats.tabular.columns import ASK_FOR_CODING, BAD, EMPTY, MINUS_ONE, state_of
+from mlrpl_cli.core.labels.formats.tabular.options import TableOptions, recognised, report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet
+from mlrpl_cli.core.labels.formats.tabular.splits import split_columns
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -38,7 +40,7 @@ class Table(TableOptions):
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:
-        return known.recognised(root, lambda names: not known.has_tag_column(names), "a column per class")
+        return recognised(root, lambda names: not known.has_tag_column(names), "a column per class")
 
     def read(self, reading: Reading) -> Records:
         """Images and labels in the order of the table's rows.
@@ -56,7 +58,7 @@ class Table(TableOptions):
         marks = Marks(self.image_root(sheet.path), reading, (sheet.names[column] for column in roles.classes))
         splits = self.splits(sheet, reading, roles.taken)
         rows = np.array(self.image_rows(sheet, splits, marks, reading))
-        known.report_repeated(sheet.path.name, rows.tolist(), reading)
+        report_repeated(sheet.path.name, rows.tolist(), reading)
         codes = self._codes(sheet, roles.classes, reading)
         unlisted, ticks = self._empty_means(sheet, roles.classes, codes, reading)
         for column, states in zip(roles.classes, codes, strict=True):
@@ -114,7 +116,7 @@ class Table(TableOptions):
         named = self.label_columns if self.label_columns is not None else reading.classes
         wanted = {*(named or ()), *(old for old, new in reading.merged.items() if new in (named or ()))}
         others = set(range(len(sheet.names))) - {known.image_column(sheet)} - self.ignored(sheet)
-        usual = others - known.split_columns(sheet)
+        usual = others - split_columns(sheet)
         if named is not None:
             return [column for column in sorted(others) if sheet.names[column] in wanted]
         return [c for c in sorted(usual) if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
@@ -166,7 +168,7 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     chosen = set(named or ())
     chosen |= {old for old, new in reading.merged.items() if new in chosen}
     taken = options.ignored(sheet) | {column for column, name in enumerate(sheet.names) if name in chosen}
-    used = {image} | known.split_columns(sheet, taken)
+    used = {image} | split_columns(sheet, taken)
     if named is not None:
         classes = [column for column, name in enumerate(sheet.names) if name in chosen and column != image]
     else:

@@ -15,7 +15,9 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.reading import MIB, short, shown
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.long import STATE_COLUMNS
+from mlrpl_cli.core.labels.formats.tabular.options import TableOptions, recognised, report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
+from mlrpl_cli.core.labels.formats.tabular.splits import split_columns
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -28,7 +30,7 @@ _ADJACENT = re.compile(r"\[((?:\s*(?:'[^']*'|\"[^\"]*\"))(?:\s+(?:'[^']*'|\"[^\"
 _LONGEST_LIST = MIB  # characters of a list that is written as Python or JSON writes it
 
 
-class Tags(known.TableOptions):
+class Tags(TableOptions):
     """A row an image, with its labels in one column."""
 
     tag_column: str | None = Field(None, description="the column that lists the labels, else one that is called so")
@@ -41,7 +43,7 @@ class Tags(known.TableOptions):
 
     @classmethod
     def recognise(cls, root: Path) -> str | None:
-        return known.recognised(root, _fits, "all labels of an image in one column")
+        return recognised(root, _fits, "all labels of an image in one column")
 
     def read(self, reading: Reading) -> Records:
         """Images in the order of the rows, classes in the order of their names.
@@ -63,7 +65,7 @@ class Tags(known.TableOptions):
         at, silent, labelled = known.image_column(sheet), set[int](), set[int]()
         images = sheet.column(at)
         if len(set(images)) < len(images):
-            self._check_answers(sheet, {at, column} | self.ignored(sheet) | known.split_columns(sheet))
+            self._check_answers(sheet, {at, column} | self.ignored(sheet) | split_columns(sheet))
         rows = self.image_rows(sheet, splits, marks, reading)
         for number, row, names in zip(sheet.numbers, rows, lists, strict=True):
             (silent if names is None else labelled).add(row)
@@ -71,7 +73,7 @@ class Tags(known.TableOptions):
                 problems.add("rows say that there is no label beside labels", f"row {number}")
             for name in names or ():
                 marks.mark(row, marks.label(name), PRESENT)
-        known.report_repeated(sheet.path.name, rows, reading)
+        report_repeated(sheet.path.name, rows, reading)
         if silent:
             reading.notes.append(
                 f"{len(silent)} images whose labels are nan, none or the like are unknown in every class"

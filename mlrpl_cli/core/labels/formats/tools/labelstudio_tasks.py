@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from mlrpl_cli.core.images.find import is_image
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.reading import GIB, KIB, beginning_of, read_json, short, shown
+from mlrpl_cli.core.labels.formats.tabular.dialect import peek
 from mlrpl_cli.core.labels.formats.tabular.sheets import read_table
-from mlrpl_cli.core.labels.formats.tabular.text import peek
 from mlrpl_cli.core.labels.records import Reading
 
 UPLOAD, LOCAL, URL, PLAIN = "uploads (/data/upload/…)", "local files (?d=…)", "URLs", "file names"

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mlrpl_cli.core.io.errors import DataError, Problems, first_few
 from mlrpl_cli.core.io.reading import short
-from mlrpl_cli.core.labels.formats.tabular.columns import report_repeated
+from mlrpl_cli.core.labels.formats.tabular.dialect import peek
+from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, read_table
-from mlrpl_cli.core.labels.formats.tabular.text import peek
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import OwnData, home_of, split_folders
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records

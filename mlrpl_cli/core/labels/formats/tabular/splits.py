@@ -1,0 +1,70 @@
+"""The splits that columns of a table say: by their names, by flags, or by numbers of folds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from mlrpl_cli.core.io.errors import ConfigError, did_you_mean, first_few
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, state_of
+from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, Reading
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+
+
+def split_columns(sheet: Sheet, taken: Collection[int] = ()) -> set[int]:
+    """The columns that `splits_of` reads, of those that are not `taken` for something else."""
+    kinds = (set(map(key_of, SPLIT_COLUMNS)), set(FLAGS), set(map(key_of, FOLD_COLUMNS)))
+    found = ({c for c, key in enumerate(sheet.keys) if key in kind and c not in taken} for kind in kinds)
+    return next(filter(None, found), set())
+
+
+def splits_of(sheet: Sheet, reading: Reading, test_fold: str | None, taken: Collection[int] = ()) -> list[str | None]:
+    """The split of each row, None where the table does not say: by a column of splits, else by flags, else by folds."""
+    columns = sorted(split_columns(sheet, taken))
+    if not columns:
+        return [None] * sheet.rows
+    if sheet.keys[columns[0]] in FLAGS:
+        return _flagged(sheet, columns, reading)
+    read = named_splits if sheet.keys[columns[0]] in map(key_of, SPLIT_COLUMNS) else partial(_folds, test_fold)
+    return read(sheet, columns[0], reading)
+
+
+def _flagged(sheet: Sheet, columns: Sequence[int], reading: Reading) -> list[str | None]:
+    splits: list[str | None] = [TRAIN] * sheet.rows
+    for column in columns:
+        (answer, split), name = FLAGS[sheet.keys[column]], short(sheet.names[column])
+        states = sheet.codes(column, state_of()).tolist()
+        wrong = [row for row, state in enumerate(states) if state not in (PRESENT, ABSENT)]
+        told = (f"row {sheet.numbers[row]}: '{short(sheet.column(column)[row])}'" for row in wrong)
+        reading.problems.extend(f"cells of {name} are neither yes nor no", told)
+        splits = [split if state == answer else old for old, state in zip(splits, states, strict=True)]
+        reading.notes.append(f"column {name} says which images are of {split}{', by a no' * (answer == ABSENT)}")
+    return splits
+
+
+def named_splits(sheet: Sheet, column: int, reading: Reading) -> list[str | None]:
+    cells = sheet.column(column)
+    for number, cell in zip(sheet.numbers, cells, strict=True):
+        if cell.casefold() not in SPLIT_NAMES:
+            reading.problems.add("splits are none of train, validation, test", f"row {number}: '{short(cell)}'")
+    reading.notes.append(f"column {short(sheet.names[column])} says which images are of which split")
+    return [SPLIT_NAMES.get(cell.casefold(), TRAIN) for cell in cells]
+
+
+def _folds(test_fold: str | None, sheet: Sheet, column: int, reading: Reading) -> list[str | None]:
+    name = short(sheet.names[column])
+    cells = [cell.removesuffix(".0") for cell in sheet.column(column)]  # as pandas writes whole numbers
+    if all(cell.casefold() in SPLIT_NAMES for cell in cells):
+        return named_splits(sheet, column, reading)
+    folds = sorted(set(filter(None, cells)))
+    if test_fold is None:
+        raise ConfigError(
+            f"column {name} of {sheet.path} numbers folds ({first_few(map(short, folds), 6)}) and does not say "
+            f"which one tests: --test-fold {folds[-1]}, or --ignore-columns {name} to draw test images"
+        )
+    if test_fold not in folds:
+        raise ConfigError(f"no row of {sheet.path} is of fold '{test_fold}'; {did_you_mean(test_fold, folds)}")
+    reading.notes.append(f"column {name} says which images test: fold {test_fold}")
+    return [(TEST if cell == test_fold else TRAIN) if cell else None for cell in cells]
