@@ -25,12 +25,14 @@ LONGEST = 300
 # A request is a line: what to run, answered with the number of its process, or a process to wait for, answered with its
 # exit code. The forked process leaves the loop and ends as any program does.
 SERVER = """
-import json, os, sys
+import gc, json, os, sys
 from mlrpl_cli.core.io.own_process import own_process
 own_process()  # as the command line does before Pillow is imported
 import torch._dynamo  # by the first optimizer
 import mlrpl_cli.core.labels.formats.scenes, mlrpl_cli.core.prediction.predictor, mlrpl_cli.core.reports.figures
 import mlrpl_cli.core.scenes.rendering, mlrpl_cli.core.sweep.runner, mlrpl_cli.core.training.train
+for collect in (gc.collect, gc.freeze, gc.collect):  # or each collection of a forked process looks at all of it
+    collect()
 with open(0, closefd=False) as requests:
     for line in requests:
         asked = json.loads(line)
@@ -93,12 +95,19 @@ def start(
     return Process(_ask(asked, LONGEST))
 
 
-def run(arguments: Sequence[object], *, said: str = "", stdout: Path | str | None = None, **options: str) -> Outcome:
+def run(
+    arguments: Sequence[object],
+    *,
+    said: str = "",
+    stdout: Path | str | None = None,
+    timeout: float = LONGEST,
+    **options: str,
+) -> Outcome:
     """Run one command with `said` on its standard input and wait for it; `options` are those of `start`."""
     with tempfile.TemporaryDirectory() as name:
         given, out, err = (Path(name) / stream for stream in ("in", "out", "err"))
         given.write_text(said)
-        code = start(arguments, stdin=given, stdout=stdout or out, stderr=err, **options).wait()
+        code = start(arguments, stdin=given, stdout=stdout or out, stderr=err, **options).wait(timeout)
         return Outcome(code, "" if stdout else out.read_text(), err.read_text())
 
 

@@ -1,6 +1,6 @@
 """Files of a few megabytes in the shapes that cost a reader most: `python -m tests.fuzz.large NAME`.
 
-Prints how long the file is, and how much memory reading it took at most beyond what reading a small one had left, in
+Prints how much the file holds, and how much memory reading it took at most beyond what reading a small one had left, in
 bytes. Linux only.
 """
 
@@ -17,12 +17,28 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz.seeds import COCO_TRAIN, CVAT, OPEN_IMAGES, STUDIES, TASKS, manifest_content, seeds
+from mlrpl_cli.core.labels.formats.tabular.dialect import MOST_COLUMNS
+from tests.fuzz.seeds import (
+    COCO_TRAIN,
+    CVAT,
+    OPEN_IMAGES,
+    SHEET,
+    STUDIES,
+    TASKS,
+    TASKS_CSV,
+    manifest_content,
+    parquet,
+    seeds,
+    workbook,
+)
 from tests.fuzz.targets import accepts
 
 SIZE = 2 << 20
 MOST_MEMORY = 4 << 30
 """That a reader without a bound may take before it is stopped."""
+ROWS = 200_000
+HOLDS = {"Parquet of one image": ROWS * len("a.jpg,1\n"), "Parquet of lists": ROWS * len('a.jpg,"[1, 2]"\n')}
+"""What files that are packed hold as text, in bytes, by name; others are what they hold."""
 TOP_LEVEL = ("images", "annotations", "categories")
 
 
@@ -114,6 +130,35 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         "table",
         lambda: b"image," + b",".join(b"%d" % n for n in range(SIZE // 8)) + b"\na.jpg" + b",1" * (SIZE // 8) + b"\n",
     ),
+    "table of as many columns as may be": (
+        "table",
+        lambda: _filled(
+            b"image" + b"".join(b",%d" % n for n in range(1, MOST_COLUMNS)) + b"\n",
+            b"a.jpg" + b",1" * (MOST_COLUMNS - 1) + b"\n",
+        ),
+    ),
+    "table of test images of other columns": ("table_of_test", lambda: _filled(b"image,dog", b",a", b"\na.jpg,1\n")),
+    "table of test images of one image": ("table_of_test", lambda: _filled(b"image,dog,cat\n", b"a.jpg,1,1\n")),
+    "Parquet of one image": ("table_parquet", lambda: parquet({"image": ["a.jpg"] * ROWS, "dog": [1] * ROWS})),
+    "Parquet of lists": ("table_parquet", lambda: parquet({"image": ["a.jpg"] * ROWS, "dog": [[1, 2]] * ROWS})),
+    "sheet of a cell far off": (
+        "table_sheet",
+        lambda: SHEET.replace(b"</sheetData>", b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'),
+    ),
+    "sheet of many rows": ("table_sheet", lambda: _filled(SHEET[:-24], b"<row/>", SHEET[-24:])),
+    "sheet of many cells": ("table_sheet", lambda: _filled(SHEET[:-30], b"<c><v>1</v></c>", SHEET[-30:])),
+    "workbook of one byte": (
+        "table_workbook",
+        lambda: workbook(SHEET.replace(b"a.jpg", b"a" * SIZE), zipfile.ZIP_DEFLATED),
+    ),
+    "long of one image": ("long", lambda: _filled(b"image,label\n", b"a.jpg,dog\n")),
+    "long of labels that differ": (
+        "long",
+        lambda: b"image,label\n" + b"".join(b"a,%d\n" % n for n in range(SIZE // 9)),
+    ),
+    "tags of one image": ("tags", lambda: _filled(b"image,tags\n", b"a.jpg,dog|cat\n")),
+    "tags that differ": ("tags", lambda: b"image,tags\n" + b"".join(b"a,%d|b\n" % n for n in range(SIZE // 11))),
+    "tags in one cell": ("tags", lambda: _filled(b'image,tags\na,"[', b"'a',", b']"\n')),
     "table of short rows": ("table", lambda: _filled(b"image,dog\n", b"a,1\n")),
     "table of quotes": ("table", lambda: _filled(b'image,dog\n"', b'""')),
     "rows of one image": ("openimages", lambda: _filled(OPEN_IMAGES, b"a,v,/m/1,1\n")),
@@ -189,6 +234,10 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
         "labelstudio_csv",
         lambda: b"".join(b"%d.jpg,,,,1,,,\n" % n for n in range(SIZE // 18)),
     ),
+    "annotations of choices that differ": (
+        "labelstudio_csv",
+        lambda: TASKS_CSV + b"".join(b"a,1,%d,1,1,,,\n" % n for n in range(SIZE // 18)),
+    ),
     "annotations of cells that are lists": (
         "labelstudio_csv",
         lambda: _filled(b"", b"a.jpg,," + b"[[]]" * 9 + b",,1,,,\n"),
@@ -255,7 +304,7 @@ def main(name: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the most begins anew from what there is
     before = _kibibytes("VmHWM")
     accepts(target, data)
-    print(len(data), 1024 * (_kibibytes("VmHWM") - before))
+    print(HOLDS.get(name, len(data)), 1024 * (_kibibytes("VmHWM") - before))
 
 
 def _kibibytes(name: str) -> int:

@@ -71,10 +71,23 @@ def _lvis() -> bytes:
     return json.dumps({**json.loads(COCO_TRAIN), "images": images}).encode()
 
 
-_TABLES = (
+TABLES = (
     b"image,dog,cat\na.jpg,1,0\nb.jpg,?,yes\n",
     b"\xef\xbb\xbfimage;split;dog\r\na.jpg;train;1\r\nb.jpg;val;no\r\nc.jpg;test;\r\n",
     b'image\t"big dog"\na.jpg\t1\n./b.jpg\t-1\n',
+)
+_LONG = (b"image,label,confidence\na.jpg,dog,1\nb.jpg,cat,0\n", b"id\tlabel\tstate\na\tdog\tyes\na\tcat\t?\n")
+_TAGS = (
+    b"image,tags\na.jpg,dog|cat\nb.jpg,\n",
+    b'image;labels;is_test\na;"[""dog"", ""cat""]";0\nb;[\'dog\'];1\n',
+    b"Image Index,Finding Labels\na.jpg,Edema|Mass\nb.jpg,No Finding\n",
+)
+SHEET = (
+    b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><dimension ref="A1:B3"/><sheetData>'
+    b'<row r="1"><c r="A1" t="inlineStr"><is><t>image</t></is></c><c r="B1" t="inlineStr"><is><t>dog</t></is></c></row>'
+    b'<row r="2"><c r="A2" t="inlineStr"><is><t>a.jpg</t></is></c><c r="B2"><v>1</v></c></row>'
+    b'<row r="3"><c r="A3" t="inlineStr"><is><t>b.jpg</t></is></c><c r="B3" t="b"><v>0</v></c></row>'
+    b"</sheetData></worksheet>"
 )
 OPEN_IMAGES = b"ImageID,Source,LabelName,Confidence\na,verification,/m/1,1\nb,verification,/m/2,0\n"
 _FINDINGS = (
@@ -143,7 +156,10 @@ _WORDS = {
     "voc": b"<annotation> <object> <name> </name> <!DOCTYPE <!ENTITY <!ATTLIST &a; <![CDATA[ dog 000001",
     "coco": b'"images" "annotations" "categories" "id" "name" "file_name" "image_id" NaN ../ \\ud800',
     "lvis": b'"images" "annotations" "neg_category_ids" "coco_url" http://[ "1.0" %2e%2e/ \\ud800',
+    "table_sheet": b"<row <c r= t= s= inlineStr <is> <t> <v> A1048576 XFD1 <f> <dimension <!DOCTYPE &a; 1e308",
     "table": b'image split train " \\ -1 unknown / ../ ; ,,,,',
+    "long": b'image label confidence yes no ? 0.5 , " ../',
+    "tags": b"image tags Finding No dog|cat [ ] ' , ; \" ../",
     "openimages": b'ImageID Source LabelName Confidence /m/1 /m/2 , 0 1 0.5 " sep=',
     "chexpert": b'Path subject_id study_id dicom_id split train validate Edema -1.0 , " ../',
     "vaw": b'"image_id" "positive_attributes" "negative_attributes" "wet" "red" 1 { } [ ] NaN \\ud800',
@@ -305,6 +321,50 @@ def _zip() -> bytes:
     return stream.getvalue()
 
 
+def workbook(sheet: bytes, compression: int = 0) -> bytes:
+    """An XLSX file with this one sheet, packed as zipfile's `compression` says."""
+    import zipfile
+
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/sheet.xml" ContentType="{kind}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships">'
+        f'<Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}">'
+        '<sheets><sheet name="labels" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
+        f'<Relationship Id="r1" Type="{office}/worksheet" Target="sheet.xml"/></Relationships>',
+        "xl/sheet.xml": sheet,
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content, compression)
+    return stream.getvalue()
+
+
+def parquet(columns: dict[str, list[Any]]) -> bytes:
+    """A Parquet file."""
+    import pyarrow as pa
+    from pyarrow import parquet as writer
+
+    stream = io.BytesIO()
+    writer.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def _parquet_files() -> list[bytes]:
+    images = ["a.jpg", "b.jpg", "c.jpg"]
+    nested = {"image": images, "split": ["train", "test", None], "dog": [True, None, False], "boxes": [[1], [], None]}
+    return [parquet({"image": images, "dog": [1, 0, None]}), parquet(nested)]
+
+
 def _proposals() -> tuple[bytes, ...]:
     import numpy as np
 
@@ -340,7 +400,13 @@ _SEEDS = {
     "voc_image_set": lambda: (b"000001\n000002\n", b"000001  1\n\n000002 -1\n", b"../x\n"),
     "coco": lambda: (_coco("b.jpg", "c.jpg"), _coco("c.jpg")),
     "lvis": lambda: (_lvis(), b"\xef\xbb\xbf" + _lvis()),
-    "table": lambda: _TABLES,
+    "table": lambda: TABLES,
+    "table_of_test": lambda: (b"image,dog,cat\nc.jpg,1,0\n", *TABLES),
+    "table_parquet": _parquet_files,
+    "table_workbook": lambda: (workbook(SHEET),),
+    "table_sheet": lambda: (SHEET,),
+    "long": lambda: _LONG,
+    "tags": lambda: _TAGS,
     "openimages": lambda: (OPEN_IMAGES, b"sep=;\n" + OPEN_IMAGES.replace(b",", b";"), OPEN_IMAGES + b'a,v,"/m/2",1'),
     "openimages_machine": lambda: (OPEN_IMAGES.replace(b"1,1", b"2,0.5"), OPEN_IMAGES + b"a,m,/m/2,1e-3\n"),
     "openimages_descriptions": lambda: (b"/m/1,Dog\n/m/2,Cat\n", b'LabelName,DisplayName\n/m/1,"Dog, wet"\n'),

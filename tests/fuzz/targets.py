@@ -83,13 +83,55 @@ def lvis(data: bytes) -> None:
 
 
 def table(data: bytes) -> None:
-    """A CSV beside three images."""
+    """A CSV of a column per class beside three images."""
     from mlrpl_cli.core.labels.formats.tabular.table import Table
 
-    root = _folder("table")
-    _touch(root, "a.jpg", "b.jpg", "c.jpg")
-    (root / "labels.csv").write_bytes(data)
-    _read(Table(root=root / "labels.csv"))
+    _read(Table(root=_table_file("table.csv", data)))
+
+
+def table_of_test(data: bytes) -> None:
+    """The table of test images beside a good one of training images."""
+    from mlrpl_cli.core.labels.formats.tabular.table import Table
+    from tests.fuzz.seeds import TABLES
+
+    path = _table_file("test.csv", data)
+    (path.parent / "train.csv").write_bytes(TABLES[0])
+    _read(Table(root=path.parent))
+
+
+def table_parquet(data: bytes) -> None:
+    """A Parquet file of a column per class."""
+    from mlrpl_cli.core.labels.formats.tabular.table import Table
+
+    _read(Table(root=_table_file("table.parquet", data)))
+
+
+def table_workbook(data: bytes) -> None:
+    """An XLSX file of a column per class."""
+    from mlrpl_cli.core.labels.formats.tabular.table import Table
+
+    _read(Table(root=_table_file("table.xlsx", data)))
+
+
+def table_sheet(data: bytes) -> None:
+    """The only sheet of an XLSX file that is right otherwise."""
+    from tests.fuzz.seeds import workbook
+
+    table_workbook(workbook(data))
+
+
+def long(data: bytes) -> None:
+    """A table of a row per image and label."""
+    from mlrpl_cli.core.labels.formats.tabular.long import Long
+
+    _read(Long(root=_table_file("long.csv", data), unlisted="unknown"))
+
+
+def tags(data: bytes) -> None:
+    """A table with all labels of an image in a cell."""
+    from mlrpl_cli.core.labels.formats.tabular.tags import Tags
+
+    _read(Tags(root=_table_file("tags.csv", data), unlisted="absent"))
 
 
 def openimages(data: bytes) -> None:
@@ -436,6 +478,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "coco": coco,
     "lvis": lvis,
     "table": table,
+    "table_of_test": table_of_test,
+    "table_parquet": table_parquet,
+    "table_workbook": table_workbook,
+    "table_sheet": table_sheet,
+    "long": long,
+    "tags": tags,
     "openimages": openimages,
     "openimages_machine": openimages_machine,
     "openimages_descriptions": openimages_descriptions,
@@ -552,6 +600,19 @@ def _read_vg(root: Path) -> None:
     from mlrpl_cli.core.labels.formats.published.vg import Vg200
 
     _read(Vg200(root=root, class_descriptions=root / "names"))
+
+
+def _table_file(name: str, data: bytes) -> Path:
+    """A table beside three images, for which every reader says whether it is its own."""
+    from mlrpl_cli.core.io.errors import ConfigError
+    from mlrpl_cli.core.labels.formats.registry import recognise
+
+    path = _folder(f"{name}-and-images") / name
+    _touch(path.parent, "a.jpg", "b.jpg", "c.jpg")
+    path.write_bytes(data)
+    with suppress(ConfigError):
+        recognise(path)
+    return path
 
 
 def _imagefolder(name: str, data: bytes) -> None:

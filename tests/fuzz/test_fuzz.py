@@ -26,7 +26,7 @@ from tests.fuzz.found import FOUND
 from tests.fuzz.seeds import seeds, words
 from tests.fuzz.targets import TARGETS, accepts
 
-QUICK, LONG = 80, 4000
+QUICK, LONG = 50, 4000
 """Examples of each property."""
 SLOW_SECONDS = 20
 """Of coverage-guided fuzzing of each target."""

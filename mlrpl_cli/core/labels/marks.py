@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlrpl_cli.core.images.names import ImageNames
 from mlrpl_cli.core.io.errors import DataError
@@ -24,9 +24,19 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 4 * GIB
 """Images times classes, a byte each."""
+MOST_CLASSES = 50_000
+"""More than twice those of Open Images, the most of any published data set: more labels than that are none."""
 _NO_MARK = 2
 NOWHERE = -1
 """The row of an image that is not there and the column of a class that is not wanted: marks in it count for nothing."""
+
+
+def raise_too_many(name: str) -> NoReturn:
+    """Raise DataError for more than MOST_CLASSES labels, `name` being one."""
+    raise DataError(
+        f"there are more than {MOST_CLASSES} different labels, such as '{short(name)}'; look whether labels are what "
+        "is read, or name yours with --classes"
+    )
 
 
 class Marks:
@@ -76,7 +86,10 @@ class Marks:
         self._problems.extend("images are listed twice", twice)
 
     def label(self, name: str) -> int:
-        """The column of a class; NOWHERE for one that is not wanted, and, with a problem, for what can be no class."""
+        """The column of a class; NOWHERE for one that is not wanted, and, with a problem, for what can be no class.
+
+        Raises DataError when there are more different classes than MOST_CLASSES.
+        """
         name = " ".join(name.split())
         self._seen.add(name)
         name = self._merged.get(name, name)
@@ -85,7 +98,10 @@ class Marks:
             return NOWHERE
         if self._wanted is not None and name not in self._wanted:
             return NOWHERE
-        return self.classes.setdefault(name, len(self.classes))
+        column = self.classes.setdefault(name, len(self.classes))
+        if column == MOST_CLASSES:
+            raise_too_many(name)
+        return column
 
     def mark(self, row: int, column: int, state: int) -> None:
         """Say that the cell has `state`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlrpl_cli.core.io.errors import DataError, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import GIB, open_file, short
-from mlrpl_cli.core.labels.formats.tabular.dialect import NEEDED
+from mlrpl_cli.core.labels.formats.tabular.dialect import NEEDED, check_width
 
 Cells = tuple[list[Any], Sequence[int], tuple[str, ...]]
 """The columns of a table, header included, the number of each row, and what had to be found out to read it."""
@@ -26,6 +26,7 @@ def read_parquet(path: Path, most: int) -> Cells:
     try:
         with open_file(path, most) as raw:
             file = parquet.ParquetFile(raw)
+            check_width(path, file.metadata.num_columns)
             _check_size(path, file.metadata.num_rows, file.metadata.num_columns)
             table = file.read(use_threads=False)
         columns = [_as_text(column) for column in table.columns]
@@ -77,6 +78,7 @@ def read_workbook(path: Path, most: int, title: str | None) -> Cells:
     if not any(cell is not None for row in rows for cell in row):
         raise DataError(f"{path} has nothing in it; {NEEDED}")
     width = max(map(len, rows))
+    check_width(path, width)
     cells = [[_told(value) for value in row] + [""] * (width - len(row)) for row in rows]
     columns = [pa.chunked_array([column]).dictionary_encode() for column in zip(*cells, strict=True)]
     return columns, range(1, len(rows) + 1), ()

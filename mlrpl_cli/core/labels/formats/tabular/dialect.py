@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from itertools import islice
@@ -15,20 +16,21 @@ from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.reading import MIB, open_file, short
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
-
-
 NEEDED = "a table needs an image column, a column per class and a row per image"
-
-
+MOST_COLUMNS = 20_000
+"""Ten times the classes of any data set that is published as a table; each takes some 10 KB while a table is read."""
 UNPACKING = EOFError, zlib.error, gzip.BadGzipFile
 """What a damaged compressed file raises."""
-
-
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-
-
 BEGINNING = 20
 """Rows that tell what a table is."""
+_NEAR = 1000  # with the blank ones between them
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
+
+
+def without_blank_lines(text: str) -> str:
+    """`text` from the first line on that is not blank."""
+    return _BLANK_LINES.sub("", text)
 
 
 def peek(path: Path, rows: int = BEGINNING) -> list[list[str]]:
@@ -68,6 +70,15 @@ def check_header(path: Path, rows: Sequence[Sequence[str]], numbers: Sequence[in
         raise DataError(
             f"{path} has {above} {'rows' if above > 1 else 'row'} of another kind above what looks like the header, "
             f"row {numbers[above]} ({found}); delete what stands above the header"
+        )
+
+
+def check_width(path: Path, columns: int) -> None:
+    """Raise DataError for more columns than a table may have."""
+    if columns > MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {columns} columns, expected at most {MOST_COLUMNS}; write a row per image and label instead "
+            "(--dataset long)"
         )
 
 
@@ -144,16 +155,18 @@ def _fit(text: str, separator: str) -> tuple[bool, bool, int]:
 
 
 def parsed(text: str, separator: str, rows: int) -> list[list[str]]:
-    """The first `rows` rows that are not blank."""
-    read = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    filled = ([cell.strip() for cell in cells] for cells in read if any(map(str.strip, cells)))
+    """The first `rows` rows that are not blank, of the _NEAR that begin with the first of them."""
+    read = csv.reader(io.StringIO(without_blank_lines(text), newline=""), delimiter=separator)
+    filled = ([cell.strip() for cell in cells] for cells in islice(read, _NEAR) if any(map(str.strip, cells)))
     return list(islice(filled, rows))
 
 
 def numbered(text: str, separator: str) -> tuple[list[list[str]], list[int]]:
     """The first rows that are not blank and their numbers; none where a later one cannot be parsed."""
     read = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    filled = ((number, [cell.strip() for cell in cells]) for number, cells in enumerate(read, 1) if any(cells))
+    filled = (
+        (number, [cell.strip() for cell in cells]) for number, cells in enumerate(islice(read, _NEAR), 1) if any(cells)
+    )
     try:
         begun = list(islice(filled, BEGINNING))
     except csv.Error:

@@ -133,7 +133,7 @@ def read_table(
         raise DataError(f"cannot read {path}: {error.strerror or one_line(error)}; check the path") from error
 
 
-def _sheet(path: Path, columns: Sequence[Any], numbers: Sequence[int], notes: tuple[str, ...]) -> Sheet:
+def _sheet(path: Path, columns: Sequence[Any], numbers: Sequence[int] | np.ndarray, notes: tuple[str, ...]) -> Sheet:
     """A sheet of columns whose first cell that is not in a blank row is their name."""
     import numpy as np
     import pyarrow as pa

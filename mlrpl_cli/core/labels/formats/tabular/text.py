@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,40 +16,44 @@ from mlrpl_cli.core.labels.formats.tabular.dialect import (
     UNPACKING,
     beginning_of,
     check_header,
+    check_width,
     decoded,
     numbered,
     parsed,
     separator_of,
     unpacked,
+    without_blank_lines,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 _BLOCK = 16 * MIB  # a row may be this long
 _STREAM_BLOCK = 4 * MIB  # of which pyarrow reads 32 ahead
 _LAST = "\x1e"
-_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
 def read_text_table(
     path: Path, problems: Problems, separator: str | None, encoding: str | None, most: int
-) -> tuple[list[pa.ChunkedArray], list[int], tuple[str, ...]]:
+) -> tuple[list[pa.ChunkedArray], np.ndarray, tuple[str, ...]]:
     """The columns of a file, header included, the number of each row, and what had to be found out to read it.
 
     Raises DataError for what is no table, and for one that is larger than `most` bytes.
     """
+    import numpy as np
     import pyarrow as pa
     from pyarrow import csv as parser
 
     text, encoding, notes = decoded(path, encoding, most)
     beginning, separator = separator_of(path, text[:MIB], separator)
     whole = text[len(text[:MIB]) - len(beginning) :]  # without a line that only names the separator
-    text = _BLANK_LINES.sub("", whole)  # the first line says how many columns there are
+    text = without_blank_lines(whole)  # the first line says how many columns there are
     above = whole[: len(whole) - len(text)].count("\n")
     width = len(next(iter(parsed(beginning, separator, 1)), []))
     if not width:
         raise DataError(f"{path} has nothing in it; {NEEDED}")
+    check_width(path, width)
     check_header(path, *numbered(beginning, separator))
     left_out = set[int]()
     # pyarrow says nothing of a quote that is never closed, and leaves out what follows: a last row of ours shows it.
@@ -77,8 +80,8 @@ def read_text_table(
     table = table.slice(0, table.num_rows - 1)
     if table.num_rows < 2:
         problems.raise_if_any(str(path), "correct the table, or say with --separator what stands between its cells")
-    numbers = [above + row for row in range(1, table.num_rows + len(left_out) + 1) if row not in left_out]
-    return table.columns, numbers, notes
+    counted = np.arange(1, table.num_rows + len(left_out) + 1)
+    return table.columns, above + counted[~np.isin(counted, list(left_out))], notes
 
 
 def stream(path: Path, columns: Sequence[str], problems: Problems, task: Task) -> Iterator[pa.RecordBatch]:
@@ -94,6 +97,7 @@ def stream(path: Path, columns: Sequence[str], problems: Problems, task: Task) -
         whole, encoding = beginning_of(path, None)
         text, separator = separator_of(path, whole, None)
         header = next(iter(parsed(text, separator, 1)), [])
+        check_width(path, len(header))
         if missing := [name for name in columns if name not in header]:
             found = short(", ".join(header)) or "nothing"
             raise DataError(f"{path} has no column {', '.join(missing)}, only {found}; check the file")

@@ -18,6 +18,7 @@ from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.reading import GIB, KIB, beginning_of, read_json, short, shown
 from mlrpl_cli.core.labels.formats.tabular.dialect import peek
 from mlrpl_cli.core.labels.formats.tabular.sheets import read_table
+from mlrpl_cli.core.labels.marks import MOST_CLASSES, raise_too_many
 from mlrpl_cli.core.labels.records import Reading
 
 UPLOAD, LOCAL, URL, PLAIN = "uploads (/data/upload/…)", "local files (?d=…)", "URLs", "file names"
@@ -162,6 +163,7 @@ def _rows(path: Path, reading: Reading) -> Iterator[Task]:
     wanted = [column for column, name in enumerate(sheet.names) if name not in _OF_EXPORT or name == "split"]
     annotated = sheet.column(sheet.names.index("annotation_id"))
     shared = dict[tuple[tuple[str, frozenset[str]], ...], list[Choices]]()  # most rows say one of a few things
+    names = set[str]()
     for row, number in enumerate(sheet.numbers):
         where = f"row {number}"
         cells = ((sheet.names[column], sheet.column(column)[row]) for column in wanted)
@@ -169,6 +171,10 @@ def _rows(path: Path, reading: Reading) -> Iterator[Task]:
         made = _beside(entry, where, reading.problems)
         data = {name: value for name, value in entry.items() if name not in made}
         said = shared.setdefault(tuple(made.items()), [made])
+        if said[0] is made:
+            names.update(*made.values())
+            if len(names) > MOST_CLASSES:
+                raise_too_many(min(names))
         yield Task(where, data, said if annotated[row] else [], is_small=True)
 
 
