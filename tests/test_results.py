@@ -1,8 +1,6 @@
 """The page of results draws its verdicts from the figures."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.sweep.report import MethodReport, SweepReport
 from scripts.make_results import TEMPLATE, claims, edges, verdict
-from tests import small
+from tests import small, warm
 
 FOLDER = Path(__file__).parents[1] / "scripts"
 
@@ -128,9 +126,9 @@ def test_a_method_that_is_not_known_is_one_line(tmp_path):
         "average_precision": [1.0],
     }
     (tmp_path / "results.jsonl").write_text(json.dumps(row) + "\n")
-    command = [sys.executable, "-m", "scripts.make_results", str(tmp_path), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent)
-    assert done.returncode == 1
-    assert done.stderr.startswith("make_results: error: ")
-    assert done.stderr.count("\n") == 1
-    assert "methods that this mlrpl lacks (sral)" in done.stderr
+    code = "import runpy; runpy.run_module('scripts.make_results', run_name='__main__')"
+    done = warm.run([tmp_path, tmp_path], code=code, folder=FOLDER.parent)
+    assert done.code == 1
+    assert done.err.startswith("make_results: error: ")
+    assert done.err.count("\n") == 1
+    assert "methods that this mlrpl lacks (sral)" in done.err

@@ -38,7 +38,7 @@ def _inside(place, monkeypatch) -> None:
     monkeypatch.chdir(place)
 
 
-def test_a_sweep_prints_a_table_and_writes_its_report(mlrpl, place):
+def test_a_sweep_prints_a_table_and_writes_its_report(mlrpl, place, sweep_here):
     done = mlrpl("sweep", *OPTIONS)
     assert done.code == 0, done.err
     assert "4 of 4 runs" in done.out
@@ -87,7 +87,7 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
     assert f"prepared with other options: root was {tmp_path / 'a.csv'}, not {tmp_path / 'b.csv'}; name" in done.err
 
 
-def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path):
+def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path, sweep_here):
     (tmp_path / "labels.csv").write_text(
         "image,cat,dog\n"
         + "".join(f"{row}.png,{row % 2},0\n{row + 1}.png,0,{row // 2 % 2}\n" for row in range(0, 20, 2))

@@ -16,9 +16,9 @@ from tests import small
 from tests.trust.kills import State, Strike, run, scenarios, start_warm, torment
 
 HANDFUL = {
-    "prepare": [Strike(signal.SIGKILL, 0.5), Strike(signal.SIGTERM, 0.9)],
-    "export-labels": [Strike(signal.SIGKILL, 0.6), Strike(signal.SIGTERM, 0.8)],
-    "train with a cache": [Strike(signal.SIGTERM, 0.8), Strike(signal.SIGKILL, 0.15)],
+    "prepare": [Strike(signal.SIGTERM, 0.9)],
+    "export-labels": [Strike(signal.SIGKILL, 0.6)],
+    "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
 }

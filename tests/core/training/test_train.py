@@ -147,7 +147,10 @@ def by_variables(arguments):
     assert [rank.wait() for rank in ranks] == [0, 0]
 
 
-@pytest.mark.parametrize(("start", "loss"), [(by_torchrun, "asl"), (by_variables, "an")])
+@pytest.mark.parametrize(
+    ("start", "loss"),
+    [(by_variables, "asl"), (by_variables, "an"), pytest.param(by_torchrun, "asl", marks=pytest.mark.slow)],
+)
 def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path, start, loss):
     """Two gloo processes at the same global batch, to 1e-5: in float32, since bf16 rounds to 1e-2.
 
