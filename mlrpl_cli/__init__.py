@@ -10,12 +10,22 @@ TYPE_CHECKING = False  # as typing's: to import that takes longer than all else 
 if TYPE_CHECKING:
     from typing import Any
 
-    from mlrpl_cli.api import evaluate, export_labels, prepare, train
+    from mlrpl_cli.api import evaluate, export_labels, prepare, read_prepared, train
     from mlrpl_cli.core.io.errors import MlrplError
     from mlrpl_cli.core.prediction.predictor import Predictor
+    from mlrpl_cli.core.prepared.folder import read_proposals
 
 __version__ = "0.1.0"
-__all__ = ["MlrplError", "Predictor", "evaluate", "export_labels", "prepare", "train"]
+__all__ = [
+    "MlrplError",
+    "Predictor",
+    "evaluate",
+    "export_labels",
+    "prepare",
+    "read_prepared",
+    "read_proposals",
+    "train",
+]
 
 _API = {
     "MlrplError": "mlrpl_cli.core.io.errors:MlrplError",
@@ -23,6 +33,8 @@ _API = {
     "evaluate": "mlrpl_cli.api:evaluate",
     "export_labels": "mlrpl_cli.api:export_labels",
     "prepare": "mlrpl_cli.api:prepare",
+    "read_prepared": "mlrpl_cli.api:read_prepared",
+    "read_proposals": "mlrpl_cli.core.prepared.folder:read_proposals",
     "train": "mlrpl_cli.api:train",
 }
 

@@ -16,7 +16,7 @@ from mlrpl_cli.core.export import labels as export
 from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import PrepareOptions
-from mlrpl_cli.core.prepared import build
+from mlrpl_cli.core.prepared import build, folder
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.options import asked_config
 from mlrpl_cli.core.training import train as training
@@ -50,6 +50,11 @@ def prepare(
         check_images, drop_broken, allow_truncated,
     )  # fmt: skip
     return build.prepare(options, progress)
+
+
+def read_prepared(data: str | Path) -> Prepared:
+    """The prepared folder at `data`, verified. Raises DataError when it is missing, damaged or of another version."""
+    return folder.read_prepared(Path(data))
 
 
 def train(
