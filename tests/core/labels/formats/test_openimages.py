@@ -263,7 +263,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     [
         (b"", "has no column ImageID, LabelName, Confidence, only nothing; check the file"),
         (b"ImageID,LabelName\n0a,/m/cat\n", "has no column Confidence, only ImageID, LabelName; check the file"),
-        (HEADER.encode(), "1 things are missing (any "),
+        (HEADER.encode(), ": there is no class that counts; "),
         (HEADER.encode() + b'0a,v,/m/cat,"1\n0b,v,/m/cat,1\n', "is no readable table: "),
         (HEADER.encode() + b"0a,v,/m/\xff,1\n", "is no readable table: "),
     ],

@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     [
         ("", "has nothing in it"),
         ("filename, Alert\n", "has a header and no rows"),
-        ("filename\na.jpg\n", "1 things are missing (any class)"),
+        ("filename\na.jpg\n", ": there is no class that counts; "),
         ("filename, \0\na.jpg, 1\n", "1 labels are names that no class can have"),
     ],
 )
