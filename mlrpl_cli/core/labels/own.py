@@ -75,7 +75,7 @@ class OwnData(Format):
         elif len(told) > 1 and TRAIN not in told:
             reading.problems.add("folders of splits are none of train", " and ".join(sorted(filter(None, told))))
         elif told and TRAIN not in told:
-            reading.notes.append("there is one folder, and not of train: test images are drawn")
+            reading.notes.append("no folder below the root is one of train: test images are drawn")
             marks.splits[:] = [None] * len(marks.splits)
 
     def assigned(self, splits: Sequence[str | None]) -> tuple[str, ...]:
