@@ -14,6 +14,7 @@ from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.export import labels as export
 from mlrpl_cli.core.export.options import ExportOptions
+from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build, folder
@@ -43,6 +44,10 @@ def prepare(
     `reading` holds the options of the data set's format by name, such as `root="labels.csv"`; the others are those of
     `mlrpl_cli.core.labels.records.PrepareOptions`.
     """
+    if isinstance(classes, str):
+        raise ConfigError(f"classes: expected a list of names, got {classes!r}")
+    if not isinstance(merge_classes or {}, Mapping):
+        raise ConfigError(f"merge_classes: expected a mapping, such as {{'Car': 'car'}}, got {merge_classes!r}")
     chosen = None if classes is None else tuple(classes)
     place = None if out is None else Path(out)
     options = PrepareOptions(

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,19 @@ def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "2 epochs, best validation mAP in epoch" in printed.out
     assert "epochs: expected a whole number from 1" in printed.out
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"classes": "cat"}, "classes: expected a list of names, got 'cat'"),
+        ({"merge_classes": ["Car"]}, "merge_classes: expected a mapping, such as {'Car': 'car'}, got ['Car']"),
+    ],
+)
+def test_options_of_another_type_are_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(mlrpl_cli.MlrplError) as error:
+        mlrpl_cli.prepare(root="labels.csv", **given)
+    assert str(error.value) == sentence
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

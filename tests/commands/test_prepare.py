@@ -108,7 +108,10 @@ def test_an_option_that_formats_share_reaches_the_chosen_one(mlrpl: Callable, tm
         (["--dataset", "cocoa"], "no data set is called 'cocoa'; did you mean 'coco'?"),
         ([*SMALL, "--classes", "hous"], "no class is called 'hous'; did you mean 'house'?"),
         ([*SMALL, "--classes", " ,"], "--classes names no class; give some, separated by commas"),
-        (["--difficult", "unknown"], "--difficult is an option of voc, not of scenes; leave it out"),
+        (
+            ["--difficult", "unknown"],
+            "--difficult is an option of voc, not of scenes; leave it out, or choose the format with --dataset",
+        ),
         (["--dataset", "voc"], NO_ROOT),
         (["--download"], "'scenes' cannot be downloaded; known: voc, coco"),
     ],

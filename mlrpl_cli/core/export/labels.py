@@ -69,12 +69,12 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     export = Export(records, None, model, options.prefix or "", progress)
     _check_names(list(map(export.image, range(len(rows)))))
     if predictor is None:
-        return _summary(export, writer(export, path), path, options.format)
+        return _summary(export, writer(export, path), path, options.format, prepared)
     threshold = THRESHOLD if options.threshold is None else options.threshold
     export = _predicted(export, predictor, prepared.paths(rows), threshold, options.workers)
     written = writer(export, path)
     told = f"cells are predictions of {export.model}, present above {threshold:g}"
-    return _summary(export, written._replace(notes=(told, *written.notes)), path, options.format)
+    return _summary(export, written._replace(notes=(told, *written.notes)), path, options.format, prepared)
 
 
 def _check(options: ExportOptions) -> None:
@@ -187,7 +187,7 @@ def _check_replaceable(path: Path, as_file: bool, overwrite: bool) -> None:
         raise DataError(f"{path} is there already; --overwrite replaces it, and --out names another place")
 
 
-def _summary(export: Export, written: Written, path: Path, name: str) -> Exported:
+def _summary(export: Export, written: Written, path: Path, name: str, prepared: Prepared) -> Exported:
     records, notes = export.records, written.notes
     has_training = TRAIN in records.splits
     if export.prefix:
@@ -197,7 +197,8 @@ def _summary(export: Export, written: Written, path: Path, name: str) -> Exporte
     read_back = None
     if has_training and not export.prefix and written.dataset in DATASETS:
         command = ["mlrpl", "prepare", "--dataset", written.dataset, "--root", str(path)]
-        read_back = shlex.join([*command, "--images", str(records.image_root), *written.flags])
+        truncated = ["--allow-truncated"] * prepared.allow_truncated
+        read_back = shlex.join([*command, "--images", str(records.image_root), *written.flags, *truncated])
     states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
     counts = {state: int((records.full_labels == value).sum()) for state, value in states.items()}
     return Exported(path, name, len(records.images), len(records.classes), counts, notes, read_back)

@@ -52,7 +52,10 @@ class ImageNames:
             return None
         relative = self._relative(name)
         if leads_outside(relative):
-            self._problems.add("image names lead outside the image folder", short(name))
+            is_absolute = ".." not in relative.split("/")
+            elsewhere = "are absolute paths, none below the image folder: write them relative to it"
+            what = elsewhere if is_absolute else "lead outside the image folder"
+            self._problems.add(f"image names {what}", short(name))
             return None
         folder, _, last = relative.rpartition("/")
         files, stems = self._listed(folder)

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.labels.marks import Marks
 from mlrpl_cli.core.labels.records import ROOT, SPLIT_NAMES, SPLITS, TEST, TRAIN, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, STATES
@@ -51,9 +51,11 @@ class OwnData(Format):
         """
         root = self.image_root(source)
         labels = marks.labels(unlisted, union or bool(reading.merged))
-        if not reading.problems and not labels.size:
-            reading.problems.add("things are missing", "any image" if marks.classes else "any class")
         where = f"{source}, images below {root}"
+        if not reading.problems and not labels.size:
+            what = "image" if marks.classes else "class"
+            advice = "name the labels with --root, or the images' folder with --images"
+            raise DataError(f"{where}: there is no {what} that counts; {advice}")
         reading.problems.raise_if_any(where, "correct the labels, or name the images' folder with --images")
         return Records(tuple(marks.classes), root, tuple(marks.images), labels, self.assigned(marks.splits))
 
@@ -73,7 +75,7 @@ class OwnData(Format):
         elif len(told) > 1 and TRAIN not in told:
             reading.problems.add("folders of splits are none of train", " and ".join(sorted(filter(None, told))))
         elif told and TRAIN not in told:
-            reading.notes.append("there is one folder, and not of train: test images are drawn")
+            reading.notes.append("no folder below the root is one of train: test images are drawn")
             marks.splits[:] = [None] * len(marks.splits)
 
     def assigned(self, splits: Sequence[str | None]) -> tuple[str, ...]:

@@ -118,6 +118,21 @@ def test_an_image_of_which_nothing_is_known_is_there_again(tmp_path: Path, mlrpl
         assert not back.full_labels[back.images.index("blank.png")].any()
 
 
+def test_truncated_images_and_images_without_suffix_come_back(tmp_path: Path, mlrpl) -> None:
+    """As far as the format can name them: they are read with the option that took them."""
+    prepared = write_data(tmp_path / "data")
+    photos, images = prepared.image_root, list(prepared.images)
+    path = photos / "-5.jpg"
+    path.write_bytes(path.read_bytes()[:-20])
+    (photos / "plain.png").rename(photos / "plain")
+    images[images.index("plain.png")] = "plain"
+    changed = replace(prepared, images=tuple(images), options={"allow_truncated": True})
+    write_manifest(prepared.folder, changed)
+    for name in sorted(LOST):
+        back = _read_back(_export(read_prepared(prepared.folder), name), mlrpl, tmp_path / f"back-{name}")
+        assert sorted(back.images) == sorted(images)
+
+
 def test_lvis_validation_images_that_test_are_told(tmp_path: Path, mlrpl) -> None:
     prepared = write_data(tmp_path / "data")
     exported = _export(prepared, "coco", split=("train", "validation"))

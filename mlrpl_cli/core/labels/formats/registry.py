@@ -37,6 +37,9 @@ DATASETS = {
     "long": f"{_FORMATS}.tabular.long:Long",
     "tags": f"{_FORMATS}.tabular.tags:Tags",
 }
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+OF_YOLO = ("data.yaml", "data.yml", "dataset.yaml", "obj.names", "classes.txt")
+"""Files that lie beside YOLO's labels."""
 DATASETS_FOLDER = Path("datasets")
 """Where data sets are downloaded to and looked for, below the current folder."""
 DATASETS_VARIABLE = "MLRPL_DATASETS"
@@ -65,12 +68,18 @@ def recognise(root: Path) -> tuple[str, str]:
     if not os.path.exists(root):
         raise ConfigError(f"there is no {root}; check the path after --root")
     if not candidates:
-        known = ", ".join(name for name in DATASETS if name != SCENES)
-        raise ConfigError(
-            f"{root} is of no format that is recognised; name it with --dataset ({known}), see docs/formats.md"
-        )
+        raise ConfigError(f"{root} is of no format that is recognised; {_advice(root)}, see docs/formats.md")
     told = ", or ".join(f"{name} ({why})" for name, why in candidates.items())
     raise ConfigError(f"{root} can be read as {told}; choose one with --dataset")
+
+
+def _advice(root: Path) -> str:
+    """What to do with a file or folder that no format recognises."""
+    if root.suffix.lower() in ARCHIVES:
+        return "unpack it, and name the folder"
+    if root.suffix.lower() in (".yaml", ".yml") or any(os.path.isfile(root / name) for name in OF_YOLO):
+        return "it looks like YOLO's, which is not read: export it as COCO, as annotation tools do"
+    return f"name it with --dataset ({', '.join(name for name in DATASETS if name != SCENES)})"
 
 
 def find_root(dataset: str) -> Path | None:
@@ -111,5 +120,6 @@ def _sentence(dataset: str, name: str, what: str | None, given: bool) -> str:
         return f"{flag(name)}: {what}"
     owners = [other for other in DATASETS if name in format_of(other).model_fields]
     if owners:
-        return f"{flag(name)} is an option of {', '.join(owners)}, not of {dataset}; leave it out"
+        instead = "leave it out, or choose the format with --dataset"
+        return f"{flag(name)} is an option of {', '.join(owners)}, not of {dataset}; {instead}"
     return f"{dataset} has no option '{name}'; {did_you_mean(name, kind.model_fields)}"

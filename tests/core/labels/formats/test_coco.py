@@ -115,7 +115,7 @@ def test_absolute_image_name_leads_outside(tmp_path: Path) -> None:
     train, _ = _release(tmp_path, "2017")
     train["images"][0]["file_name"] = "/etc/passwd"
     _save(tmp_path, "train2017", train)
-    assert "lead outside the image folder" in _problem(tmp_path)
+    assert "are absolute paths, none below the image folder" in _problem(tmp_path)
 
 
 @pytest.mark.parametrize(

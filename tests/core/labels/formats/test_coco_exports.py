@@ -166,6 +166,19 @@ def test_ids_that_mean_two_things_are_told(tmp_path: Path) -> None:
     assert message.endswith("; correct the labels, or name the images' folder with --images")
 
 
+@pytest.mark.parametrize(
+    "before", ["../../label-studio/data/media/upload/1/", "C:\\Users\\me\\photos\\", "/home/me/sub/"]
+)
+def test_folders_of_another_machine_are_left_out_and_this_is_said(tmp_path: Path, before: str) -> None:
+    names = [f"{before}{name}" for name in ("a.jpg", "b.jpg")]
+    path = _one(tmp_path, _content(names, [(0, 1)]))
+    reading = Reading(path, Silent())
+    records = Coco(root=path).read(reading)
+    assert (records.images, records.full_labels.tolist()) == (("a.jpg", "b.jpg"), [[1, -1], [-1, -1]])
+    dropped = len([*filter(None, before.replace("\\", "/").split("/"))])
+    assert reading.notes == [f"file_name of labels.json begins with {dropped} folders that are left out"]
+
+
 def test_names_with_backslashes_folders_and_without_a_file_name(tmp_path: Path) -> None:
     _touch(tmp_path / "images", "one/a.jpg", "b.jpg", "two/c d.jpg", "Ä.jpg")
     url = "https://a.b/images/two/c%20d.jpg?x=1"

@@ -104,8 +104,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("<annotations><meta/><track id='0'/></annotations>", "has tracks of a video; export the task as"),
         ("<!DOCTYPE a [<!ENTITY b 'c'>]><annotations>&b;</annotations>", "a document type is not allowed"),
         ("<?xml version='1.0' encoding='klingon'?><annotations/>", "is no readable XML: "),
-        ("<annotations><version>1.1</version></annotations>", "1 things are missing (any class)"),
-        (f"<annotations>{META}</annotations>", "1 things are missing (any image)"),
+        ("<annotations><version>1.1</version></annotations>", ": there is no class that counts; "),
+        (f"<annotations>{META}</annotations>", ": there is no image that counts; "),
     ],
 )
 def test_a_file_that_is_no_such_xml(tmp_path: Path, text: str, part: str) -> None:

@@ -122,7 +122,7 @@ def test_a_plain_table_is_not_taken(tmp_path: Path) -> None:
         ),
         (
             [{"file_name": "a.jpg", "caption": "x"}],
-            "has 0 columns of labels among file_name, caption; name one with",
+            "name one with --tag-column, or write a table with a column for each class (--dataset table)",
         ),
         ([{"file_name": "a.jpg", "labels": [], "tags": []}], "has 2 columns of labels among file_name, labels, tags"),
         ([{"image": "a.jpg", "labels": []}], "has 0 columns of image files, only image, labels; call one file_name"),

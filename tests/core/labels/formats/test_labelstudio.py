@@ -60,6 +60,24 @@ def test_choices_are_present_and_images_without_annotation_unknown(tmp_path: Pat
     assert "lists choices and does not say what a missing one means" in problem(LabelStudio, root)
 
 
+def test_boxes_and_predictions_are_no_choices(tmp_path: Path) -> None:
+    box = {"from_name": "l", "to_name": "image", "type": "rectanglelabels", "value": {"rectanglelabels": ["hat"]}}
+    predicted = {**_task("a.jpg"), "predictions": [_made("hat")]}
+    for tasks, told in (
+        ([_task("a.jpg", {"result": [box, box]})], " (results of rectanglelabels are left out: 2)"),
+        ([predicted], ""),
+    ):
+        root = _export(tmp_path, tasks)
+        assert _problem(root).startswith(
+            f"no annotation of {root / 'project.json'} has a choice{told}; export boxes as "
+        )
+
+
+def test_a_field_called_image_names_files_without_suffix(tmp_path: Path) -> None:
+    root = _export(tmp_path, [_task("a", _made("hat"), split="train"), _task("b.jpg", _made("vest"))], "a", "b.jpg")
+    assert _read(root).images == ("a", "b.jpg")
+
+
 def test_annotations_that_disagree_are_asked_about(tmp_path: Path) -> None:
     root = _export(tmp_path, [_task("a.jpg", _made("hat", "vest"), _made("hat")), _task("e.jpg", _made("vest"))])
     assert "annotations of 1 images of " in _problem(root)
@@ -138,7 +156,7 @@ def test_csv_of_annotators_that_disagree_and_of_several_columns(tmp_path: Path) 
         ('[""hat"", ""vest""]', "7", "1 choices are no list of text (row 3: 7)"),
         ("sub/d.jpg", "lost/d.jpg", "1 images are missing (lost/d.jpg)"),
         ("sub/d.jpg,3", "sub/d.jpg", "1 rows do not have the header's 8 cells (row 5: 7)"),
-        ("sub/d.jpg", "", "of the fields of the tasks of "),
+        ("sub/d.jpg", "", "1 tasks have no text in image (row 5: None)"),
         ("b c.jpg,4", 'b c.jpg,"4', "is no readable table: "),
     ],
 )
@@ -210,7 +228,7 @@ def test_all_that_is_wrong_with_images_is_told_at_once(tmp_path: Path) -> None:
         (b"\xff\xfe[", "is no readable JSON: "),
         (b"[" * 100_000, "nested too deeply"),
         (b"{}", "holds no list of tasks: {}"),
-        (b"[]", "say with --image-key"),
+        (b"[]", " has a choice; "),
     ],
 )
 def test_a_file_that_is_no_such_json(tmp_path: Path, data: bytes, part: str) -> None:

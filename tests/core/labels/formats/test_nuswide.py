@@ -114,7 +114,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
             b"",
             "2 files of labels do not have a line for each image (Labels_sky_T",
         ),
-        ("ConceptsList/Concepts81.txt", b"", "1 things are missing (any class)"),
+        ("ConceptsList/Concepts81.txt", b"", ": there is no class that counts; "),
         ("ConceptsList/Concepts81.txt", b"a/../../x\n", "1 concepts are no part of a file's name (a/../../x)"),
         ("ConceptsList/Concepts81.txt", b"\xef\xbb\xbfa\0\n", "1 labels are names that no class can have (a"),
         ("Groundtruth/TrainTestLabels/Labels_sky_Test.txt", b"", "Labels_sky_Test.txt: 0 lines, 1 images)"),

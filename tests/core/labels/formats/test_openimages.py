@@ -67,6 +67,27 @@ def test_cells_splits_and_names(tmp_path: Path) -> None:
     ]
 
 
+def test_the_folders_that_fiftyone_downloads(tmp_path: Path) -> None:
+    """SPLIT/data, SPLIT/labels/classifications.csv and SPLIT/metadata/classes.csv hold what a release does."""
+    (tmp_path / "release").mkdir()
+    expected = _read(_release(tmp_path / "release"))
+    for name, rows in ROWS.items():
+        split = tmp_path / "zoo" / name.partition("-")[0]
+        for folder, file, text in (
+            ("labels", "classifications.csv", HEADER + rows),
+            ("labels", "detections.csv", "ImageID,Source,LabelName,Confidence,XMin\n"),
+            ("metadata", "classes.csv", DESCRIPTIONS),
+        ):
+            (split / folder).mkdir(parents=True, exist_ok=True)
+            (split / folder / file).write_text(text)
+        (tmp_path / "release" / split.name).rename(split / "data")
+    assert recognise(tmp_path / "zoo")[0] == "openimages"
+    records = _read(tmp_path / "zoo")
+    assert (records.classes, records.splits) == (expected.classes, expected.splits)
+    assert records.full_labels.tolist() == expected.full_labels.tolist()
+    assert [Path(image).name for image in records.images] == [Path(image).name for image in expected.images]
+
+
 @pytest.mark.parametrize("asked", [["Cat", "/m/never"], ["/m/cat", "Never"]])
 def test_classes_are_chosen_by_name_or_id_and_keep_the_order_of_the_descriptions(
     tmp_path: Path, asked: list[str]
@@ -263,7 +284,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     [
         (b"", "has no column ImageID, LabelName, Confidence, only nothing; check the file"),
         (b"ImageID,LabelName\n0a,/m/cat\n", "has no column Confidence, only ImageID, LabelName; check the file"),
-        (HEADER.encode(), "1 things are missing (any "),
+        (HEADER.encode(), ": there is no class that counts; "),
         (HEADER.encode() + b'0a,v,/m/cat,"1\n0b,v,/m/cat,1\n', "is no readable table: "),
         (HEADER.encode() + b"0a,v,/m/\xff,1\n", "is no readable table: "),
     ],

@@ -55,7 +55,7 @@ def test_a_root_of_bytes_that_are_no_text_is_taken() -> None:
         ("table", {"root": 5}, "--root: expected a path, got 5"),
         ("scenes", {"train_images": 1}, "--train-images: expected a whole number of at least 2, got 1"),
         ("scenes", {"test_images": "many"}, "--test-images: expected a whole number of at least 0, got 'many'"),
-        ("scenes", {"year": "2007"}, "--year is an option of voc, coco, not of scenes; leave it out"),
+        ("scenes", {"year": "2007"}, "--year is an option of voc, coco, not of scenes; leave it out, or "),
         ("scenes", {"train_image": 5}, "scenes has no option 'train_image'; did you mean 'train_images'?"),
         ("cocoa", {}, "no data set is called 'cocoa'; did you mean 'coco'?"),
     ],
@@ -89,6 +89,21 @@ def test_a_published_data_set_is_found_where_it_usually_lies(tmp_path: Path, mon
         assert find_root("voc") == place
     assert find_root("scenes") is None
     assert find_root("table") is None
+
+
+def test_what_is_not_recognised_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names:\n- cat\n- dog\n")
+    (tmp_path / "export.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "empty").mkdir()
+    for root, advice in (
+        (tmp_path, "it looks like YOLO's, which is not read: export it as COCO"),
+        (tmp_path / "data.yaml", "it looks like YOLO's"),
+        (tmp_path / "export.zip", "unpack it, and name the folder"),
+        (tmp_path / "empty", "name it with --dataset (voc, coco, "),
+    ):
+        with pytest.raises(ConfigError) as error:
+            recognise(root)
+        assert f"{root} is of no format that is recognised; {advice}" in str(error.value)
 
 
 def test_what_could_be_two_formats_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_one_file_alone_and_chosen_classes(tmp_path: Path) -> None:
         (tmp_path / split / "_classes.csv").unlink()
     records, reading = reading_of(Roboflow, tmp_path)
     assert (records.images, records.splits) == (("valid/c.jpg",), ("train",))
-    assert reading.notes == ["there is one folder, and not of train: test images are drawn"]
+    assert reading.notes == ["no folder below the root is one of train: test images are drawn"]
 
 
 def test_images_in_another_folder(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     [
         ("", "has nothing in it"),
         ("filename, Alert\n", "has a header and no rows"),
-        ("filename\na.jpg\n", "1 things are missing (any class)"),
+        ("filename\na.jpg\n", ": there is no class that counts; "),
         ("filename, \0\na.jpg, 1\n", "1 labels are names that no class can have"),
     ],
 )

@@ -134,6 +134,8 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
         "./a.jpg,2,0,1,1\n"
         "gone.jpg,1,0,1,1\n"
         "../../evil.jpg,1,0,1,1\n"
+        "/else/a.jpg,1,0,1,1\n"
+        "C:\\else\\b.jpg,1,0,1,1\n"
         ",1,0,1,1\n"
         "b.jpg,1,0\n"
         "c.jpg,1,0,1,1,1\n"
@@ -142,11 +144,12 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
     message = _problem(_write(tmp_path, text))
     for part in (
         f"{tmp_path / 'labels.csv'} (images in column 'image', below {tmp_path}): ",
-        "2 rows do not have the header's 5 cells (row 8: 3, row 9: 6)",
+        "2 rows do not have the header's 5 cells (row 10: 3, row 11: 6)",
         "1 columns have no name (column 4)",
         "1 names stand over several columns (dog)",
-        "1 rows name no image (row 7)",
+        "1 rows name no image (row 9)",
         "1 image names lead outside the image folder (../../evil.jpg)",
+        "2 image names are absolute paths, none below the image folder: write them relative to it (/else/a.jpg, C:",
         "1 images are missing (gone.jpg)",
         "2 cells are none of 1/yes/present, 0/no/absent, empty/?/unknown (row 4 'dog': '2', row 2 'cat': 'maybe')",
         "--images",

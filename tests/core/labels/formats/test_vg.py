@@ -127,6 +127,6 @@ def test_a_file_that_is_none(tmp_path: Path, file: str, data: bytes | None, part
 def test_empty_lists_and_roots_without_the_index(tmp_path: Path) -> None:
     _release(tmp_path, {}, "")
     (tmp_path / "train_list_500.txt").write_text("\n")
-    assert "1 things are missing (any image)" in _problem(tmp_path, class_descriptions=tmp_path / "names.txt")
+    assert ": there is no image that counts; " in _problem(tmp_path, class_descriptions=tmp_path / "names.txt")
     for root in (tmp_path / "names.txt", tmp_path / "absent", Path("a" * 300)):
         assert Vg200.recognise(root) is None

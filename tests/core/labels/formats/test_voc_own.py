@@ -52,6 +52,23 @@ def test_own_classes_are_those_found_and_a_published_one_may_be_among_them(tmp_p
     assert reading.unlisted == "absent: VOC's documentation says that every object of its classes is annotated"
 
 
+def test_subsets_and_folders_of_cvat(tmp_path: Path) -> None:
+    """A project's subsets are called Train, Validation and Test; images in folders have annotations in such."""
+    objects: dict[str, str | bytes] = {f"day 1/{name}": data for name, data in OWN.items()}
+    lists = {"Train": "day 1/p0\n", "Validation": "day 1/p1\n", "Test": "day 1/p2\n"}
+    root = _own(tmp_path, objects, **lists)
+    records, reading = reading_of(Voc, root)
+    assert records.images == ("JPEGImages/day 1/p0.jpg", "JPEGImages/day 1/p1.jpg", "JPEGImages/day 1/p2.jpg")
+    assert records.splits == ("train", "validation", "test")
+    assert records.full_labels.tolist() == [[1, -1, 1], [-1, 1, -1], [-1, -1, -1]]
+    said = "Train.txt is train, Validation.txt is validation, Test.txt is test"
+    assert reading.notes[0] == f"image-set files say the splits: {said}"
+    (root / "ImageSets/Main/Test.txt").unlink()
+    assert _read(root).splits == ("train", "test")
+    (root / "JPEGImages").rename(root / "images")
+    assert _read(root).images[0] == "images/day 1/p0.jpg"
+
+
 def test_published_classes_of_own_images_are_all_read_and_this_is_said(tmp_path: Path) -> None:
     records, reading = reading_of(Voc, _own(tmp_path / HOME, {"p0": _xml("car"), "p1": _xml("cat")}, trainval="p0\np1"))
     assert records.classes == CLASSES

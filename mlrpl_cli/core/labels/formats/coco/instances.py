@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 _KEPT = frozenset(
     (*FIELDS, *LISTS, "id", "supercategory", "image_id", "category_id", "images", "annotations", "categories")
 )
-_TRIED, _DEEPEST = 5, 8
+_TRIED, _DEEPEST = 5, 16
 _NUMBER = re.compile(r"(-?\d{1,18})(?:\.0*)?")
 
 
@@ -46,8 +46,8 @@ class Part(NamedTuple):
     """What one annotation file says, by the rows of its images."""
 
     file: AnnotationFile
-    place: str
-    """Which of the file's places has its images."""
+    way: _Way
+    """How its entries lead to images."""
     categories: Categories
     sample: object
     """The file_name of its first image."""
@@ -68,9 +68,11 @@ def read_files(
     files = list(files)
     listed = track(reading.progress, files, "reading annotations", len(files), "files")
     parts = [part for file in listed if (part := _read(file, marks, reading.problems, keys))]
-    for file, place in ((part.file, part.place) for part in parts):
-        if place != file.places[0]:
-            reading.notes.append(f"the images of {file.path.name} are in {place or 'the root'}")
+    for file, way in ((part.file, part.way) for part in parts):
+        if way.place != file.places[0]:
+            reading.notes.append(f"the images of {file.path.name} are in {way.place or 'the root'}")
+        if way.dropped and way.key == "file_name":
+            reading.notes.append(f"file_name of {file.path.name} begins with {way.dropped} folders that are left out")
     return parts
 
 
@@ -105,7 +107,7 @@ def _to_part(data: Any, file: AnnotationFile, marks: Marks, problems: Problems, 
     listed = {key: _listed(data["images"], key, row_of, categories, file.path.name, problems) for key in LISTS}
     sample = data["images"][0].get("file_name") if data["images"] else None
     given = {key: found for key, found in listed.items() if found is not None}
-    return Part(file, way.place, categories, sample, _rows(row_of.values()), shown_in, given)
+    return Part(file, way, categories, sample, _rows(row_of.values()), shown_in, given)
 
 
 def _check_entries(entries: Any, key: str) -> None:
@@ -145,21 +147,24 @@ class _Way(NamedTuple):
 
     key: str
     dropped: int
-    """Leading folders of a URL that are none below the images' root."""
+    """Leading folders of a URL, or of another machine, that are none below the images' root."""
     place: str
 
     def name(self, entry: Any) -> str:
         key = next((key for key in (self.key, "coco_url") if key in entry), "file_name")
         name = _checked(entry, key)
-        if key == "coco_url":
-            parts = unquote(urlsplit(name).path).lstrip("/").split("/")
-            name = "/".join(parts[min(self.dropped, len(parts) - 1) :])
+        dropped = self.dropped if key == self.key else 0
+        if key == "coco_url" or dropped:
+            path = unquote(urlsplit(name).path) if key == "coco_url" else name.replace("\\", "/")
+            parts = path.lstrip("/").split("/")
+            name = "/".join(parts[min(dropped, len(parts) - 1) :])
         return posixpath.join(self.place, name)
 
 
 def _way(entries: Sequence[Any], places: Sequence[str], keys: Sequence[str], marks: Marks) -> _Way:
-    """The first way that leads to one of the images `entries`."""
+    """The first way that leads to one of the images `entries`: a file_name is first taken as it is."""
     ways = [_Way(key, dropped, place) for key in keys for dropped in range(_DEEPEST) for place in places]
+    ways.sort(key=lambda way: way.key == "file_name" and way.dropped > 0)
     return next((way for way in ways if any(marks.has(way.name(entry)) for entry in entries)), ways[0])
 
 

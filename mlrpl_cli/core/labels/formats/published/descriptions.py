@@ -11,7 +11,7 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_m
 from mlrpl_cli.core.io.reading import MIB, is_name, read_text, short
 from mlrpl_cli.core.labels.records import Reading
 
-FILES = "*class-descriptions*.csv"
+FILES, OF_FIFTYONE = "*class-descriptions*.csv", "metadata/classes.csv"
 _MOST_BYTES = 64 * MIB  # a hundred times those of V7, with 20,000 classes
 
 
@@ -67,7 +67,8 @@ def describe(named: Path | None, labels: Iterable[Path], problems: Problems) -> 
         return _read(named, problems)
     folders = dict.fromkeys(folder for path in labels for folder in (path.parent, path.parent.parent))
     described = dict[str, str]()
-    for path in (path for folder in folders for path in sorted(folder.glob(FILES))):
+    patterns = [(folder, pattern) for folder in folders for pattern in (FILES, OF_FIFTYONE)]
+    for path in (path for folder, pattern in patterns for path in sorted(folder.glob(pattern))):
         for identifier, name in _read(path, problems).items():
             if described.setdefault(identifier, name) != name:
                 told = f"{short(identifier)}: {short(described[identifier])}, {short(name)}"

@@ -40,6 +40,8 @@ _PLACES = (
     *(f"{folder}*imagelabels*.csv*" for folder in ("", "annotations/", "labels/")),
     *(f"{split}/{split}-annotations-*-imagelabels*.csv*" for split in ("train", "validation", "test")),
 )
+OF_FIFTYONE = "classifications.csv"
+"""What FiftyOne calls the human labels that it downloads, in SPLIT/labels/."""
 
 
 class OpenImages(OwnData):
@@ -231,12 +233,16 @@ def _listed(root: Path) -> list[Path]:
     """The files of labels, of people and of machines, in a folder and where releases put them below it."""
     try:
         found = {path for place in _PLACES for path in root.glob(place) if _FILE.fullmatch(path.name.lower())}
+        of_fiftyone = (path for within in ("", "*/") for path in root.glob(f"{within}labels/{OF_FIFTYONE}"))
+        found |= {path for path in of_fiftyone if set(next(iter(peek(path, 1)), [])) >= HEADER}
     except OSError:
         return []
     return sorted(found)
 
 
 def _split_of(path: Path) -> str | None:
+    if path.name == OF_FIFTYONE:
+        return SPLIT_NAMES.get(path.parent.parent.name.lower())
     named = _FILE.fullmatch(path.name.lower())
     return SPLIT_NAMES[named[1]] if named else None
 

@@ -22,12 +22,14 @@ IMAGE_SETS = {"2007": {TRAIN: "trainval", TEST: "test"}, "2012": {TRAIN: "train"
 _OTHER_SETS: tuple[dict[str, str], ...] = (
     IMAGE_SETS["2007"],
     {TRAIN: "train", VALIDATION: "val", TEST: "test"},
+    {TRAIN: "train", VALIDATION: "validation", TEST: "test"},
     {TRAIN: "train", TEST: "test"},
     IMAGE_SETS["2012"],
+    {TRAIN: "train", TEST: "validation"},
     {TRAIN: "trainval"},
     {TRAIN: "train"},
 )
-"""In the user's own data: the first of which all files are there."""
+"""In the user's own data: the first of which all files are there, in any case: CVAT's subsets are Train and Test."""
 MOST_OF_AN_IMAGE_SET = 16 * MIB
 """Bytes: some 1,000,000 images; the published ones have 10,000."""
 ANNOTATIONS, LISTS, IMAGES = ("Annotations", "annotations"), ("ImageSets/Main", "ImageSets"), "JPEGImages"
@@ -48,7 +50,7 @@ class Place(NamedTuple):
     split: str | None
     """Of all of its images, where the folder is of one."""
     files: dict[str, str]
-    """Names of annotation files by their ids in Unicode's NFC."""
+    """Names of annotation files by their ids in Unicode's NFC; below folders of annotations both may have folders."""
 
 
 class Entry(NamedTuple):
@@ -139,12 +141,29 @@ def _own_places(root: Path, images: Path | None = None) -> list[Place]:
 
 
 def _place(home: Path, folder: str, images: Path | None, split: str | None = None) -> Place:
-    try:
-        names = sorted(os.listdir(home / folder))
-    except (OSError, ValueError):
-        names = []
-    files = {normalize("NFC", name[:-4]): name for name in names if name.lower().endswith(".xml") and name[0] != "."}
+    names = _names_below(home / folder) if folder in ANNOTATIONS else _names_in(home / folder)
+    files = {
+        normalize("NFC", name[:-4]): name
+        for name in names
+        if name.lower().endswith(".xml") and posixpath.basename(name)[0] != "."
+    }
     return Place(home, folder, images or home, "" if images else _image_folder(home, folder), split, files)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return []
+
+
+def _names_below(folder: Path) -> list[str]:
+    """The files anywhere below a folder, as CVAT exports tasks whose images are in folders, with forward slashes."""
+    try:
+        below = [(Path(place).relative_to(folder), files) for place, _, files in os.walk(folder)]
+    except ValueError:
+        return []
+    return sorted((place / name).as_posix() for place, files in below for name in files)
 
 
 def _image_folder(home: Path, folder: str) -> str:
@@ -152,7 +171,8 @@ def _image_folder(home: Path, folder: str) -> str:
     if folder not in ANNOTATIONS:
         return folder
     tried = (*_IMAGE_FOLDERS, folder, "")
-    return next((name for name in tried if any(map(is_image, list_folder(home / name)))), IMAGES)
+    usual = next((name for name in _IMAGE_FOLDERS if os.path.isdir(home / name)), IMAGES)
+    return next((name for name in tried if any(map(is_image, list_folder(home / name)))), usual)
 
 
 def _listed(place: Place, asked: str | None, named: str | None, reading: Reading) -> Layout:
@@ -182,11 +202,12 @@ def _listed(place: Place, asked: str | None, named: str | None, reading: Reading
 
 def _image_sets(lists: Path, asked: str | None, named: str | None, ids: Iterable[str]) -> Mapping[str, str] | None:
     """Which list is which split: those of the year that is asked for, or of the one that the folder is named after."""
-    there = {name[:-4] for name in list_folder(lists) if name.endswith(".txt")}
+    there = {name[:-4].casefold(): name[:-4] for name in list_folder(lists) if name.endswith(".txt")}
     if asked or (named and all(map(_PUBLISHED_ID.fullmatch, ids))):
         return IMAGE_SETS[str(asked or named)]
     by_name = [IMAGE_SETS[named]] if named else []
-    return next((sets for sets in (*by_name, *_OTHER_SETS) if there.issuperset(sets.values())), None)
+    sets = next((sets for sets in (*by_name, *_OTHER_SETS) if there.keys() >= {*sets.values()}), None)
+    return sets and {split: there[name] for split, name in sets.items()}
 
 
 def _all(place: Place, reading: Reading) -> list[Entry]:
@@ -213,8 +234,9 @@ def _read_list(path: Path, known: Mapping[str, str], problems: Problems) -> list
     ids = _ids([line for line in lines if line], known)
     if not ids:
         problems.add("image-set files list no image", path.name)
-    problems.extend("ids are paths, not names", (short(identifier) for identifier in ids if not _is_id(identifier)))
-    return [identifier for identifier in ids if _is_id(identifier)]
+    paths = {identifier for identifier in ids if not (_is_id(identifier) or normalize("NFC", identifier) in known)}
+    problems.extend("ids are paths, not names", (short(identifier) for identifier in ids if identifier in paths))
+    return [identifier for identifier in ids if identifier not in paths]
 
 
 def _ids(lines: list[str], known: Mapping[str, str]) -> list[str]:

@@ -118,7 +118,10 @@ class ImageFolder(Tags):
         keys = set(map(key_of, TAG_COLUMNS))
         tags = [self.tag_column] if self.tag_column else [name for name in names if key_of(name) in keys]
         if len(tags) != 1:
-            raise ConfigError(f"{path} has {len(tags)} columns of labels among {found}; name one with --tag-column")
+            other = "" if tags else ", or write a table with a column for each class (--dataset table)"
+            raise ConfigError(
+                f"{path} has {len(tags)} columns of labels among {found}; name one with --tag-column{other}"
+            )
         return images[0], tags[0]
 
     def _labels(self, table: _Table) -> list[list[str] | None]:

@@ -32,6 +32,8 @@ from mlrpl_cli.core.labels.own import Tagged
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
 from mlrpl_cli.core.labels.states import PRESENT, STATES, UNKNOWN
 
+IMAGE = "image"
+"""The usual name of the field that names images."""
 _TAILS = 8
 _PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
@@ -67,7 +69,6 @@ class LabelStudio(Tagged):
         if self.controls is None and len(controls) > 1:
             told = ", ".join(map(short, sorted(controls)))
             reading.notes.append(f"choices of the controls {told} are all labels; --controls names those that are")
-        unlisted = self.otherwise(path, reading, "choices")
         names = {
             name
             for task in tasks
@@ -75,6 +76,11 @@ class LabelStudio(Tagged):
             for key in found.keys() & controls
             for name in found[key]
         }
+        if not names:
+            told = f" ({'; '.join(reading.notes)})" if reading.notes else ""
+            advice = "export boxes as COCO, and submit predictions before the export"
+            raise DataError(f"no annotation of {path} has a choice{told}; {advice}")
+        unlisted = self.otherwise(path, reading, "choices")
         marks = Marks(self.image_root(path), reading)
         columns = {name: marks.label(name) for name in sorted(names)}
         rows = _Images(marks, reading, self._image_key(tasks, path)).rows(tasks)
@@ -132,6 +138,7 @@ class LabelStudio(Tagged):
                 )
             return self.image_key
         fitting = [key for key in keys if all(names_image(task.data.get(key)) for task in tasks)]
+        fitting = fitting or [key for key in keys if key == IMAGE]  # of which a name may have no suffix
         if len(fitting) == 1:
             return fitting[0]
         told = (
