@@ -50,7 +50,7 @@ class OwnData(Format):
         Raises DataError for every problem of `reading`, and for no image or no class.
         """
         root = self.image_root(source)
-        labels = marks.labels(unlisted, union or bool(reading.merged))
+        labels = marks.labels(unlisted, union)
         if not reading.problems and not labels.size:
             reading.problems.add("things are missing", "any image" if marks.classes else "any class")
         where = f"{source}, images below {root}"
