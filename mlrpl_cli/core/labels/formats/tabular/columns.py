@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
-from mlrpl_cli.core.labels.records import TEST, VALIDATION
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 IMAGE_COLUMNS = (
@@ -22,12 +22,12 @@ TAG_COLUMNS = (
 CONFIDENCES = ("confidence", "conf", "score", "scores", "probability", "prob", "certainty", "weight", "sample_weight")
 SPLIT_COLUMNS = ("split", "subset", "partition", "dataset_split")
 FLAGS = {
-    **dict.fromkeys(("istest", "test", "testset", "holdout", "isholdout"), (PRESENT, TEST)),
-    **dict.fromkeys(("isvalid", "isval", "isvalidation", "valid", "val", "validation"), (PRESENT, VALIDATION)),
-    **dict.fromkeys(("validset", "valset", "validationset"), (PRESENT, VALIDATION)),
-    **dict.fromkeys(("istrain", "istraining", "trainset", "trainingset"), (ABSENT, TEST)),
+    **dict.fromkeys(("istest", "test", "testset", "holdout", "isholdout"), TEST),
+    **dict.fromkeys(("isvalid", "isval", "isvalidation", "valid", "val", "validation"), VALIDATION),
+    **dict.fromkeys(("validset", "valset", "validationset"), VALIDATION),
+    **dict.fromkeys(("istrain", "istraining", "trainset", "trainingset"), TRAIN),
 }
-"""Columns of yes and no that say which images are of a split: those with this answer. Not "train", a class of VOC."""
+"""Columns of yes and no that say which images are of a split. Not "train", a class of VOC."""
 FOLD_COLUMNS = ("fold", "kfold", "cv_fold")
 NEVER_CLASSES = frozenset(
     key_of(name)
@@ -73,17 +73,21 @@ def has_tag_column(header: Sequence[str]) -> bool:
     return any(key_of(name) in keys for name in header)
 
 
-def image_column(sheet: Sheet) -> int:
-    """The column that names images: by its name, else the first that has one and is no index.
+def image_column(sheet: Sheet, ignored: Collection[int] = ()) -> int:
+    """The column that names images, none of `ignored`: by its name, else the first that has one and is no index.
 
     Where that holds yes and no, images are called by their id.
     """
-    named = (sheet.find(name) for name in IMAGE_COLUMNS)
-    if (found := next((column for column in named if column is not None), None)) is not None:
+    columns = {key: column for column, key in reversed([*enumerate(sheet.keys)]) if column not in ignored}
+    if (found := next((columns[key] for key in map(key_of, IMAGE_COLUMNS) if key in columns), None)) is not None:
         return found
-    first = next((column for column, name in enumerate(sheet.names) if name and not is_reserved(name)), 0)
-    by_id = sheet.find("id")
+    first = next((column for column in sorted(columns.values()) if not _is_bare(sheet.names[column])), 0)
+    by_id = columns.get("id")
     return first if by_id is None or (sheet.codes(first, state_of()) == BAD).any() else by_id
+
+
+def _is_bare(name: str) -> bool:
+    return not name or is_reserved(name)
 
 
 def is_reserved(name: str) -> bool:

@@ -115,7 +115,7 @@ class Table(TableOptions):
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
         named = self.label_columns if self.label_columns is not None else reading.classes
         wanted = {*(named or ()), *(old for old, new in reading.merged.items() if new in (named or ()))}
-        others = set(range(len(sheet.names))) - {known.image_column(sheet)} - self.ignored(sheet)
+        others = set(range(len(sheet.names))) - {self.image_column(sheet)} - self.ignored(sheet)
         usual = others - split_columns(sheet)
         if named is not None:
             return [column for column in sorted(others) if sheet.names[column] in wanted]
@@ -129,8 +129,7 @@ def _columns_of_ticks(sheet: Sheet, columns: Sequence[int], codes: Sequence[np.n
     """
     usual, ticked = set[str](), dict[int, set[str]]()
     for column, states in zip(columns, codes, strict=True):
-        array = sheet.columns[column]
-        spelt = {str(cell).strip().casefold() for cell in array.dictionary.to_pylist()}
+        spelt = {cell.casefold() for cell in sheet.distinct(column)}
         words = {known.spelling(word) for word in spelt if known.state_of()(word) == PRESENT}
         if (states == ABSENT).any():
             usual |= words
@@ -160,9 +159,9 @@ class _Roles(NamedTuple):
 
 def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     """What each column is."""
-    image = known.image_column(sheet)
+    image = options.image_column(sheet)
     named = options.label_columns if options.label_columns is not None else reading.classes
-    for name in (*(options.label_columns or ()), *options.ignore_columns, *(reading.classes or ())):
+    for name in (*(options.label_columns or ()), *(reading.classes or ())):
         if name not in sheet.names and name not in reading.merged.values():
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
     chosen = set(named or ())

@@ -56,13 +56,12 @@ class Tags(TableOptions):
         column = self._column(sheet, reading)
         what = f"column {short(sheet.names[column])} of {sheet.path}"
         lists = split_up(sheet.column(column), what, self.tag_separator)
-        if {name for names in lists for name in names or ()} == {"0", "1"}:
-            raise DataError(f"{what} lists 0 and 1, which are no names of labels; put the names there")
+        check_names(lists, what)
         unlisted = self.otherwise(sheet.path, reading)
         lists = _without_words(lists, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
         splits = self.splits(sheet, reading)
-        at, silent, labelled = known.image_column(sheet), set[int](), set[int]()
+        at, silent, labelled = self.image_column(sheet), set[int](), set[int]()
         images = sheet.column(at)
         if len(set(images)) < len(images):
             self._check_answers(sheet, {at, column} | self.ignored(sheet) | split_columns(sheet))
@@ -93,15 +92,17 @@ class Tags(TableOptions):
                 )
 
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
-        found = sheet.find(self.tag_column) if self.tag_column else sheet.find(*known.TAG_COLUMNS)
-        return [] if found is None else [found]
+        return self.called(sheet, (self.tag_column,) if self.tag_column else known.TAG_COLUMNS)
 
     def _column(self, sheet: Sheet, reading: Reading) -> int:
-        found = next(iter(self.label_columns_of(sheet, reading)), None)
-        if found is None:
-            names = ", ".join(map(short, sheet.names))
+        """The column of labels. Raises ConfigError, which asks, for several."""
+        found = self.label_columns_of(sheet, reading)
+        names = ", ".join(short(sheet.names[column]) for column in found or range(len(sheet.names)))
+        if not found:
             raise DataError(f"{sheet.path} has no column of labels, only {names}; name it with --tag-column")
-        return found
+        if len(found) > 1:
+            raise ConfigError(f"columns {names} of {sheet.path} can each be labels; name one with --tag-column")
+        return found[0]
 
 
 def _without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[list[str] | None]:
@@ -114,6 +115,16 @@ def _without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[
     told = " and ".join(f"'{word}'" for word in sorted(words))
     reading.notes.append(f"{count} rows say {told}, which is read as no label; --classes takes it as a class")
     return [[] if names is not None and len(names) == 1 and names[0] in words else names for names in lists]
+
+
+def check_names(lists: Sequence[list[str] | None], what: str) -> None:
+    """Raise DataError where all that is listed are answers: 0 and 1 of each class in turn, or yes and no of one."""
+    names = {name for listed in lists for name in listed or ()}
+    if names and set(map(known.state_of(), names)) <= {PRESENT, ABSENT, known.MINUS_ONE}:
+        raise DataError(
+            f"{what} lists {' and '.join(map(short, sorted(names)))}, which are no names of labels; put the names "
+            "there, or read columns of answers with --dataset table and --label-columns"
+        )
 
 
 def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> list[list[str] | None]:
@@ -149,10 +160,12 @@ def _as_list(cell: str, what: str) -> list[str] | None:
         return [_unquoted(name) for name in _QUOTED.findall(quoted[1])]
     for read in (json.loads, ast.literal_eval):
         try:
-            names = read(cell)
+            value = read(cell)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
-        names = [names] if isinstance(names, str) else list(names)
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple | set):  # the keys of an object may be labels that are not there
+            raise DataError(f"{what} holds {shown(value)}, which lists no names; write the labels that are there")
         if odd := [name for name in names if not isinstance(name, str | int | float) or isinstance(name, bool)]:
             raise DataError(f"{what} lists {shown(odd[0])}, which is no label; name another with --tag-column")
         return [str(name).strip() for name in names]

@@ -22,7 +22,7 @@ from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, S
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, peek
 from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, read_table
-from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up
+from mlrpl_cli.core.labels.formats.tabular.tags import Tags, check_names, split_up
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import home_of, split_folders
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
@@ -52,10 +52,11 @@ class ImageFolder(Tags):
         ConfigError, which asks, for a column that is not clear.
         """
         files, home, problems = _files(self.root), home_of(self.root), reading.problems
-        if self.sheet is not None:
-            raise ConfigError("--sheet names a sheet of an XLSX file, which an image folder has not; leave it out")
         if not files:
             raise DataError(f"{self.root} has none of {', '.join(FILES)}; name the folder with --root")
+        self.refuse_unused(files)
+        if self.test_fold is not None:
+            raise ConfigError("--test-fold is of no use to an image folder, where folders say splits; leave it out")
         tables = {path: self._table(path, reading) for path in files}
         problems.raise_if_any(str(self.root), "correct the metadata")
         lists = [names for table in tables.values() for names in self._labels(table)]
@@ -131,6 +132,7 @@ class ImageFolder(Tags):
                 f"{what} numbers its labels ({first_few(sorted(names))}); put names in place of the numbers, which "
                 "`features` of the data set's README.md or its card lists"
             )
+        check_names(lists, what)
         return [listed if cell else None for cell, listed in zip(table.cells, lists, strict=True)]
 
 

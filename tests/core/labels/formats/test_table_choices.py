@@ -1,0 +1,134 @@
+"""What a table leaves open is asked about, and an option that it has no use for is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrpl_cli.core.labels.formats.tabular.long import Long
+from mlrpl_cli.core.labels.formats.tabular.table import Table
+from mlrpl_cli.core.labels.formats.tabular.tags import Tags
+from mlrpl_cli.core.labels.formats.tools.imagefolder import ImageFolder
+from tests.core.labels.formats.reading import problem, reading_of
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    for image in ("a.jpg", "b.jpg", "c.jpg"):
+        (folder / image).touch()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("flags", "rows", "splits"),
+    [
+        ("is_valid,is_train", ("1,0", "0,1", "0,0"), ("validation", "train", "test")),
+        ("is_train,is_valid", ("0,1", "1,0", "0,0"), ("validation", "train", "test")),
+        ("is_train,is_test", ("1,0", "0,1", "0,0"), ("train", "test", "validation")),
+        ("is_train,is_valid,is_test", ("1,0,0", "0,1,0", "0,0,1"), ("train", "validation", "test")),
+    ],
+)
+def test_flags_say_the_same_in_any_order(
+    tmp_path: Path, flags: str, rows: tuple[str, ...], splits: tuple[str, ...]
+) -> None:
+    text = "".join(f"{image}.jpg,1,{row}\n" for image, row in zip("abc", rows, strict=True))
+    records, _ = reading_of(Table, write(tmp_path, "labels.csv", f"image,dog,{flags}\n{text}"))
+    assert records.splits == splits
+
+
+def test_an_image_of_two_splits_or_of_none_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels.csv", "image,dog,is_test,is_valid\na.jpg,1,1,1\nb.jpg,0,0,0\n")
+    assert "1 rows are of two splits or of none, by is_test, is_valid (row 2)" in problem(Table, path)
+    write(tmp_path, "labels.csv", "image,dog,is_train,is_valid,is_test\na.jpg,1,1,0,0\nb.jpg,0,0,0,0\n")
+    assert "of none, by is_train, is_valid, is_test (row 3)" in problem(Table, path)
+
+
+def test_two_columns_of_splits_are_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels.csv", "image,dog,split,subset\na.jpg,1,train,test\nb.jpg,0,test,train\n")
+    assert "columns split, subset of" in problem(Table, path)
+    assert reading_of(Table, path, ignore_columns=("split",))[0].splits == ("test", "train")
+
+
+def test_two_columns_of_labels_or_answers_are_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels.csv", "image,category,tags\na.jpg,1,dog\nb.jpg,2,cat\n")
+    assert "columns category, tags of" in problem(Tags, path, unlisted="absent")
+    for options in ({"tag_column": "tags"}, {"ignore_columns": ("category",)}):
+        assert reading_of(Tags, path, unlisted="absent", **options)[0].classes == ("cat", "dog")
+    path = write(tmp_path, "labels.csv", "image,label,confidence,present\na.jpg,dog,1,0\nb.jpg,dog,1,1\n")
+    assert "columns confidence, present of" in problem(Long, path)
+    assert reading_of(Long, path, state_column="present")[0].full_labels.tolist() == [[-1], [1]]
+    path = write(tmp_path, "labels.csv", "image,label,class,present\na.jpg,1,dog,0\nb.jpg,1,dog,1\n")
+    assert "leave all but one out with --ignore-columns" in problem(Long, path)
+    assert reading_of(Long, path, ignore_columns=("label",))[0].classes == ("dog",)
+
+
+def test_an_ignored_column_names_no_image(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels.csv", "filename,path,dog\nold1,a.jpg,1\nold2,b.jpg,0\n")
+    assert reading_of(Table, path, ignore_columns=("filename",))[0].images == ("a.jpg", "b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "options", "told"),
+    [
+        (Table, "image,dog,fold_id\na.jpg,1,0\nb.jpg,0,1\n", {"test_fold": "1"}, "--test-fold needs a column that"),
+        (Table, "image,dog,fold\na.jpg,1,train\nb.jpg,0,test\n", {"test_fold": "1"}, "leave --test-fold out"),
+        (Tags, "image,tags\na.jpg,dog\n", {"ignore_columns": ("tag",)}, "is called 'tag'; did you mean 'tags'?"),
+        (Long, "image,label\na.jpg,dog\n", {"ignore_columns": ("nothing",)}, "no column of"),
+    ],
+)
+def test_an_option_without_use_is_refused(
+    tmp_path: Path, kind: type[Table], text: str, options: dict[str, Any], told: str
+) -> None:
+    assert told in problem(kind, write(tmp_path, "labels.csv", text), unlisted="absent", **options)
+
+
+@pytest.mark.parametrize("option", [{"separator": "comma"}, {"encoding": "cp1252"}])
+def test_only_text_has_a_separator_and_an_encoding(tmp_path: Path, option: dict[str, str]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    write(tmp_path, "metadata.jsonl", '{"file_name": "a.jpg", "tags": ["dog"]}\n')
+    assert "is of tables of text, and" in problem(ImageFolder, tmp_path, unlisted="absent", **option)
+    parquet.write_table(pa.table({"image": ["a.jpg", "b.jpg"], "dog": [1, 0]}), tmp_path / "labels.parquet")
+    assert "is of tables of text, and" in problem(Table, tmp_path / "labels.parquet", **option)
+
+
+def test_an_image_folder_has_no_folds(tmp_path: Path) -> None:
+    write(tmp_path, "metadata.csv", "file_name,tags\na.jpg,dog\n")
+    assert "--test-fold is of no use to an image folder" in problem(ImageFolder, tmp_path, test_fold="1")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "image,dog\n"])
+def test_a_file_without_a_row_is_left_out(tmp_path: Path, text: str) -> None:
+    write(tmp_path, "train.csv", "image,dog\na.jpg,1\nb.jpg,0\n")
+    write(tmp_path, "test.csv", text)
+    records, reading = reading_of(Table, tmp_path)
+    assert (records.images, reading.notes) == (("a.jpg", "b.jpg"), ["test.csv has no row and is left out"])
+    write(tmp_path, "train.csv", text)
+    assert "train.csv has" in problem(Table, tmp_path)
+
+
+def test_a_file_whose_labels_are_called_otherwise_is_not_left_out(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", "image,Dog\na.jpg,1\nb.jpg,0\n")
+    write(tmp_path, "test.csv", "image,dog\nc.jpg,1\n")
+    assert "lacks Dog, and has dog beside" in problem(Table, tmp_path)
+
+
+def test_a_folder_of_masks_is_no_folder_of_images(tmp_path: Path) -> None:
+    for name in ("train/1.png", "train_masks/1.png", "test_jpg/1.png", "test_jpg/2.png", "test_masks/2.png"):
+        write(tmp_path, name, "")
+    write(tmp_path, "train.csv", "image,dog\n1.png,1\n")
+    write(tmp_path, "test.csv", "image,dog\n1.png,0\n")
+    assert reading_of(Table, tmp_path)[0].images == ("train/1.png", "test_jpg/1.png")
+    write(tmp_path, "test.csv", "image,dog\n2.png,0\n")
+    assert "1 image names fit several files (test_jpg/2.png, test_masks/2.png)" in problem(Table, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x", "yes", "1"])
+def test_the_name_of_a_column_is_none_of_its_ticks(tmp_path: Path, name: str) -> None:
+    """A blank in the column of ticks is asked about, whatever another column is called."""
+    path = write(tmp_path, "labels.csv", f"image,dog,{name}\na.jpg,{name},0\nb.jpg,,0\n")
+    assert "lists what is there in dog and leaves the other cells empty" in problem(Table, path)
