@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
+from mlrpl_cli.core.io.errors import ConfigError, did_you_mean, first_few
 from mlrpl_cli.core.io.schema import flag, problems
+from mlrpl_cli.core.labels.formats.tabular.files import tables_in
 from mlrpl_cli.core.labels.records import SCENES, Format
 
 _FORMATS = "mlrpl_cli.core.labels.formats"
@@ -65,6 +66,11 @@ def recognise(root: Path) -> tuple[str, str]:
     if not os.path.exists(root):
         raise ConfigError(f"there is no {root}; check the path after --root")
     if not candidates:
+        if os.path.isdir(root) and len(tables := tables_in(root)) > 1:
+            told = first_few(path.name for path in tables)
+            raise ConfigError(
+                f"{root} is a folder with {len(tables)} tables ({told}); name the file itself with --root"
+            )
         known = ", ".join(name for name in DATASETS if name != SCENES)
         raise ConfigError(
             f"{root} is of no format that is recognised; name it with --dataset ({known}), see docs/formats.md"

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.formats.tabular.long import Long
 from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags
@@ -132,3 +134,61 @@ def test_the_name_of_a_column_is_none_of_its_ticks(tmp_path: Path, name: str) ->
     """A blank in the column of ticks is asked about, whatever another column is called."""
     path = write(tmp_path, "labels.csv", f"image,dog,{name}\na.jpg,{name},0\nb.jpg,,0\n")
     assert "lists what is there in dog and leaves the other cells empty" in problem(Table, path)
+
+
+def test_each_file_says_for_itself_what_its_blanks_are(tmp_path: Path) -> None:
+    """Ticks of training are asked about, although the test file says absent in the same words."""
+    write(tmp_path, "train.csv", "image,dog,cat\na.jpg,1,\nb.jpg,,1\n")
+    write(tmp_path, "test.csv", "image,dog,cat\nc.jpg,1,0\n")
+    assert "lists what is there, leaves the other cells empty, and does not say" in problem(Table, tmp_path)
+    labels = reading_of(Table, tmp_path, unlisted="absent")[0].full_labels
+    assert labels.tolist() == [[1, -1], [-1, 1], [1, -1]]
+
+
+def test_a_flag_that_only_one_file_has_can_be_left_out(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", "image,dog,is_valid\na.jpg,1,0\nb.jpg,0,1\n")
+    write(tmp_path, "test.csv", "image,dog\nc.jpg,1\n")
+    assert problem(Table, tmp_path).endswith("--ignore-columns is_valid takes the splits of the files")
+    records, _ = reading_of(Table, tmp_path, ignore_columns=("is_valid",))
+    assert records.splits == ("train", "train", "test")
+
+
+@pytest.mark.parametrize("option", [{"classes": ("dog",)}, {"label_columns": ("dog",)}])
+def test_a_class_cannot_be_ignored(tmp_path: Path, option: dict[str, Any]) -> None:
+    path = write(tmp_path, "labels.csv", "image,dog,cat\na.jpg,1,0\nb.jpg,0,1\n")
+    told = problem(Table, path, ignore_columns=("dog",), **option)
+    assert told == "--ignore-columns names dog, which is asked for as a class; leave it out"
+
+
+def test_a_form_of_predictions_is_no_table_of_labels(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", "image,dog\na.jpg,1\nb.jpg,0\n")
+    write(tmp_path, "sample_submission.csv", "image,dog\nc.jpg,0.5\n")
+    assert recognise(tmp_path)[0] == "table"
+    assert reading_of(Table, tmp_path)[0].images == ("a.jpg", "b.jpg")
+    write(tmp_path, "more.csv", "image,dog\nc.jpg,1\n")
+    with pytest.raises(ConfigError, match=r"is a folder with 3 tables \(.*\); name the file itself with --root"):
+        recognise(tmp_path)
+
+
+def test_a_table_called_after_a_split_has_its_images_in_its_folder(tmp_path: Path) -> None:
+    write(tmp_path, "train-jpg/1.jpg", "")
+    path = write(tmp_path, "train_v2.csv", "image_name,tags\n1,clear\n")
+    assert reading_of(Tags, path, unlisted="absent")[0].images == ("train-jpg/1.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("dog:0.9,cat:0.1", "lists labels with scores (cat:0.1, dog:0.9); list those that are there"),
+        ("dog (0.75)", "lists labels with scores (dog (0.75)); list"),
+        ("['dog', nan]", "lists nan beside labels, which is no name of one"),
+    ],
+)
+def test_scores_and_missing_values_are_no_labels(tmp_path: Path, cell: str, told: str) -> None:
+    path = write(tmp_path, "labels.tsv", f"image\ttags\na.jpg\t{cell}\nb.jpg\tcow\n")
+    assert told in problem(Tags, path, unlisted="absent", tag_separator="comma")
+
+
+def test_a_list_of_a_missing_value_alone_says_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels.tsv", "image\ttags\na.jpg\t[nan]\nb.jpg\t[]\nc.jpg\t['cow']\n")
+    assert reading_of(Tags, path, unlisted="absent")[0].full_labels.tolist() == [[0], [-1], [1]]

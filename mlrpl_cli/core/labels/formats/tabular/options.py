@@ -52,9 +52,9 @@ class TableOptions(Tagged):
         if sheet.splits is None or not columns:
             return list(sheet.splits or splits_of(sheet, reading, self.test_fold, taken))
         told = [] if numbers_folds(sheet, taken) else splits_of(sheet, reading, None, taken)
-        reading.problems.raise_if_any(str(sheet.path), "correct the splits, or leave the column out")
+        names = ",".join(short(sheet.names[column]) for column in columns)
+        reading.problems.raise_if_any(str(sheet.path), f"--ignore-columns {names} takes the splits of the files")
         if told != list(sheet.splits):
-            names = ",".join(short(sheet.names[column]) for column in columns)
             raise ConfigError(
                 f"column {names} says other splits than the names of the tables in {sheet.path}: "
                 f"--ignore-columns {names} takes those of the files, --root one of the files takes the column's"
@@ -70,10 +70,11 @@ class TableOptions(Tagged):
         bare = (f"row {number}" for number, image in zip(sheet.numbers, images, strict=True) if not image)
         reading.problems.extend("rows name no image", bare)
         root = self.image_root(sheet.path)
-        folders = _folders_of_splits(root) if sheet.splits else {}
+        folders = _folders_of_splits(root)
+        files = sheet.splits or [split_in(sheet.path.name)] * sheet.rows
         rows = []
-        for image, split in zip(images, splits, strict=True):
-            places = [posixpath.join(folder, image) for folder in folders.get(split, ())]
+        for image, split, file in zip(images, splits, files, strict=True):
+            places = [posixpath.join(folder, image) for folder in folders.get(file, ())]
             inside = [] if not image or marks.has(image) else [place for place in places if marks.has(place)]
             if len(inside) > 1:
                 reading.problems.add("image names fit several files", ", ".join(map(short, inside)))
@@ -189,7 +190,7 @@ def _check_columns(first: Sheet, other: Sheet, wanted: Sequence[str], own: Seque
         told = (
             *([f"lacks {_listed(lacks)}"] if lacks else ()),
             *([f"has {_listed(more)} beside"] if more else ()),
-            *(["has two columns of one name, or the first has"] if twice else ()),
+            *(["or the other has two columns of one name"] if twice else ()),
         )
         both = f"{other.path.name} and {first.path.name} in {other.path.parent} need the same columns"
         raise DataError(

@@ -98,8 +98,8 @@ class Table(TableOptions):
         self, sheet: Sheet, columns: Sequence[int], codes: Sequence[np.ndarray], reading: Reading
     ) -> tuple[int, set[int]]:
         """The state of an empty cell, and the columns for which only `unlisted` says it, where others say "absent"."""
-        says_absent = any((states == ABSENT).any() for states in codes)
         empty = any((states == EMPTY).any() for states in codes)
+        says_absent = all(_says_absent(codes, rows) for rows in _rows_of_files(sheet))
         ticks = _columns_of_ticks(sheet, columns, codes) if says_absent and not reading.problems else []
         if ticks:
             names = ", ".join(short(sheet.names[column]) for column in ticks)
@@ -120,6 +120,21 @@ class Table(TableOptions):
         if named is not None:
             return [column for column in sorted(others) if sheet.names[column] in wanted]
         return [c for c in sorted(usual) if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
+
+
+def _rows_of_files(sheet: Sheet) -> list[np.ndarray]:
+    """(R,) bool for each file of `sheet`: its rows. What one file says of absence says nothing of another's blanks."""
+    import numpy as np
+
+    told = np.array(sheet.splits or [""] * sheet.rows)
+    return [told == split for split in dict.fromkeys(told.tolist())]
+
+
+def _says_absent(codes: Sequence[np.ndarray], rows: np.ndarray) -> bool:
+    """Whether some of `rows`, if any is empty in a column, says "absent" in one."""
+    return any((states[rows] == ABSENT).any() for states in codes) or not any(
+        (states[rows] == EMPTY).any() for states in codes
+    )
 
 
 def _columns_of_ticks(sheet: Sheet, columns: Sequence[int], codes: Sequence[np.ndarray]) -> list[int]:
@@ -164,6 +179,8 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     for name in (*(options.label_columns or ()), *(reading.classes or ())):
         if name not in sheet.names and name not in reading.merged.values():
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
+    if both := [name for name in options.ignore_columns if name in (named or ())]:
+        raise ConfigError(f"--ignore-columns names {short(both[0])}, which is asked for as a class; leave it out")
     chosen = set(named or ())
     chosen |= {old for old, new in reading.merged.items() if new in chosen}
     taken = options.ignored(sheet) | {column for column, name in enumerate(sheet.names) if name in chosen}

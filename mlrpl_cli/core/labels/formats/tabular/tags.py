@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
 from mlrpl_cli.core.io.reading import MIB, short, shown
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.long import STATE_COLUMNS
@@ -27,6 +27,8 @@ NO_LABEL = frozenset(("no finding", "no findings", "no label", "no labels", "no 
 MARKS = {"comma": ",", "semicolon": ";", "pipe": "|", "newline": "\n", "space": " "}
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ADJACENT = re.compile(r"\[((?:\s*(?:'[^']*'|\"[^\"]*\"))(?:\s+(?:'[^']*'|\"[^\"]*\"))+)\s*\]")
+_SCORED = re.compile(r".+[:=(]\s*\d*\.\d+\s*%?\)?")
+_MISSING = frozenset(("nan", "<na>", "#n/a", "null"))
 _LONGEST_LIST = MIB  # characters of a list that is written as Python or JSON writes it
 
 
@@ -118,8 +120,16 @@ def _without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[
 
 
 def check_names(lists: Sequence[list[str] | None], what: str) -> None:
-    """Raise DataError where all that is listed are answers: 0 and 1 of each class in turn, or yes and no of one."""
+    """Raise DataError for what are no names: labels with scores, missing values, and nothing but answers.
+
+    Answers are 0 and 1 of each class in turn, or yes and no of one.
+    """
     names = {name for listed in lists for name in listed or ()}
+    if scored := sorted(filter(_SCORED.fullmatch, names)):
+        few = first_few(map(short, scored))
+        raise DataError(f"{what} lists labels with scores ({few}); list those that are there, by a threshold of yours")
+    if bare := sorted(name for name in names if name.lower() in _MISSING):
+        raise DataError(f"{what} lists {bare[0]} beside labels, which is no name of one; list the labels alone")
     if names and set(map(known.state_of(), names)) <= {PRESENT, ABSENT, known.MINUS_ONE}:
         raise DataError(
             f"{what} lists {' and '.join(map(short, sorted(names)))}, which are no names of labels; put the names "
@@ -141,6 +151,7 @@ def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> l
     for cell in plain:
         parts = cell.split(mark) if mark else [cell]
         spelt[cell] = [name for part in parts if (name := _unquoted(part.strip()))]
+    silent |= {cell for cell, names in spelt.items() if names and {name.lower() for name in names} <= _MISSING}
     return [None if cell in silent else spelt[cell] or [] for cell in cells]
 
 
