@@ -72,7 +72,7 @@ class OwnData(Format):
             reading.problems.extend("images are in no folder of a split, beside others that are", bare)
         elif len(told) > 1 and TRAIN not in told:
             reading.problems.add("folders of splits are none of train", " and ".join(sorted(filter(None, told))))
-        elif told and TRAIN not in told:
+        elif told - {None} and TRAIN not in told:
             reading.notes.append("there is one folder, and not of train: test images are drawn")
             marks.splits[:] = [None] * len(marks.splits)
 

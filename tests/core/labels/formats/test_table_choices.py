@@ -54,6 +54,12 @@ def test_two_columns_of_splits_are_asked_about(tmp_path: Path) -> None:
     assert reading_of(Table, path, ignore_columns=("split",))[0].splits == ("test", "train")
 
 
+def test_a_flag_that_contradicts_the_splits_is_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels.csv", "image,dog,split,is_test\na.jpg,1,train,1\nb.jpg,0,test,1\n")
+    assert "columns split and is_test of" in problem(Table, path)
+    assert reading_of(Table, path, ignore_columns=("is_test",))[0].splits == ("train", "test")
+
+
 def test_two_columns_of_labels_or_answers_are_asked_about(tmp_path: Path) -> None:
     path = write(tmp_path, "labels.csv", "image,category,tags\na.jpg,1,dog\nb.jpg,2,cat\n")
     assert "columns category, tags of" in problem(Tags, path, unlisted="absent")
@@ -96,6 +102,13 @@ def test_only_text_has_a_separator_and_an_encoding(tmp_path: Path, option: dict[
     assert "is of tables of text, and" in problem(ImageFolder, tmp_path, unlisted="absent", **option)
     parquet.write_table(pa.table({"image": ["a.jpg", "b.jpg"], "dog": [1, 0]}), tmp_path / "labels.parquet")
     assert "is of tables of text, and" in problem(Table, tmp_path / "labels.parquet", **option)
+
+
+def test_a_word_for_no_label_is_none_of_an_image_folder_either(tmp_path: Path) -> None:
+    write(tmp_path, "metadata.csv", "file_name,tags\na.jpg,Edema\nb.jpg,No Finding\n")
+    records, reading = reading_of(ImageFolder, tmp_path, unlisted="absent", tag_separator="none")
+    assert (records.classes, records.full_labels.tolist()) == (("Edema",), [[1], [-1]])
+    assert reading.notes == ["1 rows say 'No Finding', which is read as no label; --classes takes it as a class"]
 
 
 def test_an_image_folder_has_no_folds(tmp_path: Path) -> None:

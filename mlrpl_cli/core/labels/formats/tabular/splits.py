@@ -31,7 +31,22 @@ def splits_of(sheet: Sheet, reading: Reading, test_fold: str | None, taken: Coll
         names = ", ".join(short(sheet.names[column]) for column in columns)
         raise ConfigError(f"columns {names} of {sheet.path} say splits: leave all but one out with --ignore-columns")
     read = named_splits if sheet.keys[columns[0]] in map(key_of, SPLIT_COLUMNS) else partial(_folds, test_fold)
-    return read(sheet, columns[0], reading)
+    splits = read(sheet, columns[0], reading)
+    _check_flags(sheet, columns[0], splits, taken)
+    return splits
+
+
+def _check_flags(sheet: Sheet, column: int, splits: Sequence[str | None], taken: Collection[int]) -> None:
+    """Raise ConfigError where a flag says yes to another split than `splits`, which `column` says."""
+    for flag, key in enumerate(sheet.keys):
+        if key in FLAGS and flag not in taken:
+            flagged = sheet.codes(flag, state_of()) == PRESENT
+            if other := [row for row in flagged.nonzero()[0].tolist() if splits[row] != FLAGS[key]]:
+                told, name = short(sheet.names[column]), short(sheet.names[flag])
+                raise ConfigError(
+                    f"columns {told} and {name} of {sheet.path} say different splits of {len(other)} rows, the first "
+                    f"row {sheet.numbers[other[0]]}: leave one of the columns out with --ignore-columns"
+                )
 
 
 def numbers_folds(sheet: Sheet, taken: Collection[int] = ()) -> bool:

@@ -60,7 +60,7 @@ class Tags(TableOptions):
         lists = split_up(sheet.column(column), what, self.tag_separator)
         check_names(lists, what)
         unlisted = self.otherwise(sheet.path, reading)
-        lists = _without_words(lists, reading)
+        lists = without_words(lists, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
         splits = self.splits(sheet, reading)
         at, silent, labelled = self.image_column(sheet), set[int](), set[int]()
@@ -107,7 +107,7 @@ class Tags(TableOptions):
         return found[0]
 
 
-def _without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[list[str] | None]:
+def without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[list[str] | None]:
     """`lists`, empty where the only name says that there is none, unless it is one of the classes that are wanted."""
     words = {names[0] for names in lists if names and len(names) == 1 and names[0].casefold() in NO_LABEL}
     words -= set(reading.classes or ()) | set(reading.merged)

@@ -22,7 +22,7 @@ from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, S
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, peek
 from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, read_table
-from mlrpl_cli.core.labels.formats.tabular.tags import Tags, check_names, split_up
+from mlrpl_cli.core.labels.formats.tabular.tags import Tags, check_names, split_up, without_words
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import home_of, split_folders
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
@@ -59,7 +59,7 @@ class ImageFolder(Tags):
             raise ConfigError("--test-fold is of no use to an image folder, where folders say splits; leave it out")
         tables = {path: self._table(path, reading) for path in files}
         problems.raise_if_any(str(self.root), "correct the metadata")
-        lists = [names for table in tables.values() for names in self._labels(table)]
+        lists = without_words([names for table in tables.values() for names in self._labels(table)], reading)
         unlisted = self.otherwise(home, reading)
         marks = Marks(self.image_root(home), reading)
         columns = {name: marks.label(name) for name in sorted({name for names in lists for name in names or ()})}
