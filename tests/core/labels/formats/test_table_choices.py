@@ -132,6 +132,33 @@ def test_a_file_whose_labels_are_called_otherwise_is_not_left_out(tmp_path: Path
     assert "lacks Dog, and has dog beside" in problem(Table, tmp_path)
 
 
+def test_a_file_without_the_column_of_answers_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", "image,label,present\na.jpg,dog,1\nb.jpg,dog,0\n")
+    write(tmp_path, "test.csv", "image,label\nc.jpg,dog\n")
+    assert "need the same columns: the first lacks present" in problem(Long, tmp_path)
+
+
+def test_an_empty_workbook_is_left_out(tmp_path: Path) -> None:
+    import openpyxl
+
+    write(tmp_path, "train.csv", "image,dog\na.jpg,1\nb.jpg,0\n")
+    openpyxl.Workbook().save(tmp_path / "test.xlsx")
+    assert reading_of(Table, tmp_path)[1].notes == ["test.xlsx has no row and is left out"]
+    assert "test.xlsx has nothing in it" in problem(Table, tmp_path / "test.xlsx")
+
+
+def test_a_column_of_bytes_is_told(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    write(tmp_path, "labels.csv", "")
+    path = tmp_path / "labels.parquet"
+    parquet.write_table(pa.table({"image": ["a.jpg", "b.jpg"], "thumb": [b"\xff\xd8", None], "dog": [1, 0]}), path)
+    assert recognise(path)[0] == "table"
+    assert "columns hold no label, leave them out with --ignore-columns (thumb: 'b'" in problem(Table, path)
+    assert reading_of(Table, path, ignore_columns=("thumb",))[0].full_labels.tolist() == [[1], [-1]]
+
+
 def test_a_folder_of_masks_is_no_folder_of_images(tmp_path: Path) -> None:
     for name in ("train/1.png", "train_masks/1.png", "test_jpg/1.png", "test_jpg/2.png", "test_masks/2.png"):
         write(tmp_path, name, "")

@@ -49,7 +49,12 @@ def _as_text(column: Any) -> Any:
     if pa.types.is_nested(column.type):
         cells = (json.dumps(value, default=str) for value in column.to_pylist())
         column = pa.chunked_array([pa.array(cells, pa.string())])
-    return column.cast(pa.string()).fill_null("").dictionary_encode()
+    try:
+        column = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes that are no text, such as those of images
+        cells = (None if value is None else short(str(value)) for value in column.to_pylist())
+        column = pa.chunked_array([pa.array(cells, pa.string())])
+    return column.fill_null("").dictionary_encode()
 
 
 def read_workbook(path: Path, most: int, title: str | None) -> Cells:
@@ -97,8 +102,10 @@ def _chosen(path: Path, read: Mapping[str, list[list[object]]], title: str | Non
     if title is not None and title not in read:
         raise DataError(f"{path} has no sheet '{short(title)}'; {did_you_mean(title, read)}")
     filled = [name for name, rows in read.items() if any(cell is not None for row in rows for cell in row)]
-    if title is None and len(filled) != 1:
-        found = first_few((f"'{short(name)}'" for name in filled), 6) or "none"
+    if title is None and not filled:
+        raise EmptyTableError(f"{path} has nothing in it; {NEEDED}")
+    if title is None and len(filled) > 1:
+        found = first_few((f"'{short(name)}'" for name in filled), 6)
         raise DataError(f"{path} has {len(filled)} sheets with cells ({found}); name the one with labels with --sheet")
     return filled[0] if title is None else title
 

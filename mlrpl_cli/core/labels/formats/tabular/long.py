@@ -73,12 +73,16 @@ class Long(TableOptions):
         return self.records(marks, reading, self._unlisted(sheet, states, reading), sheet.path)
 
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
-        return self.called(sheet, known.TAG_COLUMNS)
+        """Those of labels, and those that say whether they are there: a file without them would say nothing."""
+        return [*self.called(sheet, known.TAG_COLUMNS), *self._state_columns(sheet)]
+
+    def _state_columns(self, sheet: Sheet) -> list[int]:
+        return self.called(sheet, (self.state_column,) if self.state_column else STATE_COLUMNS)
 
     def _columns(self, sheet: Sheet) -> tuple[int, int | None]:
         """The column of labels, and the one that says whether they are there. Raises ConfigError for several."""
         labels = self.called(sheet, known.TAG_COLUMNS)
-        told = self.called(sheet, (self.state_column,) if self.state_column else STATE_COLUMNS)
+        told = self._state_columns(sheet)
         found = ", ".join(map(short, sheet.names))
         if not labels:
             raise DataError(f"{sheet.path} has no column of labels, only {found}; call it label")

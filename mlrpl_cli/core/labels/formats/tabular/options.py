@@ -70,8 +70,8 @@ class TableOptions(Tagged):
         bare = (f"row {number}" for number, image in zip(sheet.numbers, images, strict=True) if not image)
         reading.problems.extend("rows name no image", bare)
         root = self.image_root(sheet.path)
-        folders = _folders_of_splits(root)
         files = sheet.splits or [split_in(sheet.path.name)] * sheet.rows
+        folders = _folders_of_splits(root) if any(files) else {}
         rows = []
         for image, split, file in zip(images, splits, files, strict=True):
             places = [posixpath.join(folder, image) for folder in folders.get(file, ())]
