@@ -132,6 +132,34 @@ def test_a_file_whose_labels_are_called_otherwise_is_not_left_out(tmp_path: Path
     assert "lacks Dog, and has dog beside" in problem(Table, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["nan", "<NA>", "null"])
+def test_a_missing_value_is_no_label_of_a_long_table(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, "labels.csv", f"image,label,present\na.jpg,{name},1\nb.jpg,dog,0\n")
+    assert "beside labels, which is no name of one" in problem(Long, path)
+
+
+def test_answers_beside_tags_are_asked_about(tmp_path: Path) -> None:
+    """Read as tags, a no would be a yes, also where no image repeats."""
+    path = write(tmp_path, "labels.csv", "image,label,target\na.jpg,dog,1\nb.jpg,dog,0\n")
+    assert "--dataset long --state-column target if it says whether" in problem(Tags, path, unlisted="absent")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(Table, {"label_columns": ("image", "dog")}), (Tags, {"tag_column": "image"})]
+)
+def test_names_of_images_are_no_labels(tmp_path: Path, kind: type[Table], options: dict[str, Any]) -> None:
+    path = write(tmp_path, "labels.csv", "image,dog\na.jpg,1\nb.jpg,0\n")
+    assert "image, which names the images" in problem(kind, path, unlisted="absent", **options)
+
+
+@pytest.mark.parametrize("test", [",image,dog\n0,c.jpg,1\n", "image,dog\nc.jpg,1\n"])
+def test_each_file_may_have_its_index(tmp_path: Path, test: str) -> None:
+    write(tmp_path, "train.csv", ",image,dog\n0,a.jpg,1\n1,b.jpg,0\n")
+    write(tmp_path, "test.csv", test)
+    records = reading_of(Table, tmp_path)[0]
+    assert (records.classes, records.full_labels.tolist()) == (("dog",), [[1], [-1], [1]])
+
+
 def test_a_file_without_the_column_of_answers_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", "image,label,present\na.jpg,dog,1\nb.jpg,dog,0\n")
     write(tmp_path, "test.csv", "image,label\nc.jpg,dog\n")

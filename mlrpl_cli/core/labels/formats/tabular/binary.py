@@ -52,8 +52,8 @@ def _as_text(column: Any) -> Any:
     try:
         column = column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes that are no text, such as those of images
-        cells = (None if value is None else short(str(value)) for value in column.to_pylist())
-        column = pa.chunked_array([pa.array(cells, pa.string())])
+        told = (None if value is None else short(str(value)) for value in column.to_pylist())
+        column = pa.chunked_array([pa.array(told, pa.string())])
     return column.fill_null("").dictionary_encode()
 
 

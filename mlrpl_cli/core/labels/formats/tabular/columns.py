@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from mlrpl_cli.core.io.errors import DataError, first_few
+from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -49,6 +51,9 @@ _UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 MINUS_ONE, BAD, EMPTY = 2, 3, 4
 BY_THRESHOLD = "write 1, 0 or nothing in their place, by a threshold of yours"
 SCORES = f"cells are scores, no labels: {BY_THRESHOLD}"
+_SCORED = re.compile(r".+[:=(]\s*\d*\.\d+\s*%?\)?")
+MISSING = frozenset(("nan", "<na>", "#n/a", "null"))
+"""How programs write a missing value: no label is called so."""
 _PERCENT = re.compile(r"([+-]?[\d.,]+)\s*%")
 _WORDS = {
     **dict.fromkeys(("yes", "y", "true", "present", "t", "wahr", "ja", "vrai", "oui", "vero", "verdadero"), PRESENT),
@@ -113,6 +118,24 @@ def state_of(coding: str | None = None) -> Callable[[str], int]:
     return state
 
 
+def check_names(lists: Sequence[list[str] | None], what: str) -> None:
+    """Raise DataError for what are no names: labels with scores, missing values, and nothing but answers.
+
+    Answers are 0 and 1 of each class in turn, or yes and no of one.
+    """
+    names = {name for listed in lists for name in listed or ()}
+    if scored := sorted(filter(_SCORED.fullmatch, names)):
+        few = first_few(map(short, scored))
+        raise DataError(f"{what} lists labels with scores ({few}); list those that are there, by a threshold of yours")
+    if bare := sorted(name for name in names if name.lower() in MISSING):
+        raise DataError(f"{what} lists {bare[0]} beside labels, which is no name of one; list the labels alone")
+    if names and set(map(state_of(), names)) <= {PRESENT, ABSENT, MINUS_ONE}:
+        raise DataError(
+            f"{what} lists {' and '.join(map(short, sorted(names)))}, which are no names of labels; put the names "
+            "there, or read columns of answers with --dataset table and --label-columns"
+        )
+
+
 def spelling(word: str) -> str:
     """What is compared of a cell: 1, 1.0 and 100 % are one."""
     value = _number(word)
@@ -136,6 +159,10 @@ def _number(cell: str) -> float | None:
 
 
 def is_index(sheet: Sheet, column: int) -> bool:
-    """Whether it is the nameless column of row numbers that pandas writes, also of a table that was filtered."""
-    cells = sheet.column(column)
-    return not sheet.names[column] and all(map(str.isdigit, cells)) and len(set(cells)) == len(cells) > 1
+    """Whether it is the nameless column of row numbers that pandas writes, also of a table that was filtered.
+
+    Each of several files has its own, or none.
+    """
+    files = sheet.splits or [""] * sheet.rows
+    cells = [(file, cell) for file, cell in zip(files, sheet.column(column), strict=True) if cell or not file]
+    return not sheet.names[column] and all(cell.isdigit() for _, cell in cells) and len(set(cells)) == len(cells) > 1

@@ -57,6 +57,7 @@ class Long(TableOptions):
         problems.extend(
             "rows name no label", (f"row {n}" for n, name in zip(sheet.numbers, names, strict=True) if not name)
         )
+        known.check_names([list(filter(None, names))], f"column {short(sheet.names[label])} of {sheet.path}")
         splits = self.splits(sheet, reading)
         rows = np.array(self.image_rows(sheet, splits, marks, reading))
         columns = np.array([marks.label(name) if name else -1 for name in names])

@@ -156,7 +156,7 @@ class TableOptions(Tagged):
         return sheets
 
     def _label_names(self, sheet: Sheet, reading: Reading) -> list[str]:
-        return [sheet.names[column] for column in self.label_columns_of(sheet, reading)]
+        return [name for column in self.label_columns_of(sheet, reading) if (name := sheet.names[column])]
 
 
 def _folders_of_splits(folder: Path) -> dict[str | None, list[str]]:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
+from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.reading import MIB, short, shown
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.long import STATE_COLUMNS
@@ -27,8 +27,6 @@ NO_LABEL = frozenset(("no finding", "no findings", "no label", "no labels", "no 
 MARKS = {"comma": ",", "semicolon": ";", "pipe": "|", "newline": "\n", "space": " "}
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ADJACENT = re.compile(r"\[((?:\s*(?:'[^']*'|\"[^\"]*\"))(?:\s+(?:'[^']*'|\"[^\"]*\"))+)\s*\]")
-_SCORED = re.compile(r".+[:=(]\s*\d*\.\d+\s*%?\)?")
-_MISSING = frozenset(("nan", "<na>", "#n/a", "null"))
 _LONGEST_LIST = MIB  # characters of a list that is written as Python or JSON writes it
 
 
@@ -58,15 +56,18 @@ class Tags(TableOptions):
         column = self._column(sheet, reading)
         what = f"column {short(sheet.names[column])} of {sheet.path}"
         lists = split_up(sheet.column(column), what, self.tag_separator)
-        check_names(lists, what)
+        known.check_names(lists, what)
         unlisted = self.otherwise(sheet.path, reading)
         lists = without_words(lists, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
         splits = self.splits(sheet, reading)
         at, silent, labelled = self.image_column(sheet), set[int](), set[int]()
         images = sheet.column(at)
-        if len(set(images)) < len(images):
-            self._check_answers(sheet, {at, column} | self.ignored(sheet) | split_columns(sheet))
+        if column == at:
+            raise ConfigError(f"--tag-column names {short(sheet.names[at])}, which names the images; name another")
+        others = set(range(len(sheet.names))) - {at, column} - self.ignored(sheet) - split_columns(sheet)
+        is_repeated = len(set(images)) < len(images)
+        self._check_answers(sheet, sorted(others if is_repeated else others & {*self.called(sheet, STATE_COLUMNS)}))
         rows = self.image_rows(sheet, splits, marks, reading)
         for number, row, names in zip(sheet.numbers, rows, lists, strict=True):
             (silent if names is None else labelled).add(row)
@@ -82,14 +83,17 @@ class Tags(TableOptions):
         self.check_labelled(marks, labelled - silent, unlisted)
         return self.records(marks, reading, UNKNOWN, sheet.path)
 
-    def _check_answers(self, sheet: Sheet, read: set[int]) -> None:
-        """Raise ConfigError where images repeat and a column that is not read says yes and no of each label."""
-        for column in set(range(len(sheet.names))) - read:
+    def _check_answers(self, sheet: Sheet, columns: Sequence[int]) -> None:
+        """Raise ConfigError where one of `columns`, which are not read, says yes and no: maybe of the labels.
+
+        Those are columns that are called so, and of a table whose images repeat all.
+        """
+        for column in columns:
             answers = set(sheet.codes(column, known.state_of()).tolist())
             if {PRESENT, ABSENT} <= answers and known.BAD not in answers:
                 name = short(sheet.names[column])
                 raise ConfigError(
-                    f"images of {sheet.path} come in several rows, and column {name} says yes and no: --dataset long "
+                    f"column {name} of {sheet.path} says yes and no of each row: --dataset long "
                     f"--state-column {name} if it says whether an image shows the label, else --ignore-columns {name}"
                 )
 
@@ -119,24 +123,6 @@ def without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[l
     return [[] if names is not None and len(names) == 1 and names[0] in words else names for names in lists]
 
 
-def check_names(lists: Sequence[list[str] | None], what: str) -> None:
-    """Raise DataError for what are no names: labels with scores, missing values, and nothing but answers.
-
-    Answers are 0 and 1 of each class in turn, or yes and no of one.
-    """
-    names = {name for listed in lists for name in listed or ()}
-    if scored := sorted(filter(_SCORED.fullmatch, names)):
-        few = first_few(map(short, scored))
-        raise DataError(f"{what} lists labels with scores ({few}); list those that are there, by a threshold of yours")
-    if bare := sorted(name for name in names if name.lower() in _MISSING):
-        raise DataError(f"{what} lists {bare[0]} beside labels, which is no name of one; list the labels alone")
-    if names and set(map(known.state_of(), names)) <= {PRESENT, ABSENT, known.MINUS_ONE}:
-        raise DataError(
-            f"{what} lists {' and '.join(map(short, sorted(names)))}, which are no names of labels; put the names "
-            "there, or read columns of answers with --dataset table and --label-columns"
-        )
-
-
 def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> list[list[str] | None]:
     """The labels that each cell lists, None for one that says nan, none or the like; `what` is what the cells are of.
 
@@ -151,7 +137,7 @@ def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> l
     for cell in plain:
         parts = cell.split(mark) if mark else [cell]
         spelt[cell] = [name for part in parts if (name := _unquoted(part.strip()))]
-    silent |= {cell for cell, names in spelt.items() if names and {name.lower() for name in names} <= _MISSING}
+    silent |= {cell for cell, names in spelt.items() if names and {name.lower() for name in names} <= known.MISSING}
     return [None if cell in silent else spelt[cell] or [] for cell in cells]
 
 

@@ -18,11 +18,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import MIB, open_file, read_text, short, shown
-from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS
+from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS, check_names
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, peek
 from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, read_table
-from mlrpl_cli.core.labels.formats.tabular.tags import Tags, check_names, split_up, without_words
+from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up, without_words
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import home_of, split_folders
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
