@@ -68,9 +68,8 @@ def recognise(root: Path) -> tuple[str, str]:
     if not candidates:
         if os.path.isdir(root) and len(tables := tables_in(root)) > 1:
             told = first_few(path.name for path in tables)
-            raise ConfigError(
-                f"{root} is a folder with {len(tables)} tables ({told}); name the file itself with --root"
-            )
+            what = f"{len(tables)} tables, of which several or none could be meant ({told})"
+            raise ConfigError(f"{root} holds {what}; name the file itself with --root")
         known = ", ".join(name for name in DATASETS if name != SCENES)
         raise ConfigError(
             f"{root} is of no format that is recognised; name it with --dataset ({known}), see docs/formats.md"

@@ -234,7 +234,7 @@ def test_a_form_of_predictions_is_no_table_of_labels(tmp_path: Path) -> None:
     assert recognise(tmp_path)[0] == "table"
     assert reading_of(Table, tmp_path)[0].images == ("a.jpg", "b.jpg")
     write(tmp_path, "more.csv", "image,dog\nc.jpg,1\n")
-    with pytest.raises(ConfigError, match=r"is a folder with 3 tables \(.*\); name the file itself with --root"):
+    with pytest.raises(ConfigError, match=r"holds 3 tables, of which several or none .*; name the file itself"):
         recognise(tmp_path)
 
 
@@ -255,6 +255,12 @@ def test_a_table_called_after_a_split_has_its_images_in_its_folder(tmp_path: Pat
 def test_scores_and_missing_values_are_no_labels(tmp_path: Path, cell: str, told: str) -> None:
     path = write(tmp_path, "labels.tsv", f"image\ttags\na.jpg\t{cell}\nb.jpg\tcow\n")
     assert told in problem(Tags, path, unlisted="absent", tag_separator="comma")
+
+
+def test_a_backslash_in_a_list_is_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = write(tmp_path, "labels.tsv", "image\ttags\na.jpg\t['and\\or']\nb.jpg\t['cow']\n")
+    assert reading_of(Tags, path, unlisted="absent")[0].classes == ("and\\or", "cow")
+    assert not recwarn.list
 
 
 def test_a_list_of_a_missing_value_alone_says_nothing(tmp_path: Path) -> None:

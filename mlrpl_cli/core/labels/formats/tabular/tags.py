@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -155,7 +156,7 @@ def _as_list(cell: str, what: str) -> list[str] | None:
         return None
     if quoted := _ADJACENT.fullmatch(cell):  # numpy's, which Python would join to one
         return [_unquoted(name) for name in _QUOTED.findall(quoted[1])]
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, _as_python):
         try:
             value = read(cell)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
@@ -167,6 +168,13 @@ def _as_list(cell: str, what: str) -> list[str] | None:
             raise DataError(f"{what} lists {shown(odd[0])}, which is no label; name another with --tag-column")
         return [str(name).strip() for name in names]
     return [name for part in cell[1:-1].split(",") if (name := _unquoted(part.strip()))]
+
+
+def _as_python(cell: str) -> Any:
+    """The value that Python writes so. Raises what `ast.literal_eval` does, which warns of a name's backslash."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(cell)
 
 
 def _mark(cells: list[str], what: str) -> str | None:
