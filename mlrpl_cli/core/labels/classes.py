@@ -20,10 +20,12 @@ _CODE = re.compile(r".*___\d+|(class|label|category|tag|id|code|column|col|field
 _MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DATE = re.compile(rf"\d{{1,4}}\W({_MONTH})[a-z]*(\W\d{{1,4}})?|({_MONTH})[a-z]*\W\d{{1,4}}", re.I)
 
+_MISSING = re.compile("nan|null|<na>", re.I)
+
 
 def says_nothing(name: str) -> bool:
-    """Whether a class name has no word that CLIP could know: a number, a date, or the number of a field or class."""
-    return not any(map(str.isalpha, name)) or bool(_CODE.fullmatch(name) or _DATE.fullmatch(name))
+    """Whether a class name has no word that CLIP could know: a number, a date, a missing value, a field's number."""
+    return not any(map(str.isalpha, name)) or any(kind.fullmatch(name) for kind in (_CODE, _DATE, _MISSING))
 
 
 def same_prompts(names: Iterable[str]) -> list[tuple[str, str]]:

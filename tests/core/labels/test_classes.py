@@ -8,7 +8,7 @@ from mlrpl_cli.core.labels.classes import says_nothing
 
 
 @pytest.mark.parametrize(
-    "name", ["747", "-1", "2024-01-05", "2024-01-05 00:00:00", "5-Jan", "Mar-01", "symptom___1", "class_3"]
+    "name", ["747", "-1", "2024-01-05", "2024-01-05 00:00:00", "5-Jan", "Mar-01", "symptom___1", "class_3", "NaN"]
 )
 def test_numbers_dates_and_codes_say_nothing(name: str) -> None:
     assert says_nothing(name)

@@ -132,12 +132,6 @@ def test_a_file_whose_labels_are_called_otherwise_is_not_left_out(tmp_path: Path
     assert "lacks Dog, and has dog beside" in problem(Table, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nan", "<NA>", "null"])
-def test_a_missing_value_is_no_label_of_a_long_table(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, "labels.csv", f"image,label,present\na.jpg,{name},1\nb.jpg,dog,0\n")
-    assert "beside labels, which is no name of one" in problem(Long, path)
-
-
 def test_answers_beside_tags_are_asked_about(tmp_path: Path) -> None:
     """Read as tags, a no would be a yes, also where no image repeats."""
     path = write(tmp_path, "labels.csv", "image,label,target\na.jpg,dog,1\nb.jpg,dog,0\n")

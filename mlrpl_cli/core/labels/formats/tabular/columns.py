@@ -119,7 +119,7 @@ def state_of(coding: str | None = None) -> Callable[[str], int]:
 
 
 def check_names(lists: Sequence[list[str] | None], what: str) -> None:
-    """Raise DataError for what are no names: labels with scores, missing values, and nothing but answers.
+    """Raise DataError for what are no names: labels with scores, and nothing but answers.
 
     Answers are 0 and 1 of each class in turn, or yes and no of one.
     """
@@ -127,8 +127,6 @@ def check_names(lists: Sequence[list[str] | None], what: str) -> None:
     if scored := sorted(filter(_SCORED.fullmatch, names)):
         few = first_few(map(short, scored))
         raise DataError(f"{what} lists labels with scores ({few}); list those that are there, by a threshold of yours")
-    if bare := sorted(name for name in names if name.lower() in MISSING):
-        raise DataError(f"{what} lists {bare[0]} beside labels, which is no name of one; list the labels alone")
     if names and set(map(state_of(), names)) <= {PRESENT, ABSENT, MINUS_ONE}:
         raise DataError(
             f"{what} lists {' and '.join(map(short, sorted(names)))}, which are no names of labels; put the names "

@@ -179,7 +179,7 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     for name in (*(options.label_columns or ()), *(reading.classes or ())):
         if name not in sheet.names and name not in reading.merged.values():
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
-    if sheet.names[image] in (options.label_columns or ()):
+    if sheet.names[image] in (options.label_columns or ()) and sheet.names.count(sheet.names[image]) == 1:
         raise ConfigError(f"--label-columns names {short(sheet.names[image])}, which names the images; leave it out")
     if both := [name for name in options.ignore_columns if name in (named or ())]:
         raise ConfigError(f"--ignore-columns names {short(both[0])}, which is asked for as a class; leave it out")

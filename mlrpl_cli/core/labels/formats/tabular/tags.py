@@ -139,6 +139,9 @@ def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> l
         parts = cell.split(mark) if mark else [cell]
         spelt[cell] = [name for part in parts if (name := _unquoted(part.strip()))]
     silent |= {cell for cell, names in spelt.items() if names and {name.lower() for name in names} <= known.MISSING}
+    listed = (name for cell, names in spelt.items() if cell not in silent for name in names or ())
+    if bare := sorted(name for name in listed if name.lower() in known.MISSING):
+        raise DataError(f"{what} lists {bare[0]} beside labels, which is no name of one; list the labels alone")
     return [None if cell in silent else spelt[cell] or [] for cell in cells]
 
 
