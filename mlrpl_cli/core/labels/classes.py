@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -13,6 +14,18 @@ def readable(name: str) -> str:
     """The words of a class name: underscores read as spaces, runs of white space as one, VOC's joined words apart."""
     words = " ".join(name.replace("_", " ").split())
     return JOINED.get(words, words)
+
+
+_CODE = re.compile(r".*___\d+|(class|label|category|tag|id|code|column|col|field|feature|unnamed)[\W_]*\d+", re.I)
+_MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_DATE = re.compile(rf"\d{{1,4}}\W({_MONTH})[a-z]*(\W\d{{1,4}})?|({_MONTH})[a-z]*\W\d{{1,4}}", re.I)
+
+_MISSING = re.compile("nan|null|<na>", re.I)
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a class name has no word that CLIP could know: a number, a date, a missing value, a field's number."""
+    return not any(map(str.isalpha, name)) or any(kind.fullmatch(name) for kind in (_CODE, _DATE, _MISSING))
 
 
 def same_prompts(names: Iterable[str]) -> list[tuple[str, str]]:

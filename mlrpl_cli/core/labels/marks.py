@@ -122,12 +122,16 @@ class Marks:
         self._checked.append((rows[rows != NOWHERE], columns[columns != NOWHERE]))
 
     def settle(self) -> int:
-        """Forget what was said of the cells that are said to be both present and absent. Returns how many those are."""
+        """Forget what was said of the cells that are said to be both present and absent. Returns how many those are.
+
+        What is merged is present where any of it is.
+        """
         import numpy as np
 
         rows, columns, states = (np.concatenate(values) for values in zip(*self._all(), strict=True))
         keys = rows.astype(np.int64) * len(self.classes) + columns
-        both = np.intersect1d(keys[states == PRESENT], keys[states == ABSENT])
+        single = ~np.isin(columns, self._merged_columns())
+        both = np.intersect1d(keys[single & (states == PRESENT)], keys[states == ABSENT])
         if len(both):
             kept = ~np.isin(keys, both)
             self._marks, self._chunks = _none(), [(rows[kept], columns[kept], states[kept])]
@@ -137,7 +141,8 @@ class Marks:
         """(N, C) int8 label states, `unlisted` where there is no mark and nobody checked.
 
         Of several marks present counts before unknown, and unknown before absent. A cell that is said to be both
-        present and absent is a problem, unless with `union` the marks are of parts of the image.
+        present and absent is a problem, unless its class is merged of several, or with `union` the marks are of parts
+        of the image.
         """
         import numpy as np
 
@@ -159,6 +164,11 @@ class Marks:
         labels[labels == _NO_MARK] = unlisted
         return labels
 
+    def _merged_columns(self) -> list[int]:
+        """The columns of classes that are made of several."""
+        times = Counter(self._merged.get(name, name) for name in self._seen)
+        return [column for name, column in self.classes.items() if times[name] > 1]
+
     def _all(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Arrays of rows, columns and states."""
         import numpy as np
@@ -168,9 +178,12 @@ class Marks:
 
     def _report_both(self, labels: np.ndarray, chunks: list[Any]) -> None:
         """A problem for each cell that is absent in `labels` and present in `chunks`."""
+        import numpy as np
+
         images, classes, found = tuple(self.images), tuple(self.classes), dict[tuple[int, int], None]()
+        merged = self._merged_columns()
         for rows, columns, states in chunks:
-            both = (states == PRESENT) & (labels[rows, columns] == ABSENT)
+            both = (states == PRESENT) & (labels[rows, columns] == ABSENT) & ~np.isin(columns, merged)
             found.update(dict.fromkeys(zip(rows[both].tolist(), columns[both].tolist(), strict=True)))
         told = (f"{short(images[row])} '{short(classes[column])}'" for row, column in found)
         self._problems.extend("cells are said to be present and absent", told)

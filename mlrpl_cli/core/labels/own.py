@@ -50,7 +50,7 @@ class OwnData(Format):
         Raises DataError for every problem of `reading`, and for no image or no class.
         """
         root = self.image_root(source)
-        labels = marks.labels(unlisted, union or bool(reading.merged))
+        labels = marks.labels(unlisted, union)
         where = f"{source}, images below {root}"
         if not reading.problems and not labels.size:
             what = "image" if marks.classes else "class"
@@ -74,7 +74,7 @@ class OwnData(Format):
             reading.problems.extend("images are in no folder of a split, beside others that are", bare)
         elif len(told) > 1 and TRAIN not in told:
             reading.problems.add("folders of splits are none of train", " and ".join(sorted(filter(None, told))))
-        elif told and TRAIN not in told:
+        elif told - {None} and TRAIN not in told:
             reading.notes.append("no folder below the root is one of train: test images are drawn")
             marks.splits[:] = [None] * len(marks.splits)
 

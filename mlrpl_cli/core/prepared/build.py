@@ -17,9 +17,9 @@ from mlrpl_cli.core.images.check import TAKEN, TRUNCATED, check_files
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.io.reading import LONGEST_PATH, path_from, relative_path, shown
+from mlrpl_cli.core.io.reading import LONGEST_PATH, path_from, relative_path, short, shown
 from mlrpl_cli.core.labels import masks, sources
-from mlrpl_cli.core.labels.classes import same_prompts
+from mlrpl_cli.core.labels.classes import same_prompts, says_nothing
 from mlrpl_cli.core.labels.formats import registry
 from mlrpl_cli.core.labels.proposals import kept
 from mlrpl_cli.core.labels.records import (
@@ -277,6 +277,11 @@ def _choose_classes(records: Records, reading: Reading) -> Records:
         raise DataError(
             f"classes have names that are one to CLIP: {told}; --merge-classes '{second}={first}' makes one class of "
             "two, and --classes leaves one out"
+        )
+    if bare := [name for name in records.classes if says_nothing(name)]:
+        reading.notes.append(
+            f"names that say nothing to CLIP, of {len(bare)} classes: {first_few(map(short, bare))}; "
+            f"--merge-classes '{short(bare[0])}=a name' gives one, and --classes leaves it out"
         )
     return records
 

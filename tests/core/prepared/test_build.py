@@ -116,6 +116,13 @@ def test_chosen_classes_keep_the_order_of_the_data_set(toy: type[Toy]) -> None:
     assert (prepared.observed_labels == toy.labels[:, [0, 4]]).all()
 
 
+def test_names_that_say_nothing_to_clip_are_told(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepare(PrepareOptions("toy")).notes == []
+    monkeypatch.setattr(f"{__name__}.CLASSES", ("cat", "labels___1", "dog", "3", "pig", "sheep"))
+    (note,) = prepare(PrepareOptions("toy")).notes
+    assert note.startswith("names that say nothing to CLIP, of 2 classes: labels___1, 3; --merge-classes 'labels___1=")
+
+
 def test_every_unknown_class_is_told(toy: type[Toy]) -> None:
     with pytest.raises(ConfigError) as error:
         prepare(PrepareOptions("toy", classes=("hors", "cat", "zebra")))

@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
+from mlrpl_cli.core.io.errors import ConfigError, did_you_mean, first_few
 from mlrpl_cli.core.io.schema import flag, problems
+from mlrpl_cli.core.labels.formats.tabular.files import tables_in
 from mlrpl_cli.core.labels.records import SCENES, Format
 
 _FORMATS = "mlrpl_cli.core.labels.formats"
@@ -68,6 +69,10 @@ def recognise(root: Path) -> tuple[str, str]:
     if not os.path.exists(root):
         raise ConfigError(f"there is no {root}; check the path after --root")
     if not candidates:
+        if os.path.isdir(root) and len(tables := tables_in(root)) > 1:
+            told = first_few(path.name for path in tables)
+            what = f"{len(tables)} tables, of which several or none could be meant ({told})"
+            raise ConfigError(f"{root} holds {what}; name the file itself with --root")
         raise ConfigError(f"{root} is of no format that is recognised; {_advice(root)}, see docs/formats.md")
     told = ", or ".join(f"{name} ({why})" for name, why in candidates.items())
     raise ConfigError(f"{root} can be read as {told}; choose one with --dataset")

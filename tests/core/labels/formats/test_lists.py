@@ -151,7 +151,8 @@ def test_every_table_reads_the_same_columns_of_splits(
         (Tags, "image,tags", ("a.jpg,dog", "b.jpg,dog"), {"unlisted": "absent"}),
     ):
         text = "".join(f"{row},{cell}\n" for row, cell in zip((header, *rows), (column, *cells), strict=True))
-        records, reading = reading_of(kind, write(tmp_path, text), test_fold="1", **options)
+        test_fold = "1" if column == "fold" else None
+        records, reading = reading_of(kind, write(tmp_path, text), test_fold=test_fold, **options)
         assert records.splits == splits
         assert any(f"column {column} says which images" in note for note in reading.notes)
 
@@ -163,3 +164,33 @@ def test_no_answer_is_no_class_and_flags_are_no_names(tmp_path: Path) -> None:
     assert "1 images whose labels are nan, none or the like are unknown in every class" in reading.notes
     path = write(tmp_path, 'image,tags\na.jpg,"[1, 0]"\nb.jpg,"[0, 1]"\n')
     assert "lists 0 and 1, which are no names of labels" in problem(Tags, path, unlisted="absent")
+
+
+@pytest.mark.parametrize("cell", ['{"dog": true, "cat": false}', "{'dog': 0.9, 'cat': 0.1}", "(5)", "(None)"])
+def test_an_object_is_no_list_of_its_keys(tmp_path: Path, cell: str) -> None:
+    """What is false there would be a label."""
+    path = write(tmp_path, "image\ttags\na.jpg\t" + cell + "\nb.jpg\t[]\n")
+    assert "which lists no names; write the labels that are there" in problem(
+        Tags, path, unlisted="absent", separator="tab"
+    )
+
+
+@pytest.mark.parametrize("cells", [("yes", "no"), ("True", "False"), ("[1.0, 0.0]", "[0.0, 1.0]"), ("1", "-1")])
+def test_answers_are_no_names_of_labels(tmp_path: Path, cells: tuple[str, str]) -> None:
+    path = write(tmp_path, f"image\tlabel\na.jpg\t{cells[0]}\nb.jpg\t{cells[1]}\n")
+    assert "which are no names of labels; put the names there, or read columns of answers with --dataset table" in (
+        problem(Tags, path, unlisted="absent", separator="tab")
+    )
+
+
+def test_a_missing_list_of_parquet_says_nothing(tmp_path: Path) -> None:
+    """An empty list says that there is no label."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    write(tmp_path, "")
+    (tmp_path / "c.jpg").touch()
+    table = pa.table({"image": ["a.jpg", "b.jpg", "c.jpg"], "tags": [["dog"], None, []]})
+    parquet.write_table(table, tmp_path / "labels.parquet")
+    records = reading_of(Tags, tmp_path / "labels.parquet", unlisted="absent")[0]
+    assert records.full_labels.tolist() == [[1], [0], [-1]]

@@ -235,6 +235,9 @@ def test_sources_that_disagree_leave_a_cell_unknown_and_are_counted(tmp_path: Pa
     records, reading = reading_of(OpenImages, _release(tmp_path, **{TRAIN: rows}), classes=["Cat", "Dog, wet"])
     assert records.full_labels[records.images.index("train/0a.jpg")].tolist() == [0, 1]
     assert "cells that rows say to be present and absent are unknown: 1" in reading.notes
+    records, reading = reading_of(OpenImages, _release(tmp_path, **{TRAIN: rows}), merged={"Dog, wet": "Dog"})
+    row = records.images.index("train/0a.jpg")
+    assert records.full_labels[row, [records.classes.index("Cat"), records.classes.index("Dog")]].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

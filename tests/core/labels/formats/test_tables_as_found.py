@@ -89,7 +89,8 @@ def test_a_sheet_is_named(tmp_path: Path) -> None:
     assert recognise(tmp_path / "labels.xlsx")[0] == "table"
     assert reading_of(Table, tmp_path / "labels.xlsx", sheet="Sheet")[0].full_labels.tolist() == [[1], [-1]]
     assert "has no sheet 'other'; known: Sheet, more" in problem(Table, tmp_path / "labels.xlsx", sheet="other")
-    assert "which an image folder has not; leave it out" in problem(ImageFolder, tmp_path, sheet="Sheet")
+    write(tmp_path, metadata="file_name,tags\na.jpg,dog\n")
+    assert "metadata.csv is none; leave it out" in problem(ImageFolder, tmp_path, sheet="Sheet")
     assert "leave it out" in problem(Table, write(tmp_path, labels="image,dog\na.jpg,1\n"), sheet="Sheet")
 
 
@@ -124,6 +125,14 @@ def test_rows_of_one_image_are_joined_unless_they_contradict(tmp_path: Path) -> 
     assert "2 images of labels.csv come in several rows, whose labels are joined" in reading.notes
     write(tmp_path, labels="image,dog\na.jpg,1\na.jpg,0\n")
     assert "1 cells are said to be present and absent (a.jpg 'dog')" in problem(Table, path)
+
+
+def test_what_is_merged_may_differ_and_nothing_else(tmp_path: Path) -> None:
+    path = write(tmp_path, labels="image,dog,Cat,cat\na.jpg,1,0,1\na.jpg,0,1,0\nb.jpg,0,0,0\n")
+    assert "1 cells are said to be present and absent (a.jpg 'dog')" in problem(Table, path, merged={"Cat": "cat"})
+    assert "(a.jpg 'hound')" in problem(Table, path, merged={"Cat": "cat", "dog": "hound"})
+    records = reading_of(Table, path, merged={"Cat": "cat"}, ignore_columns=("dog",))[0]
+    assert records.full_labels.tolist() == [[1], [-1]]
 
 
 def test_ticks_beside_columns_that_say_absent_are_asked_about(tmp_path: Path) -> None:

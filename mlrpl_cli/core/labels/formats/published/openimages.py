@@ -84,7 +84,7 @@ class OpenImages(OwnData):
         with reading.progress.task("reading labels", size, "bytes") as task:
             for path in files:
                 rows.read(path, _split_of(path), task)
-        disputed = 0 if reading.merged else marks.settle()  # what is merged is present where any of it is
+        disputed = marks.settle()
         reading.notes.extend(_told(rows, names, len(images) - len(marks.images), disputed))
         reading.unlisted = "unknown: Open Images' documentation"
         if self.machine_labels is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlrpl_cli.core.io.errors import DataError, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import GIB, open_file, short
-from mlrpl_cli.core.labels.formats.tabular.dialect import NEEDED, check_width
+from mlrpl_cli.core.labels.formats.tabular.dialect import NEEDED, EmptyTableError, check_width
 
 Cells = tuple[list[Any], Sequence[int], tuple[str, ...]]
 """The columns of a table, header included, the number of each row, and what had to be found out to read it."""
@@ -38,15 +38,23 @@ def read_parquet(path: Path, most: int) -> Cells:
 
 
 def _as_text(column: Any) -> Any:
-    """A column of any type as a dictionary of text: missing is "", and what holds several values is JSON."""
+    """A column of any type as a dictionary of text: missing is "", and what holds several values is JSON.
+
+    Of these a missing one is null: nobody said anything, while an empty list says that there is nothing.
+    """
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_nested(column.type):
-        cells = (None if value is None else json.dumps(value, default=str) for value in column.to_pylist())
+        cells = (json.dumps(value, default=str) for value in column.to_pylist())
         column = pa.chunked_array([pa.array(cells, pa.string())])
-    return column.cast(pa.string()).fill_null("").dictionary_encode()
+    try:
+        column = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes that are no text, such as those of images
+        told = (None if value is None else short(str(value)) for value in column.to_pylist())
+        column = pa.chunked_array([pa.array(told, pa.string())])
+    return column.fill_null("").dictionary_encode()
 
 
 def read_workbook(path: Path, most: int, title: str | None) -> Cells:
@@ -76,7 +84,7 @@ def read_workbook(path: Path, most: int, title: str | None) -> Cells:
         where = f"{formulas} cells hold formulas without a value"
         raise DataError(f"{path}: {where}; open and save it in a spreadsheet program, or save it as CSV")
     if not any(cell is not None for row in rows for cell in row):
-        raise DataError(f"{path} has nothing in it; {NEEDED}")
+        raise EmptyTableError(f"{path} has nothing in it; {NEEDED}")
     width = max(map(len, rows))
     check_width(path, width)
     cells = [[_told(value) for value in row] + [""] * (width - len(row)) for row in rows]
@@ -94,8 +102,10 @@ def _chosen(path: Path, read: Mapping[str, list[list[object]]], title: str | Non
     if title is not None and title not in read:
         raise DataError(f"{path} has no sheet '{short(title)}'; {did_you_mean(title, read)}")
     filled = [name for name, rows in read.items() if any(cell is not None for row in rows for cell in row)]
-    if title is None and len(filled) != 1:
-        found = first_few((f"'{short(name)}'" for name in filled), 6) or "none"
+    if title is None and not filled:
+        raise EmptyTableError(f"{path} has nothing in it; {NEEDED}")
+    if title is None and len(filled) > 1:
+        found = first_few((f"'{short(name)}'" for name in filled), 6)
         raise DataError(f"{path} has {len(filled)} sheets with cells ({found}); name the one with labels with --sheet")
     return filled[0] if title is None else title
 

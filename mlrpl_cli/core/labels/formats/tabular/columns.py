@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from mlrpl_cli.core.io.errors import DataError, first_few
+from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
-from mlrpl_cli.core.labels.records import TEST, VALIDATION
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 IMAGE_COLUMNS = (
@@ -22,12 +24,12 @@ TAG_COLUMNS = (
 CONFIDENCES = ("confidence", "conf", "score", "scores", "probability", "prob", "certainty", "weight", "sample_weight")
 SPLIT_COLUMNS = ("split", "subset", "partition", "dataset_split")
 FLAGS = {
-    **dict.fromkeys(("istest", "test", "testset", "holdout", "isholdout"), (PRESENT, TEST)),
-    **dict.fromkeys(("isvalid", "isval", "isvalidation", "valid", "val", "validation"), (PRESENT, VALIDATION)),
-    **dict.fromkeys(("validset", "valset", "validationset"), (PRESENT, VALIDATION)),
-    **dict.fromkeys(("istrain", "istraining", "trainset", "trainingset"), (ABSENT, TEST)),
+    **dict.fromkeys(("istest", "test", "testset", "holdout", "isholdout"), TEST),
+    **dict.fromkeys(("isvalid", "isval", "isvalidation", "valid", "val", "validation"), VALIDATION),
+    **dict.fromkeys(("validset", "valset", "validationset"), VALIDATION),
+    **dict.fromkeys(("istrain", "istraining", "trainset", "trainingset"), TRAIN),
 }
-"""Columns of yes and no that say which images are of a split: those with this answer. Not "train", a class of VOC."""
+"""Columns of yes and no that say which images are of a split. Not "train", a class of VOC."""
 FOLD_COLUMNS = ("fold", "kfold", "cv_fold")
 NEVER_CLASSES = frozenset(
     key_of(name)
@@ -49,6 +51,9 @@ _UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 MINUS_ONE, BAD, EMPTY = 2, 3, 4
 BY_THRESHOLD = "write 1, 0 or nothing in their place, by a threshold of yours"
 SCORES = f"cells are scores, no labels: {BY_THRESHOLD}"
+_SCORED = re.compile(r".+[:=(]\s*\d*\.\d+\s*%?\)?")
+MISSING = frozenset(("nan", "<na>", "#n/a", "null"))
+"""How programs write a missing value: no label is called so."""
 _PERCENT = re.compile(r"([+-]?[\d.,]+)\s*%")
 _WORDS = {
     **dict.fromkeys(("yes", "y", "true", "present", "t", "wahr", "ja", "vrai", "oui", "vero", "verdadero"), PRESENT),
@@ -73,17 +78,21 @@ def has_tag_column(header: Sequence[str]) -> bool:
     return any(key_of(name) in keys for name in header)
 
 
-def image_column(sheet: Sheet) -> int:
-    """The column that names images: by its name, else the first that has one and is no index.
+def image_column(sheet: Sheet, ignored: Collection[int] = ()) -> int:
+    """The column that names images, none of `ignored`: by its name, else the first that has one and is no index.
 
     Where that holds yes and no, images are called by their id.
     """
-    named = (sheet.find(name) for name in IMAGE_COLUMNS)
-    if (found := next((column for column in named if column is not None), None)) is not None:
+    columns = {key: column for column, key in reversed([*enumerate(sheet.keys)]) if column not in ignored}
+    if (found := next((columns[key] for key in map(key_of, IMAGE_COLUMNS) if key in columns), None)) is not None:
         return found
-    first = next((column for column, name in enumerate(sheet.names) if name and not is_reserved(name)), 0)
-    by_id = sheet.find("id")
+    first = next((column for column in sorted(columns.values()) if not _is_bare(sheet.names[column])), 0)
+    by_id = columns.get("id")
     return first if by_id is None or (sheet.codes(first, state_of()) == BAD).any() else by_id
+
+
+def _is_bare(name: str) -> bool:
+    return not name or is_reserved(name)
 
 
 def is_reserved(name: str) -> bool:
@@ -109,6 +118,22 @@ def state_of(coding: str | None = None) -> Callable[[str], int]:
     return state
 
 
+def check_names(lists: Sequence[list[str] | None], what: str) -> None:
+    """Raise DataError for what are no names: labels with scores, and nothing but answers.
+
+    Answers are 0 and 1 of each class in turn, or yes and no of one.
+    """
+    names = {name for listed in lists for name in listed or ()}
+    if scored := sorted(filter(_SCORED.fullmatch, names)):
+        few = first_few(map(short, scored))
+        raise DataError(f"{what} lists labels with scores ({few}); list those that are there, by a threshold of yours")
+    if names and set(map(state_of(), names)) <= {PRESENT, ABSENT, MINUS_ONE}:
+        raise DataError(
+            f"{what} lists {' and '.join(map(short, sorted(names)))}, which are no names of labels; put the names "
+            "there, or read columns of answers with --dataset table and --label-columns"
+        )
+
+
 def spelling(word: str) -> str:
     """What is compared of a cell: 1, 1.0 and 100 % are one."""
     value = _number(word)
@@ -132,6 +157,10 @@ def _number(cell: str) -> float | None:
 
 
 def is_index(sheet: Sheet, column: int) -> bool:
-    """Whether it is the nameless column of row numbers that pandas writes, also of a table that was filtered."""
-    cells = sheet.column(column)
-    return not sheet.names[column] and all(map(str.isdigit, cells)) and len(set(cells)) == len(cells) > 1
+    """Whether it is the nameless column of row numbers that pandas writes, also of a table that was filtered.
+
+    Each of several files has its own, or none.
+    """
+    files = sheet.splits or [""] * sheet.rows
+    cells = [(file, cell) for file, cell in zip(files, sheet.column(column), strict=True) if cell or not file]
+    return not sheet.names[column] and all(cell.isdigit() for _, cell in cells) and len(set(cells)) == len(cells) > 1

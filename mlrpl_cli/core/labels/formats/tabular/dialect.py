@@ -28,6 +28,10 @@ _NEAR = 1000  # with the blank ones between them
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
+class EmptyTableError(DataError):
+    """A table without a row below its header, or without a cell."""
+
+
 def without_blank_lines(text: str) -> str:
     """`text` from the first line on that is not blank."""
     return _BLANK_LINES.sub("", text)

@@ -35,7 +35,10 @@ def table_files(root: Path) -> dict[Path, str | None]:
     """
     found = tables_in(root) if os.path.isdir(root) else []
     named = {path: split for path in found if (split := split_in(path.name))}
-    others = [path for path in found if path not in named and "submission" not in path.name.lower()]
+    labels = [path for path in found if "submission" not in path.name.lower()]
+    others = [path for path in labels if path not in named]
+    if len(labels) == 1:
+        return {labels[0]: None}
     if len(named) < 2 or others or TRAIN not in named.values() or len(set(named.values())) < len(named):
         return {table_file(root): None}
     return dict(sorted(named.items(), key=lambda item: SPLITS.index(item[1])))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.options import TableOptions, recognised
@@ -57,6 +57,7 @@ class Long(TableOptions):
         problems.extend(
             "rows name no label", (f"row {n}" for n, name in zip(sheet.numbers, names, strict=True) if not name)
         )
+        known.check_names([list(filter(None, names))], f"column {short(sheet.names[label])} of {sheet.path}")
         splits = self.splits(sheet, reading)
         rows = np.array(self.image_rows(sheet, splits, marks, reading))
         columns = np.array([marks.label(name) if name else -1 for name in names])
@@ -73,20 +74,31 @@ class Long(TableOptions):
         return self.records(marks, reading, self._unlisted(sheet, states, reading), sheet.path)
 
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
-        return [column for column in (sheet.find(*known.TAG_COLUMNS),) if column is not None]
+        """Those of labels, and those that say whether they are there: a file without them would say nothing."""
+        return [*self.called(sheet, known.TAG_COLUMNS), *self._state_columns(sheet)]
+
+    def _state_columns(self, sheet: Sheet) -> list[int]:
+        return self.called(sheet, (self.state_column,) if self.state_column else STATE_COLUMNS)
 
     def _columns(self, sheet: Sheet) -> tuple[int, int | None]:
-        """The column of labels, and the one that says whether they are there."""
-        label = sheet.find(*known.TAG_COLUMNS)
-        told = sheet.find(self.state_column) if self.state_column else sheet.find(*STATE_COLUMNS)
+        """The column of labels, and the one that says whether they are there. Raises ConfigError for several."""
+        labels = self.called(sheet, known.TAG_COLUMNS)
+        told = self._state_columns(sheet)
         found = ", ".join(map(short, sheet.names))
-        if label is None:
+        if not labels:
             raise DataError(f"{sheet.path} has no column of labels, only {found}; call it label")
-        if self.state_column and told is None:
+        if self.state_column and not told:
             raise DataError(
                 f"{sheet.path} has no column '{short(self.state_column)}', only {found}; see --state-column"
             )
-        return label, told
+        for columns, what, option in (
+            (labels, "be labels", "leave all but one out with --ignore-columns"),
+            (told, "say whether the image shows the label", "name one with --state-column"),
+        ):
+            if len(columns) > 1:
+                names = ", ".join(short(sheet.names[column]) for column in columns)
+                raise ConfigError(f"columns {names} of {sheet.path} can each {what}; {option}")
+        return labels[0], next(iter(told), None)
 
     def _unlisted(self, sheet: Sheet, states: np.ndarray, reading: Reading) -> int:
         if self.unlisted or not (states == ABSENT).any():

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import posixpath
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, first_few
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.columns import FOLD_COLUMNS, image_column
-from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, peek
+from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, EmptyTableError, peek
 from mlrpl_cli.core.labels.formats.tabular.files import split_in, table_files
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, joined, key_of, read_table
-from mlrpl_cli.core.labels.formats.tabular.splits import split_columns, splits_of
+from mlrpl_cli.core.labels.formats.tabular.splits import numbers_folds, split_columns, splits_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import Tagged
-from mlrpl_cli.core.labels.records import Reading
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading
 
 
 class TableOptions(Tagged):
@@ -43,13 +44,17 @@ class TableOptions(Tagged):
         """
         taken = {*taken, *self.ignored(sheet)}
         columns = sorted(split_columns(sheet, taken))
+        if self.test_fold is not None and not numbers_folds(sheet, taken):
+            needed = f"a column that numbers folds ({', '.join(FOLD_COLUMNS)})"
+            raise ConfigError(
+                f"--test-fold needs {needed} and nothing else that says splits in {sheet.path}; leave it out"
+            )
         if sheet.splits is None or not columns:
             return list(sheet.splits or splits_of(sheet, reading, self.test_fold, taken))
-        numbers_folds = sheet.keys[columns[0]] in map(key_of, FOLD_COLUMNS)
-        told = [] if numbers_folds else splits_of(sheet, reading, None, taken)
-        reading.problems.raise_if_any(str(sheet.path), "correct the splits, or leave the column out")
+        told = [] if numbers_folds(sheet, taken) else splits_of(sheet, reading, None, taken)
+        names = ",".join(short(sheet.names[column]) for column in columns)
+        reading.problems.raise_if_any(str(sheet.path), f"--ignore-columns {names} takes the splits of the files")
         if told != list(sheet.splits):
-            names = ",".join(short(sheet.names[column]) for column in columns)
             raise ConfigError(
                 f"column {names} says other splits than the names of the tables in {sheet.path}: "
                 f"--ignore-columns {names} takes those of the files, --root one of the files takes the column's"
@@ -61,21 +66,33 @@ class TableOptions(Tagged):
 
         Images of files that are called after splits may lie in folders that are, too.
         """
-        images = sheet.column(image_column(sheet))
+        images = sheet.column(self.image_column(sheet))
         bare = (f"row {number}" for number, image in zip(sheet.numbers, images, strict=True) if not image)
         reading.problems.extend("rows name no image", bare)
         root = self.image_root(sheet.path)
-        folders = {split_in(name): name for name in _folders_in(root)} if sheet.splits else {}
+        files = sheet.splits or [split_in(sheet.path.name)] * sheet.rows
+        folders = _folders_of_splits(root) if any(files) else {}
         rows = []
-        for image, split in zip(images, splits, strict=True):
-            beside = posixpath.join(folders.get(split, ""), image)
-            is_beside = bool(image) and split in folders and not marks.has(image) and marks.has(beside)
-            rows.append(marks.image(beside if is_beside else image, split) if image else NOWHERE)
+        for image, split, file in zip(images, splits, files, strict=True):
+            places = [posixpath.join(folder, image) for folder in folders.get(file, ())]
+            inside = [] if not image or marks.has(image) else [place for place in places if marks.has(place)]
+            if len(inside) > 1:
+                reading.problems.add("image names fit several files", ", ".join(map(short, inside)))
+            rows.append(marks.image(inside[0] if inside else image, split) if image else NOWHERE)
         return rows
 
     def ignored(self, sheet: Sheet) -> set[int]:
         """The columns that are not read."""
         return {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
+
+    def image_column(self, sheet: Sheet) -> int:
+        """The column that names images."""
+        return image_column(sheet, self.ignored(sheet))
+
+    def called(self, sheet: Sheet, names: Iterable[str]) -> list[int]:
+        """The columns that have one of `names`, however it is spelt, and are not to be ignored."""
+        keys, ignored = set(map(key_of, names)), self.ignored(sheet)
+        return [column for column, key in enumerate(sheet.keys) if key in keys and column not in ignored]
 
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
         """The columns of `sheet` that hold labels, by their names."""
@@ -88,25 +105,24 @@ class TableOptions(Tagged):
         of no use.
         """
         files = table_files(self.root)
-        if self.sheet is not None and not any(path.suffix.lower() == ".xlsx" for path in files):
-            raise ConfigError(f"--sheet names a sheet of an XLSX file, and {next(iter(files))} is none; leave it out")
-        separator = self.separator and SEPARATORS[self.separator]
-        sheets = [
-            read_table(path, reading.problems, separator, self.encoding, title=self.sheet if _is_book(path) else None)
-            for path in files
-        ]
-        reading.notes.extend(dict.fromkeys(note for sheet in sheets for note in sheet.notes))
-        if len(sheets) == 1:
-            return sheets[0]
-        first = sheets[0]
-        needed = [first.names[column] for column in self.label_columns_of(first, reading)]
-        labelled = [first, *(sheet for sheet in sheets[1:] if _holds_any(sheet, needed))]
-        for sheet in sheets:
-            if not any(sheet is other for other in labelled):
+        self.refuse_unused(files)
+        sheets = self._sheets(files, reading)
+        first, *others = sheets
+        names = dict.fromkeys(name for sheet in sheets for name in sheet.names)
+        for name in self.ignore_columns:
+            if name not in names:
+                raise ConfigError(f"no column of {first.path} is called '{name}'; {did_you_mean(name, names)}")
+        if not others:
+            return first
+        needed = self._label_names(first, reading)
+        labelled = [first]
+        for sheet in others:
+            own = self._label_names(sheet, reading)
+            if _holds_any(sheet, (*needed, *own)):
+                _check_columns(first, sheet, [first.names[self.image_column(first)], *needed], own)
+                labelled.append(sheet)
+            else:
                 reading.notes.append(f"{sheet.path.name} holds no label and is left out")
-        for sheet in labelled[1:]:
-            own = [sheet.names[column] for column in self.label_columns_of(sheet, reading)]
-            _check_columns(first, sheet, needed, own)
         splits = [split for sheet in labelled if (split := files[sheet.path])]
         if len(labelled) == 1:
             return first
@@ -114,13 +130,46 @@ class TableOptions(Tagged):
         reading.notes.append(f"tables are called after splits and are read as these: {told}")
         return joined(self.root, labelled, splits)
 
+    def refuse_unused(self, files: Iterable[Path]) -> None:
+        """Raise ConfigError for an option that is of no use to any of `files`."""
+        kinds = {path: path.suffix.lower() for path in files}
+        first = next(iter(kinds))
+        if self.sheet is not None and ".xlsx" not in kinds.values():
+            raise ConfigError(f"--sheet names a sheet of an XLSX file, and {first} is none; leave it out")
+        for name in ("separator", "encoding"):
+            if getattr(self, name) is not None and not set(kinds.values()) - {".xlsx", ".parquet", ".jsonl"}:
+                raise ConfigError(f"--{name} is of tables of text, and {first} is none; leave it out")
 
-def _folders_in(folder: Path) -> list[str]:
-    """The folders in a folder, sorted; none for what cannot be listed."""
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    except OSError:
-        return []
+    def _sheets(self, files: Iterable[Path], reading: Reading) -> list[Sheet]:
+        """The tables of `files`; the first, and of the others those that have a row."""
+        separator = self.separator and SEPARATORS[self.separator]
+        sheets = list[Sheet]()
+        for path in files:
+            title = self.sheet if _is_book(path) else None
+            try:
+                sheets.append(read_table(path, reading.problems, separator, self.encoding, title=title))
+            except EmptyTableError:
+                if not sheets:
+                    raise
+                reading.notes.append(f"{path.name} has no row and is left out")
+        reading.notes.extend(dict.fromkeys(note for sheet in sheets for note in sheet.notes))
+        return sheets
+
+    def _label_names(self, sheet: Sheet, reading: Reading) -> list[str]:
+        return [name for column in self.label_columns_of(sheet, reading) if (name := sheet.names[column])]
+
+
+def _folders_of_splits(folder: Path) -> dict[str | None, list[str]]:
+    """The folders in a folder whose names say a split, by the split; none for what cannot be listed.
+
+    Beside train, a folder train_masks does not count.
+    """
+    found = defaultdict[str | None, list[str]](list)
+    with suppress(OSError):
+        for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+            if split := split_in(name):
+                found[split].append(name)
+    return {split: [name for name in names if name.lower() in SPLIT_NAMES] or names for split, names in found.items()}
 
 
 def _is_book(path: Path) -> bool:
@@ -132,9 +181,8 @@ def _holds_any(sheet: Sheet, names: Collection[str]) -> bool:
     return any(name in names and any(sheet.column(column)) for column, name in enumerate(sheet.names))
 
 
-def _check_columns(first: Sheet, other: Sheet, needed: Sequence[str], own: Sequence[str]) -> None:
+def _check_columns(first: Sheet, other: Sheet, wanted: Sequence[str], own: Sequence[str]) -> None:
     """Raise DataError unless `other` has the columns of images and of labels that the table of training has."""
-    wanted = [first.names[image_column(first)], *needed]
     lacks = [name for name in wanted if name not in other.names]
     more = [name for name in own if name not in wanted]
     twice = len(set(first.names)) < len(first.names) or len(set(other.names)) < len(other.names)
@@ -142,11 +190,12 @@ def _check_columns(first: Sheet, other: Sheet, needed: Sequence[str], own: Seque
         told = (
             *([f"lacks {_listed(lacks)}"] if lacks else ()),
             *([f"has {_listed(more)} beside"] if more else ()),
-            *(["has two columns of one name, or the first has"] if twice else ()),
+            *(["or the other has two columns of one name"] if twice else ()),
         )
         both = f"{other.path.name} and {first.path.name} in {other.path.parent} need the same columns"
         raise DataError(
-            f"{both}: the first {', and '.join(told)}; make the columns the same, or name one of the files with --root"
+            f"{both}: the first {', and '.join(told)}; make the columns the same, leave out with --ignore-columns what "
+            "is no label, or name one of the files with --root"
         )
 
 

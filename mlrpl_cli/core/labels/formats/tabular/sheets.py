@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlrpl_cli.core.io.errors import DataError, Problems, one_line
 from mlrpl_cli.core.io.reading import GIB
 from mlrpl_cli.core.labels.formats.tabular.binary import read_parquet, read_workbook
-from mlrpl_cli.core.labels.formats.tabular.dialect import BEGINNING, NEEDED, UNPACKING, check_header
+from mlrpl_cli.core.labels.formats.tabular.dialect import BEGINNING, NEEDED, UNPACKING, EmptyTableError, check_header
 from mlrpl_cli.core.labels.formats.tabular.text import read_text_table
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class Sheet:
             cells = [cell.strip() for cell in self.columns[index].dictionary.to_pylist()]
             self._found[index] = [cells[code] for code in self.columns[index].indices.to_pylist()]
         return self._found[index]
+
+    def distinct(self, index: int) -> set[str]:
+        """The different cells of a column, without the space around them."""
+        cells = self.columns[index].dictionary.to_pylist()  # which may hold others, such as the header
+        return {cells[code].strip() for code in self.columns[index].indices.unique().to_pylist()}
 
     def codes(self, index: int, code_of: Callable[[str], int]) -> np.ndarray:
         """(R,) int8: what `code_of` says of each cell of a column; it is asked once for each distinct cell."""
@@ -118,7 +123,8 @@ def read_table(
     `title` is that of the sheet of a workbook; None is the only one that has a cell.
 
     Columns without a name and without a cell are left out, rows without a cell too; rows of another width than the
-    header are `problems`. Raises DataError for what is no table, and for rows above the header.
+    header are `problems`. Raises DataError for what is no table and for rows above the header, and EmptyTableError for
+    one without a row.
     """
     most = most or MOST_BYTES
     try:
@@ -145,7 +151,7 @@ def _sheet(path: Path, columns: Sequence[Any], numbers: Sequence[int] | np.ndarr
     rows = np.flatnonzero(~np.logical_and.reduce(empty))
     if len(rows) < 2:
         found = "a header and no rows" if len(rows) else "nothing in it"
-        raise DataError(f"{path} has {found}; {NEEDED}")
+        raise EmptyTableError(f"{path} has {found}; {NEEDED}")
     beginning = [[column[int(row)].as_py().strip() for column in whole] for row in rows[:BEGINNING]]
     check_header(path, beginning, [int(numbers[row]) for row in rows[:BEGINNING]])
     names = [" ".join(cell.split()) for cell in beginning[0]]

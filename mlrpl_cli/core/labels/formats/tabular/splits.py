@@ -9,7 +9,7 @@ from mlrpl_cli.core.io.errors import ConfigError, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, state_of
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, key_of
-from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, Reading
+from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Reading
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 
 
@@ -27,21 +27,54 @@ def splits_of(sheet: Sheet, reading: Reading, test_fold: str | None, taken: Coll
         return [None] * sheet.rows
     if sheet.keys[columns[0]] in FLAGS:
         return _flagged(sheet, columns, reading)
+    if len(columns) > 1:
+        names = ", ".join(short(sheet.names[column]) for column in columns)
+        raise ConfigError(f"columns {names} of {sheet.path} say splits: leave all but one out with --ignore-columns")
     read = named_splits if sheet.keys[columns[0]] in map(key_of, SPLIT_COLUMNS) else partial(_folds, test_fold)
-    return read(sheet, columns[0], reading)
+    splits = read(sheet, columns[0], reading)
+    _check_flags(sheet, columns[0], splits, taken)
+    return splits
+
+
+def _check_flags(sheet: Sheet, column: int, splits: Sequence[str | None], taken: Collection[int]) -> None:
+    """Raise ConfigError where a flag says yes to another split than `splits`, which `column` says."""
+    for flag, key in enumerate(sheet.keys):
+        if key in FLAGS and flag not in taken:
+            flagged = sheet.codes(flag, state_of()) == PRESENT
+            if other := [row for row in flagged.nonzero()[0].tolist() if splits[row] != FLAGS[key]]:
+                told, name = short(sheet.names[column]), short(sheet.names[flag])
+                raise ConfigError(
+                    f"columns {told} and {name} of {sheet.path} say different splits of {len(other)} rows, the first "
+                    f"row {sheet.numbers[other[0]]}: leave one of the columns out with --ignore-columns"
+                )
+
+
+def numbers_folds(sheet: Sheet, taken: Collection[int] = ()) -> bool:
+    """Whether `splits_of` reads a column of folds."""
+    return any(sheet.keys[column] in map(key_of, FOLD_COLUMNS) for column in split_columns(sheet, taken))
+
+
+_BY_FLAGS = TRAIN, TEST, VALIDATION
+"""What an image is where flags leave several: with is_valid alone a no is of train, with is_train alone of test."""
 
 
 def _flagged(sheet: Sheet, columns: Sequence[int], reading: Reading) -> list[str | None]:
-    splits: list[str | None] = [TRAIN] * sheet.rows
+    """The first of _BY_FLAGS that every flag of a row allows; a problem for rows of which they allow none."""
+    import numpy as np
+
+    allowed = np.ones((sheet.rows, len(_BY_FLAGS)), bool)
     for column in columns:
-        (answer, split), name = FLAGS[sheet.keys[column]], short(sheet.names[column])
-        states = sheet.codes(column, state_of()).tolist()
-        wrong = [row for row, state in enumerate(states) if state not in (PRESENT, ABSENT)]
+        split, name = FLAGS[sheet.keys[column]], short(sheet.names[column])
+        states = sheet.codes(column, state_of())
+        wrong = np.flatnonzero((states != PRESENT) & (states != ABSENT)).tolist()
         told = (f"row {sheet.numbers[row]}: '{short(sheet.column(column)[row])}'" for row in wrong)
         reading.problems.extend(f"cells of {name} are neither yes nor no", told)
-        splits = [split if state == answer else old for old, state in zip(splits, states, strict=True)]
-        reading.notes.append(f"column {name} says which images are of {split}{', by a no' * (answer == ABSENT)}")
-    return splits
+        allowed &= (states == PRESENT)[:, None] == (np.array(_BY_FLAGS) == split)
+        reading.notes.append(f"column {name} says which images are of {split}")
+    names = ", ".join(short(sheet.names[column]) for column in columns)
+    none = (f"row {sheet.numbers[row]}" for row in np.flatnonzero(~allowed.any(axis=1)).tolist())
+    reading.problems.extend(f"rows are of two splits or of none, by {names}", none)
+    return [_BY_FLAGS[place] for place in allowed.argmax(axis=1).tolist()]
 
 
 def named_splits(sheet: Sheet, column: int, reading: Reading) -> list[str | None]:
@@ -57,6 +90,8 @@ def _folds(test_fold: str | None, sheet: Sheet, column: int, reading: Reading) -
     name = short(sheet.names[column])
     cells = [cell.removesuffix(".0") for cell in sheet.column(column)]  # as pandas writes whole numbers
     if all(cell.casefold() in SPLIT_NAMES for cell in cells):
+        if test_fold is not None:
+            raise ConfigError(f"column {name} of {sheet.path} names splits and numbers no folds; leave --test-fold out")
         return named_splits(sheet, column, reading)
     folds = sorted(set(filter(None, cells)))
     if test_fold is None:

@@ -98,8 +98,8 @@ class Table(TableOptions):
         self, sheet: Sheet, columns: Sequence[int], codes: Sequence[np.ndarray], reading: Reading
     ) -> tuple[int, set[int]]:
         """The state of an empty cell, and the columns for which only `unlisted` says it, where others say "absent"."""
-        says_absent = any((states == ABSENT).any() for states in codes)
         empty = any((states == EMPTY).any() for states in codes)
+        says_absent = all(_says_absent(codes, rows) for rows in _rows_of_files(sheet))
         ticks = _columns_of_ticks(sheet, columns, codes) if says_absent and not reading.problems else []
         if ticks:
             names = ", ".join(short(sheet.names[column]) for column in ticks)
@@ -115,11 +115,26 @@ class Table(TableOptions):
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
         named = self.label_columns if self.label_columns is not None else reading.classes
         wanted = {*(named or ()), *(old for old, new in reading.merged.items() if new in (named or ()))}
-        others = set(range(len(sheet.names))) - {known.image_column(sheet)} - self.ignored(sheet)
+        others = set(range(len(sheet.names))) - {self.image_column(sheet)} - self.ignored(sheet)
         usual = others - split_columns(sheet)
         if named is not None:
             return [column for column in sorted(others) if sheet.names[column] in wanted]
         return [c for c in sorted(usual) if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
+
+
+def _rows_of_files(sheet: Sheet) -> list[np.ndarray]:
+    """(R,) bool for each file of `sheet`: its rows. What one file says of absence says nothing of another's blanks."""
+    import numpy as np
+
+    told = np.array(sheet.splits or [""] * sheet.rows)
+    return [told == split for split in dict.fromkeys(told.tolist())]
+
+
+def _says_absent(codes: Sequence[np.ndarray], rows: np.ndarray) -> bool:
+    """Whether some of `rows`, if any is empty in a column, says "absent" in one."""
+    return any((states[rows] == ABSENT).any() for states in codes) or not any(
+        (states[rows] == EMPTY).any() for states in codes
+    )
 
 
 def _columns_of_ticks(sheet: Sheet, columns: Sequence[int], codes: Sequence[np.ndarray]) -> list[int]:
@@ -129,8 +144,7 @@ def _columns_of_ticks(sheet: Sheet, columns: Sequence[int], codes: Sequence[np.n
     """
     usual, ticked = set[str](), dict[int, set[str]]()
     for column, states in zip(columns, codes, strict=True):
-        array = sheet.columns[column]
-        spelt = {str(cell).strip().casefold() for cell in array.dictionary.to_pylist()}
+        spelt = {cell.casefold() for cell in sheet.distinct(column)}
         words = {known.spelling(word) for word in spelt if known.state_of()(word) == PRESENT}
         if (states == ABSENT).any():
             usual |= words
@@ -160,11 +174,15 @@ class _Roles(NamedTuple):
 
 def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     """What each column is."""
-    image = known.image_column(sheet)
+    image = options.image_column(sheet)
     named = options.label_columns if options.label_columns is not None else reading.classes
-    for name in (*(options.label_columns or ()), *options.ignore_columns, *(reading.classes or ())):
+    for name in (*(options.label_columns or ()), *(reading.classes or ())):
         if name not in sheet.names and name not in reading.merged.values():
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
+    if sheet.names[image] in (options.label_columns or ()) and sheet.names.count(sheet.names[image]) == 1:
+        raise ConfigError(f"--label-columns names {short(sheet.names[image])}, which names the images; leave it out")
+    if both := [name for name in options.ignore_columns if name in (named or ())]:
+        raise ConfigError(f"--ignore-columns names {short(both[0])}, which is asked for as a class; leave it out")
     chosen = set(named or ())
     chosen |= {old for old, new in reading.merged.items() if new in chosen}
     taken = options.ignored(sheet) | {column for column, name in enumerate(sheet.names) if name in chosen}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -56,16 +57,18 @@ class Tags(TableOptions):
         column = self._column(sheet, reading)
         what = f"column {short(sheet.names[column])} of {sheet.path}"
         lists = split_up(sheet.column(column), what, self.tag_separator)
-        if {name for names in lists for name in names or ()} == {"0", "1"}:
-            raise DataError(f"{what} lists 0 and 1, which are no names of labels; put the names there")
+        known.check_names(lists, what)
         unlisted = self.otherwise(sheet.path, reading)
-        lists = _without_words(lists, reading)
+        lists = without_words(lists, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
         splits = self.splits(sheet, reading)
-        at, silent, labelled = known.image_column(sheet), set[int](), set[int]()
+        at, silent, labelled = self.image_column(sheet), set[int](), set[int]()
         images = sheet.column(at)
-        if len(set(images)) < len(images):
-            self._check_answers(sheet, {at, column} | self.ignored(sheet) | split_columns(sheet))
+        if column == at:
+            raise ConfigError(f"--tag-column names {short(sheet.names[at])}, which names the images; name another")
+        others = set(range(len(sheet.names))) - {at, column} - self.ignored(sheet) - split_columns(sheet)
+        is_repeated = len(set(images)) < len(images)
+        self._check_answers(sheet, sorted(others if is_repeated else others & {*self.called(sheet, STATE_COLUMNS)}))
         rows = self.image_rows(sheet, splits, marks, reading)
         for number, row, names in zip(sheet.numbers, rows, lists, strict=True):
             (silent if names is None else labelled).add(row)
@@ -81,30 +84,35 @@ class Tags(TableOptions):
         self.check_labelled(marks, labelled - silent, unlisted)
         return self.records(marks, reading, UNKNOWN, sheet.path)
 
-    def _check_answers(self, sheet: Sheet, read: set[int]) -> None:
-        """Raise ConfigError where images repeat and a column that is not read says yes and no of each label."""
-        for column in set(range(len(sheet.names))) - read:
+    def _check_answers(self, sheet: Sheet, columns: Sequence[int]) -> None:
+        """Raise ConfigError where one of `columns`, which are not read, says yes and no: maybe of the labels.
+
+        Those are columns that are called so, and of a table whose images repeat all.
+        """
+        for column in columns:
             answers = set(sheet.codes(column, known.state_of()).tolist())
             if {PRESENT, ABSENT} <= answers and known.BAD not in answers:
                 name = short(sheet.names[column])
                 raise ConfigError(
-                    f"images of {sheet.path} come in several rows, and column {name} says yes and no: --dataset long "
+                    f"column {name} of {sheet.path} says yes and no of each row: --dataset long "
                     f"--state-column {name} if it says whether an image shows the label, else --ignore-columns {name}"
                 )
 
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
-        found = sheet.find(self.tag_column) if self.tag_column else sheet.find(*known.TAG_COLUMNS)
-        return [] if found is None else [found]
+        return self.called(sheet, (self.tag_column,) if self.tag_column else known.TAG_COLUMNS)
 
     def _column(self, sheet: Sheet, reading: Reading) -> int:
-        found = next(iter(self.label_columns_of(sheet, reading)), None)
-        if found is None:
-            names = ", ".join(map(short, sheet.names))
+        """The column of labels. Raises ConfigError, which asks, for several."""
+        found = self.label_columns_of(sheet, reading)
+        names = ", ".join(short(sheet.names[column]) for column in found or range(len(sheet.names)))
+        if not found:
             raise DataError(f"{sheet.path} has no column of labels, only {names}; name it with --tag-column")
-        return found
+        if len(found) > 1:
+            raise ConfigError(f"columns {names} of {sheet.path} can each be labels; name one with --tag-column")
+        return found[0]
 
 
-def _without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[list[str] | None]:
+def without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[list[str] | None]:
     """`lists`, empty where the only name says that there is none, unless it is one of the classes that are wanted."""
     words = {names[0] for names in lists if names and len(names) == 1 and names[0].casefold() in NO_LABEL}
     words -= set(reading.classes or ()) | set(reading.merged)
@@ -130,6 +138,10 @@ def split_up(cells: Sequence[str], what: str, separator: str | None = None) -> l
     for cell in plain:
         parts = cell.split(mark) if mark else [cell]
         spelt[cell] = [name for part in parts if (name := _unquoted(part.strip()))]
+    silent |= {cell for cell, names in spelt.items() if names and {name.lower() for name in names} <= known.MISSING}
+    listed = (name for cell, names in spelt.items() if cell not in silent for name in names or ())
+    if bare := sorted(name for name in listed if name.lower() in known.MISSING):
+        raise DataError(f"{what} lists {bare[0]} beside labels, which is no name of one; list the labels alone")
     return [None if cell in silent else spelt[cell] or [] for cell in cells]
 
 
@@ -147,16 +159,25 @@ def _as_list(cell: str, what: str) -> list[str] | None:
         return None
     if quoted := _ADJACENT.fullmatch(cell):  # numpy's, which Python would join to one
         return [_unquoted(name) for name in _QUOTED.findall(quoted[1])]
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, _as_python):
         try:
-            names = read(cell)
+            value = read(cell)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
-        names = [names] if isinstance(names, str) else list(names)
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple | set):  # the keys of an object may be labels that are not there
+            raise DataError(f"{what} holds {shown(value)}, which lists no names; write the labels that are there")
         if odd := [name for name in names if not isinstance(name, str | int | float) or isinstance(name, bool)]:
             raise DataError(f"{what} lists {shown(odd[0])}, which is no label; name another with --tag-column")
         return [str(name).strip() for name in names]
     return [name for part in cell[1:-1].split(",") if (name := _unquoted(part.strip()))]
+
+
+def _as_python(cell: str) -> Any:
+    """The value that Python writes so. Raises what `ast.literal_eval` does, which warns of a name's backslash."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(cell)
 
 
 def _mark(cells: list[str], what: str) -> str | None:

@@ -14,6 +14,7 @@ from mlrpl_cli.core.io.reading import MIB, open_file, short
 from mlrpl_cli.core.labels.formats.tabular.dialect import (
     NEEDED,
     UNPACKING,
+    EmptyTableError,
     beginning_of,
     check_header,
     check_width,
@@ -52,7 +53,7 @@ def read_text_table(
     above = whole[: len(whole) - len(text)].count("\n")
     width = len(next(iter(parsed(beginning, separator, 1)), []))
     if not width:
-        raise DataError(f"{path} has nothing in it; {NEEDED}")
+        raise EmptyTableError(f"{path} has nothing in it; {NEEDED}")
     check_width(path, width)
     check_header(path, *numbered(beginning, separator))
     left_out = set[int]()

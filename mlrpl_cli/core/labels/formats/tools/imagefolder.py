@@ -18,11 +18,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import MIB, open_file, read_text, short, shown
-from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS
+from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS, check_names
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, peek
 from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import MOST_BYTES, key_of, read_table
-from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up
+from mlrpl_cli.core.labels.formats.tabular.tags import Tags, split_up, without_words
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import home_of, split_folders
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
@@ -52,13 +52,14 @@ class ImageFolder(Tags):
         ConfigError, which asks, for a column that is not clear.
         """
         files, home, problems = _files(self.root), home_of(self.root), reading.problems
-        if self.sheet is not None:
-            raise ConfigError("--sheet names a sheet of an XLSX file, which an image folder has not; leave it out")
         if not files:
             raise DataError(f"{self.root} has none of {', '.join(FILES)}; name the folder with --root")
+        self.refuse_unused(files)
+        if self.test_fold is not None:
+            raise ConfigError("--test-fold is of no use to an image folder, where folders say splits; leave it out")
         tables = {path: self._table(path, reading) for path in files}
         problems.raise_if_any(str(self.root), "correct the metadata")
-        lists = [names for table in tables.values() for names in self._labels(table)]
+        lists = without_words([names for table in tables.values() for names in self._labels(table)], reading)
         unlisted = self.otherwise(home, reading)
         marks = Marks(self.image_root(home), reading)
         columns = {name: marks.label(name) for name in sorted({name for names in lists for name in names or ()})}
@@ -134,6 +135,7 @@ class ImageFolder(Tags):
                 f"{what} numbers its labels ({first_few(sorted(names))}); put names in place of the numbers, which "
                 "`features` of the data set's README.md or its card lists"
             )
+        check_names(lists, what)
         return [listed if cell else None for cell, listed in zip(table.cells, lists, strict=True)]
 
 
