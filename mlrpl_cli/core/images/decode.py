@@ -182,25 +182,29 @@ def _image(stream: BoundedStream) -> Image.Image:
             return Image.open(cast(IO[bytes], stream), formats=FORMATS)
         except UnidentifiedImageError:
             if kind is not None and kind.decoder == AVIF:
-                _check_declared(stream)
+                _check_declared(stream, AVIF)
             raise
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise RefusedError("it is HEIC, which needs pillow-heif; pip install pillow-heif") from error
     # Its class, and not its opener, which would change what every Image.open of this process reads.
-    return HeifImageFile(stream)
+    try:
+        return HeifImageFile(stream)
+    except SyntaxError:
+        _check_declared(stream, HEIF)
+        raise
 
 
-def _check_declared(stream: BoundedStream) -> None:
-    """Raise RefusedError for an AVIF of more pixels than the limit; of far more libavif only says that it is none.
+def _check_declared(stream: BoundedStream, decoder: str) -> None:
+    """Raise RefusedError for an AVIF or HEIC of more pixels than the limit; of far more their libraries say less.
 
     The box ispe (ISO/IEC 23008-12, 6.5.3) has four bytes of version, the width and the height.
     """
     stream.seek(0)
     boxes = stream.read(_SMALL).split(b"ispe")[1:]
     for box in (box[4:12] for box in boxes if len(box) >= 12):
-        _check_size(int.from_bytes(box[:4], "big"), int.from_bytes(box[4:], "big"), AVIF)
+        _check_size(int.from_bytes(box[:4], "big"), int.from_bytes(box[4:], "big"), decoder)
 
 
 def _decoded(path: Path, target: int | None, allow_truncated: bool, use: Callable[[Image.Image], T]) -> T:
