@@ -260,3 +260,18 @@ def test_a_backslash_in_a_list_is_no_warning(tmp_path: Path, recwarn: pytest.War
 def test_a_list_of_a_missing_value_alone_says_nothing(tmp_path: Path) -> None:
     path = write(tmp_path, "labels.tsv", "image\ttags\na.jpg\t[nan]\nb.jpg\t[]\nc.jpg\t['cow']\n")
     assert reading_of(Tags, path, unlisted="absent")[0].full_labels.tolist() == [[0], [-1], [1]]
+
+
+def test_the_column_of_images_may_be_named(tmp_path: Path) -> None:
+    """As in Kaggle's protein atlas, where no name says it, and beside links, which are not images."""
+    path = write(tmp_path, "labels.csv", "Id,Target\na.jpg,7 1\nb.jpg,7\n")
+    options = {"image_column": "Id", "tag_column": "Target", "tag_separator": "space", "unlisted": "absent"}
+    records, _ = reading_of(Tags, path, **options)
+    assert dict(zip(records.classes, records.full_labels.T.tolist(), strict=True)) == {"7": [1, 1], "1": [1, -1]}
+    path = write(tmp_path, "links.csv", "url,cat,dog\na.jpg,1,0\nb.jpg,0,1\n")
+    records, _ = reading_of(Table, path, image_column="url")
+    assert (records.classes, records.full_labels.tolist()) == (("cat", "dog"), [[1, -1], [-1, 1]])
+    told = problem(Table, path, image_column="urls")
+    assert "has no column 'urls' (--image-column)" in told
+    write(tmp_path, "metadata.csv", "file_name,labels\na.jpg,dog\n")
+    assert "--image-column is of no use" in problem(ImageFolder, tmp_path, image_column="file_name")

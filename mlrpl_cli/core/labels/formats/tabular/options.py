@@ -33,6 +33,7 @@ class TableOptions(Tagged):
         None, description="what stands between the cells of a table of text, else what fits"
     )
     encoding: str | None = Field(None, description="encoding of a table of text, such as cp1252, else what fits")
+    image_column: str | None = Field(None, description="the column that names images, else one that is called so")
     ignore_columns: tuple[str, ...] = Field((), description="columns that are not read, by name")
     test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
     sheet: str | None = Field(None, description="the sheet of an XLSX file with several, by its title")
@@ -66,7 +67,7 @@ class TableOptions(Tagged):
 
         Images of files that are called after splits may lie in folders that are, too.
         """
-        images = sheet.column(self.image_column(sheet))
+        images = sheet.column(self.images_at(sheet))
         bare = (f"row {number}" for number, image in zip(sheet.numbers, images, strict=True) if not image)
         reading.problems.extend("rows name no image", bare)
         root = self.image_root(sheet.path)
@@ -85,9 +86,14 @@ class TableOptions(Tagged):
         """The columns that are not read."""
         return {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
 
-    def image_column(self, sheet: Sheet) -> int:
-        """The column that names images."""
-        return image_column(sheet, self.ignored(sheet))
+    def images_at(self, sheet: Sheet) -> int:
+        """The column that names images. Raises ConfigError where there is none of the name that was given."""
+        if self.image_column is None:
+            return image_column(sheet, self.ignored(sheet))
+        if self.image_column not in sheet.names:
+            advice = did_you_mean(self.image_column, sheet.names)
+            raise ConfigError(f"{sheet.path} has no column '{short(self.image_column)}' (--image-column); {advice}")
+        return sheet.names.index(self.image_column)
 
     def called(self, sheet: Sheet, names: Iterable[str]) -> list[int]:
         """The columns that have one of `names`, however it is spelt, and are not to be ignored."""
@@ -119,7 +125,7 @@ class TableOptions(Tagged):
         for sheet in others:
             own = self._label_names(sheet, reading)
             if _holds_any(sheet, (*needed, *own)):
-                _check_columns(first, sheet, [first.names[self.image_column(first)], *needed], own)
+                _check_columns(first, sheet, [first.names[self.images_at(first)], *needed], own)
                 labelled.append(sheet)
             else:
                 reading.notes.append(f"{sheet.path.name} holds no label and is left out")

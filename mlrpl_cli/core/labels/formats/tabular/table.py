@@ -115,7 +115,7 @@ class Table(TableOptions):
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
         named = self.label_columns if self.label_columns is not None else reading.classes
         wanted = {*(named or ()), *(old for old, new in reading.merged.items() if new in (named or ()))}
-        others = set(range(len(sheet.names))) - {self.image_column(sheet)} - self.ignored(sheet)
+        others = set(range(len(sheet.names))) - {self.images_at(sheet)} - self.ignored(sheet)
         usual = others - split_columns(sheet)
         if named is not None:
             return [column for column in sorted(others) if sheet.names[column] in wanted]
@@ -174,7 +174,7 @@ class _Roles(NamedTuple):
 
 def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     """What each column is."""
-    image = options.image_column(sheet)
+    image = options.images_at(sheet)
     named = options.label_columns if options.label_columns is not None else reading.classes
     for name in (*(options.label_columns or ()), *(reading.classes or ())):
         if name not in sheet.names and name not in reading.merged.values():

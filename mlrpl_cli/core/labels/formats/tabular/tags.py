@@ -62,7 +62,7 @@ class Tags(TableOptions):
         lists = without_words(lists, reading)
         marks = Marks(self.image_root(sheet.path), reading, sorted({name for names in lists for name in names or ()}))
         splits = self.splits(sheet, reading)
-        at, silent, labelled = self.image_column(sheet), set[int](), set[int]()
+        at, silent, labelled = self.images_at(sheet), set[int](), set[int]()
         images = sheet.column(at)
         if column == at:
             raise ConfigError(f"--tag-column names {short(sheet.names[at])}, which names the images; name another")

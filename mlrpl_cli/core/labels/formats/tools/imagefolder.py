@@ -57,6 +57,8 @@ class ImageFolder(Tags):
         self.refuse_unused(files)
         if self.test_fold is not None:
             raise ConfigError("--test-fold is of no use to an image folder, where folders say splits; leave it out")
+        if self.image_column is not None:
+            raise ConfigError(f"--image-column is of no use to an image folder, where it is {IMAGE}; leave it out")
         tables = {path: self._table(path, reading) for path in files}
         problems.raise_if_any(str(self.root), "correct the metadata")
         lists = without_words([names for table in tables.values() for names in self._labels(table)], reading)
