@@ -77,6 +77,10 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "lvis: an id in a list that is a list": ("lvis", _lvis(neg_category_ids=[[1]])),
     "lvis: an id of no number": ("lvis", _lvis(id=float("nan"))),
     "lvis: lists in lists": ("lvis", b"[" * DEEP),
+    "table: a workbook that says it spans several disks": (
+        "table_workbook",
+        b"PK\x06\x07" + struct.pack("<IQI", 0, 8, 5) + b"PK\x05\x06" + bytes(18),
+    ),
     "table: a class with a null byte": ("table", b"image,do\0g\na.jpg,1\n"),
     "table: a folder that is too long": ("table", b"image,dog\n" + b"a" * 300 + b"/b.jpg,1\n"),
     "table: a name of a hundred thousand characters": ("table", b"image," + b"d" * 100_000 + b"\na.jpg,1\n"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few
-from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.io.reading import beginning_of, short
 from mlrpl_cli.core.labels.formats.tabular.columns import FOLD_COLUMNS, image_column
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, EmptyTableError, peek
 from mlrpl_cli.core.labels.formats.tabular.files import split_in, table_files
@@ -220,7 +219,7 @@ def recognised(root: Path, fits: Callable[[list[str]], bool], what: str) -> str 
         return None
     if path.suffix.lower() in (".parquet", ".xlsx"):
         names = list(_names(path, _state(path)))
-        if not names and not (_is_book(path) and zipfile.is_zipfile(path)):  # what a workbook lacks, reading says
+        if not names and not (_is_book(path) and beginning_of(path, 2) == b"PK"):  # what a workbook lacks, reading says
             return None
     else:
         beginning = peek(path)
