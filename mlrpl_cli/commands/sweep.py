@@ -74,7 +74,9 @@ def sweep(
         console.print_table(*_table(summary.rows, chosen))
         console.print_note(f"{counted(len(summary.rows), 'run')} in {out / RESULTS}; report: {page or 'none'}")
     if failed := len(summary.failures):
-        console.print_error(f"mlrpl: error: {counted(failed, 'run')} failed; run the same command to try again")
+        console.print_error(
+            f"mlrpl: error: {counted(failed, 'run')} of {out} failed; run the same command to try again"
+        )
         raise typer.Exit(1)
 
 
