@@ -25,25 +25,14 @@ from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.devices import choose_precision
+from mlrpl_cli.core.labels.formats.coco.release import NAMES as COCO_NAMES
 from mlrpl_cli.core.training.loop import make_trainable
 
 BACKBONE, SIZE, WIDTH = "random:RN101", 448, 1024
 BATCH, POSITIONS = 8, (SIZE // 32) ** 2
 CONTEXT_TOKENS = 16
 METHOD = TrainConfig().method
-# fmt: off
-CLASSES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
-    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
-    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
-    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
-    "teddy bear", "hair drier", "toothbrush",
-)
-# fmt: on
+CLASSES = COCO_NAMES
 
 
 def backbone() -> tuple[StateDict, Architecture]:

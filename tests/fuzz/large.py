@@ -47,6 +47,11 @@ def _filled(start: bytes, piece: bytes, end: bytes = b"") -> bytes:
     return start + piece * ((SIZE - len(start) - len(end)) // len(piece)) + end
 
 
+def _numbered(start: bytes, piece: bytes, length: int) -> bytes:
+    """`piece` with another number each time, some `length` bytes long, until the whole is about SIZE bytes."""
+    return start + b"".join(piece % number for number in range(SIZE // length))
+
+
 def _json(key: str, piece: bytes, content: dict[str, object]) -> bytes:
     """A JSON object with a list of many `piece` under `key`, last."""
     start = json.dumps({**{name: value for name, value in content.items() if name != key}, key: []}).encode()
@@ -99,7 +104,7 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "image set of one name": ("voc_image_set", lambda: _filled(b"", b"000001\n")),
     "image set of images that are not there": (
         "voc_image_set",
-        lambda: b"".join(b"%06d\n" % n for n in range(SIZE // 7)),
+        lambda: _numbered(b"", b"%06d\n", 7),
     ),
     "image set of words": ("voc_image_set", lambda: _filled(b"", b"a ")),
     **{
@@ -154,34 +159,34 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "long of one image": ("long", lambda: _filled(b"image,label\n", b"a.jpg,dog\n")),
     "long of labels that differ": (
         "long",
-        lambda: b"image,label\n" + b"".join(b"a,%d\n" % n for n in range(SIZE // 9)),
+        lambda: _numbered(b"image,label\n", b"a,%d\n", 9),
     ),
     "tags of one image": ("tags", lambda: _filled(b"image,tags\n", b"a.jpg,dog|cat\n")),
-    "tags that differ": ("tags", lambda: b"image,tags\n" + b"".join(b"a,%d|b\n" % n for n in range(SIZE // 11))),
+    "tags that differ": ("tags", lambda: _numbered(b"image,tags\n", b"a,%d|b\n", 11)),
     "tags in one cell": ("tags", lambda: _filled(b'image,tags\na,"[', b"'a',", b']"\n')),
     "table of short rows": ("table", lambda: _filled(b"image,dog\n", b"a,1\n")),
     "table of quotes": ("table", lambda: _filled(b'image,dog\n"', b'""')),
     "rows of one image": ("openimages", lambda: _filled(OPEN_IMAGES, b"a,v,/m/1,1\n")),
     "rows of images that are not there": (
         "openimages",
-        lambda: OPEN_IMAGES + b"".join(b"%d,v,/m/1,1\n" % n for n in range(SIZE // 16)),
+        lambda: _numbered(OPEN_IMAGES, b"%d,v,/m/1,1\n", 16),
     ),
     "rows of classes that are not described": (
         "openimages",
-        lambda: OPEN_IMAGES + b"".join(b"a,v,%d,1\n" % n for n in range(SIZE // 13)),
+        lambda: _numbered(OPEN_IMAGES, b"a,v,%d,1\n", 13),
     ),
     "rows of confidences": (
         "openimages",
-        lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
+        lambda: _numbered(OPEN_IMAGES, b"a,v,/m/1,.%d\n", 18),
     ),
     "machine labels of one image": ("openimages_machine", lambda: _filled(OPEN_IMAGES, b"a,m,/m/1,.5\n")),
     "machine labels of other images": (
         "openimages_machine",
-        lambda: OPEN_IMAGES + b"".join(b"%d,v,/m/1,1\n" % n for n in range(SIZE // 16)),
+        lambda: _numbered(OPEN_IMAGES, b"%d,v,/m/1,1\n", 16),
     ),
     "machine labels of confidences": (
         "openimages_machine",
-        lambda: OPEN_IMAGES + b"".join(b"a,v,/m/1,.%d\n" % n for n in range(SIZE // 18)),
+        lambda: _numbered(OPEN_IMAGES, b"a,v,/m/1,.%d\n", 18),
     ),
     "short rows of labels": ("openimages", lambda: _filled(OPEN_IMAGES, b"a\n")),
     "descriptions of one class": ("openimages_descriptions", lambda: _filled(b"/m/1,Dog\n", b"/m/2,Cat\n")),
@@ -232,17 +237,17 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "annotations of one image": ("labelstudio_csv", lambda: _filled(b"", b"a.jpg,,,,1,,,\n")),
     "annotations of images that are not there": (
         "labelstudio_csv",
-        lambda: b"".join(b"%d.jpg,,,,1,,,\n" % n for n in range(SIZE // 18)),
+        lambda: _numbered(b"", b"%d.jpg,,,,1,,,\n", 18),
     ),
     "annotations of choices that differ": (
         "labelstudio_csv",
-        lambda: TASKS_CSV + b"".join(b"a,1,%d,1,1,,,\n" % n for n in range(SIZE // 18)),
+        lambda: _numbered(TASKS_CSV, b"a,1,%d,1,1,,,\n", 18),
     ),
     "annotations of cells that are lists": (
         "labelstudio_csv",
         lambda: _filled(b"", b"a.jpg,," + b"[[]]" * 9 + b",,1,,,\n"),
     ),
-    "list of images that are not there": ("nuswide", lambda: b"".join(b"%d\n" % n for n in range(SIZE // 7))),
+    "list of images that are not there": ("nuswide", lambda: _numbered(b"", b"%d\n", 7)),
     "indices of images": ("vg", lambda: b"{" + b",".join(b'"%d":[]' % n for n in range(SIZE // 12)) + b"}"),
     "indices of one image": ("vg", lambda: _filled(b'{"1.jpg":[0', b",0", b"]}")),
     "list of one image": ("vg_list", lambda: _filled(b"", b"1.jpg\n")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -18,6 +19,13 @@ from mlrpl_cli.core.labels.states import ABSENT, STATES
 def home_of(root: Path) -> Path:
     """The folder that `root` is or lies in."""
     return root if os.path.isdir(root) else root.parent
+
+
+def split_in(name: str) -> str | None:
+    """The split that the words of `name` say, None when they say none or several."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return found.pop() if len(found) == 1 else None
 
 
 def split_folders(root: Path) -> list[str]:

@@ -273,5 +273,9 @@ def test_the_column_of_images_may_be_named(tmp_path: Path) -> None:
     assert (records.classes, records.full_labels.tolist()) == (("cat", "dog"), [[1, -1], [-1, 1]])
     told = problem(Table, path, image_column="urls")
     assert "has no column 'urls' (--image-column)" in told
+    assert "both name url" in problem(Table, path, image_column="url", ignore_columns=("url",))
+    merged = {"classes": ["pet"], "merged": {"cat": "pet"}}
+    told = problem(Table, path, image_column="url", ignore_columns=("cat",), **merged)
+    assert "--ignore-columns names cat, which is asked for as a class" in told
     write(tmp_path, "metadata.csv", "file_name,labels\na.jpg,dog\n")
     assert "--image-column is of no use" in problem(ImageFolder, tmp_path, image_column="file_name")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mlrpl_cli.core.images.find import list_folder
 from mlrpl_cli.core.io.errors import DataError, first_few
 from mlrpl_cli.core.io.reading import KIB, open_file
-from mlrpl_cli.core.labels.own import home_of
+from mlrpl_cli.core.labels.own import home_of, split_in
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, SPLITS, TRAIN, Reading
 
 MOST_FILES = 100
@@ -114,14 +114,7 @@ def with_splits(root: Path, paths: Sequence[Path], images: Path, reading: Readin
 def _split_of(path: Path, home: Path) -> str | None:
     """The split that the name of a file says, or else the name of its folder, which above the root says no more."""
     folder = path.parent.name
-    return _split_in(path.stem) or (SPLIT_NAMES.get(folder.casefold()) if path.parent == home else _split_in(folder))
-
-
-def _split_in(name: str) -> str | None:
-    """The split that the words of `name` say, None when they say none or several."""
-    words = re.findall(r"[^\W\d_]+", name.casefold())
-    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
-    return found.pop() if len(found) == 1 else None
+    return split_in(path.stem) or (SPLIT_NAMES.get(folder.casefold()) if path.parent == home else split_in(folder))
 
 
 def _places(path: Path, home: Path, images: Path, split: str | None) -> tuple[str, ...]:
@@ -140,4 +133,4 @@ def _folders(folder: Path, split: str | None) -> list[str]:
         names = os.listdir(folder) if split else []
     except (OSError, ValueError):
         return []
-    return sorted(name for name in names if _split_in(name) == split and os.path.isdir(folder / name))
+    return sorted(name for name in names if split_in(name) == split and os.path.isdir(folder / name))

@@ -79,8 +79,9 @@ def read_workbook(path: Path, most: int, title: str | None) -> Cells:
         raise
     except Exception as error:  # openpyxl and the XML parser below it raise a dozen kinds
         raise DataError(f"{path} is no readable XLSX file: {one_line(error)}; save it again") from error
-    rows = read[_chosen(path, read, title)]
-    if formulas := sum(map(_without_values, rows, stored[_chosen(path, read, title)])):
+    chosen = _chosen(path, read, title)
+    rows = read[chosen]
+    if formulas := sum(map(_without_values, rows, stored[chosen])):
         where = f"{formulas} cells hold formulas without a value"
         raise DataError(f"{path}: {where}; open and save it in a spreadsheet program, or save it as CSV")
     if not any(cell is not None for row in rows for cell in row):

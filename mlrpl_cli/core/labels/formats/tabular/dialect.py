@@ -116,13 +116,9 @@ def _mark(data: bytes) -> str | None:
     return next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), None)
 
 
-def _is_packed(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
-
-
 def unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
     """`raw`, unpacked when the file is called as a compressed one."""
-    return gzip.GzipFile(fileobj=raw) if _is_packed(path) else raw  # type: ignore[return-value]
+    return gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw  # type: ignore[return-value]
 
 
 def beginning_of(path: Path, encoding: str | None) -> tuple[str, str]:

@@ -17,11 +17,11 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_m
 from mlrpl_cli.core.io.reading import beginning_of, short
 from mlrpl_cli.core.labels.formats.tabular.columns import FOLD_COLUMNS, image_column
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, EmptyTableError, peek
-from mlrpl_cli.core.labels.formats.tabular.files import split_in, table_files
+from mlrpl_cli.core.labels.formats.tabular.files import split_of_file, table_files
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, joined, key_of, read_table
 from mlrpl_cli.core.labels.formats.tabular.splits import numbers_folds, split_columns, splits_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.own import Tagged
+from mlrpl_cli.core.labels.own import Tagged, split_in
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading
 
 
@@ -70,7 +70,7 @@ class TableOptions(Tagged):
         bare = (f"row {number}" for number, image in zip(sheet.numbers, images, strict=True) if not image)
         reading.problems.extend("rows name no image", bare)
         root = self.image_root(sheet.path)
-        files = sheet.splits or [split_in(sheet.path.name)] * sheet.rows
+        files = sheet.splits or [split_of_file(sheet.path)] * sheet.rows
         folders = _folders_of_splits(root) if any(files) else {}
         rows = []
         for image, split, file in zip(images, splits, files, strict=True):
@@ -92,6 +92,9 @@ class TableOptions(Tagged):
         if self.image_column not in sheet.names:
             advice = did_you_mean(self.image_column, sheet.names)
             raise ConfigError(f"{sheet.path} has no column '{short(self.image_column)}' (--image-column); {advice}")
+        if self.image_column in self.ignore_columns:
+            told = f"--ignore-columns and --image-column both name {short(self.image_column)}"
+            raise ConfigError(f"{told}; leave it out of one")
         return sheet.names.index(self.image_column)
 
     def called(self, sheet: Sheet, names: Iterable[str]) -> list[int]:

@@ -113,13 +113,17 @@ class Table(TableOptions):
         return UNKNOWN, set()
 
     def label_columns_of(self, sheet: Sheet, reading: Reading) -> list[int]:
+        """Those that are named as classes, else all that are called as nothing else."""
+        left = set(range(len(sheet.names))) - {self.images_at(sheet)} - self.ignored(sheet)
+        if (chosen := self.chosen(reading)) is not None:
+            return [column for column in sorted(left) if sheet.names[column] in chosen]
+        left -= split_columns(sheet, self.ignored(sheet))
+        return [c for c in sorted(left) if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
+
+    def chosen(self, reading: Reading) -> set[str] | None:
+        """The names of the columns that are classes, those that are merged into one among them; None when not told."""
         named = self.label_columns if self.label_columns is not None else reading.classes
-        wanted = {*(named or ()), *(old for old, new in reading.merged.items() if new in (named or ()))}
-        others = set(range(len(sheet.names))) - {self.images_at(sheet)} - self.ignored(sheet)
-        usual = others - split_columns(sheet)
-        if named is not None:
-            return [column for column in sorted(others) if sheet.names[column] in wanted]
-        return [c for c in sorted(usual) if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
+        return None if named is None else {*named, *(old for old, new in reading.merged.items() if new in named)}
 
 
 def _rows_of_files(sheet: Sheet) -> list[np.ndarray]:
@@ -174,29 +178,22 @@ class _Roles(NamedTuple):
 
 def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
     """What each column is."""
-    image = options.images_at(sheet)
-    named = options.label_columns if options.label_columns is not None else reading.classes
+    image, ignored = options.images_at(sheet), options.ignored(sheet)
     for name in (*(options.label_columns or ()), *(reading.classes or ())):
         if name not in sheet.names and name not in reading.merged.values():
             raise ConfigError(f"no column of {sheet.path} is called '{name}'; {did_you_mean(name, sheet.names)}")
     if sheet.names[image] in (options.label_columns or ()) and sheet.names.count(sheet.names[image]) == 1:
         raise ConfigError(f"--label-columns names {short(sheet.names[image])}, which names the images; leave it out")
-    if both := [name for name in options.ignore_columns if name in (named or ())]:
+    chosen = options.chosen(reading)
+    if both := [name for name in options.ignore_columns if name in (chosen or ())]:
         raise ConfigError(f"--ignore-columns names {short(both[0])}, which is asked for as a class; leave it out")
-    chosen = set(named or ())
-    chosen |= {old for old, new in reading.merged.items() if new in chosen}
-    taken = options.ignored(sheet) | {column for column, name in enumerate(sheet.names) if name in chosen}
-    used = {image} | split_columns(sheet, taken)
-    if named is not None:
-        classes = [column for column, name in enumerate(sheet.names) if name in chosen and column != image]
-    else:
-        others = [c for c, name in enumerate(sheet.names) if c not in used and name not in options.ignore_columns]
-        classes = [c for c in others if not known.is_index(sheet, c) and not known.is_reserved(sheet.names[c])]
-        if left := [sheet.names[c] or "the nameless index" for c in others if c not in classes]:
-            told = ", ".join(map(short, left))
-            reading.notes.append(
-                f"columns that are no classes by their names: {told}; --label-columns takes them as classes"
-            )
+    taken = ignored | {column for column, name in enumerate(sheet.names) if name in (chosen or ())}
+    classes = options.label_columns_of(sheet, reading)
+    others = set(range(len(sheet.names))) - {image, *classes} - ignored - split_columns(sheet, taken)
+    if chosen is None and others:
+        told = ", ".join(short(sheet.names[column] or "the nameless index") for column in sorted(others))
+        no_classes = f"columns that are no classes by their names: {told}"
+        reading.notes.append(f"{no_classes}; --label-columns takes them as classes")
     if not classes:
         found = ", ".join(map(short, sheet.names))
         raise DataError(f"{sheet.path} has no class column, only {found}; add a column for each class")
