@@ -268,6 +268,7 @@ def test_the_column_of_images_may_be_named(tmp_path: Path) -> None:
     options = {"image_column": "Id", "tag_column": "Target", "tag_separator": "space", "unlisted": "absent"}
     records, _ = reading_of(Tags, path, **options)
     assert dict(zip(records.classes, records.full_labels.T.tolist(), strict=True)) == {"7": [1, 1], "1": [1, -1]}
+    assert "or say which they are with --image-column and --label-columns" in problem(Table, path)
     path = write(tmp_path, "links.csv", "url,cat,dog\na.jpg,1,0\nb.jpg,0,1\n")
     records, _ = reading_of(Table, path, image_column="url")
     assert (records.classes, records.full_labels.tolist()) == (("cat", "dog"), [[1, -1], [-1, 1]])
