@@ -196,8 +196,8 @@ def _find_roles(sheet: Sheet, options: Table, reading: Reading) -> _Roles:
         reading.notes.append(f"{no_classes}; --label-columns takes them as classes")
     if not classes:
         found = ", ".join(map(short, sheet.names))
-        others = "say which they are with --image-column and --label-columns, or with --dataset tags --tag-column"
-        raise DataError(f"{sheet.path} has no class column, only {found}; add a column for each class, or {others}")
+        advice = "say which they are with --image-column and --label-columns, or with --dataset tags --tag-column"
+        raise DataError(f"{sheet.path} has no class column, only {found}; add a column for each class, or {advice}")
     _check_names(sheet, classes, reading)
     return _Roles(image, classes, taken)
 
