@@ -156,10 +156,15 @@ def sha256_of_text(text: str) -> str:
 def _acquired(lock: Any, wait: bool = False) -> bool | None:
     from filelock import Timeout
 
-    with writing(Path(lock.lock_file).parent):
+    folder = Path(lock.lock_file).parent
+    with writing(folder):
         try:
             lock.acquire(blocking=wait)
         except (Timeout, FileNotFoundError):  # its folder has gone: another process has just removed it
+            return False
+        except FileExistsError:  # it went after it was found to exist, unless what exists is no folder
+            if folder.exists() and not folder.is_dir():
+                raise
             return False
         except OSError as error:
             if error.errno not in _NO_LOCKS:

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mlrpl_cli.core.io import files
 from mlrpl_cli.core.io.errors import DataError
@@ -155,6 +157,26 @@ def test_what_is_taken_for_abandoned_before_it_is_locked_is_made_again(tmp_path,
         return place
 
     monkeypatch.setattr(files.tempfile, "mkdtemp", removed_once)
+    write_text(tmp_path / "a.txt", "whole")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "whole")]
+
+
+def test_a_folder_that_is_removed_while_its_lock_is_taken_is_made_again(tmp_path, monkeypatch):
+    """The lock's library makes the folder where it has gone, and fails when it goes just after it was seen."""
+    is_dir, acquire = Path.is_dir, FileLock.acquire
+
+    def removed_once(path):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            monkeypatch.setattr(Path, "is_dir", is_dir)
+            shutil.rmtree(path)
+        return is_dir(path)
+
+    def acquire_once(lock, **options):
+        monkeypatch.setattr(FileLock, "acquire", acquire)
+        monkeypatch.setattr(Path, "is_dir", removed_once)
+        return acquire(lock, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_once)
     write_text(tmp_path / "a.txt", "whole")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "whole")]
 
