@@ -42,11 +42,11 @@ def main(
     known = [*parts, *program.PROGRAM, *scale.SCALE]
     if unknown := [name for name in names if name not in known]:
         _refuse(f"no part is called '{unknown[0]}'; there are {', '.join(known)}")
-    ceilings = measure_ceilings(target)
+    ceilings = measure_ceilings(target) if any(name in parts for name in names) else None
     measured, failed = measure_parts(names, lambda name: _rows(name, parts, target, ceilings))
     if as_json:
         rows = [{**asdict(row), "ratio": row.ratio} for row in measured]
-        machine = {"machine": describe_machine(target), "ceilings": asdict(ceilings)}
+        machine = {"machine": describe_machine(target), "ceilings": asdict(ceilings) if ceilings else None}
         print(json.dumps({**machine, "rows": rows, "failed": failed}, indent=1))
     else:
         _print(measured, ceilings, target)
@@ -81,8 +81,10 @@ def _refuse(sentence: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _rows(name: str, parts: dict[str, networks.Network], device: torch.device, ceilings: Ceilings) -> Iterator[Row]:
-    if name in parts:
+def _rows(
+    name: str, parts: dict[str, networks.Network], device: torch.device, ceilings: Ceilings | None
+) -> Iterator[Row]:
+    if name in parts and ceilings:
         yield networks.measure_network(name, parts[name], device, ceilings)
     elif name in program.PROGRAM:
         yield from program.PROGRAM[name](device)
@@ -100,14 +102,15 @@ def _line(row: Row) -> str:
     return line + ("" if row.error is None else f", error {row.error:.1e}")
 
 
-def _print(rows: list[Row], ceilings: Ceilings, device: torch.device) -> None:
+def _print(rows: list[Row], ceilings: Ceilings | None, device: torch.device) -> None:
     console = Console(width=None if sys.stdout.isatty() else 300)
     console.print(describe_machine(device))
-    products = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in ceilings.matmul.items())
-    console.print(
-        f"ceilings: {products}, copy {ceilings.copy / 1e9:.0f} GB/s, "
-        f"sigmoid {ceilings.sigmoid / 1e9:.1f} and tanh {ceilings.tanh / 1e9:.1f} G/s"
-    )
+    if ceilings:
+        products = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in ceilings.matmul.items())
+        console.print(
+            f"ceilings: {products}, copy {ceilings.copy / 1e9:.0f} GB/s, "
+            f"sigmoid {ceilings.sigmoid / 1e9:.1f} and tanh {ceilings.tanh / 1e9:.1f} G/s"
+        )
     table = Table(*COLUMNS, box=None if sys.stdout.isatty() else box.MARKDOWN)
     for row in rows:
         table.add_row(

@@ -10,9 +10,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -238,10 +240,7 @@ _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "addmv", "mv", "convolution", "con
 
 def measure_ceilings(device: torch.device) -> Ceilings:
     """A large matrix product, a large copy, and functions over a vector that stays in the cache."""
-    rates = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left = torch.randn(4096, 4096, device=device).to(dtype)
-        rates[_name(dtype)] = 2 * 4096**3 / _best(lambda x=left: x @ x, 5, device)  # type: ignore[misc]
+    rates = {_name(dtype): _product_rate(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
     source = torch.randn(2**26, device=device)
     target = torch.empty_like(source)
     copied = 2 * source.nbytes / _best(lambda: target.copy_(source), 5, device)
@@ -250,6 +249,19 @@ def measure_ceilings(device: torch.device) -> Ceilings:
     sigmoid = near.numel() / _best(lambda: torch.sigmoid(near, out=out), 100, device)
     tanh = near.numel() / _best(lambda: torch.tanh(near, out=out), 100, device)
     return Ceilings(rates, copied, sigmoid, tanh)
+
+
+def _product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Of the largest product up to 4096 that takes no minutes: some processors have no bf16, and are slow at it."""
+    size, square = 256, torch.randn(4096, 4096, device=device).to(dtype)
+    while size < len(square) and seconds_of(partial(_product, square[:size, :size]), device) < 0.05:
+        size *= 2
+    square = square[:size, :size].contiguous()
+    return 2 * size**3 / _best(partial(_product, square), 5, device)
+
+
+def _product(square: Tensor) -> Tensor:
+    return square @ square
 
 
 def _name(dtype: torch.dtype) -> str:

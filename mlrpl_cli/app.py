@@ -54,6 +54,10 @@ HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 class LazyGroup(TyperGroup):
     """Lists its commands from COMMANDS alone and imports the one that is used."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.rich_markup_mode = "rich"  # for help alone: an error is told in lines, and does not wait for Rich
+        super().format_help(ctx, formatter)
+
     # The contexts and commands are Any because Typer's own types for them are private.
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
@@ -169,6 +173,7 @@ app = typer.Typer(
     cls=LazyGroup,
     callback=_global_options,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=HELP_OPTIONS,
 )

@@ -13,19 +13,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, TextIO
-
-from rich import progress as bars
-from rich.console import Console, RenderableType
-from rich.filesize import decimal
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, TextIO
 
 from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
+
+if TYPE_CHECKING:  # Rich is imported where something is drawn: a usage error does not wait for it
+    from rich.console import Console
+    from rich.table import Table
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or SIGTERM ended."""
@@ -68,7 +66,7 @@ def percent(share: float | None) -> str:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of results on stdout; numbers are aligned right and None is an empty cell."""
     if is_main_process():
-        _console(sys.stdout).print(_table(title, columns, rows))
+        console_of(sys.stdout).print(table_of(title, columns, rows))
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
@@ -106,51 +104,20 @@ def progress() -> Progress:
     """Bars on a terminal, a few plain lines elsewhere, nothing from a process that is not the main one."""
     if not is_main_process():
         return Silent()
-    return BarProgress() if sys.stderr.isatty() else LineProgress()
+    if not sys.stderr.isatty():
+        return LineProgress()
+    from mlrpl_cli.commands.bars import BarProgress
+
+    return BarProgress()
 
 
 def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Replace the table of results above the bars of `progress`; without a terminal nothing is shown."""
+    from mlrpl_cli.commands.bars import BarProgress
+
     if isinstance(progress, BarProgress):
-        progress.table = _table(title, columns, rows)
+        progress.table = table_of(title, columns, rows)
         progress.refresh()
-
-
-class BarProgress(bars.Progress):
-    """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
-
-    table: Table | None = None
-    """What stands above the bars."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(bar_width=24),
-            _Amount(),
-            bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            bars.TextColumn("{task.fields[figures]}", markup=False),
-            console=_console(sys.stderr),
-        )
-
-    @contextmanager
-    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        inside = bool(self.task_ids)
-        self.start()
-        # A total of 0 means unknown: Rich then shows a moving bar instead of a finished one.
-        bar = self.add_task(printable(description), total=total or None, unit=unit, figures="")
-        try:
-            yield _BarTask(self, bar)
-        finally:
-            if not inside:
-                self.table = None  # what is left on the screen is the caller's to print
-                self.stop()
-            self.remove_task(bar)
-
-    def note(self, message: str) -> None:
-        self.console.print(Text(printable(message)), soft_wrap=True)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        return [*([self.table] if self.table else []), *super().get_renderables()]
 
 
 class LineProgress:
@@ -175,16 +142,6 @@ class LineProgress:
             task.say()
 
 
-class _BarTask(NamedTuple):
-    progress: BarProgress
-    bar: bars.TaskID
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        self.progress.advance(self.bar, steps)
-        if figures:
-            self.progress.update(self.bar, figures=_figures(figures))
-
-
 @dataclass
 class _LineTask:
     description: str
@@ -200,28 +157,21 @@ class _LineTask:
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         self.done += steps
-        self.figures = _figures(figures) or self.figures
+        self.figures = figures_text(figures) or self.figures
         tenth = not self.inside and 10 * (self.done - self.said) >= self.total > 0
         if clock() - self.spoke >= (SOON if tenth else SELDOM):
             self.say()
 
     def say(self) -> None:
         self.said, self.spoke = self.done, clock()
-        print_note(f"{self.description}: {_amount(self.done, self.total, self.unit)}  {self.figures}".rstrip())
+        print_note(f"{self.description}: {amount_text(self.done, self.total, self.unit)}  {self.figures}".rstrip())
 
 
-class _Amount(bars.ProgressColumn):
-    """How much is done, and how much of it a second."""
+def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """What `print_table` prints, for Rich."""
+    from rich.table import Table
+    from rich.text import Text
 
-    def render(self, task: bars.Task) -> Text:
-        done = _amount(int(task.completed), int(task.total or 0), task.fields["unit"])
-        speed = task.finished_speed or task.speed
-        if speed is None:
-            return Text(done)
-        return Text(f"{done}  {decimal(int(speed)) if task.fields['unit'] == 'bytes' else format(speed, '.3g')}/s")
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table(title=Text(printable(title)), title_justify="left")
     cells = [["" if cell is None else printable(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
@@ -232,19 +182,24 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
     return table
 
 
-def _amount(done: int, total: int, unit: str) -> str:
+def amount_text(done: int, total: int, unit: str) -> str:
     """`120/2000 images`; `120 images` when the total is unknown; bytes with their own prefixes."""
     if unit == "bytes":
+        from rich.filesize import decimal
+
         return f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
     return f"{done}/{total} {unit}" if total else f"{done} {unit}"
 
 
-def _figures(figures: Mapping[str, float]) -> str:
+def figures_text(figures: Mapping[str, float]) -> str:
+    """`loss 0.3475  lr 0.001`: figures beside a task."""
     return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def _console(stream: TextIO) -> Console:
+def console_of(stream: TextIO) -> Console:
     """Made at each call, because whoever redirects sys.stdout means what is printed from then on."""
+    from rich.console import Console
+
     width = None if stream.isatty() else WIDTH_OF_FILES
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
