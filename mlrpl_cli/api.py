@@ -63,16 +63,22 @@ def read_prepared(data: str | Path) -> Prepared:
 
 
 def train(
-    config: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None, **options: Any
+    config: str | Path | None = None,
+    *,
+    resume: bool = False,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> training.TrainingSummary:
     """Train a method on a prepared folder and write a run folder.
 
     `options` are those of docs/options.md by name, above those of the YAML file `config`: `data` is the prepared
-    folder (default: the newest below ./prepared), `run` the folder to write. With `resume`, `run` (default: the
-    newest) goes on from its last epoch.
+    folder (default: the newest below ./prepared), `run` the folder to write. Where that run is already, it goes on, or
+    is returned as it is when it is finished; with `fresh` it starts over. With `resume`, `run` (default: the newest)
+    goes on from its last epoch whatever made it.
     """
     file = None if config is None else Path(config)
-    return training.train(asked_config(file, options, resume=resume), progress, resume)
+    return training.train(asked_config(file, options, resume=resume), progress, resume, fresh)
 
 
 def evaluate(

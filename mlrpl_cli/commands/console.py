@@ -13,24 +13,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
 
+from mlrpl_cli.commands.words import MISSING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
-if TYPE_CHECKING:  # Rich is imported where something is drawn: a usage error does not wait for it
-    from rich.console import Console
-    from rich.table import Table
-
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or SIGTERM ended."""
-WIDTH_OF_FILES = 200
-"""Columns that a table may take where there is no terminal to fit."""
-MISSING = "–"
-"""What stands in a table for a number that there is not."""
 SOON, SELDOM = 5.0, 300.0
 """Seconds between two lines of a task where there is no terminal for a bar: at least, and at most while it goes on."""
 clock = time.monotonic
@@ -66,7 +58,9 @@ def percent(share: float | None) -> str:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of results on stdout; numbers are aligned right and None is an empty cell."""
     if is_main_process():
-        console_of(sys.stdout).print(table_of(title, columns, rows))
+        from mlrpl_cli.commands import drawn
+
+        drawn.console_of(sys.stdout).print(drawn.table_of(title, columns, rows))
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
@@ -106,14 +100,14 @@ def progress() -> Progress:
         return Silent()
     if not sys.stderr.isatty():
         return LineProgress()
-    from mlrpl_cli.commands.bars import BarProgress
+    from mlrpl_cli.commands.drawn import BarProgress
 
     return BarProgress()
 
 
 def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Replace the table of results above the bars of `progress`; without a terminal nothing is shown."""
-    from mlrpl_cli.commands.bars import BarProgress
+    from mlrpl_cli.commands.drawn import BarProgress, table_of
 
     if isinstance(progress, BarProgress):
         progress.table = table_of(title, columns, rows)
@@ -167,45 +161,6 @@ class _LineTask:
         print_note(f"{self.description}: {amount_text(self.done, self.total, self.unit)}  {self.figures}".rstrip())
 
 
-def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """What `print_table` prints, for Rich."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(printable(title)), title_justify="left")
-    cells = [["" if cell is None else printable(cell) for cell in row] for row in rows]
-    for index, column in enumerate(columns):
-        numeric = all(_NUMBER.fullmatch(row[index]) for row in cells)
-        table.add_column(Text(printable(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def amount_text(done: int, total: int, unit: str) -> str:
-    """`120/2000 images`; `120 images` when the total is unknown; bytes with their own prefixes."""
-    if unit == "bytes":
-        from rich.filesize import decimal
-
-        return f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
-    return f"{done}/{total} {unit}" if total else f"{done} {unit}"
-
-
-def figures_text(figures: Mapping[str, float]) -> str:
-    """`loss 0.3475  lr 0.001`: figures beside a task."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-
-
-def console_of(stream: TextIO) -> Console:
-    """Made at each call, because whoever redirects sys.stdout means what is printed from then on."""
-    from rich.console import Console
-
-    width = None if stream.isatty() else WIDTH_OF_FILES
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
-
-
-_NUMBER = re.compile(rf"-?\d+(\.\d+)?%?|{MISSING}|")
-"""A cell that is a number, or stands for one that there is not."""
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 """JSON escapes the ASCII control characters itself, all but the last."""
 

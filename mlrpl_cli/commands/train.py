@@ -10,6 +10,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.io.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.training.train import TrainingSummary
@@ -20,6 +21,7 @@ def train(
     resume: Annotated[
         bool, option(None, "Continue --run, or the newest run, from its last epoch.", "--resume")
     ] = False,
+    fresh: Annotated[bool, option(None, "Start over where --run holds a run.", "--fresh")] = False,
     config: options.Config = None,
     assignments: options.Assignments = None,
     as_json: options.Json = False,
@@ -27,13 +29,17 @@ def train(
 ) -> None:
     """Train a method on a prepared folder.
 
-    Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch,
-    and --resume goes on from there to the same weights as an uninterrupted run.
+    Writes checkpoints, a log and TensorBoard events to the run folder. Ctrl-C ends after the last finished epoch, and
+    the same command goes on from there to the same weights as an uninterrupted run; once it is finished it says so.
+    Other options need another --run, or --fresh, which starts over.
     """
     from mlrpl_cli.core.runs.options import asked_config
     from mlrpl_cli.core.training.train import train as train_method
 
-    summary = train_method(asked_config(config, given, assignments or (), resume), console.progress(), resume)
+    if resume and fresh:
+        raise ConfigError("--resume goes on with a run and --fresh starts it over; leave one of them out")
+    asked = asked_config(config, given, assignments or (), resume)
+    summary = train_method(asked, console.progress(), resume, fresh)
     if as_json:
         console.print_json(summary)
     else:

@@ -17,7 +17,7 @@ from mlrpl_cli.core.config import LAST, TrainConfig, make_config
 from mlrpl_cli.core.io import files, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError
 
-CONFIG_FILE, LOG_FILE = "config.yaml", "metrics.jsonl"
+CONFIG_FILE, LOG_FILE, EVENTS = "config.yaml", "metrics.jsonl", "tensorboard"
 RUNS = Path("runs")
 
 Epoch = Annotated[int, Field(ge=0)]

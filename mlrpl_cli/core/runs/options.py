@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
 from mlrpl_cli.core.backbones.frozen import image_size_problem
-from mlrpl_cli.core.config import AUTO, LAST, TrainConfig, given_options, make_config, raise_together, read_yaml
+from mlrpl_cli.core.config import AUTO, TrainConfig, given_options, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads import losses, methods
 from mlrpl_cli.core.heads.text_inputs import check_class_names
-from mlrpl_cli.core.io import devices, files
+from mlrpl_cli.core.io import devices
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_few
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, classes_without
-from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
-from mlrpl_cli.core.runs.folder import CONFIG_FILE, RUNS, checkpoint_path, load_config, newest_run
+from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.folder import load_config, newest_run
 
 FREE_ON_RESUME = ("data", "device", "workers", "cache")
 """Data that were moved: what is read of them is compared by its checksum."""
@@ -121,37 +120,6 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     asks = [f"{key} {getattr(stored, key)}, got {getattr(made, key)}" for key in kept]
     raise_together([f"--resume keeps {ask}; start a new run for that" for ask in asks])
     return made
-
-
-def run_folder(config: TrainConfig, prepared: Prepared) -> Path:
-    """Where this run writes: unless `config` names it, a new folder below ./runs, made now.
-
-    It is named after data, method and seed, with -2, -3 … behind them until it is new, also for two who ask at once.
-    """
-    if config.run is not None:
-        return Path(config.run)
-    files.make_folder(RUNS)
-    name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
-    folder, number = RUNS / name, 1
-    while True:
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-        number += 1
-        folder = folder.with_name(f"{name}-{number}")
-
-
-def check_unused(folder: Path) -> None:
-    """Raise RunError rather than write into a folder that holds another run, prepared data, or anything else."""
-    if checkpoint_path(folder, LAST).exists():
-        raise RunError(f"{folder} already holds a run; continue it with --resume or choose another --run")
-    if is_prepared(folder):
-        raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
-    with suppress(ConfigError):  # a run was begun there: its configuration names every option, as no one's own does
-        if read_yaml(folder / CONFIG_FILE).keys() == asdict(TrainConfig()).keys():
-            return
-    if folder.is_dir() and not all(path.name.startswith(".") for path in folder.iterdir()):
-        raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

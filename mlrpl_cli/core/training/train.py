@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -21,9 +22,9 @@ from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
-from mlrpl_cli.core.runs import options
+from mlrpl_cli.core.runs import again, options
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
-from mlrpl_cli.core.runs.folder import CONFIG_FILE, LOG_FILE, checkpoint_path, read_log, write_log
+from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 
@@ -43,29 +44,36 @@ class TrainingSummary:
     learned_parameters: int
 
 
-def train(config: TrainConfig, progress: Progress | None = None, resume: bool = False) -> TrainingSummary:
+def train(
+    config: TrainConfig, progress: Progress | None = None, resume: bool = False, fresh: bool = False
+) -> TrainingSummary:
     """Train a method on a prepared folder and write its run folder.
 
-    With `resume`, config.run is continued from its last epoch and ends as if it had never stopped.
+    A folder that holds the run of the same options and data is gone on with, or returned as it is when it is finished;
+    with `fresh` it starts over. With `resume`, config.run is continued, whatever made it, as if it had never stopped.
     Raises ConfigError, DataError, WeightsError or RunError, the first with every option that cannot be.
     """
     progress = progress or Silent()
     raise_together(options.config_problems(config))
-    if config.run is not None and not resume:
-        options.check_unused(Path(config.run))
+    if config.run is not None:
+        again.check_free(Path(config.run))
     accelerator = devices.make_accelerator(config.device)
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared())
     asked, config = config, options.resolve_config(config, prepared)
+    # One process chooses, so that two never choose differently.
+    chosen: list[Any] = [None, resume]
+    if accelerator.is_main_process:
+        chosen = [Path(str(config.run)), True] if resume else [*again.place_of(asked, config, prepared, fresh)]
+    folder, resume = broadcast_object_list(chosen)
+    if resume:
+        config = replace(config, precision=load_config(folder).precision)
+    config = replace(config, run=str(folder))
+    new = not resume and (asked.run is None or not folder.exists())
+    files.check_writable(folder)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
     for note in options.label_notes(asked, config, prepared):
         progress.note(note)
-    # One process chooses, so that two never choose differently.
-    chosen = str(options.run_folder(config, prepared)) if accelerator.is_main_process else ""
-    folder = Path(broadcast_object_list([chosen])[0])
-    files.check_writable(folder)
-    new = config.run is None or not folder.exists()
-    config = replace(config, run=str(folder))
-    with _begun(folder, config, new, resume) if accelerator.is_main_process else nullcontext():
+    with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
         trainer = _make_trainer(config, prepared, accelerator, progress)
         last = _last_checkpoint(folder, trainer.info) if resume else None
         trainer.start(last)
@@ -84,7 +92,7 @@ def train(config: TrainConfig, progress: Progress | None = None, resume: bool = 
 
 
 @contextmanager
-def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool) -> Iterator[None]:
+def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool, fresh: bool) -> Iterator[None]:
     """Hold the run folder, with the run's options in it: two runs never share one, and --resume needs no more.
 
     A `new` folder goes again after an error that left nothing to resume; an interruption is no error.
@@ -92,13 +100,16 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool) -> Iterat
     files.make_folder(folder)
     try:
         with files.sole_writer(folder, "choose another --run"):
-            if not resume:
-                options.check_unused(folder)
+            again.check_free(folder)
+            if fresh:
+                again.remove_run(folder)
+            elif not resume and again.has_checkpoint(folder):
+                raise RunError(f"{folder} was trained by another process meanwhile; run the same command again")
             try:
                 write_yaml(config, folder / CONFIG_FILE)
                 yield
             except Exception:
-                if new and not checkpoint_path(folder, LAST).exists():
+                if new and not again.has_checkpoint(folder):
                     for name in (CONFIG_FILE, LOG_FILE):
                         (folder / name).unlink(missing_ok=True)
                 raise
@@ -142,7 +153,7 @@ def _keep(trainer: Trainer, folder: Path, log: Sequence[EpochRow]) -> None:
     if trainer.info.best_epoch == row["epoch"]:
         _save(trainer, folder, BEST)
     write_log(folder, log)
-    _write_events(folder / "tensorboard", row)
+    _write_events(folder / EVENTS, row)
     _save(trainer, folder, LAST)
 
 
@@ -175,5 +186,6 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
         expected, got = getattr(last.info, field), getattr(info, field)
         if expected != got:
             changed = f"its {name} had SHA-256 {expected[:16]}…, now it is {got[:16]}…"
-            raise RunError(f"cannot resume {folder}: {changed}; put back what it was trained with")
+            advice = "put back what it was trained with, or start over with --fresh"
+            raise RunError(f"cannot resume {folder}: {changed}; {advice}")
     return last

@@ -197,10 +197,54 @@ def test_every_wrong_option_is_told_at_once():
     assert "backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'?" in message
 
 
-def test_another_run_is_not_written_over(flags):
+def test_a_finished_run_that_is_asked_for_again_is_returned_as_it_is(flags):
+    first = train(make_config(flags=flags))
+    before = {path: path.stat().st_mtime_ns for path in Path(flags["run"]).glob("*.safetensors")}
+    again = train(make_config(flags={**flags, "workers": 1, "cache_gib": 1.0}))
+    assert again == first
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_interrupted_run_that_is_asked_for_again_ends_in_the_same_bits(flags, tmp_path):
+    assert train(make_config(flags=flags), small.StopAt(5)).interrupted
+    assert not train(make_config(flags=flags)).interrupted
+    train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
+
+
+def test_another_run_is_not_written_over_and_what_differs_is_named(flags):
     train(make_config(flags=flags))
-    with pytest.raises(RunError, match=r"already holds a run; continue it with --resume or choose another --run"):
+    before = tensors(flags["run"])
+    told = r"holds another run: epochs was 3, not 4; seed was 0, not 1; --fresh starts it over, and --run names another"
+    with pytest.raises(RunError, match=told):
+        train(make_config(flags={**flags, "epochs": 4, "seed": 1}))
+    prepared = read_prepared(Path(flags["data"]))
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[:] = -labels
+    write_manifest(prepared.folder, prepared)
+    with pytest.raises(RunError, match=r"holds another run: images or labels of .*prepared have changed; --fresh"):
         train(make_config(flags=flags))
+    assert_same_bits(tensors(flags["run"]), before)
+
+
+def test_a_run_starts_over_when_it_is_asked_to(flags, tmp_path):
+    """What else lies in the folder stays."""
+    train(make_config(flags={**flags, "epochs": 1}))
+    (Path(flags["run"]) / "notes.txt").write_text("mine")
+    train(make_config(flags={**flags, "seed": 1}), fresh=True)
+    train(make_config(flags={**flags, "seed": 1, "run": str(tmp_path / "whole")}))
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "whole"))
+    assert [row["epoch"] for row in read_log(Path(flags["run"]))] == [1, 2, 3]
+    assert (Path(flags["run"]) / "notes.txt").read_text() == "mine"
+
+
+def test_without_a_run_folder_the_same_run_is_found_again(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    del flags["run"]
+    asked = [{**flags, "epochs": 1}, flags, {**flags, "epochs": 1}, flags]
+    runs = [train(make_config(flags=flags)).run.name for flags in asked]
+    assert runs == [name := "prepared-sarl+-seed0", f"{name}-2", name, f"{name}-2"]
+    assert train(make_config(flags=flags), fresh=True).run.name == f"{name}-3"
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(flags, tmp_path):

@@ -1,21 +1,48 @@
-"""Progress on a terminal: bars with rate, remaining time and figures, and a table above them."""
+"""What Rich draws: tables, and progress on a terminal as bars with rate, remaining time and figures.
+
+Whoever needs it imports it then: help and usage errors do not wait for Rich.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from rich import progress as bars
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from mlrpl_cli.commands.console import amount_text, console_of, figures_text
+from mlrpl_cli.commands.words import MISSING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.io.progress import Task
+
+WIDTH_OF_FILES = 200
+"""Columns that a table may take where there is no terminal to fit."""
+_NUMBER = re.compile(rf"-?\d+(\.\d+)?%?|{MISSING}|")
+"""A cell that is a number, or stands for one that there is not."""
+
+
+def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """What `print_table` prints, for Rich."""
+    table = Table(title=Text(printable(title)), title_justify="left")
+    cells = [["" if cell is None else printable(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        numeric = all(_NUMBER.fullmatch(row[index]) for row in cells)
+        table.add_column(Text(printable(column)), justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def console_of(stream: TextIO) -> Console:
+    """Made at each call, because whoever redirects sys.stdout means what is printed from then on."""
+    width = None if stream.isatty() else WIDTH_OF_FILES
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 class BarProgress(bars.Progress):

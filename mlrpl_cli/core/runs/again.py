@@ -1,0 +1,106 @@
+"""A run that is asked for once more: what differs from the one that a folder holds, and starting over."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from mlrpl_cli.core.config import AUTO, BEST, LAST, TrainConfig, read_yaml
+from mlrpl_cli.core.io import files
+from mlrpl_cli.core.io.errors import ConfigError, RunError
+from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, RUNS, checkpoint_path, load_config
+
+WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
+"""Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
+
+
+def was_begun(folder: Path) -> bool:
+    """Whether a run of mlrpl was begun in `folder`: its configuration names every option, as no one's own does."""
+    with suppress(ConfigError):
+        return read_yaml(folder / CONFIG_FILE).keys() == asdict(TrainConfig()).keys()
+    return False
+
+
+def place_of(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh: bool) -> tuple[Path, bool]:
+    """The folder for the run of `config`, and whether it holds that run already, finished or not; never if `fresh`.
+
+    Unless `config` names it, it is one below ./runs, named after data, method and seed, with -2, -3 … behind them until
+    there is no other run in it: made now, so that two who ask at once get two. Raises RunError for a named folder that
+    holds another run, with all that differs.
+    """
+    if config.run is None:
+        return _below_runs(asked, config, prepared, fresh)
+    folder = Path(config.run)
+    if fresh or not has_checkpoint(folder):
+        return folder, False
+    if differing := differences(folder, asked, config, prepared):
+        told = "; ".join(differing)
+        raise RunError(f"{folder} holds another run: {told}; --fresh starts it over, and --run names another folder")
+    return folder, True
+
+
+def _below_runs(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh: bool) -> tuple[Path, bool]:
+    files.make_folder(RUNS)
+    name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
+    folder, number = RUNS / name, 1
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder, False
+        if not fresh and _is_same(folder, asked, config, prepared):
+            return folder, True
+        number += 1
+        folder = folder.with_name(f"{name}-{number}")
+
+
+def _is_same(folder: Path, asked: TrainConfig, config: TrainConfig, prepared: Prepared) -> bool:
+    """Whether `folder` holds the run of `config` and no process is at work on it."""
+    if not has_checkpoint(folder):
+        return False
+    with files.held(folder / files.LOCK) as mine, suppress(RunError):  # a damaged one is not the same
+        return mine is not False and not differences(folder, asked, config, prepared)
+    return False
+
+
+def differences(folder: Path, asked: TrainConfig, config: TrainConfig, prepared: Prepared) -> list[str]:
+    """A phrase for each thing that makes the run in `folder`, which has a checkpoint, another one than `config`.
+
+    `config` is what comes of the options that were `asked` for. Raises RunError for a run that is damaged.
+    """
+    stored = load_config(folder)
+    free = {*WITHOUT_EFFECT, *(("precision",) if asked.precision == AUTO else ())}  # that depends on the device
+    pairs = {name: (value, getattr(config, name)) for name, value in vars(stored).items() if name not in free}
+    found = [f"{name} was {shown(old)}, not {shown(new)}" for name, (old, new) in pairs.items() if old != new]
+    info = load_checkpoint(folder, LAST).info
+    if info.data_sha256 != prepared.sha256:
+        found.append(f"images or labels of {prepared.folder} have changed")
+    if info.mask_sha256 != prepared.mask_sha256:
+        found.append(f"{prepared.folder} hides other labels")
+    return found
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something in `folder` to go on from."""
+    return checkpoint_path(folder, LAST).exists()
+
+
+def check_free(folder: Path) -> None:
+    """Raise RunError rather than write a run into a folder of prepared data, or of anything else but a run."""
+    if is_prepared(folder):
+        raise RunError(f"{folder} is a prepared folder, expected one for a run; name it with --data, not with --run")
+    if was_begun(folder) or has_checkpoint(folder):
+        return
+    if folder.is_dir() and not all(path.name.startswith(".") for path in folder.iterdir()):
+        raise RunError(f"{folder} holds other files, expected a new folder for a run; choose another --run")
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what training wrote to `folder`, its last checkpoint first: without it there is nothing to resume."""
+    for path in (*(checkpoint_path(folder, which) for which in (LAST, BEST)), folder / LOG_FILE):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / EVENTS, ignore_errors=True)
