@@ -30,7 +30,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from mlrpl_cli import __version__
-from mlrpl_cli.commands import console
+from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.io.errors import MlrplError, memory_for
 from mlrpl_cli.core.io.own_process import own_process
 
@@ -44,6 +44,7 @@ COMMANDS = {
         "mlrpl_cli.commands.export_labels:export_labels",
         "Write labels or predictions in a format that other programs read.",
     ),
+    "runs": ("mlrpl_cli.commands.runs:runs", "List prepared folders and runs, and which is the newest."),
     "visualize": ("mlrpl_cli.commands.visualize:visualize", "Draw where a trained run looks, and how it trained."),
 }
 
@@ -63,7 +64,7 @@ class LazyGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None:
             single = typer.Typer(add_completion=False, context_settings=HELP_OPTIONS)
-            single.command(name)(resolve_name(COMMANDS[name][0]))
+            single.command(name)(options.with_voice(resolve_name(COMMANDS[name][0])))
             command = get_command(single)
         return name, command, rest
 

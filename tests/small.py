@@ -17,7 +17,8 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.labels.masks import observe
-from mlrpl_cli.core.prepared.folder import Prepared, write_manifest
+from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 
 SIZE = 64
 CLASSES = ("red thing", "green thing", "blue thing")
@@ -58,6 +59,8 @@ class StopAt:
     def note(self, message):
         pass
 
+    detail = warn = note
+
     def _look(self):
         if self.counting and self.left == 0:
             self.left = -1
@@ -94,5 +97,14 @@ def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int 
         options={"keep": keep},
         mask_sha256=checksum,
     )
+    write_manifest(folder, prepared)
+    return folder
+
+
+def write_positives(folder: Path) -> Path:
+    """The same, of which only present cells are known."""
+    prepared = read_prepared(write_prepared(folder))
+    for labels in (prepared.full_labels, prepared.observed_labels):
+        labels[labels == ABSENT] = UNKNOWN
     write_manifest(folder, prepared)
     return folder

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlrpl_cli.commands.words import MISSING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
@@ -26,6 +26,27 @@ INTERRUPTED = 130
 SOON, SELDOM = 5.0, 300.0
 """Seconds between two lines of a task where there is no terminal for a bar: at least, and at most while it goes on."""
 clock = time.monotonic
+
+
+@dataclass
+class Voice:
+    """How much the command that runs says on stderr, and what it has warned of."""
+
+    quiet: bool = False
+    """Nothing but warnings and errors."""
+    verbose: bool = False
+    """Details too."""
+    begun: float = field(default_factory=clock)
+    warnings: list[str] = field(default_factory=list)
+
+
+voice = Voice()
+
+
+def speak(quiet: bool = False, verbose: bool = False) -> None:
+    """What a command begins with: as quiet or as verbose as it was asked to be, and without a warning so far."""
+    global voice
+    voice = Voice(quiet, verbose)
 
 
 def is_main_process() -> bool:
@@ -83,9 +104,22 @@ def print_json(value: object, indent: int | None = 2) -> None:
 
 
 def print_note(text: object) -> None:
-    """One line that is no result, on stderr."""
-    if is_main_process():
+    """One line that is no result, on stderr, unless the command is to be quiet."""
+    if is_main_process() and not voice.quiet:
         print_error(text)
+
+
+def print_detail(text: object) -> None:
+    """One line on stderr for those who asked for details."""
+    if voice.verbose:
+        print_note(text)
+
+
+def print_warning(text: object) -> None:
+    """One line on stderr that a result has to be read with; `--json` lists it beside the result."""
+    if is_main_process() and text not in voice.warnings:
+        voice.warnings.append(str(text))
+        print_error(f"mlrpl: warning: {text}")
 
 
 def print_error(text: object) -> None:
@@ -95,14 +129,17 @@ def print_error(text: object) -> None:
 
 
 def progress() -> Progress:
-    """Bars on a terminal, a few plain lines elsewhere, nothing from a process that is not the main one."""
+    """Bars on a terminal, a few plain lines elsewhere, warnings alone from a quiet command and nothing from a process
+    that is not the main one."""
     if not is_main_process():
         return Silent()
+    if voice.quiet:
+        return QuietProgress()
     if not sys.stderr.isatty():
         return LineProgress()
     from mlrpl_cli.commands.drawn import BarProgress
 
-    return BarProgress()
+    return BarProgress(voice.verbose, voice.warnings)
 
 
 def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -114,13 +151,20 @@ def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Seq
         progress.refresh()
 
 
+class QuietProgress(Silent):
+    """Warnings."""
+
+    def warn(self, message: str) -> None:
+        print_warning(message)
+
+
 class LineProgress:
     """Lines for a log: one at each tenth of a task, though not within SOON of the last one, and at least each SELDOM.
 
     The last line says how far a task came. A task inside another has no tenths, and no last line when it was short.
     """
 
-    note = staticmethod(print_note)
+    note, detail, warn = staticmethod(print_note), staticmethod(print_detail), staticmethod(print_warning)
     _open = 0
 
     @contextmanager

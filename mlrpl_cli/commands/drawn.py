@@ -51,7 +51,9 @@ class BarProgress(bars.Progress):
     table: Table | None = None
     """What stands above the bars."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool, warnings: list[str]) -> None:
+        """`warnings` gets those that are given."""
+        self.verbose, self.warnings = verbose, warnings
         super().__init__(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=24),
@@ -77,6 +79,14 @@ class BarProgress(bars.Progress):
 
     def note(self, message: str) -> None:
         self.console.print(Text(printable(message)), soft_wrap=True)
+
+    def detail(self, message: str) -> None:
+        if self.verbose:
+            self.note(message)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+        self.note(f"mlrpl: warning: {message}")
 
     def get_renderables(self) -> Iterable[RenderableType]:
         return [*([self.table] if self.table else []), *super().get_renderables()]

@@ -24,9 +24,15 @@ def export_labels(
     """
     from mlrpl_cli.core.export import labels
 
-    result = labels.export_labels(ExportOptions(format=format, **given), console.progress(), overwrite)
+    chosen = ExportOptions(format=format, **given)
+    result = labels.export_labels(chosen, console.progress(), overwrite)
     if as_json:
-        console.print_json(result)
+        from mlrpl_cli.commands.results import print_result
+        from mlrpl_cli.core.prepared.folder import read_prepared
+        from mlrpl_cli.core.runs.provenance import of_prepared, of_run
+
+        provenance = of_run(chosen.run) if chosen.run else of_prepared(read_prepared(result.data))
+        print_result("export-labels", result, vars(chosen) | {"data": result.data}, provenance)
         return
     rows = [(result.images, result.classes, *result.states.values())]
     console.print_table(f"Labels as {result.format}", ("images", "classes", *result.states), rows)

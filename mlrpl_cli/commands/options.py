@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlrpl_cli.commands import console
 from mlrpl_cli.core.io.schema import METAVAR, expected, fields_of, flag
 
 Command = Callable[..., None]
@@ -80,6 +81,23 @@ def with_flags(kinds: Mapping[str, type]) -> Callable[[Command], Command]:
     return decorate
 
 
+def with_voice(command: Command) -> Command:
+    """Give a command --quiet and --verbose, and let it speak as they say."""
+    signature = inspect.signature(command, eval_str=True)
+    asked = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+
+    @wraps(command)
+    def called(quiet: bool, verbose: bool, **values: Any) -> None:
+        if quiet and verbose:
+            raise typer.BadParameter("--quiet and --verbose were both given")
+        console.speak(quiet, verbose)
+        command(**values)
+
+    added = [asked, asked.replace(name="verbose", annotation=Verbose)]
+    called.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    return called
+
+
 def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Parameter:
     """A flag whose default is None: not given."""
     meanings = {owner: _meaning(field) for owner, field in fields.items()}
@@ -131,3 +149,5 @@ Precision = Annotated[
 Config = Annotated[Path | None, option("FILE", "YAML file of training options; flags override it.")]
 Assignments = Annotated[list[str] | None, option("KEY=VALUE", "Any training option by its name; repeatable.", "--set")]
 Json = Annotated[bool, option(None, "Print the result as JSON on stdout instead of tables.", "--json")]
+Quiet = Annotated[bool, option(None, "Say only warnings and errors beside the result.", "--quiet", "-q")]
+Verbose = Annotated[bool, option(None, "Say more of what is being done.", "--verbose", "-v")]

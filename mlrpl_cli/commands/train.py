@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,11 @@ def train(
     asked = asked_config(config, given, assignments or (), resume)
     summary = train_method(asked, console.progress(), resume, fresh)
     if as_json:
-        console.print_json(summary)
+        from mlrpl_cli.commands.results import print_result
+        from mlrpl_cli.core.runs.folder import load_config
+        from mlrpl_cli.core.runs.provenance import of_run
+
+        print_result("train", summary, asdict(load_config(summary.run)), of_run(summary.run))
     else:
         _print_summary(summary)
     if summary.interrupted:

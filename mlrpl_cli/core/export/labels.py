@@ -41,6 +41,8 @@ class Exported:
     path: Path
     """The file, or the folder."""
     format: str
+    data: Path
+    """The prepared folder that it was made from."""
     images: int
     classes: int
     states: dict[str, int]
@@ -201,4 +203,4 @@ def _summary(export: Export, written: Written, path: Path, name: str, prepared: 
         read_back = shlex.join([*command, "--images", str(records.image_root), *written.flags, *truncated])
     states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
     counts = {state: int((records.full_labels == value).sum()) for state, value in states.items()}
-    return Exported(path, name, len(records.images), len(records.classes), counts, notes, read_back)
+    return Exported(path, name, prepared.folder, len(records.images), len(records.classes), counts, notes, read_back)

@@ -23,7 +23,13 @@ class Progress(Protocol):
         """Open a task of `total` steps; used as a context manager."""
 
     def note(self, message: str) -> None:
-        """Say one line that the user should see."""
+        """Say in one line what is being done."""
+
+    def detail(self, message: str) -> None:
+        """Say in one line what only those want to know who look closely."""
+
+    def warn(self, message: str) -> None:
+        """Say in one line what makes a result another one than the user may think; it stands beside the result."""
 
 
 class Silent:
@@ -33,6 +39,8 @@ class Silent:
         return nullcontext(self)
 
     def note(self, message: str) -> None: ...
+    def detail(self, message: str) -> None: ...
+    def warn(self, message: str) -> None: ...
     def advance(self, steps: int = 1, **figures: float) -> None: ...
 
 

@@ -71,8 +71,8 @@ def train(
     new = not resume and (asked.run is None or not folder.exists())
     files.check_writable(folder)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
-    for note in options.label_notes(asked, config, prepared):
-        progress.note(note)
+    for warning in options.label_notes(asked, config, prepared):
+        progress.warn(warning)
     with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
         trainer = _make_trainer(config, prepared, accelerator, progress)
         last = _last_checkpoint(folder, trainer.info) if resume else None
@@ -142,7 +142,9 @@ def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress
                 _keep(trainer, folder, log)
             kept = trainer.info
             shown = "no class has an AP" if row["map"] is None else f"mAP {100 * row['map']:.2f}"
-            progress.note(f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {row['split']} {shown}")
+            tenth = 10 * row["epoch"] // epochs > 10 * (row["epoch"] - 1) // epochs
+            say = progress.note if tenth else progress.detail
+            say(f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {row['split']} {shown}")
             trainer.accelerator.wait_for_everyone()
     return kept
 
