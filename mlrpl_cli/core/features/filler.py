@@ -100,7 +100,7 @@ class CacheFiller:
             raise DataError(f"the feature cache {folder.parent} {sizes}; {advice}")
         if damaged := self.cache.damaged:
             names = first_few(path.name for path in damaged)
-            self.progress.note(f"{folder}: {len(damaged)} damaged ({names}): encoding their images again")
+            self.progress.warn(f"{folder}: {len(damaged)} damaged ({names}): encoding their images again")
             for path in damaged:
                 path.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ def features_of_run(filler: CacheFiller, training: Sequence[Path], selecting: Se
     config, accelerator = filler.config, filler.accelerator
     problem = filler.problem(len(training) * config.views + len(selecting))
     if problem and config.views:
-        filler.progress.note(f"{problem}: encoding anew every epoch")
+        filler.progress.warn(f"{problem}: encoding anew every epoch")
     if problem or not config.views:
         options, taken = (accelerator, config.batch_size, config.workers), filler.allow_truncated
         learned = encoded(filler.encoder, training, *options, config.seed, allow_truncated=taken)
