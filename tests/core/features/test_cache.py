@@ -258,7 +258,7 @@ def test_a_damaged_file_is_encoded_again_and_told(paths, config):
     shard.write_bytes(shard.read_bytes()[:-1])
     told: list[str] = []
     progress = Silent()
-    progress.note = told.append  # type: ignore[method-assign]
+    progress.note = progress.warn = told.append  # type: ignore[method-assign]
     encoder = CountingEncoder()
     filler(encoder, config, progress).fill(paths, config.views)
     assert encoder.images == 4
