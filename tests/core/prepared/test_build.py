@@ -80,7 +80,7 @@ def test_training_labels_are_masked_and_test_labels_whole(toy: type[Toy]) -> Non
 def test_the_mask_ignores_where_test_images_stand(toy: type[Toy]) -> None:
     plain = prepare(PrepareOptions("toy", keep=0.4))
     toy.use(("test",) * 10 + ("train",) * 40)
-    moved = prepare(PrepareOptions("toy", keep=0.4))
+    moved = prepare(PrepareOptions("toy", keep=0.4, replace=True))
     assert moved.mask_sha256 == plain.mask_sha256
     assert ((moved.observed_labels[10:] == 0) == (plain.observed_labels[:40] == 0)).all()
 
@@ -119,7 +119,7 @@ def test_chosen_classes_keep_the_order_of_the_data_set(toy: type[Toy]) -> None:
 def test_names_that_say_nothing_to_clip_are_told(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare(PrepareOptions("toy")).notes == []
     monkeypatch.setattr(f"{__name__}.CLASSES", ("cat", "labels___1", "dog", "3", "pig", "sheep"))
-    (note,) = prepare(PrepareOptions("toy")).notes
+    (note,) = prepare(PrepareOptions("toy", replace=True)).notes
     assert note.startswith("names that say nothing to CLIP, of 2 classes: labels___1, 3; --merge-classes 'labels___1=")
 
 
@@ -382,7 +382,7 @@ def test_broken_images_are_left_out_and_truncated_ones_taken_when_asked(tmp_path
     assert len(read.full_labels) == len(read.splits) == 9
     assert any(note.startswith("3 broken images are left out: 1 images are empty (3.jpg)") for note in read.notes)
     assert not read.allow_truncated
-    prepare(replace(options, allow_truncated=True))
+    prepare(replace(options, allow_truncated=True, replace=True))
     read = read_prepared(tmp_path / "out")
     assert "5.jpg" in read.images
     assert read.allow_truncated
