@@ -1,9 +1,10 @@
 """What must be the same to the byte on every machine, as checksums and numbers written down once.
 
 Masks, validation images of published sets and bootstrap draws come from numpy's RandomState, whose streams numpy has
-frozen; test and validation images of a table from SHA-256; scenes from Python's Mersenne Twister and RandomState. The order of an epoch, the choice of a stored view
-and the first weights come from PyTorch's CPU generator, and a random crop from numpy's default_rng: neither library
-promises these streams for ever, and a failure here says that a new version has changed one.
+frozen; the test and validation images of a table from SHA-256; scenes from Python's Mersenne Twister and RandomState.
+The order of an epoch, the choice of a stored view and the first weights come from PyTorch's CPU generator, and a random
+crop from numpy's default_rng: neither library promises these streams for ever, and a failure here says that a new
+version has changed one.
 """
 
 from __future__ import annotations
