@@ -88,8 +88,9 @@ def prepare(
 ) -> None:
     """Read a data set, hide part of its labels, and write the prepared folder.
 
-    Without options it renders scenes, a data set that needs no download. The same options give the same bytes. Images
-    without a split are divided by a hash of their names, so that a table may grow: --update takes what it is by now.
+    Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
+
+    Own images without a split are divided by a hash of their names, so a table may grow: --update takes it as it is.
     """
     from mlrpl_cli.core.prepared.build import make, rarest_classes, states_of_splits
 
@@ -109,9 +110,20 @@ def prepare(
     states = {"absent": ABSENT, "present": PRESENT}
     without = {name: classes_without(state, prepared.classes, prepared.full_labels) for name, state in states.items()}
     if as_json:
-        data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
+        data = {
+            "written": made.is_written,
+            "folder": prepared.folder,
+            "dataset": prepared.dataset,
+            "classes": prepared.classes,
+            "splits": splits,
+        }
         labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
-        told = {"unlisted": prepared.unlisted, "notes": prepared.notes, "proposals": prepared.proposals}
+        told = {
+            "unlisted": prepared.unlisted,
+            "notes": prepared.notes,
+            "written": made.is_written,
+            "proposals": prepared.proposals,
+        }
         told |= {} if made.changes is None else {"changed": vars(made.changes)}
         console.print_json(data | labels | told | {f"without_{state}": names for state, names in without.items()})
         return
