@@ -110,22 +110,12 @@ def prepare(
     states = {"absent": ABSENT, "present": PRESENT}
     without = {name: classes_without(state, prepared.classes, prepared.full_labels) for name, state in states.items()}
     if as_json:
-        data = {
-            "written": made.is_written,
-            "folder": prepared.folder,
-            "dataset": prepared.dataset,
-            "classes": prepared.classes,
-            "splits": splits,
-        }
+        data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
         labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
-        told = {
-            "unlisted": prepared.unlisted,
-            "notes": prepared.notes,
-            "written": made.is_written,
-            "proposals": prepared.proposals,
-        }
-        told |= {} if made.changes is None else {"changed": vars(made.changes)}
-        console.print_json(data | labels | told | {f"without_{state}": names for state, names in without.items()})
+        told = {"unlisted": prepared.unlisted, "notes": prepared.notes, "proposals": prepared.proposals}
+        became = {"written": made.is_written} | ({"changed": vars(made.changes)} if made.changes is not None else {})
+        lacking = {f"without_{state}": names for state, names in without.items()}
+        console.print_json(data | labels | told | lacking | became)
         return
     rows = []
     for split, counts in splits.items():

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.io.errors import ConfigError, DataError, first_few
-from mlrpl_cli.core.io.reading import path_from, relative_path, shown
+from mlrpl_cli.core.io.reading import is_file_name, path_from, relative_path, shown
 from mlrpl_cli.core.io.schema import fields_of, validated
 from mlrpl_cli.core.labels import masks, sources
 from mlrpl_cli.core.labels.formats import registry
@@ -174,7 +174,10 @@ def recorded(prepared: Prepared) -> PrepareOptions:
         raise damaged(prepared.folder, f"{manifest.MANIFEST} does not say its options ({error})") from error
     fields, folder = fields_of(registry.format_of(prepared.dataset)), prepared.folder
     given = {name: value for name, value in found.reading.items() if name in fields and value is not None}
-    paths = {name: path_from(folder, str(value)) for name, value in given.items() if _is_path(fields[name])}
+    paths = {name: value for name, value in given.items() if _is_path(fields[name])}
+    if odd := [name for name, value in paths.items() if not is_file_name(value)]:
+        raise damaged(folder, f"{manifest.MANIFEST} does not say its options ({odd[0]} is no path)")
+    paths = {name: path_from(folder, way) for name, way in paths.items()}
     classes = None if found.classes is None else tuple(found.classes)
     options = PrepareOptions(**{**vars(found), "classes": classes, "reading": given | paths})
     return replace(options, dataset=prepared.dataset, out=folder)
