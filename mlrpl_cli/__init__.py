@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # as typing's: to import that takes longer than all else 
 if TYPE_CHECKING:
     from typing import Any
 
-    from mlrpl_cli.api import evaluate, export_labels, prepare, read_prepared, train
+    from mlrpl_cli.api import evaluate, export_labels, prepare, read_prepared, train, update_prepared
     from mlrpl_cli.core.io.errors import MlrplError
     from mlrpl_cli.core.prediction.predictor import Predictor
     from mlrpl_cli.core.prepared.folder import read_proposals
@@ -25,6 +25,7 @@ __all__ = [
     "read_prepared",
     "read_proposals",
     "train",
+    "update_prepared",
 ]
 
 _API = {
@@ -36,6 +37,7 @@ _API = {
     "read_prepared": "mlrpl_cli.api:read_prepared",
     "read_proposals": "mlrpl_cli.core.prepared.folder:read_proposals",
     "train": "mlrpl_cli.api:train",
+    "update_prepared": "mlrpl_cli.api:update_prepared",
 }
 
 

@@ -18,6 +18,7 @@ from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build, folder
+from mlrpl_cli.core.prepared.build import Made
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.options import asked_config
 from mlrpl_cli.core.training import train as training
@@ -36,10 +37,11 @@ def prepare(
     check_images: bool | None = None,
     drop_broken: bool = False,
     allow_truncated: bool = False,
+    replace: bool = False,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Prepared:
-    """Read a data set, hide labels, write the prepared folder and return it.
+    """Read a data set, hide labels, write the prepared folder and return it; one that is the same stays as it is.
 
     `reading` holds the options of the data set's format by name, such as `root="labels.csv"`; the others are those of
     `mlrpl_cli.core.labels.records.PrepareOptions`.
@@ -52,9 +54,20 @@ def prepare(
     place = None if out is None else Path(out)
     options = PrepareOptions(
         dataset, keep, seed, place, validation_fraction, chosen, merge_classes or {}, download, reading,
-        check_images, drop_broken, allow_truncated,
+        check_images, drop_broken, allow_truncated, replace,
     )  # fmt: skip
     return build.prepare(options, progress)
+
+
+def update_prepared(data: str | Path, *, progress: Progress | None = None, **options: Any) -> Made:
+    """Prepare the folder at `data` again from what its labels are by now; images that it has keep their splits.
+
+    `options` may be `out`, `check_images` and `drop_broken`; all others are those that it was prepared with.
+    Returns the prepared folder, whether it was written, and what changed.
+    """
+    if "out" in options:
+        options["out"] = Path(options["out"])
+    return build.update(Path(data), options, progress)
 
 
 def read_prepared(data: str | Path) -> Prepared:

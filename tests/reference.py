@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -187,3 +189,58 @@ def cubic_convolution(row: np.ndarray, x: float, a: float = -0.75) -> float:
 
     first = math.floor(x) - 1
     return sum(row[min(max(i, 0), len(row) - 1)] * kernel(x - i) for i in range(first, first + 4))
+
+
+def hash_place(purpose: str, seed: int, key: str) -> float:
+    """The first 16 hexadecimal digits of SHA-256 as a fraction of 2^64."""
+    return int(hashlib.sha256(b"\0".join(map(str.encode, (purpose, str(seed), key)))).hexdigest()[:16], 16) / 2**64
+
+
+def hash_split(image: str, group: str, said: str, test: float, validation: float, names_validation: bool) -> str:
+    """The split of one image, from nothing but itself, by seeds 0; `said` is that of its group, else its own, or ""."""
+    key = group or image
+    if not said and hash_place("test", 0, key) < test:
+        return "test"
+    if said in ("test", "validation") or (said == "train" and names_validation):
+        return said
+    return "validation" if hash_place("validation", 0, key) < validation else "train"
+
+
+def iterative_stratification(
+    labels: Mapping[str, Mapping[str, int]],
+    sizes: Mapping[str, int],
+    classes: Sequence[str],
+    fraction: float,
+    seed: int,
+) -> set[str]:
+    """Sechidis et al. 2011, algorithm 1, for two subsets: the keys of `labels` that come to the one of `fraction`."""
+    left = sorted(labels, key=lambda key: hash_place("test", seed, key))
+    shares = {"rest": 1 - fraction, "taken": fraction}
+    images = {name: share * sum(sizes.values()) for name, share in shares.items()}
+    wanted = {
+        (name, label): share * sum(own.get(label, 0) for own in labels.values())
+        for name, share in shares.items()
+        for label in classes
+    }
+    taken = set()
+
+    def give(key: str, label: str | None) -> None:
+        lacking = [(wanted["rest", label], wanted["taken", label])] if label else []
+        chosen = "taken" if hash_place("test tie", seed, key) < fraction else "rest"
+        for rest, other in (*lacking, (images["rest"], images["taken"])):
+            if rest != other:
+                chosen = "taken" if other > rest else "rest"
+                break
+        for name, count in labels[key].items():
+            wanted[chosen, name] -= count
+        images[chosen] -= sizes[key]
+        left.remove(key)
+        if chosen == "taken":
+            taken.add(key)
+
+    while left:
+        counts = {label: sum(labels[key].get(label, 0) > 0 for key in left) for label in classes}
+        rarest = min((label for label in classes if counts[label]), key=lambda label: counts[label], default=None)
+        for key in [key for key in left if rarest is None or labels[key].get(rarest, 0)]:
+            give(key, rarest)
+    return taken

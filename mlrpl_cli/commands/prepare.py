@@ -38,11 +38,31 @@ def prepare(
     keep: Annotated[
         float | None, option("X", "Share of the labels that stay known.", default="0.3; 1 for own labels")
     ] = None,
-    seed: Annotated[int, option("N", "Seed of which labels are hidden and which images validate.", default=0)] = 0,
-    out: Annotated[Path | None, option("FOLDER", "Folder to write.", default="prepared/NAME-keepPERCENT-seedN")] = None,
+    seed: Annotated[
+        int | None, option("N", "Seed of which labels are hidden and which images validate.", default=0)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        option(
+            "FOLDER",
+            "Folder to write.",
+            default="prepared/NAME-keepPERCENT-seedN, NAME the data set or the folder or file with your labels",
+        ),
+    ] = None,
+    update: Annotated[
+        Path | None,
+        option(
+            "FOLDER",
+            "Prepare this folder again from what its labels are now: its images keep their splits, new ones are added.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, option(None, "Replace a folder made with other options or from other labels.", "--replace")
+    ] = False,
     validation_fraction: Annotated[
-        float, option("X", "Share of the training images set aside for validation.", default=VALIDATING)
-    ] = VALIDATING,
+        float | None,
+        option("X", "Share of the training images set aside for validation; 0 is none.", default=VALIDATING),
+    ] = None,
     classes: options.Classes = None,
     merge_classes: Annotated[
         tuple | None, options.several(_renaming, "A=B,…", "Class A is another name of class B.")
@@ -69,16 +89,19 @@ def prepare(
     """Read a data set, hide part of its labels, and write the prepared folder.
 
     Without options it renders scenes, a data set that needs no download. The same options give the same bytes.
-    """
-    from mlrpl_cli.core.prepared.build import prepare as prepare_data
-    from mlrpl_cli.core.prepared.build import rarest_classes, states_of_splits
 
-    merged = dict(merge_classes or ())
-    chosen = PrepareOptions(
-        dataset, keep, seed, out, validation_fraction, classes, merged, download, reading,
-        check_images, drop_broken, allow_truncated,
-    )  # fmt: skip
-    prepared = prepare_data(chosen, console.progress())
+    Own images without a split are divided by a hash of their names, so a table may grow: --update takes it as it is.
+    """
+    from mlrpl_cli.core.prepared.build import make, rarest_classes, states_of_splits
+
+    asked = {
+        "dataset": dataset, "keep": keep, "seed": seed, "out": out, "validation_fraction": validation_fraction,
+        "classes": classes, "merge_classes": dict(merge_classes or ()) or None, "download": download or None,
+        "reading": reading or None, "check_images": check_images, "drop_broken": drop_broken or None,
+        "allow_truncated": allow_truncated or None, "replace": replace or None,
+    }  # fmt: skip
+    made = make({name: value for name, value in asked.items() if value is not None}, update, console.progress())
+    prepared = made.prepared
     rarest = rarest_classes(prepared)
     splits = {
         split: {"images": prepared.splits.count(split), **states}
@@ -90,7 +113,9 @@ def prepare(
         data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
         labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
         told = {"unlisted": prepared.unlisted, "notes": prepared.notes, "proposals": prepared.proposals}
-        console.print_json(data | labels | told | {f"without_{state}": names for state, names in without.items()})
+        became = {"written": made.is_written} | ({"changed": vars(made.changes)} if made.changes is not None else {})
+        lacking = {f"without_{state}": names for state, names in without.items()}
+        console.print_json(data | labels | told | lacking | became)
         return
     rows = []
     for split, counts in splits.items():
@@ -99,6 +124,8 @@ def prepare(
     title = f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see"
     console.print_table(title, ("split", "images", "present", "absent", "unknown", "known"), rows)
     console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest.items()))
+    if made.changes is not None:
+        console.print_line(f"changed: {made.changes}")
     for note in prepared.notes:
         console.print_line(note)
     if prepared.unlisted:

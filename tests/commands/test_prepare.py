@@ -10,6 +10,7 @@ from PIL import Image
 
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
+from tests import reference
 
 NO_ROOT = (
     "voc needs --root, VOCdevkit, a folder that holds it, VOC2007 or VOC2012 itself, or a folder with XML annotations "
@@ -84,15 +85,15 @@ def test_options_reach_the_reader(mlrpl: Callable) -> None:
 
 
 def test_a_tables_test_images_are_drawn_by_a_seed_of_their_own(mlrpl: Callable, tmp_path: Path) -> None:
-    """RandomState(seed).permutation(20): its first fifth; the seed of the mask changes nothing."""
+    """By the hash of their names; the seed of the mask changes nothing."""
     names = [f"{row}.jpg" for row in range(20)]
     for name in names:
         (tmp_path / name).touch()
     Path("labels.csv").write_text("image,cat\n" + "".join(f"{name},1\n" for name in names))
     for given, seed in (([], 0), (["--seed", 5], 0), (["--split-seed", 5], 5)):
-        arguments = ["--dataset", "table", "--root", "labels.csv", "--no-check-images", "--out", "data"]
+        arguments = ["--dataset", "table", "--root", "labels.csv", "--no-check-images", "--out", "data", "--replace"]
         assert mlrpl("prepare", *arguments, *given).code == 0
-        expected = sorted(np.random.RandomState(seed).permutation(20)[:4])
+        expected = [row for row, name in enumerate(names) if reference.hash_place("test", seed, name) < 0.2]
         assert read_prepared(Path("data")).rows("test").tolist() == expected
 
 
@@ -164,3 +165,54 @@ def test_a_root_of_no_format_is_refused(mlrpl: Callable, tmp_path: Path) -> None
     (tmp_path / "notes.txt").write_text("nothing")
     assert "notes.txt is of no format that is recognised" in mlrpl("prepare", "--root", "notes.txt").err
     assert "there is no missing" in mlrpl("prepare", "--root", "missing").err
+
+
+def table_of(names: list[str], **marked: str) -> None:
+    """A table of images that are there, `marked` with another cell than 1."""
+    for name in names:
+        Image.new("RGB", (8, 8)).save(name)
+    cells = "".join(f"{name},{marked.get(name[0], '1')},0\n" for name in names)
+    Path("owls.csv").write_text("image,barn,snowy\n" + cells)
+
+
+def test_next_months_table_keeps_what_was_test(mlrpl: Callable) -> None:
+    """Prepared, prepared again, grown, refused, and updated, by what the commands print."""
+    names = [f"{letter}{n}.png" for letter in "abcd" for n in range(10)]
+    table_of(names)
+    first = mlrpl("prepare", "--root", "owls.csv")
+    assert first.out.splitlines()[-1] == "next: mlrpl train --data prepared/owls-keep100-seed0"
+    folder = Path("prepared/owls-keep100-seed0")
+    before = dict(zip(names, read_prepared(folder).splits, strict=True))
+    again = mlrpl("prepare", "--root", "owls.csv")
+    assert (again.code, again.out) == (0, first.out)
+    assert f"{folder} is up to date: nothing was written" in again.err
+    table_of([f"e{n}.png" for n in range(5)] + names[1:][::-1], b="?")
+    refused = mlrpl("prepare", "--root", "owls.csv")
+    assert (refused.code, refused.out) == (1, "")
+    assert "5 images added" in refused.err
+    assert f"10 cells flipped (10 present → unknown); mlrpl prepare --update {folder} takes it" in refused.err
+    refused = mlrpl("prepare", "--update", folder, "--root", "owls.csv", "--keep", 0.5)
+    assert (refused.code, refused.out) == (1, "")
+    assert "beside which --keep, --root cannot be given" in refused.err
+    shown = json.loads(mlrpl("prepare", "--update", folder, "--json").out)
+    assert shown["written"]
+    assert shown["changed"]["flipped"] == {"present → unknown": 10}
+    assert shown["changed"]["removed"] == {before["a0.png"]: 1}
+    assert sum(shown["changed"]["added"].values()) == 5
+    prepared = read_prepared(folder)
+    after = dict(zip(prepared.images, prepared.splits, strict=True))
+    assert all(after[name] == split for name, split in before.items() if name != "a0.png")
+    told = mlrpl("prepare", "--update", folder)
+    assert "changed: nothing" in told.out.splitlines()
+    assert mlrpl("prepare", "--root", "owls.csv", "--seed", 0, "--replace").code == 0
+
+
+def test_no_test_image_and_no_validation_image_are_asked_for(mlrpl: Callable) -> None:
+    table_of([f"a{n}.png" for n in range(12)])
+    outcome = mlrpl("prepare", "--root", "owls.csv", "--test-fraction", 0, "--validation-fraction", 0)
+    assert outcome.code == 0
+    assert set(read_prepared(Path("prepared/owls-keep100-seed0")).splits) == {"train"}
+    assert outcome.err.splitlines()[-2:] == [
+        "there are no test images: mlrpl eval will have nothing to measure",
+        "there are no validation images: mlrpl train keeps its last epoch, since it cannot choose the best",
+    ]

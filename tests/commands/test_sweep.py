@@ -89,18 +89,17 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
 
 def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path, sweep_here):
     (tmp_path / "labels.csv").write_text(
-        "image,cat,dog\n"
-        + "".join(f"{row}.png,{row % 2},0\n{row + 1}.png,0,{row // 2 % 2}\n" for row in range(0, 20, 2))
+        "image,cat,dog\n" + "".join(f"{row}.png,1,0\n{row + 1}.png,0,1\n" for row in range(0, 20, 2))
     )
     (tmp_path / "pictures").mkdir()
     for row in range(20):
         Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / f"{row}.png")
     table = ["--dataset=table", f"--root={tmp_path / 'labels.csv'}", f"--images={tmp_path / 'pictures'}"]
-    done = mlrpl("sweep", *OPTIONS, f"--out={tmp_path / 'sweep'}", *table, "--split-seed=5", "--methods=zero-shot")
+    done = mlrpl("sweep", *OPTIONS, f"--out={tmp_path / 'sweep'}", *table, "--split-seed=6", "--methods=zero-shot")
     assert done.code == 0, done.err
     prepared = read_prepared(tmp_path / "sweep" / "data")
     assert prepared.image_root == tmp_path / "pictures"
-    assert prepared.options["reading"]["split_seed"] == 5
+    assert prepared.options["reading"]["split_seed"] == 6
     done = mlrpl("sweep", *OPTIONS, "--dry-run", *table, "--year=2007")
     assert "--year is an option of voc, coco, not of table; leave it out" in done.err
 

@@ -233,7 +233,7 @@ def write_prepared_folder(folder: Path) -> Path:
         splits=("train", "validation", "train", "test"),
         full_labels=full,
         observed_labels=observed,
-        options={"keep": 0.5, "reading": {"seed": 0}},
+        options={"keep": 0.5, "seed": 0, "reading": {"seed": 0}},
         mask_sha256="0" * 64,
     )
     write_manifest(folder, prepared)

@@ -347,13 +347,16 @@ def assignment(data: bytes) -> None:
 
 
 def manifest(data: bytes) -> None:
-    """The manifest of a prepared folder."""
+    """The manifest of a prepared folder, and what an update takes from it."""
     from mlrpl_cli.core.prepared.folder import is_prepared, options_of, read_prepared
+    from mlrpl_cli.core.prepared.job import recorded
 
     folder = _prepared_folder()
     (folder / MANIFEST).write_bytes(data)
     assert is_prepared(folder) or options_of(folder) is None
-    _check_prepared(read_prepared(folder))
+    prepared = read_prepared(folder)
+    _check_prepared(prepared)
+    assert recorded(prepared).out == folder
 
 
 def manifest_fields(data: bytes) -> None:
@@ -685,13 +688,14 @@ def _check_records(records: Records) -> None:
     import numpy as np
 
     from mlrpl_cli.core.io.reading import is_name, leads_outside
+    from mlrpl_cli.core.labels.records import UNASSIGNED
 
     count = len(records.images)
     assert records.full_labels.shape == (count, len(records.classes))
     assert records.full_labels.dtype == np.int8
     assert np.isin(records.full_labels, (-1, 0, 1)).all()
     assert len(records.splits) == count == len(set(records.images))
-    assert set(records.splits) <= {"train", "validation", "test"}
+    assert set(records.splits) <= {UNASSIGNED, "train", "validation", "test"}
     assert all(is_name(name) for name in records.classes)
     assert not any(leads_outside(name) for name in records.images)
     assert all((records.image_root / name).is_file() for name in records.images)

@@ -74,8 +74,9 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
         progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
     rows = prepared.rows(options.split)
     if not len(rows):
-        advice = "prepare it with one, or choose another with --split"
-        raise RunError(f"{prepared.folder} has no image in the split '{options.split}'; {advice}")
+        advice = "prepare it with some (--test-fraction, --validation-fraction), or choose another with --split"
+        told = f"{prepared.folder} has no image in the split '{options.split}', so no figure can be computed on it"
+        raise RunError(f"{told}; {advice}")
     accelerator = make_accelerator(options.device)
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
         encoder = head.load_encoder(accelerator.device, options.precision, progress)

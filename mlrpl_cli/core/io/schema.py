@@ -101,6 +101,8 @@ def expected(field: Mapping[str, Any]) -> str:
             return f"{words} from {low:.15g} to {high:.15g}"
         case {"exclusiveMinimum": low, "exclusiveMaximum": high}:
             return f"{words} between {low:.15g} and {high:.15g}"
+        case {"minimum": low, "exclusiveMaximum": high}:
+            return f"{words} from {low:.15g} to below {high:.15g}"
         case {"minimum": low}:
             return f"{words} of at least {low:.15g}"
     return words

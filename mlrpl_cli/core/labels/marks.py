@@ -67,16 +67,16 @@ class Marks:
     def image(self, name: str, split: str | None = None) -> int:
         """The row of the image that the source calls `name`; NOWHERE, and a problem, for one that is not there.
 
-        An image may come again, in the same split.
+        An image may come again, in the same split or where the source does not say.
         """
         if (found := self._names.find(name)) is None:
             return NOWHERE
         row = self.images.setdefault(found, len(self.splits))
         if row == len(self.splits):
             self.splits.append(split)
-        elif self.splits[row] != split:
-            both = f"{short(found)}: {self.splits[row] or 'none'}, {split or 'none'}"
-            self._problems.add("images are in two splits", both)
+        elif split and self.splits[row] not in (None, split):
+            self._problems.add("images are in two splits", f"{short(found)}: {self.splits[row]}, {split}")
+        self.splits[row] = self.splits[row] or split
         return row
 
     def report_repeated(self, rows: Iterable[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.labels.marks import Marks
-from mlrpl_cli.core.labels.records import ROOT, SPLIT_NAMES, SPLITS, TEST, TRAIN, Format, Reading, Records
+from mlrpl_cli.core.labels.records import ROOT, SPLIT_NAMES, SPLITS, TRAIN, UNASSIGNED, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, STATES
 
 
@@ -38,12 +38,12 @@ def split_folders(root: Path) -> list[str]:
 
 
 class OwnData(Format):
-    """A format of the user's own images: their folder can be named, and test images are drawn where none are told."""
+    """A format whose images may lie anywhere: their folder can be named, and how many test where no split is told."""
 
     root: Path = Field(description=ROOT)
     images: Path | None = Field(None, description="folder that image names are relative to, else that of the labels")
     test_fraction: float = Field(
-        0.2, gt=0, lt=1, description="share of the test images, where the labels name no split"
+        0.2, ge=0, lt=1, description="share of the test images, where the labels name no split; 0 is none"
     )
     split_seed: int = Field(
         0, ge=0, le=2**32 - 1, description="seed of which images test, where the labels name no split"
@@ -65,7 +65,8 @@ class OwnData(Format):
             advice = "name the labels with --root, or the images' folder with --images"
             raise DataError(f"{where}: there is no {what} that counts; {advice}")
         reading.problems.raise_if_any(where, "correct the labels, or name the images' folder with --images")
-        return Records(tuple(marks.classes), root, tuple(marks.images), labels, self.assigned(marks.splits))
+        splits = tuple(split or UNASSIGNED for split in marks.splits)
+        return Records(tuple(marks.classes), root, tuple(marks.images), labels, splits)
 
     def image_root(self, source: Path) -> Path:
         """The folder that image names are relative to."""
@@ -86,16 +87,24 @@ class OwnData(Format):
             reading.notes.append("no folder below the root is one of train: test images are drawn")
             marks.splits[:] = [None] * len(marks.splits)
 
-    def assigned(self, splits: Sequence[str | None]) -> tuple[str, ...]:
-        """`splits`, with `test_fraction` of the images that have none, drawn by `split_seed`, made test images."""
-        from mlrpl_cli.core.labels.masks import drawn_rows
 
-        free = [row for row, split in enumerate(splits) if split is None]
-        test = {free[place] for place in drawn_rows(len(free), self.test_fraction, self.split_seed)}
-        return tuple(split or (TEST if row in test else TRAIN) for row, split in enumerate(splits))
+class GrowingData(OwnData):
+    """A format of images that may grow in number: where no split is told, an image's name decides (`labels.splits`)."""
+
+    split_by: Literal["name", "content"] | None = Field(
+        None, description="what decides the split of an image that has none: its name, or its bytes. Default: name"
+    )
+    stratify: bool = Field(
+        False,
+        description="give each class its share of test and validation images, for one table: by the hash, which keeps "
+        "images where they are when others are added, the shares of few images vary",
+    )
+
+    def is_published(self) -> bool:
+        return False
 
 
-class Tagged(OwnData):
+class Tagged(GrowingData):
     """A format that lists what is there and does not say what a class that is not listed means."""
 
     unlisted: Literal["absent", "unknown"] | None = Field(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+UNASSIGNED = ""
+"""The split of an image of which the source does not say one: `labels.splits` assigns it."""
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "trainval"), TRAIN),
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), VALIDATION),
@@ -44,7 +46,7 @@ class Records:
     full_labels: np.ndarray = field(repr=False)
     """(N, C) int8 of label states, as published."""
     splits: tuple[str, ...]
-    """N split names. Where none is "validation", those images are taken from "train" later."""
+    """N split names, or UNASSIGNED. Where none is "validation", those images are taken from "train" later."""
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Reading:
     """Sentences on what was found out rather than asked, for the user to see and the manifest to keep."""
     unlisted: str | None = None
     """What a cell is that the source says nothing of, "absent" or "unknown", and who says so."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Group of each image that has one, by its file: images of one group are of one split."""
     proposals: np.ndarray | None = None
     """What machines propose of the cells of the `Records`, as `labels.proposals.PROPOSAL`; None where nobody asked."""
     problems: Problems = field(default_factory=Problems)
@@ -100,6 +104,10 @@ class Format(BaseModel):
         """What is kept when none is asked for: a format may tell by what `root` holds, which may not be there yet."""
         return self.default_keep
 
+    def is_published(self) -> bool:
+        """Whether it is a set with a protocol of its own, whose draws are by row, rather than images that may grow."""
+        return True
+
     def read(self, reading: Reading) -> Records:
         """All images and labels. Raises DataError, naming everything found at once, for wrong data."""
         raise NotImplementedError
@@ -117,9 +125,10 @@ class PrepareOptions:
     seed: int = 0
     """Seed of the mask and of the choice of validation images."""
     out: Path | None = None
-    """The folder to write; None is prepared/DATASET-keepPERCENT-seedSEED below the current folder."""
+    """The folder to write; None is prepared/NAME-keepPERCENT-seedSEED below the current folder, NAME the data set's, or
+    that of the folder or file with the user's own labels."""
     validation_fraction: float = 0.1
-    """Share of the training images set aside for validation, in (0, 1), unless the data set has its own."""
+    """Share of the training images set aside for validation, in [0, 1), unless the data set has its own."""
     classes: tuple[str, ...] | None = None
     """Keep only these classes, in the data set's order; None keeps all."""
     merge_classes: Mapping[str, str] = field(default_factory=dict)
@@ -135,3 +144,5 @@ class PrepareOptions:
     """Leave broken images out rather than stop."""
     allow_truncated: bool = False
     """Take JPEGs that lack their last bytes: preparing, training, evaluation and prediction read what there is."""
+    replace: bool = False
+    """Replace a prepared folder that was made from other options or another content."""

@@ -19,7 +19,7 @@ from mlrpl_cli.core.heads import losses, methods
 from mlrpl_cli.core.heads.text_inputs import check_class_names
 from mlrpl_cli.core.io import devices
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_few
-from mlrpl_cli.core.labels.records import TRAIN
+from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import load_config, newest_run
@@ -79,9 +79,13 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
 
 
 def label_notes(asked: TrainConfig, resolved: TrainConfig, prepared: Prepared) -> list[str]:
-    """What the training labels do not say, and which loss was therefore chosen: a sentence each."""
+    """What the labels do not say, and which loss, or epoch, is therefore chosen: a sentence each."""
     labels = prepared.observed_labels[prepared.rows(TRAIN)]
     notes = []
+    if not len(prepared.rows(resolved.selection)):
+        notes.append(f"there is no {resolved.selection} image to choose the best epoch by, so the last one is kept")
+    if TEST not in prepared.splits:
+        notes.append("there is no test image, so mlrpl eval will have no figure of this run")
     if names := classes_without(ABSENT, prepared.classes, labels):
         of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names)}"
         notes.append(f"no training cell is known to be absent for {of}")

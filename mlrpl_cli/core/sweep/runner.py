@@ -114,6 +114,7 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
     for split, advice in zip(splits, ("prepare it with some", "add --no-tune, or prepare it with some"), strict=False):
         if not measurable(prepared.full_labels[prepared.rows(split)]).any():
             lacks = f"no class with both a present and an absent cell among its {split} images"
+            lacks = lacks if split in prepared.splits else f"no {split} image"
             raise DataError(f"{options.data} has {lacks}, so no method can be measured there; {advice}")
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
     for note in label_notes(options.config, config, prepared):

@@ -141,7 +141,8 @@ def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress
             if main:
                 _keep(trainer, folder, log)
             kept = trainer.info
-            shown = "no class has an AP" if row["map"] is None else f"mAP {100 * row['map']:.2f}"
+            nothing = "no class has an AP" if len(trainer.selection_labels) else "no image"
+            shown = nothing if row["map"] is None else f"mAP {100 * row['map']:.2f}"
             tenth = 10 * row["epoch"] // epochs > 10 * (row["epoch"] - 1) // epochs
             say = progress.note if tenth else progress.detail
             say(f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {row['split']} {shown}")

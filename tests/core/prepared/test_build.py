@@ -16,7 +16,7 @@ from mlrpl_cli.core.labels.formats.registry import DATASETS
 from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.records import Format, Reading, Records
 from mlrpl_cli.core.labels.sources import SOURCES
-from mlrpl_cli.core.prepared import build
+from mlrpl_cli.core.prepared import content
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, prepare_once, rarest_classes, states_of_splits
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 
@@ -60,7 +60,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setitem(DATASETS, "toy", f"{__name__}:Toy")
-    monkeypatch.setattr(build, "check_files", lambda *given: Checked())  # there are no images
+    monkeypatch.setattr(content, "check_files", lambda *given: Checked())  # there are no images
     return Toy
 
 
@@ -80,7 +80,7 @@ def test_training_labels_are_masked_and_test_labels_whole(toy: type[Toy]) -> Non
 def test_the_mask_ignores_where_test_images_stand(toy: type[Toy]) -> None:
     plain = prepare(PrepareOptions("toy", keep=0.4))
     toy.use(("test",) * 10 + ("train",) * 40)
-    moved = prepare(PrepareOptions("toy", keep=0.4))
+    moved = prepare(PrepareOptions("toy", keep=0.4, replace=True))
     assert moved.mask_sha256 == plain.mask_sha256
     assert ((moved.observed_labels[10:] == 0) == (plain.observed_labels[:40] == 0)).all()
 
@@ -119,7 +119,7 @@ def test_chosen_classes_keep_the_order_of_the_data_set(toy: type[Toy]) -> None:
 def test_names_that_say_nothing_to_clip_are_told(toy: type[Toy], monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare(PrepareOptions("toy")).notes == []
     monkeypatch.setattr(f"{__name__}.CLASSES", ("cat", "labels___1", "dog", "3", "pig", "sheep"))
-    (note,) = prepare(PrepareOptions("toy")).notes
+    (note,) = prepare(PrepareOptions("toy", replace=True)).notes
     assert note.startswith("names that say nothing to CLIP, of 2 classes: labels___1, 3; --merge-classes 'labels___1=")
 
 
@@ -140,7 +140,7 @@ def test_bad_options_are_told_together(toy: type[Toy]) -> None:
         "did you mean 'toy'?",
         "the keep proportion must be above 0 and at most 1, not 1.2",
         "for 30% type --keep 0.3",
-        "the validation fraction must be between 0 and 1, both excluded, not 1",
+        "the validation fraction must be from 0 to below 1, not 1",
     ]
 
 
@@ -171,17 +171,11 @@ def test_the_same_options_give_the_same_bytes(toy: type[Toy]) -> None:
     assert bytes_of(first.folder) == bytes_of(second.folder)
 
 
-def test_preparing_again_replaces_the_folder(toy: type[Toy]) -> None:
+def test_preparing_again_replaces_the_folder_where_asked(toy: type[Toy]) -> None:
     prepare(PrepareOptions("toy", keep=0.2, out=Path("data")))
-    said: list[str] = []
-
-    class Notes(Silent):
-        def note(self, message):
-            said.append(message)
-
-    again = prepare(PrepareOptions("toy", keep=0.9, out=Path("data")), Notes())
+    again = prepare(PrepareOptions("toy", keep=0.9, out=Path("data"), replace=True))
     assert read_prepared(Path("data")).mask_sha256 == again.mask_sha256
-    assert said == ["data was prepared with other options and is replaced; --out keeps both"]
+    assert "replace" not in again.options
 
 
 def test_a_failure_leaves_the_old_folder_and_nothing_else(toy: type[Toy]) -> None:
@@ -388,7 +382,7 @@ def test_broken_images_are_left_out_and_truncated_ones_taken_when_asked(tmp_path
     assert len(read.full_labels) == len(read.splits) == 9
     assert any(note.startswith("3 broken images are left out: 1 images are empty (3.jpg)") for note in read.notes)
     assert not read.allow_truncated
-    prepare(replace(options, allow_truncated=True))
+    prepare(replace(options, allow_truncated=True, replace=True))
     read = read_prepared(tmp_path / "out")
     assert "5.jpg" in read.images
     assert read.allow_truncated
@@ -397,7 +391,7 @@ def test_broken_images_are_left_out_and_truncated_ones_taken_when_asked(tmp_path
 
 def test_many_images_are_checked_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photos(tmp_path / "photos")
-    monkeypatch.setattr(build, "CHECKED", 11)
+    monkeypatch.setattr(content, "CHECKED", 11)
     said = []
 
     class Listener(Silent):

@@ -219,6 +219,32 @@ def test_data_on_which_no_class_has_an_ap_are_refused_before_anything_is_trained
     assert not asked.out.exists()
 
 
+def without(options, split, place) -> SweepOptions:
+    """A copy of the data in which the images of a split train."""
+    folder = shutil.copytree(options.data, place / "prepared")
+    prepared = read_prepared(folder)
+    splits = tuple("train" if own == split else own for own in prepared.splits)
+    write_manifest(folder, replace(prepared, image_root=folder, splits=splits))
+    return replace(options, data=folder, out=place / "out", methods=("linear",), seeds=(0,))
+
+
+def test_data_without_test_or_validation_images_are_refused_where_these_are_needed(options, tmp_path):
+    with pytest.raises(
+        DataError, match=r"has no test image, so no method can be measured there; prepare it with some$"
+    ):
+        sweep(without(options, "test", tmp_path / "test"))
+    asked = replace(without(options, "validation", tmp_path / "other"), tune=True)
+    asked = replace(asked, config=replace(asked.config, epochs=TrainConfig.epochs))
+    with pytest.raises(DataError, match=r"has no validation image, .*; add --no-tune, or prepare it with some$"):
+        sweep(asked)
+
+
+def test_a_sweep_that_does_not_tune_needs_no_validation_image(options, tmp_path, sweep_here):
+    (row,) = sweep(without(options, "validation", tmp_path)).rows
+    assert (row["validation_map"], row["selected_epoch"], row["epochs"]) == (None, 2, 2)
+    assert row["selected_map"] == row["map"]
+
+
 def test_a_sweep_of_positives_alone_takes_the_loss_for_them_and_says_so(options, tmp_path, sweep_here):
     said, progress = [], Silent()
     progress.note = said.append

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -408,3 +409,35 @@ def test_resuming_on_data_that_were_moved_goes_on(flags, tmp_path):
 def test_a_run_to_resume_that_no_folder_is_called_is_one_line(run):
     with pytest.raises(MlrplError):
         asked_config(None, {}, [f"run={run}"], resume=True)
+
+
+def without_validation(folder: Path) -> None:
+    """All images that would validate, and those that would test, train."""
+    prepared = read_prepared(folder)
+    write_manifest(folder, replace(prepared, splits=("train",) * len(prepared.images)))
+
+
+@pytest.mark.parametrize("options", [{}, {"views": 0}, {"cache_gib": 0}])
+def test_without_validation_images_the_last_epoch_is_the_best(flags, options):
+    """Also where the run is interrupted and resumed, and nothing is told of figures that there are not."""
+    without_validation(Path(flags["data"]))
+    said = []
+
+    class Notes(small.StopAt):
+        def note(self, message):
+            said.append(message)
+
+    config = make_config(flags={**flags, **options})
+    stopped = train(config, Notes(step=7))
+    assert (stopped.epochs_done, stopped.best_epoch, stopped.best_map) == (1, 1, None)
+    summary = train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    assert (summary.epochs_done, summary.best_epoch, summary.best_map, summary.last_map) == (3, 3, None, None)
+    best, last = (load_checkpoint(Path(flags["run"]), which) for which in ("best", "last"))
+    assert best.info.epoch == last.info.epoch == 3
+    for name, tensor in best.tensors.items():
+        torch.testing.assert_close(last.tensors[name], tensor, rtol=0, atol=0)
+    assert "there is no validation image to choose the best epoch by, so the last one is kept" in said
+    assert "there is no test image, so mlrpl eval will have no figure of this run" in said
+    assert any(message.startswith("epoch 1/3: loss ") and message.endswith("validation no image") for message in said)
+    with pytest.raises(RunError, match="has no image in the split 'test', so no figure can be computed on it"):
+        evaluate(EvaluationOptions(Path(flags["run"]), device="cpu"))

@@ -11,6 +11,7 @@ import pytest
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.formats.published.chexpert import FINDINGS, CheXpert
 from mlrpl_cli.core.labels.formats.registry import recognise
+from mlrpl_cli.core.labels.records import UNASSIGNED
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 _read = partial(read, CheXpert, uncertain="unknown", blank="unknown")
@@ -93,11 +94,11 @@ def test_the_release_around_the_images_may_be_named(tmp_path: Path) -> None:
     assert records.images == tuple(f"CheXpert-v1.0-small/{name}" for name in NAMES)
 
 
-def test_a_file_of_another_name_draws_test_images_and_warns(tmp_path: Path) -> None:
+def test_a_file_of_another_name_says_no_split_and_warns(tmp_path: Path) -> None:
     root = _release(tmp_path)
     (root / "train.csv").rename(root / "subset.csv")
     records, reading = reading_of(CheXpert, root / "subset.csv", uncertain="absent", blank="absent")
-    assert sorted(records.splits) == ["test", "train"]
+    assert set(records.splits) == {UNASSIGNED}
     assert "so that a patient may be in train and test" in reading.notes[0]
 
 

@@ -19,7 +19,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats.coco.coco import Coco
 from mlrpl_cli.core.labels.formats.coco.release import CATEGORIES
 from mlrpl_cli.core.labels.formats.registry import recognise
-from mlrpl_cli.core.labels.records import Reading
+from mlrpl_cli.core.labels.records import UNASSIGNED, Reading
 from mlrpl_cli.core.prepared.build import PrepareOptions, prepare
 from tests.core.labels.formats.reading import problem, read
 
@@ -107,14 +107,13 @@ def test_every_layout_gives_the_same_rows(tmp_path: Path, files: tuple[str], fol
         ("export.of.coco", "", "export.of.coco"),
     ],
 )
-def test_test_images_are_drawn_for_a_file_without_a_split(tmp_path: Path, file: str, folder: str, root: str) -> None:
+def test_a_file_without_a_split_says_none(tmp_path: Path, file: str, folder: str, root: str) -> None:
     names = [f"{n}.jpg" for n in range(10)]
     _touch(tmp_path / folder, *names)
     _save(tmp_path / file, _content(names, [(3, 1)]))
     assert recognise(tmp_path / root)[0] == "coco"
-    records = _read(tmp_path / root, test_fraction=0.3)
-    assert records.splits.count("test") == 3
-    assert records.splits.count("train") == 7
+    records = _read(tmp_path / root)
+    assert set(records.splits) == {UNASSIGNED}
     assert records.image_root.resolve() == tmp_path.resolve()
     np.testing.assert_array_equal(np.argwhere(records.full_labels == 1), [[3, 0]])
 
@@ -123,7 +122,7 @@ def test_a_lone_file_of_another_split_is_drawn_from_and_said_so(tmp_path: Path) 
     _touch(tmp_path / "val2017", "a.jpg", "b.jpg")
     _save(tmp_path / "annotations" / "instances_val2017.json", _content(["a.jpg", "b.jpg"], [(0, 1)]))
     records, reading = _asked(tmp_path / "annotations" / "instances_val2017.json")
-    assert sorted(records.splits) == ["test", "train"]
+    assert set(records.splits) == {UNASSIGNED}
     assert (
         "annotations/instances_val2017.json is the only file and not of train: test images are drawn" in reading.notes
     )
@@ -257,7 +256,7 @@ def test_names_that_are_one_to_clip_are_refused_by_prepare(tmp_path: Path) -> No
     options = PrepareOptions(out=tmp_path / "out", reading={"root": path}, check_images=False)
     with pytest.raises(DataError, match="'fish' and 'Fish'; --merge-classes 'Fish=fish'"):
         prepare(options)
-    merged = replace(options, merge_classes={"Fish": "fish"})
+    merged = replace(options, merge_classes={"Fish": "fish"}, reading={"root": path, "test_fraction": 0})
     assert prepare(merged).classes == ("fish",)
 
 

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.formats.tools.imagefolder import ImageFolder
+from mlrpl_cli.core.labels.records import UNASSIGNED
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 _read, _problem = partial(read, ImageFolder), partial(problem, ImageFolder)
@@ -104,8 +105,8 @@ def test_images_in_another_folder_and_one_split_that_does_not_train(tmp_path: Pa
     (tmp_path / "metadata.jsonl").rename(tmp_path / "test/metadata.jsonl")
     rows = [{"file_name": "a.jpg", "labels": ["dog"]}, {"file_name": str(tmp_path / "b.jpg"), "labels": "cat"}]
     (tmp_path / "test/metadata.jsonl").write_text(_lines(rows))
-    records = _read(tmp_path, unlisted="absent", test_fraction=0.5)
-    assert (records.images, sorted(records.splits)) == (("a.jpg", "b.jpg"), ["test", "train"])
+    records = _read(tmp_path, unlisted="absent")
+    assert (records.images, records.splits) == (("a.jpg", "b.jpg"), (UNASSIGNED, UNASSIGNED))
 
 
 def test_a_plain_table_is_not_taken(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.labels.formats.published import openimages
 from mlrpl_cli.core.labels.formats.published.openimages import OpenImages
 from mlrpl_cli.core.labels.formats.registry import recognise
-from mlrpl_cli.core.labels.records import PrepareOptions
+from mlrpl_cli.core.labels.records import UNASSIGNED, PrepareOptions
 from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, read_proposals
 from tests.core.labels.formats.reading import problem, read, reading_of
@@ -130,7 +130,7 @@ def test_one_file_without_descriptions_and_split(tmp_path: Path) -> None:
     assert (dataset, why) == ("openimages", "subset.csv has Open Images' columns")
     records, reading = reading_of(OpenImages, tmp_path / "subset.csv")
     assert records.classes == ("/m/cat",)
-    assert sorted(records.splits) == ["test", "train"]
+    assert set(records.splits) == {UNASSIGNED}
     assert "classes are called by their ids, which mean nothing to CLIP; --class-descriptions names" in reading.notes[0]
     (tmp_path / "names").write_text("LabelName,DisplayName\n/m/cat,Cat\n")
     assert _read(tmp_path / "subset.csv", class_descriptions=tmp_path / "names").classes == ("Cat",)
@@ -178,7 +178,9 @@ MACHINE_ROWS = (
 
 
 def _prepare(root: Path, **options: Any) -> Prepared:
-    return prepare(PrepareOptions(out=root.parent / "out", reading={"root": root, **options}, check_images=False))
+    return prepare(
+        PrepareOptions(out=root.parent / "out", reading={"root": root, **options}, check_images=False, replace=True)
+    )
 
 
 def test_labels_of_machines_are_proposals_when_asked_for(tmp_path: Path) -> None:

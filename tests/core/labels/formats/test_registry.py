@@ -51,7 +51,7 @@ def test_a_root_of_bytes_that_are_no_text_is_taken() -> None:
             {"root": ".", "coding": "x"},
             "--coding: expected one of minus-one-absent, minus-one-unknown",
         ),
-        ("table", {"root": ".", "test_fraction": 1.0}, "--test-fraction: expected a number between 0 and 1, got 1.0"),
+        ("table", {"root": ".", "test_fraction": 1.0}, "--test-fraction: expected a number from 0 to below 1, got 1.0"),
         ("table", {"root": 5}, "--root: expected a path, got 5"),
         ("scenes", {"train_images": 1}, "--train-images: expected a whole number of at least 2, got 1"),
         ("scenes", {"test_images": "many"}, "--test-images: expected a whole number of at least 0, got 'many'"),

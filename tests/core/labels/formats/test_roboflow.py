@@ -9,6 +9,7 @@ import pytest
 
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.formats.tools.roboflow import Roboflow
+from mlrpl_cli.core.labels.records import UNASSIGNED
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 _read, _problem = partial(read, Roboflow), partial(problem, Roboflow)
@@ -60,7 +61,7 @@ def test_one_file_alone_and_chosen_classes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split / "_classes.csv").unlink()
     records, reading = reading_of(Roboflow, tmp_path)
-    assert (records.images, records.splits) == (("valid/c.jpg",), ("train",))
+    assert (records.images, records.splits) == (("valid/c.jpg",), (UNASSIGNED,))
     assert reading.notes == ["no folder below the root is one of train: test images are drawn"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from mlrpl_cli.core.labels.formats.tabular import sheets
 from mlrpl_cli.core.labels.formats.tabular.columns import ASK_FOR_CODING
 from mlrpl_cli.core.labels.formats.tabular.table import Table
+from mlrpl_cli.core.labels.records import UNASSIGNED
 from tests.core.labels.formats.reading import problem, read
 
 
@@ -99,20 +100,26 @@ def test_without_a_known_name_the_first_column_is_the_image(tmp_path: Path) -> N
 def test_split_column_keeps_validation(tmp_path: Path) -> None:
     text = "image,split,dog\na.jpg,Train,1\nb.jpg,val,1\nc.jpg,TEST,1\n"
     assert _read(_write(tmp_path, text)).splits == ("train", "validation", "test")
-    message = _problem(_write(tmp_path, text.replace("val", "other").replace("TEST", "")))
-    assert "2 splits are none of train, validation, test (row 3: 'other', row 4: '')" in message
+    message = _problem(_write(tmp_path, text.replace("val", "other").replace("TEST", "?")))
+    assert "2 splits are none of train, validation, test (row 3: 'other', row 4: '?')" in message
 
 
-@pytest.mark.parametrize(("fraction", "seed", "count"), [(0.2, 0, 2), (0.25, 3, 2), (0.01, 1, 1), (0.99, 1, 9)])
-def test_drawn_test_split_is_the_head_of_the_seeded_permutation(
-    tmp_path: Path, fraction: float, seed: int, count: int
-) -> None:
-    """RandomState(seed).permutation(10): its first round(10·fraction) rows, at least 1 and at most 9."""
-    names = [f"{i}.jpg" for i in range(10)]
-    path = _write(tmp_path, "image,dog\n" + "".join(f"{name},1\n" for name in names), images=" ".join(names))
-    splits = _read(path, test_fraction=fraction, split_seed=seed).splits
-    expected = np.random.RandomState(seed).permutation(10)[:count]
-    assert [i for i, split in enumerate(splits) if split == "test"] == sorted(expected)
+@pytest.mark.parametrize("blank", ["", " ", "NaN", "<NA>"])
+def test_a_blank_cell_of_a_split_column_says_none(tmp_path: Path, blank: str) -> None:
+    text = f"image,split,dog\na.jpg,train,1\nb.jpg,{blank},1\nc.jpg,test,1\n"
+    assert _read(_write(tmp_path, text)).splits == ("train", UNASSIGNED, "test")
+    text = f"image,is_test,dog\na.jpg,0,1\nb.jpg,{blank},1\nc.jpg,1,1\n"
+    assert _read(_write(tmp_path, text)).splits == ("train", UNASSIGNED, "test")
+
+
+def test_ticks_of_a_flag_do_not_show_what_a_blank_is(tmp_path: Path) -> None:
+    message = _problem(_write(tmp_path, "image,is_test,dog\na.jpg,1,1\nb.jpg,,1\n"))
+    assert "1 cells of is_test are neither yes nor no (row 3: '')" in message
+
+
+def test_rows_of_an_image_that_say_its_split_count_for_those_that_do_not(tmp_path: Path) -> None:
+    text = "image,split,dog,cat\na.jpg,,1,\na.jpg,test,,1\na.jpg,,,1\nb.jpg,train,0,0\n"
+    assert _read(_write(tmp_path, text)).splits == ("test", "train")
 
 
 def test_image_folder_absolute_names_and_backslashes(tmp_path: Path) -> None:

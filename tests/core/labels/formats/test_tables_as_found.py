@@ -11,6 +11,7 @@ from mlrpl_cli.core.labels.formats.tabular.long import Long
 from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.formats.tabular.tags import Tags
 from mlrpl_cli.core.labels.formats.tools.imagefolder import ImageFolder
+from mlrpl_cli.core.labels.records import UNASSIGNED
 from tests.core.labels.formats.reading import problem, reading_of
 
 
@@ -48,7 +49,7 @@ def test_files_are_read_as_the_splits_they_are_called_after(
 def test_a_file_without_labels_is_left_out(tmp_path: Path) -> None:
     root = write(tmp_path, train="image,dog\na.jpg,1\nb.jpg,0\n", test="image\nc.jpg\n")
     records, reading = reading_of(Table, root)
-    assert (records.images, sorted(records.splits)) == (("a.jpg", "b.jpg"), ["test", "train"])
+    assert (records.images, records.splits) == (("a.jpg", "b.jpg"), (UNASSIGNED, UNASSIGNED))
     assert reading.notes == ["test.csv holds no label and is left out"]
 
 

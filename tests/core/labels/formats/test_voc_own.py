@@ -9,6 +9,7 @@ import pytest
 
 from mlrpl_cli.core.labels.formats.published.voc import CLASSES, Voc
 from mlrpl_cli.core.labels.formats.registry import recognise
+from mlrpl_cli.core.labels.records import UNASSIGNED
 from tests.core.labels.formats.reading import problem, read, reading_of
 
 _read, _problem = partial(read, Voc), partial(problem, Voc)
@@ -191,19 +192,19 @@ def test_splits_of_own_lists(tmp_path: Path, lists: dict[str, str], splits: list
     assert list(_read(_own(tmp_path / folder, OWN, **lists)).splits) == splits
 
 
-def test_without_lists_test_images_are_drawn_and_this_is_said(tmp_path: Path) -> None:
+def test_without_lists_images_are_of_no_split_and_this_is_said(tmp_path: Path) -> None:
     root = _own(tmp_path, {f"p{n}": _xml("hat") for n in range(10)})
     _write(root / "JPEGImages" / "alone.jpg")
-    records, reading = reading_of(Voc, root, test_fraction=0.3)
+    records, reading = reading_of(Voc, root)
     assert recognise(root) == ("voc", "Annotations/p0.xml is an annotation as VOC's are")
-    assert records.splits.count("test") == 3
+    assert set(records.splits) == {UNASSIGNED}
     assert reading.notes[:2] == [
         "no image-set file says which images test: some are drawn",
         f"1 images in {root / 'JPEGImages'} have no annotation and are left out",
     ]
     _write(root / "ImageSets/Main/train.txt", "p0\np1\n")
     records, reading = reading_of(Voc, root)
-    assert sorted(records.splits) == ["test", "train"]
+    assert set(records.splits) == {UNASSIGNED}
     assert "8 annotations that they do not list are left out" in reading.notes
 
 

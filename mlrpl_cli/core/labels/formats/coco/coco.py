@@ -28,7 +28,7 @@ from mlrpl_cli.core.labels.formats.coco.categories import columns_of
 from mlrpl_cli.core.labels.formats.coco.instances import Identifier, Part, mark_all, read_files
 from mlrpl_cli.core.labels.formats.coco.release import PUBLISHED_NAME, is_published
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.own import OwnData
+from mlrpl_cli.core.labels.own import GrowingData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -37,7 +37,7 @@ PARTS = {TRAIN: "train", TEST: "val"}
 """Which part of a release is which split: the labels of COCO's own test images were never published."""
 
 
-class Coco(OwnData):
+class Coco(GrowingData):
     """COCO 2014 or 2017 (train → train, val → test), or other files of its form, split by their names."""
 
     year: Literal["2014", "2017"] | None = Field(None, description="release")
@@ -68,6 +68,10 @@ class Coco(OwnData):
         else:
             is_own = bool(find_files(self.root, "coco"))
         return self.default_keep if is_own else Format.default_keep
+
+    def is_published(self) -> bool:
+        """Whether it is a release, of which a share of the labels is kept by default."""
+        return self.usual_keep() != self.default_keep
 
     def read(self, reading: Reading) -> Records:
         """Classes are in ascending category id, rows in the order of `images` in the JSON, train before test.

@@ -19,7 +19,7 @@ from mlrpl_cli.core.io.reading import short, shown
 from mlrpl_cli.core.labels.formats.published.voc_files import Layout, find_layout, recognised
 from mlrpl_cli.core.labels.formats.published.voc_xml import MISSING, Objects, read_objects
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.own import OwnData
+from mlrpl_cli.core.labels.own import GrowingData
 from mlrpl_cli.core.labels.records import Format, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -33,7 +33,7 @@ _SAMPLE = 20
 """Annotations that show whose data they are."""
 
 
-class Voc(OwnData):
+class Voc(GrowingData):
     """VOC 2007 (trainval → train, test → test), VOC 2012 (train → train, val → test), or own images in this form."""
 
     year: Literal["2007", "2012"] | None = Field(None, description="release")
@@ -57,6 +57,10 @@ class Voc(OwnData):
         first = (read_objects(entry.annotation, Problems()) for entry in islice(layout.entries, _SAMPLE))
         names = {name for found in first for name, _ in found if found is not MISSING}
         return Format.default_keep if layout.year and set(CLASSES).issuperset(names) else self.default_keep
+
+    def is_published(self) -> bool:
+        """Whether it is a release, of which a share of the labels is kept by default."""
+        return self.usual_keep() != self.default_keep
 
     def read(self, reading: Reading) -> Records:
         """Rows are in the order of the image-set files, train before test; without these, of the annotations' names.

@@ -18,6 +18,7 @@ from mlrpl_cli.core.io.reading import beginning_of, short
 from mlrpl_cli.core.labels.formats.tabular.columns import FOLD_COLUMNS, image_column
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, EmptyTableError, peek
 from mlrpl_cli.core.labels.formats.tabular.files import split_of_file, table_files
+from mlrpl_cli.core.labels.formats.tabular.groups import group_at, tell_groups
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, joined, key_of, read_table
 from mlrpl_cli.core.labels.formats.tabular.splits import numbers_folds, split_columns, splits_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
@@ -35,6 +36,11 @@ class TableOptions(Tagged):
     image_column: str | None = Field(None, description="the column that names images, else one that is called so")
     ignore_columns: tuple[str, ...] = Field((), description="columns that are not read, by name")
     test_fold: str | None = Field(None, description="the fold whose images test, where a column numbers folds")
+    group_column: str | None = Field(
+        None,
+        description="the column that says which images belong together, such as those of a patient: they are of "
+        "one split, and a blank cell says none",
+    )
     sheet: str | None = Field(None, description="the sheet of an XLSX file with several, by its title")
 
     def splits(self, sheet: Sheet, reading: Reading, taken: Collection[int] = ()) -> list[str | None]:
@@ -51,15 +57,15 @@ class TableOptions(Tagged):
             )
         if sheet.splits is None or not columns:
             return list(sheet.splits or splits_of(sheet, reading, self.test_fold, taken))
-        told = [] if numbers_folds(sheet, taken) else splits_of(sheet, reading, None, taken)
+        told = splits_of(sheet, reading, None, taken) if not numbers_folds(sheet, taken) else [""] * sheet.rows
         names = ",".join(short(sheet.names[column]) for column in columns)
         reading.problems.raise_if_any(str(sheet.path), f"--ignore-columns {names} takes the splits of the files")
-        if told != list(sheet.splits):
+        if any(split not in (None, file) for split, file in zip(told, sheet.splits, strict=True)):
             raise ConfigError(
                 f"column {names} says other splits than the names of the tables in {sheet.path}: "
                 f"--ignore-columns {names} takes those of the files, --root one of the files takes the column's"
             )
-        return told
+        return list(sheet.splits)
 
     def image_rows(self, sheet: Sheet, splits: Sequence[str | None], marks: Marks, reading: Reading) -> list[int]:
         """The row of the image of each row of `sheet`; a row that names none is a problem.
@@ -79,11 +85,14 @@ class TableOptions(Tagged):
             if len(inside) > 1:
                 reading.problems.add("image names fit several files", ", ".join(map(short, inside)))
             rows.append(marks.image(inside[0] if inside else image, split) if image else NOWHERE)
+        if (column := group_at(sheet, self.group_column)) is not None:
+            tell_groups(sheet.column(column), rows, marks, reading)
         return rows
 
     def ignored(self, sheet: Sheet) -> set[int]:
-        """The columns that are not read."""
-        return {column for column, name in enumerate(sheet.names) if name in self.ignore_columns}
+        """The columns that say neither labels nor splits: those that are not read, and that of groups."""
+        named = {*self.ignore_columns, self.group_column}
+        return {column for column, name in enumerate(sheet.names) if name in named}
 
     def images_at(self, sheet: Sheet) -> int:
         """The column that names images. Raises ConfigError where there is none of the name that was given."""
@@ -120,6 +129,9 @@ class TableOptions(Tagged):
         for name in self.ignore_columns:
             if name not in names:
                 raise ConfigError(f"no column of {first.path} is called '{name}'; {did_you_mean(name, names)}")
+        if self.group_column is not None and self.group_column in (self.image_column, *self.ignore_columns):
+            told = f"--group-column names {short(self.group_column)}, which another option names, too"
+            raise ConfigError(f"{told}; leave it out of one")
         if not others:
             return first
         needed = self._label_names(first, reading)

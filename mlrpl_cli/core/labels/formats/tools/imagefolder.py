@@ -59,6 +59,9 @@ class ImageFolder(Tags):
             raise ConfigError("--test-fold is of no use to an image folder, where folders say splits; leave it out")
         if self.image_column is not None:
             raise ConfigError(f"--image-column is of no use to an image folder, where it is {IMAGE}; leave it out")
+        if self.group_column is not None:
+            advice = "read its metadata.csv with --dataset tags --root FILE"
+            raise ConfigError(f"--group-column is of no use to an image folder; {advice}, or leave it out")
         tables = {path: self._table(path, reading) for path in files}
         problems.raise_if_any(str(self.root), "correct the metadata")
         lists = without_words([names for table in tables.values() for names in self._labels(table)], reading)

@@ -20,7 +20,7 @@ from mlrpl_cli.core.labels.formats.tabular.dialect import peek
 from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
 from mlrpl_cli.core.labels.formats.tabular.sheets import Sheet, read_table
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
-from mlrpl_cli.core.labels.own import OwnData, home_of, split_folders
+from mlrpl_cli.core.labels.own import GrowingData, home_of, split_folders
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, Reading, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -32,7 +32,7 @@ CELLS = {"1": PRESENT, "0": ABSENT}
 _BAD = 2
 
 
-class Roboflow(OwnData):
+class Roboflow(GrowingData):
     """Roboflow's multi-label export (train, valid and test)."""
 
     holds: ClassVar[str] = f"the folder with train/{FILE}, valid/{FILE} and test/{FILE}, or one such file"
