@@ -17,7 +17,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.labels.masks import observe
-from mlrpl_cli.core.prepared.folder import Prepared, write_manifest
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 
 SIZE = 64
 CLASSES = ("red thing", "green thing", "blue thing")
@@ -96,3 +96,13 @@ def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int 
     )
     write_manifest(folder, prepared)
     return folder
+
+
+def without_cells(folder: Path, red_absent: bool = False, blue_present: bool = False) -> None:
+    """Take from the training and validation images of a prepared folder all known cells of these kinds."""
+    prepared = read_prepared(folder)
+    learning = np.array([split != "test" for split in prepared.splits])
+    for column, state, taken in ((0, -1, red_absent), (2, 1, blue_present)):
+        for labels in (prepared.full_labels, prepared.observed_labels) if taken else ():
+            labels[learning & (labels[:, column] == state), column] = 0
+    write_manifest(folder, prepared)
