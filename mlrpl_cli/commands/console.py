@@ -27,6 +27,12 @@ if TYPE_CHECKING:  # Rich is imported where something is drawn: a usage error do
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or SIGTERM ended."""
+REQUIREMENT_FAILED = 3
+"""Exit code of `eval` when a figure is not as --require asks."""
+NOTHING_READ = 4
+"""Exit code of `predict` when no image could be read."""
+NOT_LEARNABLE = "* could not be learned, for want of a known present or absent training cell"
+"""What explains the star of `marked`."""
 WIDTH_OF_FILES = 200
 """Columns that a table may take where there is no terminal to fit."""
 MISSING = "–"
@@ -50,6 +56,16 @@ def csv_text(text: object) -> str:
     """
     shown = printable(text)
     return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown
+
+
+def csv_truth(value: bool | None) -> str:
+    """A truth value as it stands in a CSV file; empty where it is not known."""
+    return "" if value is None else str(value).lower()
+
+
+def marked(name: str, learnable: bool | None) -> str:
+    """A class name, with a star where the class could not be learned."""
+    return f"{name} *" if learnable is False else name
 
 
 def print_line(text: object) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,9 +101,64 @@ def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
     assert "left out of every figure, without a known absent cell: 1 of 3 classes: red thing" in said
 
 
+def test_eval_exits_with_3_after_all_its_output_when_a_requirement_fails(mlrpl, tmp_path):
+    gates = ("--require", "map>=0", "--require", "ap[red thing]>1", "--require", "op<0")
+    done = mlrpl("eval", "--workers", 0, "--csv", tmp_path / "ap.csv", *gates)
+    assert done.code == 3
+    assert "mAP (all-point): " in done.out
+    assert (tmp_path / "ap.csv").is_file()
+    failed = [line for line in done.err.splitlines() if line.startswith("mlrpl: required ")]
+    assert [line.split(", got")[0] for line in failed] == ["mlrpl: required ap[red thing]>1", "mlrpl: required op<0"]
+    done = mlrpl("eval", "--workers", 0, "--json", *gates)
+    assert done.code == 3
+    told = json.loads(done.out)["requirements"]
+    assert [(judged["requirement"], judged["met"]) for judged in told] == [
+        ("map>=0", True),
+        ("ap[red thing]>1", False),
+        ("op<0", False),
+    ]
+    assert mlrpl("eval", "--workers", 0, "--require", "map>=0").code == 0
+
+
+def test_a_class_that_could_not_be_learned_is_marked_wherever_a_number_for_it_stands(mlrpl, tmp_path):
+    """In the summary of train, the table, JSON and CSV of eval, and all forms of predict."""
+    data = small.write_prepared(tmp_path / "prepared")
+    small.without_cells(data, blue_present=True)
+    run = tmp_path / "run"
+    done = mlrpl("train", *OPTIONS, "--data", data, "--run", run)
+    assert re.search(r"cannot be learned: 1 of 3 classes +│ blue thing ", done.out)
+    done = mlrpl("eval", "--run", run, "--workers", 0, "--csv", tmp_path / "ap.csv")
+    told = "* could not be learned, for want of a known present or absent training cell"
+    assert "│ blue thing * │" in done.out
+    assert "│ red thing    │" in done.out
+    assert f"{told}: 1 of 3 classes: blue thing" in done.out
+    assert re.search(r"mAP \(all-point\): [\d.]+; of the classes that could be learned: [\d.]+", done.out)
+    with (tmp_path / "ap.csv").open(newline="") as stream:
+        assert [row["learnable"] for row in csv.DictReader(stream)] == ["true", "true", "false"]
+    figures = json.loads(mlrpl("eval", "--run", run, "--workers", 0, "--json").out)
+    assert [entry["learnable"] for entry in figures["classes"]] == [True, True, False]
+    assert figures["not_learnable"] == ["blue thing"]
+    image = data / "images/000.png"
+    done = mlrpl("predict", image, "--run", run)
+    assert "blue thing * 0." in done.out
+    assert done.out.splitlines()[-1] == told
+    for output in ("json", "jsonl"):
+        done = mlrpl("predict", image, "--run", run, "--format", output)
+        record = json.loads(done.out)[0] if output == "json" else json.loads(done.out)
+        assert {entry["class"]: entry["learnable"] for entry in record["classes"]} == {
+            "red thing": True,
+            "green thing": True,
+            "blue thing": False,
+        }
+    rows = csv.DictReader(io.StringIO(mlrpl("predict", image, "--run", run, "--format", "csv").out))
+    assert {row["class"]: row["learnable"] for row in rows}["blue thing"] == "false"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--require", "map>=60"], "--require: expected a share from 0 to 1 (0.6, not 60) in 'map>=60', got '60'"),
+        (["--require", "mpa>=0.6"], "--require: no figure is called 'mpa'; known: map, map_learnable, "),
         (["--split", "tests"], "split: expected one of train, validation, test, got 'tests'"),
         (["--ap", "12-point"], "ap: expected one of all-point, interpolated, 11-point, got '12-point'"),
         (["--run", "nowhere"], "nowhere has no best.safetensors: expected a run folder that `mlrpl train` wrote"),
