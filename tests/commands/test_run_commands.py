@@ -391,6 +391,14 @@ def test_visualize_draws_only_attention_for_given_images(mlrpl, tmp_path):
     assert os.listdir(tmp_path) == ["attention-1.png"]
 
 
+def test_visualize_each_draws_one_image_a_file(mlrpl, mixed):
+    done = mlrpl("visualize", mixed, "--out", mixed / "out", "--each", "--classes", "red thing")
+    assert done.code == 1
+    drawn = [Path(line) for line in done.out.splitlines()]
+    assert sorted(drawn) == sorted((mixed / "out").iterdir())
+    assert [path.name.split("-")[1] for path in drawn] == ["a", "c"]
+
+
 def test_train_answers_a_wrong_option_in_one_line(mlrpl):
     done = mlrpl("train", "--method", "sarll", "--epochs", 0)
     assert done.code == 1

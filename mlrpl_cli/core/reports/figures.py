@@ -34,8 +34,8 @@ MOST_BARS = 200
 """Classes that a figure of bars has room for: of more, it shows those at either end of its order."""
 LONGEST_NAME = 60
 """Characters of a class name that are drawn."""
-LONGEST_FILE_NAME = 32
-"""Columns of a file name that have room above an image."""
+LONGEST_FILE_NAME, LONGEST_TITLE = 32, 40
+"""Columns of a file name, and of a title, that have room above an image."""
 MOST_MAPS = 190
 """Attention maps that fit beside an image: no side of a PNG that Matplotlib draws may have more than 2^16 pixels."""
 
@@ -63,7 +63,7 @@ def draw_attention(
 ) -> Image.Image:
     """A row an image: the image (H, W, 3) uint8 by its name, then an overlay for each of its maps (k, h, w), titled.
 
-    A long name has an ellipsis in its middle.
+    A long name or title has an ellipsis in its middle.
     """
     columns = 1 + max(len(attention) for attention in maps)
     figure, axes = _figure((PANEL * columns, (PANEL + 0.3) * len(images)), len(images), columns)
@@ -74,7 +74,7 @@ def draw_attention(
             axis.set_axis_off()
         for axis, (panel, title) in zip(row, panels, strict=False):
             axis.imshow(panel)
-            axis.set_title(_plain(title), fontsize=10, color=INK)
+            axis.set_title(_plain(elided(title, at_most(LONGEST_TITLE))), fontsize=10, color=INK)
     return render(figure, pad=0.4)
 
 
