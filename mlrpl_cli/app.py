@@ -121,7 +121,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (default: the process's own) and exit.
 
-    Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted by Ctrl-C or SIGTERM.
+    Exit codes: 0 done, 1 an error told in one line, 2 wrong usage, 3 a figure of eval is not as --require asks,
+    4 predict could read no image, 130 interrupted by Ctrl-C or SIGTERM.
     """
     own_process()
     for stream in (sys.stdout, sys.stderr):

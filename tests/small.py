@@ -108,3 +108,13 @@ def write_positives(folder: Path) -> Path:
         labels[labels == ABSENT] = UNKNOWN
     write_manifest(folder, prepared)
     return folder
+
+
+def without_cells(folder: Path, red_absent: bool = False, blue_present: bool = False) -> None:
+    """Take from the training and validation images of a prepared folder all known cells of these kinds."""
+    prepared = read_prepared(folder)
+    learning = np.array([split != "test" for split in prepared.splits])
+    for column, state, taken in ((0, -1, red_absent), (2, 1, blue_present)):
+        for labels in (prepared.full_labels, prepared.observed_labels) if taken else ():
+            labels[learning & (labels[:, column] == state), column] = 0
+    write_manifest(folder, prepared)

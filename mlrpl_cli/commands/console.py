@@ -23,6 +23,12 @@ from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or SIGTERM ended."""
+REQUIREMENT_FAILED = 3
+"""Exit code of `eval` when a figure is not as --require asks."""
+NOTHING_READ = 4
+"""Exit code of `predict` when no image could be read."""
+NOT_LEARNABLE = "* could not be learned, for want of a known present or absent training cell"
+"""What explains the star of `marked`."""
 SOON, SELDOM = 5.0, 300.0
 """Seconds between two lines of a task where there is no terminal for a bar: at least, and at most while it goes on."""
 clock = time.monotonic
@@ -63,6 +69,16 @@ def csv_text(text: object) -> str:
     """
     shown = printable(text)
     return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown
+
+
+def csv_truth(value: bool | None) -> str:
+    """A truth value as it stands in a CSV file; empty where it is not known."""
+    return "" if value is None else str(value).lower()
+
+
+def marked(name: str, learnable: bool | None) -> str:
+    """A class name, with a star where the class could not be learned."""
+    return f"{name} *" if learnable is False else name
 
 
 def print_line(text: object) -> None:

@@ -61,6 +61,8 @@ class BarProgress(bars.Progress):
             bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             bars.TextColumn("{task.fields[figures]}", markup=False),
             console=console_of(sys.stderr),
+            # Rich would print on the bars' own stream what goes to stdout: wrong where that is a file.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     @contextmanager

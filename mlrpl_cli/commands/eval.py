@@ -7,11 +7,14 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.io.files import atomic_file, check_writable
+from mlrpl_cli.core.labels.records import TRAIN
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.evaluation.evaluate import Evaluation
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 def eval(
     as_json: options.Json = False,
     csv_file: Annotated[Path | None, option("FILE", "Write the per-class figures as CSV.", "--csv")] = None,
+    require: Annotated[
+        list[str] | None,
+        option("FIGURE>=X", "Exit with 3 unless a figure is so: map>=0.6, ap[person]>=0.7; repeatable.", "--require"),
+    ] = None,
     **given: Any,
 ) -> None:
     """Measure a trained run: mAP, AP per class, and precision, recall and F1 at a threshold and for the top k.
@@ -28,10 +35,13 @@ def eval(
     Every figure leaves out the classes without a positive, or without a known absent cell, in the split, and they are
     named. CF1 has two definitions: the harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes'
     F1 (DualCoOp); both are given.
+
+    Images that the run was trained on are left out, whatever they are called. --require takes map, map_learnable,
+    ap[CLASS], and at the threshold op, or, of1, cp, cr, cf1_of_means, cf1_mean_of_f1: shares from 0 to 1.
     """
     from mlrpl_cli.core.evaluation.evaluate import as_dict, evaluate
 
-    chosen = EvaluationOptions(**given)
+    chosen = EvaluationOptions(**given, require=tuple(require or ()))
     if csv_file is not None:
         check_writable(csv_file)
     result = evaluate(chosen, console.progress())
@@ -41,27 +51,46 @@ def eval(
         console.print_json(as_dict(result))
     else:
         _print_tables(result)
+    failed = [judged for judged in result.requirements if not judged.met]
+    for judged in failed:
+        console.print_note(f"mlrpl: {judged.sentence}")
+    if failed:
+        raise typer.Exit(console.REQUIREMENT_FAILED)
 
 
 def _print_tables(result: Evaluation) -> None:
     metrics, chosen = result.metrics, result.options
-    title = f"{result.method}, epoch {result.epoch} of {chosen.run}, {result.images} {chosen.split} images"
+    seen = f", {result.seen.trained_on} of them trained on" if chosen.split == TRAIN and result.seen.trained_on else ""
+    title = f"{result.method}, epoch {result.epoch} of {chosen.run}, {result.images} {chosen.split} images{seen}"
     average_precision = map(console.percent, metrics.average_precision.tolist())
-    rows = list(zip(result.classes, result.positives.tolist(), average_precision, strict=True))
+    names = (console.marked(name, name not in result.not_learnable) for name in result.classes)
+    rows = list(zip(names, result.positives.tolist(), average_precision, strict=True))
     console.print_table(f"Average precision (%) · {title}", ("class", "positives", "AP"), rows)
     columns = ("predicted when", "OP", "OR", "OF1", "CP", "CR", "CF1 (of CP, CR)", "CF1 (mean of F1)")
     ways = {f"p > {chosen.threshold:g}": metrics.at_threshold, f"top {chosen.top_k}": metrics.at_top_k}
     figures = [(name, *map(console.percent, astuple(way))) for name, way in ways.items()]
     console.print_table("Precision and recall (%)", columns, figures)
-    for lacked, names in (("positive", result.without_present), ("known absent cell", result.without_absent)):
+    _print_classes_told_apart(result)
+    mean, of_learnable = (console.percent(figure) for figure in (metrics.mean_average_precision, result.map_learnable))
+    differs = result.not_learnable and of_learnable != mean
+    beside = f"; of the classes that could be learned: {of_learnable}" if differs else ""
+    console.print_line(f"mAP ({chosen.ap}): {mean}{beside}")
+
+
+def _print_classes_told_apart(result: Evaluation) -> None:
+    told = {
+        "left out of every figure, without a positive": result.without_present,
+        "left out of every figure, without a known absent cell": result.without_absent,
+        console.NOT_LEARNABLE: result.not_learnable,
+    }
+    for what, names in told.items():
         if names:
-            of = f"{len(names)} of {len(result.classes)} classes: {first_few(names, 10)}"
-            console.print_line(f"left out of every figure, without a {lacked}: {of}")
-    console.print_line(f"mAP ({chosen.ap}): {console.percent(metrics.mean_average_precision)}")
+            console.print_line(f"{what}: {len(names)} of {len(result.classes)} classes: {first_few(names, 10)}")
 
 
 def _write_csv(result: Evaluation, path: Path) -> None:
-    names = map(console.csv_text, result.classes)
-    rows = zip(names, result.positives, result.metrics.average_precision, strict=True)
+    names, aps = map(console.csv_text, result.classes), result.metrics.average_precision
+    learnable = map(console.csv_truth, result.learnable or [None] * len(aps))
+    rows = zip(names, result.positives, aps, learnable, strict=True)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("class", "positives", "average_precision"), *rows])
+        csv.writer(stream).writerows([("class", "positives", "average_precision", "learnable"), *rows])

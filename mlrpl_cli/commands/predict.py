@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,10 +13,20 @@ from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.prediction.options import PredictOptions
 
-Rows = Iterator[tuple[str, list[tuple[str, float]]]]
-"""Images, each with the probabilities of its classes."""
+if TYPE_CHECKING:
+    from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+
+
+class Row(NamedTuple):
+    """One image: its classes, or why it could not be read."""
+
+    image: str
+    classes: list[dict[str, Any]]
+    """Of each: class, probability, and whether it could be learned (None where that is not known)."""
+    error: str | None = None
 
 
 @options.with_flags({"": PredictOptions})
@@ -26,63 +36,117 @@ def predict(
         typer.Argument(metavar="IMAGE|FOLDER|GLOB|-", help="What to predict; - reads names from standard input."),
     ],
     classes: options.Classes = None,
-    output: Annotated[str, option("NAME", "table, json, jsonl or csv.", "--format", default="table")] = "table",
+    output: Annotated[
+        str | None, option("NAME", "table, json, jsonl or csv.", "--format", default="table, or json with --json")
+    ] = None,
+    as_json: options.Json = False,
+    skip_bad: Annotated[
+        bool, option(None, "Exit with 0 although some images cannot be read, unless none can.", "--skip-bad")
+    ] = False,
     **given: Any,
 ) -> None:
     """Predict which classes images show, with a trained run.
 
-    With both --top-k and --threshold a class must pass both. An image that cannot be read is named on stderr, the
-    others are predicted, and the exit code is 1.
+    With both --top-k and --threshold a class must pass both. An image that cannot be read has an error in its place,
+    also on stderr, and the others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image
+    could be read.
     """
-    from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+    from mlrpl_cli.core.prediction.predictor import Predictor
 
-    if output not in WRITERS:
-        raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{output}'")
+    form = _form(output, as_json)
     chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
     predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
-    selected = predictor.selection(classes, chosen.top_k, chosen.threshold)
-    failed = False
-
-    def rows() -> Rows:
-        nonlocal failed
-        for result in predictor.predict_files(paths, chosen.batch_size, chosen.workers):
-            if isinstance(result, Unreadable):
-                failed = True
-                console.print_error(f"mlrpl: error: {result.reason}")
-            else:
-                yield str(result.path), selected(result.probabilities)
-
-    WRITERS[output](rows())
-    if failed:
+    selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
+    results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
+    failed = list[str]()
+    WRITERS[form](_rows(track(_progress(form), results, "predicting", len(paths)), predictor, selected, failed))
+    if len(failed) == len(paths):
+        raise typer.Exit(console.NOTHING_READ)
+    if failed and not skip_bad:
         raise typer.Exit(1)
 
 
-def _write_table(rows: Rows) -> None:
-    lines = [(path, ", ".join(f"{name} {score:.3f}" for name, score in scores) or "–") for path, scores in rows]
-    if lines:
-        console.print_table("Predictions", ("image", "classes and their probabilities"), lines)
+def _form(output: str | None, as_json: bool) -> str:
+    """The format of the output. Raises ConfigError for one that there is not, and for two."""
+    form = output or ("json" if as_json else "table")
+    if form not in WRITERS:
+        raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{form}'")
+    if as_json and form != "json":
+        raise ConfigError(f"--json is --format json, got --format {form} too; give one of them")
+    return form
 
 
-def _write_json(rows: Rows) -> None:
-    console.print_json(list(_records(rows)))
+def _progress(form: str) -> Progress:
+    """No bar between lines that come on the same terminal."""
+    return Silent() if form in STREAMS and sys.stdout.isatty() else console.progress()
 
 
-def _write_jsonl(rows: Rows) -> None:
-    for record in _records(rows):
-        console.print_json(record, indent=None)
+def _rows(
+    results: Iterable[Prediction | Unreadable],
+    predictor: Predictor,
+    selected: Callable[[Any], list[tuple[str, float]]],
+    failed: list[str],
+) -> Iterator[Row]:
+    """A row a result; the images that cannot be read are told on stderr and added to `failed`."""
+    from mlrpl_cli.core.prediction.predictor import Unreadable
+
+    learnable = dict(zip(predictor.classes, predictor.learnable or (), strict=False))
+    for result in results:
+        image = str(result.path)
+        if isinstance(result, Unreadable):
+            failed.append(image)
+            console.print_error(f"mlrpl: error: {result.reason}")
+            yield Row(image, [], result.reason)
+        else:
+            scores = selected(result.probabilities)
+            told = ({"class": name, "probability": p, "learnable": learnable.get(name)} for name, p in scores)
+            yield Row(image, list(told))
 
 
-def _write_csv(rows: Rows) -> None:
+def _write_table(rows: Iterable[Row]) -> None:
+    rows = list(rows)
+    console.print_table(
+        "Predictions", ("image", "classes and their probabilities"), [(row.image, _cell(row)) for row in rows]
+    )
+    if any(entry["learnable"] is False for row in rows for entry in row.classes):
+        console.print_line(console.NOT_LEARNABLE)
+
+
+def _cell(row: Row) -> str:
+    if row.error is not None:
+        return f"error: {row.error}"
+    scores = (
+        f"{console.marked(entry['class'], entry['learnable'])} {entry['probability']:.3f}" for entry in row.classes
+    )
+    return ", ".join(scores) or "–"
+
+
+def _write_json(rows: Iterable[Row]) -> None:
+    console.print_json([_record(row) for row in rows])
+
+
+def _write_jsonl(rows: Iterable[Row]) -> None:
+    for row in rows:
+        console.print_json(_record(row), indent=None)
+
+
+def _record(row: Row) -> dict[str, Any]:
+    told = {"classes": row.classes} if row.error is None else {"error": row.error}
+    return {"image": row.image, **told}
+
+
+def _write_csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["image", "class", "probability"])
-    for path, scores in rows:
-        image = console.csv_text(path)
-        writer.writerows((image, console.csv_text(name), f"{score:.6f}") for name, score in scores)
-
-
-def _records(rows: Rows) -> Iterator[dict[str, Any]]:
-    for path, scores in rows:
-        yield {"image": path, "classes": [{"class": name, "probability": score} for name, score in scores]}
+    writer.writerow(["image", "class", "probability", "learnable", "error"])
+    for row in rows:
+        image = console.csv_text(row.image)
+        if row.error is not None:
+            writer.writerow([image, "", "", "", console.csv_text(row.error)])
+        for entry in row.classes:
+            probability, learnable = f"{entry['probability']:.6f}", console.csv_truth(entry["learnable"])
+            writer.writerow([image, console.csv_text(entry["class"]), probability, learnable, ""])
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
+STREAMS = frozenset({"jsonl", "csv"})
+"""Formats of which a line is written as soon as its image is done."""

@@ -11,7 +11,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.errors import ConfigError, first_few
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.training.train import TrainingSummary
@@ -61,6 +61,8 @@ def _print_summary(summary: TrainingSummary) -> None:
         (f"{summary.selection} mAP, last epoch", console.percent(summary.last_map)),
         (f"{summary.selection} mAP, best epoch ({summary.best_epoch})", console.percent(summary.best_map)),
     ]
+    if names := summary.not_learnable:
+        rows.append((f"cannot be learned: {len(names)} of {summary.classes} classes", first_few(names, 10)))
     state, following = ("Interrupted", "train --resume") if summary.interrupted else ("Trained", "eval")
     console.print_table(f"{state}: {summary.run}", ("", ""), rows)
     console.print_note(f"next: mlrpl {following} --run {quote(str(summary.run))}")

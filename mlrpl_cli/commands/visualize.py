@@ -21,8 +21,9 @@ def visualize(
 ) -> None:
     """Draw what a trained run looks at and how it learned.
 
-    attention-*.png: the attention of the most probable classes over each image. curves.png: loss and mAP against
-    the epoch. average-precision.png: a bar a class on the test images (only without IMAGES, since it evaluates).
+    attention-*.png: the attention of the most probable classes over each image; with --each a file an image, named
+    after it and after where it lies. curves.png: loss and mAP against the epoch. average-precision.png: a bar a class
+    on the test images (only without IMAGES, since it evaluates).
     """
     from mlrpl_cli.core.prediction.predictor import Unreadable
     from mlrpl_cli.core.reports.run_figures import draw_run

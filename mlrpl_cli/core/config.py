@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io import files, reading
 from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
-from mlrpl_cli.core.io.schema import FileName, FolderName, Name, Text, sentences
+from mlrpl_cli.core.io.schema import FileName, FolderName, Name, Text, fields_of, sentences
 
 AUTO = "auto"
 Device = Literal["auto", "cpu", "cuda"]
@@ -51,9 +51,9 @@ class CheckedOptions:
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth(cls, value: Any) -> Any:
+    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts true as 1, and YAML reads yes and on as true."""
-        if isinstance(value, bool):
+        if isinstance(value, bool) and fields_of(cls)[str(info.field_name)].get("type") != "boolean":
             raise ValueError
         return value
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlrpl_cli.app import main
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.schema import expected, fields_of
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
@@ -100,9 +102,64 @@ def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
     assert "left out of every figure, without a known absent cell: 1 of 3 classes: red thing" in said
 
 
+def test_eval_exits_with_3_after_all_its_output_when_a_requirement_fails(mlrpl, tmp_path):
+    gates = ("--require", "map>=0", "--require", "ap[red thing]>1", "--require", "op<0")
+    done = mlrpl("eval", "--workers", 0, "--csv", tmp_path / "ap.csv", *gates)
+    assert done.code == 3
+    assert "mAP (all-point): " in done.out
+    assert (tmp_path / "ap.csv").is_file()
+    failed = [line for line in done.err.splitlines() if line.startswith("mlrpl: required ")]
+    assert [line.split(", got")[0] for line in failed] == ["mlrpl: required ap[red thing]>1", "mlrpl: required op<0"]
+    done = mlrpl("eval", "--workers", 0, "--json", *gates)
+    assert done.code == 3
+    told = json.loads(done.out)["requirements"]
+    assert [(judged["requirement"], judged["met"]) for judged in told] == [
+        ("map>=0", True),
+        ("ap[red thing]>1", False),
+        ("op<0", False),
+    ]
+    assert mlrpl("eval", "--workers", 0, "--require", "map>=0").code == 0
+
+
+def test_a_class_that_could_not_be_learned_is_marked_wherever_a_number_for_it_stands(mlrpl, tmp_path):
+    """In the summary of train, the table, JSON and CSV of eval, and all forms of predict."""
+    data = small.write_prepared(tmp_path / "prepared")
+    small.without_cells(data, blue_present=True)
+    run = tmp_path / "run"
+    done = mlrpl("train", *OPTIONS, "--data", data, "--run", run)
+    assert re.search(r"cannot be learned: 1 of 3 classes +│ blue thing ", done.out)
+    done = mlrpl("eval", "--run", run, "--workers", 0, "--csv", tmp_path / "ap.csv")
+    told = "* could not be learned, for want of a known present or absent training cell"
+    assert "│ blue thing * │" in done.out
+    assert "│ red thing    │" in done.out
+    assert f"{told}: 1 of 3 classes: blue thing" in done.out
+    assert re.search(r"mAP \(all-point\): [\d.]+; of the classes that could be learned: [\d.]+", done.out)
+    with (tmp_path / "ap.csv").open(newline="") as stream:
+        assert [row["learnable"] for row in csv.DictReader(stream)] == ["true", "true", "false"]
+    figures = json.loads(mlrpl("eval", "--run", run, "--workers", 0, "--json").out)
+    assert [entry["learnable"] for entry in figures["classes"]] == [True, True, False]
+    assert figures["not_learnable"] == ["blue thing"]
+    image = data / "images/000.png"
+    done = mlrpl("predict", image, "--run", run)
+    assert "blue thing * 0." in done.out
+    assert done.out.splitlines()[-1] == told
+    for output in ("json", "jsonl"):
+        done = mlrpl("predict", image, "--run", run, "--format", output)
+        record = json.loads(done.out)[0] if output == "json" else json.loads(done.out)
+        assert {entry["class"]: entry["learnable"] for entry in record["classes"]} == {
+            "red thing": True,
+            "green thing": True,
+            "blue thing": False,
+        }
+    rows = csv.DictReader(io.StringIO(mlrpl("predict", image, "--run", run, "--format", "csv").out))
+    assert {row["class"]: row["learnable"] for row in rows}["blue thing"] == "false"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--require", "map>=60"], "--require: expected a share from 0 to 1 (0.6, not 60) in 'map>=60', got '60'"),
+        (["--require", "mpa>=0.6"], "--require: no figure is called 'mpa'; known: map, map_learnable, "),
         (["--split", "tests"], "split: expected one of train, validation, test, got 'tests'"),
         (["--ap", "12-point"], "ap: expected one of all-point, interpolated, 11-point, got '12-point'"),
         (["--run", "nowhere"], "nowhere has no best.safetensors: expected a run folder that `mlrpl train` wrote"),
@@ -140,14 +197,92 @@ def test_predict_filters_by_threshold_and_class(mlrpl):
     assert json.loads(done.out)[0]["classes"] == []
 
 
-def test_predict_names_a_corrupt_image_predicts_the_others_and_exits_1(mlrpl, tmp_path):
-    Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
-    (tmp_path / "text.jpg").write_text("hello")
-    done = mlrpl("predict", tmp_path, "--format", "csv")
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """Two images and, between them, a file that is none."""
+    for name in ("a.png", "c.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    (tmp_path / "b.jpg").write_text("hello")
+    return tmp_path
+
+
+@pytest.mark.parametrize("output", ["json", "jsonl", "csv", "table"])
+def test_predict_puts_an_error_in_the_place_of_an_image_that_it_cannot_read(mlrpl, mixed, output):
+    done = mlrpl("predict", mixed, "--format", output)
     assert done.code == 1
-    assert "text.jpg" in done.err
-    assert "good.png" in done.out
-    assert "text.jpg" not in done.out
+    (line,) = [line for line in done.err.splitlines() if line.startswith("mlrpl: error: ")]
+    reason = line.removeprefix("mlrpl: error: ")
+    assert reason.startswith(f"cannot read {mixed / 'b.jpg'}")
+    if output == "table":
+        (line,) = [line for line in done.out.splitlines() if "error: cannot read" in line]
+        assert line.startswith(f"│ {mixed / 'b.jpg'} ")
+        return
+    if output == "csv":
+        rows = list(csv.DictReader(io.StringIO(done.out)))
+        found = [(Path(row["image"]).name, row["error"]) for row in rows]
+        assert found == [("a.png", "")] * 3 + [("b.jpg", reason)] + [("c.png", "")] * 3
+        return
+    records = json.loads(done.out) if output == "json" else [json.loads(line) for line in done.out.splitlines()]
+    assert [Path(record["image"]).name for record in records] == ["a.png", "b.jpg", "c.png"]
+    assert records[1] == {"image": str(mixed / "b.jpg"), "error": reason}
+    assert [len(record["classes"]) for record in records[::2]] == [3, 3]
+
+
+def test_the_exit_code_of_predict_says_whether_some_or_all_images_failed(mlrpl, mixed):
+    good, bad = mixed / "a.png", mixed / "b.jpg"
+    codes = {
+        tuple(flags): [mlrpl("predict", *images, *flags).code for images in ([good], [good, bad], [bad])]
+        for flags in ([], ["--skip-bad"])
+    }
+    assert codes == {(): [0, 1, 4], ("--skip-bad",): [0, 0, 4]}
+
+
+def test_predict_tells_three_classes_in_a_table_and_all_elsewhere_unless_asked(mlrpl, monkeypatch):
+    monkeypatch.setattr("mlrpl_cli.core.prediction.predictor.TOP_K", 1)  # there are three classes in all
+    image = "prepared/small/images/000.png"
+    assert mlrpl("predict", image).out.count("thing") == 1
+    assert mlrpl("predict", image, "--top-k", 2).out.count("thing") == 2
+    for output in ("json", "jsonl", "csv"):
+        assert mlrpl("predict", image, "--format", output).out.count("thing") == 3
+        assert mlrpl("predict", image, "--format", output, "--top-k", 2).out.count("thing") == 2
+
+
+def test_predict_json_is_the_format_json(mlrpl):
+    image = "prepared/small/images/000.png"
+    assert mlrpl("predict", image, "--json").out == mlrpl("predict", image, "--format", "json").out
+    done = mlrpl("predict", image, "--json", "--format", "csv")
+    assert (done.code, done.err) == (
+        1,
+        "mlrpl: error: --json is --format json, got --format csv too; give one of them\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["predict", "visualize"])
+def test_predict_and_visualize_say_how_far_they_are_on_stderr(mlrpl, mixed, command):
+    done = mlrpl(command, mixed, "--run", RUN, *(["--out", mixed / "out"] if command == "visualize" else []))
+    assert "ing: 3/3 images" in done.err
+    assert "ing: 3/3 images" not in done.out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("output", ["jsonl", "csv", "table"])
+def test_bars_and_lines_do_not_mix(monkeypatch, output):
+    """stderr is a terminal: what is printed meanwhile stays on stdout; where that is one too, no bar is drawn."""
+    command = ["predict", "prepared/small/images", "--format", output, "--run", str(RUN)]
+    for out in (io.StringIO(), Terminal()):
+        err = Terminal()
+        monkeypatch.setattr("sys.stdout", out)
+        monkeypatch.setattr("sys.stderr", err)
+        with pytest.raises(SystemExit):
+            main(command)
+        assert out.getvalue().count("000.png") >= 1
+        assert "000.png" not in err.getvalue()
+        drawn = "predicting" in err.getvalue()
+        assert drawn == (output == "table" or not out.isatty())
 
 
 def test_predict_reads_names_from_standard_input(mlrpl, monkeypatch):
@@ -254,6 +389,14 @@ def test_visualize_draws_only_attention_for_given_images(mlrpl, tmp_path):
     done = mlrpl("visualize", "prepared/small/images/000.png", "--out", tmp_path, "--classes", "red thing")
     assert done.code == 0
     assert os.listdir(tmp_path) == ["attention-1.png"]
+
+
+def test_visualize_each_draws_one_image_a_file(mlrpl, mixed):
+    done = mlrpl("visualize", mixed, "--out", mixed / "out", "--each", "--classes", "red thing")
+    assert done.code == 1
+    drawn = [Path(line) for line in done.out.splitlines()]
+    assert sorted(drawn) == sorted((mixed / "out").iterdir())
+    assert [path.name.split("-")[1] for path in drawn] == ["a", "c"]
 
 
 def test_train_answers_a_wrong_option_in_one_line(mlrpl):

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.evaluation.metrics import Metrics, compute_metrics
+from mlrpl_cli.core.evaluation import requirements
+from mlrpl_cli.core.evaluation.metrics import Metrics, compute_metrics, mean_of_classes
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
+from mlrpl_cli.core.evaluation.requirements import Judged, ap_of
+from mlrpl_cli.core.evaluation.seen import Seen, unseen
 from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import make_accelerator
@@ -25,6 +30,9 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, data_of, load_checkpoint
 from mlrpl_cli.core.runs.folder import newest_run
+
+CLASS_KEYS = ("class", "positives", "negatives", "ap", "learnable")
+"""Of a class in JSON."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,16 @@ class Evaluation:
     negatives: np.ndarray
     """(C,) how many are known not to."""
     images: int
+    """N, how many were measured."""
     metrics: Metrics
     probabilities: np.ndarray
     """(N, C) float32 in [0, 1]."""
+    seen: Seen
+    """How many images of the split the run had seen."""
+    learnable: tuple[bool, ...] | None
+    """(C,) whether the run could learn each class; None where it is not known."""
+    requirements: tuple[Judged, ...] = ()
+    """What became of each of `options.require`."""
 
     @property
     def left_out(self) -> list[str]:
@@ -59,62 +74,94 @@ class Evaluation:
         """Those of which it has no known absent cell."""
         return [self.classes[c] for c in np.flatnonzero(self.negatives == 0)]
 
+    @property
+    def not_learnable(self) -> list[str]:
+        """Those that the run could not learn, whatever their figures, as far as it is known."""
+        return [] if self.learnable is None else list(compress(self.classes, map(not_, self.learnable)))
+
+    @property
+    def map_learnable(self) -> float:
+        """Mean average precision of the classes that could be learned, in [0, 1]; NaN where they are not known."""
+        return mean_of_classes(self.metrics.average_precision[np.flatnonzero(self.learnable or ())])
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What can be required, by name: NaN or a share in [0, 1]."""
+        aps = self.metrics.average_precision.tolist()
+        own = {"map": self.metrics.mean_average_precision, "map_learnable": self.map_learnable}
+        told = {name.rstrip("_"): value for name, value in asdict(self.metrics.at_threshold).items()}
+        return own | told | dict(zip(map(ap_of, self.classes), aps, strict=True))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why some of `figures` are NaN."""
+        lacks = {"known absent cell": self.without_absent, "positive": self.without_present}
+        where = f"among the {self.images} {self.options.split} images"
+        told = {ap_of(name): f"no AP: without a {what} {where}" for what, names in lacks.items() for name in names}
+        unknown = "not known: the run does not say which classes could be learned"
+        return told | ({"map_learnable": unknown} if self.learnable is None else {})
+
 
 def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Evaluation:
     """Encode the images of a split, score them with a trained run and compute every figure.
 
-    Raises RunError when the run is damaged, its backbone has changed, or its classes are not the data's.
+    Images that the run has seen are left out (`seen.unseen`). Raises RunError when they all are, when the run is
+    damaged, its backbone has changed, or its classes are not the data's; ConfigError for what cannot be required.
     """
-    run = options.run or newest_run()
-    head = TrainedHead(load_checkpoint(run, options.checkpoint))
-    info, progress = head.info, progress or Silent()
+    required = [requirements.parse(text) for text in options.require]
+    run, progress = options.run or newest_run(), progress or Silent()
+    checkpoint = load_checkpoint(run, options.checkpoint)
+    head, info = TrainedHead(checkpoint), checkpoint.info
     prepared = read_prepared(options.data or data_of(run, info))
     check_classes(info.classes, prepared)
-    if options.data is None and prepared.sha256 != info.data_sha256:
-        progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
-    rows = prepared.rows(options.split)
-    if not len(rows):
-        advice = "prepare it with some (--test-fraction, --validation-fraction), or choose another with --split"
-        told = f"{prepared.folder} has no image in the split '{options.split}', so no figure can be computed on it"
-        raise RunError(f"{told}; {advice}")
-    accelerator = make_accelerator(options.device)
-    with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
+    requirements.check(required, prepared.classes)
+    options, accelerator = replace(options, run=run), make_accelerator(options.device)
+    with accelerator.main_process_first():  # what it fetches, and finds out of files, the others find there
+        kept, seen = unseen(prepared, options, checkpoint, progress)
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
-    paths, taken = prepared.paths(rows), prepared.allow_truncated
+    paths, taken = prepared.paths(prepared.rows(options.split)[kept]), prepared.allow_truncated
     features = encoded(encoder, paths, accelerator, options.batch_size, options.workers, allow_truncated=taken)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
-    labels = labels_of(prepared, options.split)
-    metrics = compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap)
-    return Evaluation(
-        options=replace(options, run=run),
+    labels = labels_of(prepared, options.split)[kept]
+    found = Evaluation(
+        options=options,
         method=info.method,
         epoch=info.epoch,
         classes=prepared.classes,
         positives=(labels == PRESENT).sum(axis=0),
         negatives=(labels == ABSENT).sum(axis=0),
-        images=len(rows),
-        metrics=metrics,
+        images=len(paths),
+        metrics=compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap),
         probabilities=probabilities,
+        seen=seen,
+        learnable=info.learnable,
     )
+    return replace(found, requirements=requirements.judge(required, found.figures, found.reasons))
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     """The figures as plain values for JSON; shares are in [0, 1], NaN for a class that is left out."""
     metrics = evaluation.metrics
     columns = (evaluation.positives, evaluation.negatives, metrics.average_precision)
-    per_class = zip(evaluation.classes, *(column.tolist() for column in columns), strict=True)
+    learnable = evaluation.learnable or [None] * len(evaluation.classes)
+    per_class = zip(evaluation.classes, *(column.tolist() for column in columns), learnable, strict=True)
+    options, judged = asdict(evaluation.options), [asdict(one) for one in evaluation.requirements]
     return {
-        **{name: value for name, value in asdict(evaluation.options).items() if name not in ("batch_size", "workers")},
+        **{name: value for name, value in options.items() if name not in ("batch_size", "workers", "require")},
         "method": evaluation.method,
         "epoch": evaluation.epoch,
         "images": evaluation.images,
+        **asdict(evaluation.seen),
         "map": metrics.mean_average_precision,
+        "map_learnable": evaluation.map_learnable,
         "left_out": evaluation.left_out,
         "without_present": evaluation.without_present,
         "without_absent": evaluation.without_absent,
-        "classes": [dict(zip(("class", "positives", "negatives", "ap"), row, strict=True)) for row in per_class],
+        "not_learnable": evaluation.not_learnable,
+        "classes": [dict(zip(CLASS_KEYS, row, strict=True)) for row in per_class],
         "at_threshold": asdict(metrics.at_threshold),
         "at_top_k": asdict(metrics.at_top_k),
+        "requirements": judged,
     }
 
 

@@ -28,6 +28,8 @@ class EvaluationOptions(RunOptions):
     """The other way to turn scores into labels: the k highest of each image."""
     ap: AveragePrecision = "all-point"
     """How average precision is read off the curve."""
+    require: tuple[str, ...] = ()
+    """What the figures have to meet, such as "map>=0.6" or "ap[person]>=0.7"."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Images that go through the network together."""
     precision: Precision = "auto"

@@ -125,6 +125,11 @@ def make_count(config: TrainConfig) -> Callable[[Tensor], Tensor]:
     return count_all if config.loss in OVER_ALL_CELLS else count_known
 
 
+def takes_unknown(config: TrainConfig) -> bool:
+    """Whether the loss of `config` learns from unknown cells, so that a class needs no known absent cell."""
+    return config.loss in OVER_ALL_CELLS and not (config.loss == POSITIVES_ONLY and config.unknown_weight == 0)
+
+
 def make_loss(config: TrainConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The loss that `config.loss` names; its parameters that are called like an option of training get its value."""
     function = resolve_name(LOSSES[config.loss or PARTIAL])  # a run's own is resolved; PARTIAL is where no data are

@@ -15,7 +15,7 @@ class PredictOptions(RunOptions):
     """Which classes of an image to show, and how many images to take together."""
 
     top_k: Annotated[int | None, Field(ge=1)] = None
-    """Show the k most probable classes. Default: 3 when neither --classes nor --threshold is given."""
+    """Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold."""
     threshold: Annotated[float | None, Field(ge=0, le=1)] = None
     """Show classes whose probability is above this."""
     batch_size: Annotated[int, Field(ge=1)] = 32

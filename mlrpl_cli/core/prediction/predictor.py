@@ -20,7 +20,7 @@ from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
 from mlrpl_cli.core.runs.folder import newest_run
 
 TOP_K = 3
-"""How many classes are told where nothing else is asked for."""
+"""How many classes are told where there is little room and nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Prediction:
     """(C,) float32 in [0, 1], independent per class."""
     attention: np.ndarray
     """(C, H, W) float32 where each class's feature was taken from; a class's map sums to at most 1."""
+    learnable: tuple[bool, ...] | None = None
+    """(C,) whether the run could learn each class; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Predictor:
 
     def __init__(self, head: TrainedHead, encoder: FrozenEncoder) -> None:
         self.head, self.encoder = head.to(encoder.device), encoder
-        self.info, self.classes = head.info, head.info.classes
+        self.info, self.classes, self.learnable = head.info, head.info.classes, head.info.learnable
 
     @classmethod
     def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> Predictor:
@@ -80,7 +82,7 @@ class Predictor:
                 pixels = [image for image in loaded if not isinstance(image, Unreadable)]
                 results = zip(*self.predict(np.stack(pixels)), strict=True) if pixels else iter(())
                 for path, image in zip(batch, loaded, strict=True):
-                    yield image if isinstance(image, Unreadable) else Prediction(path, *next(results))
+                    yield image if isinstance(image, Unreadable) else Prediction(path, *next(results), self.learnable)
 
     def class_index(self, name: str) -> int:
         """The position of a class. Raises ConfigError, naming the closest one, for a name the run does not know."""
@@ -89,15 +91,19 @@ class Predictor:
         return self.classes.index(name)
 
     def selection(
-        self, classes: Sequence[str] | None, top_k: int | None, threshold: float | None
+        self,
+        classes: Sequence[str] | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        few: bool = False,
     ) -> Callable[[np.ndarray], list[tuple[str, float]]]:
         """What picks (class, probability), most probable first, out of an image's probabilities (C,).
 
-        Of the named `classes`, or of all; the TOP_K most probable where nothing at all is asked for. With both limits
-        a class must pass both. Raises ConfigError for a class that the run does not know.
+        Of the named `classes`, or of all. With both limits a class must pass both. With `few`, the TOP_K most probable
+        where nothing at all is asked for. Raises ConfigError for a class that the run does not know.
         """
         columns = [self.class_index(name) for name in classes or ()] or range(len(self.classes))
-        most = TOP_K if top_k is None and threshold is None and classes is None else top_k
+        most = TOP_K if few and top_k is None and threshold is None and classes is None else top_k
 
         def selected(probabilities: np.ndarray) -> list[tuple[str, float]]:
             scores = sorted(((self.classes[c], float(probabilities[c])) for c in columns), key=lambda pair: -pair[1])

@@ -20,10 +20,13 @@ from PIL import Image
 
 from mlrpl_cli.core.evaluation.metrics import mean_of_classes
 from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.reports.names import at_most, elided
 
 COLOR_MAP = "jet"
 STRONGEST_TINT = 0.6
 INK, ACCENT, MUTED = "#22303c", "#d1495b", "#8d99a6"
+ROWS_AT_ONCE = 256
+"""Rows of pixels that are tinted at once: in floats they take 24 times their own memory."""
 PANEL = 3.0
 DPI = 110
 
@@ -31,6 +34,8 @@ MOST_BARS = 200
 """Classes that a figure of bars has room for: of more, it shows those at either end of its order."""
 LONGEST_NAME = 60
 """Characters of a class name that are drawn."""
+LONGEST_FILE_NAME, LONGEST_TITLE = 32, 40
+"""Columns of a file name, and of a title, that have room above an image."""
 MOST_MAPS = 190
 """Attention maps that fit beside an image: no side of a PNG that Matplotlib draws may have more than 2^16 pixels."""
 
@@ -44,25 +49,32 @@ def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
     spread = float(attention.max() - attention.min())
     scaled = (attention - attention.min()) / spread if spread > 0 else np.zeros_like(attention)
     fine = Image.fromarray(scaled.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    strength = np.clip(np.asarray(fine), 0, 1)
-    tint = colormaps[COLOR_MAP](strength)[..., :3] * 255
-    weight = STRONGEST_TINT * (0.25 + 0.75 * strength[..., None])
-    return np.rint((1 - weight) * pixels + weight * tint).astype(np.uint8)
+    strength, tinted = np.clip(np.asarray(fine), 0, 1), np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        tint = colormaps[COLOR_MAP](strength[rows])[..., :3] * 255
+        weight = STRONGEST_TINT * (0.25 + 0.75 * strength[rows, :, None])
+        tinted[rows] = np.rint((1 - weight) * pixels[rows] + weight * tint)
+    return tinted
 
 
 def draw_attention(
-    images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titles: Sequence[Sequence[str]]
+    images: Sequence[np.ndarray], names: Sequence[str], maps: Sequence[np.ndarray], titles: Sequence[Sequence[str]]
 ) -> Image.Image:
-    """A row an image: the image (H, W, 3) uint8, then an overlay for each of its maps (k, h, w), titled."""
+    """A row an image: the image (H, W, 3) uint8 by its name, then an overlay for each of its maps (k, h, w), titled.
+
+    A long name or title has an ellipsis in its middle.
+    """
     columns = 1 + max(len(attention) for attention in maps)
     figure, axes = _figure((PANEL * columns, (PANEL + 0.3) * len(images)), len(images), columns)
-    for row, pixels, attention, names in zip(axes, images, maps, titles, strict=True):
-        panels = [(pixels, ""), *zip((overlay(pixels, one) for one in attention), names, strict=False)]
+    for row, pixels, name, attention, of_maps in zip(axes, images, names, maps, titles, strict=True):
+        shown = elided(name, at_most(LONGEST_FILE_NAME))
+        panels = [(pixels, shown), *zip((overlay(pixels, one) for one in attention), of_maps, strict=False)]
         for axis in row:
             axis.set_axis_off()
         for axis, (panel, title) in zip(row, panels, strict=False):
             axis.imshow(panel)
-            axis.set_title(_plain(title), fontsize=10, color=INK)
+            axis.set_title(_plain(elided(title, at_most(LONGEST_TITLE))), fontsize=10, color=INK)
     return render(figure, pad=0.4)
 
 
@@ -84,9 +96,12 @@ def draw_curves(log: Sequence[Mapping[str, Any]]) -> Image.Image:
     return render(figure)
 
 
-def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray) -> Image.Image:
+def draw_average_precision(
+    classes: Sequence[str], average_precision: np.ndarray, learnable: Sequence[bool] | None = None
+) -> Image.Image:
     """A bar a class (C,), highest first; classes without an AP (NaN) are listed without a bar.
 
+    Those that could not be learned have a star, which the title explains.
     Of more than MOST_BARS classes, the highest and lowest are drawn; those without an AP are counted in the title.
     """
     order = np.argsort(-np.nan_to_num(average_precision, nan=-1.0), kind="stable")
@@ -96,7 +111,10 @@ def draw_average_precision(classes: Sequence[str], average_precision: np.ndarray
         order = _ends(order[: len(order) - without])
         title += f"\n{len(order)} of {len(classes):,} classes, highest and lowest; {without:,} without an AP"
     values = 100 * average_precision[order]
-    figure, axis = _bars([classes[c] for c in order], {"": values}, title)
+    names = [f"{classes[c]} *" if learnable and not learnable[c] else classes[c] for c in order]
+    if learnable and not all(learnable[c] for c in order):
+        title += "\n* could not be learned"
+    figure, axis = _bars(names, {"": values}, title)
     for position, value in enumerate(values):
         label = "no AP" if np.isnan(value) else f"{value:.1f}"
         axis.text(1 if np.isnan(value) else value + 0.6, position, label, va="center", fontsize=7, color=INK)

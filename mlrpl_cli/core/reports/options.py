@@ -23,3 +23,5 @@ class FigureOptions(RunOptions):
     """Whose attention to draw; the most probable ones of each image when empty."""
     top_k: Annotated[int, Field(ge=1)] = 3
     """How many of the most probable classes are drawn."""
+    each: bool = False
+    """One file an image, at its full size or at least 1,600 pixels on its long side, instead of sheets."""

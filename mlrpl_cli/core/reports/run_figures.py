@@ -5,26 +5,30 @@ Axes: C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
-from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.images.decode import load_pixels, open_image
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.files import atomic_file, check_writable
-from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
+from mlrpl_cli.core.reports.names import picture_name
 from mlrpl_cli.core.reports.options import FigureOptions
+from mlrpl_cli.core.reports.slides import MOST_PANELS, draw_slide, save_slide
 from mlrpl_cli.core.runs.checkpoint import data_of
 from mlrpl_cli.core.runs.folder import newest_run, read_log
 
@@ -36,41 +40,73 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     """Write the figures as PNG; yields each file when it is written, and each unreadable image when it is met.
 
     One figure's images are in memory at a time. Raises ConfigError for classes that the run does not know or a figure
-    has no room for, DataError for images that are not there, RunError for a run that cannot be read.
+    has no room for, DataError for images that are not there and for a file that would be replaced and is no picture
+    of mlrpl, RunError for a run that cannot be read.
     """
     run = options.run or newest_run()
     out = options.out or run / "figures"
     check_writable(out)
     predictor = Predictor.from_run(run, options.checkpoint, options.device)
-    columns = [predictor.class_index(name) for name in options.classes]
-    if (maps := len(columns) or min(options.top_k, len(predictor.classes))) > MOST_MAPS:
-        raise ConfigError(f"a figure has room for {MOST_MAPS} classes an image, not {maps}; lower --top-k or --classes")
+    shown = Shown(predictor, [predictor.class_index(name) for name in options.classes], options.top_k)
+    shown.check_room(MOST_PANELS - 1 if options.each else MOST_MAPS)
     given = list(options.images)
     paths = find_images(given, progress=progress) if given else _examples(data_of(run, predictor.info))
     results = predictor.predict_files(paths, IMAGES_A_FIGURE, options.workers)
-    yield from _draw_attention(results, predictor, columns, options.top_k, out)
+    draw = _draw_each if options.each else _draw_sheets
+    yield from draw(track(progress, results, "drawing", len(paths)), shown, out)
     if not options.images:
         yield _save(draw_curves(read_log(run)), out / "curves.png")
         found = evaluate(EvaluationOptions(run, options.checkpoint, options.device, options.workers), progress)
-        bars = draw_average_precision(found.classes, found.metrics.average_precision)
+        bars = draw_average_precision(found.classes, found.metrics.average_precision, found.learnable)
         yield _save(bars, out / "average-precision.png")
 
 
-def _draw_attention(
-    results: Iterable[Prediction | Unreadable], predictor: Predictor, columns: Sequence[int], top_k: int, out: Path
-) -> Iterator[Path | Unreadable]:
-    rows, numbers = [], count(1)
+@dataclass(frozen=True)
+class Shown:
+    """Which classes of an image are drawn, and what stands beside them."""
+
+    predictor: Predictor
+    columns: list[int]
+    """The chosen classes; empty for the most probable ones."""
+    top_k: int
+
+    def check_room(self, room: int) -> None:
+        """Raise ConfigError for more classes an image than there is room for."""
+        if (maps := len(self.columns) or min(self.top_k, len(self.predictor.classes))) > room:
+            advice = "lower --top-k or --classes"
+            raise ConfigError(f"a figure has room for {room} classes an image, not {maps}; {advice}")
+
+    def of(self, result: Prediction) -> tuple[np.ndarray, list[str]]:
+        """Maps (k, h, w) and titles of k classes."""
+        columns = self.columns or np.argsort(-result.probabilities, kind="stable")[: self.top_k].tolist()
+        titles = [f"{self.predictor.classes[c]} {result.probabilities[c]:.2f}" for c in columns]
+        for place, column in enumerate(columns):
+            if result.learnable and not result.learnable[column]:
+                titles[place] += " (could not be learned)"
+        return result.attention[columns], titles
+
+
+def _draw_sheets(results: Iterable[Prediction | Unreadable], shown: Shown, out: Path) -> Iterator[Path | Unreadable]:
+    predictor, rows, numbers = shown.predictor, list[Any](), count(1)
     for result in chain(results, [None]):
         if isinstance(result, Unreadable):
             yield result
         elif result:
-            shown = columns or np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
-            titles = [f"{predictor.classes[c]} {result.probabilities[c]:.2f}" for c in shown]
             pixels = load_pixels(result.path, predictor.encoder.image_size, predictor.info.allow_truncated)
-            rows.append((pixels, result.attention[shown], titles))
+            rows.append((pixels, result.path.name, *shown.of(result)))
         if len(rows) == IMAGES_A_FIGURE or (rows and result is None):
             yield _save(draw_attention(*zip(*rows, strict=True)), out / f"attention-{next(numbers)}.png")
             rows = []
+
+
+def _draw_each(results: Iterable[Prediction | Unreadable], shown: Shown, out: Path) -> Iterator[Path | Unreadable]:
+    for result in results:
+        if isinstance(result, Unreadable):
+            yield result
+        else:
+            image = open_image(result.path, allow_truncated=shown.predictor.info.allow_truncated)
+            maps, titles = shown.of(result)
+            yield save_slide(draw_slide(image, result.path.name, maps, titles), out / picture_name(result.path))
 
 
 def _save(picture: Image.Image, path: Path) -> Path:

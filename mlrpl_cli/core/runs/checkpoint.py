@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic.dataclasses
 import torch
@@ -26,12 +26,17 @@ from mlrpl_cli.core.io import reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.prepared.folder import is_prepared
+from mlrpl_cli.core.runs import trained_on
 from mlrpl_cli.core.runs.folder import Epoch, checkpoint_path, existing
 
-FORMAT, _METADATA = 6, "run"
+FORMAT, _METADATA = 7, "run"
+READABLE = (6, FORMAT)
+"""Formats that are read. One of format 6 does not say what it was trained on."""
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
+Count = Annotated[int, Field(ge=0)]
+Counts = Annotated[tuple[Count, ...], Field(strict=False, fail_fast=True)]
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -62,7 +67,30 @@ class RunInfo:
     """The prepared folder as seen from the run folder, with forward slashes; None where no path leads there."""
     allow_truncated: bool = False
     """Whether JPEGs of the prepared folder may lack their last bytes, and so those that are predicted."""
+    selection: Literal["validation", "test"] | None = None
+    """The split that selects the best epoch; None where it is not known."""
+    training_images: Count = 0
+    known_present: Counts | None = None
+    """(C,) how many training images are known to show each class; None where it is not known."""
+    known_absent: Counts | None = None
+    """(C,) how many are known not to."""
+    learns_from_unknown: bool = False
+    """Whether the loss takes unknown cells for something."""
     format: int = FORMAT
+
+    @property
+    def learnable(self) -> tuple[bool, ...] | None:
+        """(C,) whether each class could be learned (`trained_on.learnable`); None where it is not known."""
+        if self.known_present is None or self.known_absent is None:
+            return None
+        cells = self.known_present, self.known_absent
+        return trained_on.learnable(*cells, self.training_images, self.learns_from_unknown)
+
+    @property
+    def not_learnable(self) -> tuple[str, ...]:
+        """Names of the classes that could not be learned, as far as it is known."""
+        could = self.learnable or (True,) * len(self.classes)
+        return tuple(name for name, learned in zip(self.classes, could, strict=True) if not learned)
 
 
 @dataclass(frozen=True)
@@ -182,8 +210,9 @@ class TrainedHead(nn.Module):
 
 def _run_info(values: Any, path: Path) -> RunInfo:
     """Raises ValueError for what is not what a checkpoint says of itself, RunError for what another mlrpl wrote."""
-    if isinstance(values, dict) and values.get("format") != FORMAT:
-        found = f"expected checkpoint format {FORMAT}, got {reading.shown(values.get('format'))}"
+    if isinstance(values, dict) and values.get("format") not in READABLE:
+        known = " or ".join(map(str, READABLE))
+        found = f"expected checkpoint format {known}, got {reading.shown(values.get('format'))}"
         raise RunError(f"{path}: {found}; train again, or use the mlrpl that wrote it")
     info = schema.validated(RunInfo, values)
     if info.method not in METHODS:
@@ -192,10 +221,16 @@ def _run_info(values: Any, path: Path) -> RunInfo:
 
 
 def _check_tensors(info: RunInfo, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError for text features of other classes, and for learned tensors that are no floats."""
+    """Raises ValueError for tensors and counts of other classes, learned tensors that are no floats, no digests."""
     text, classes = tensors[TEXT_FEATURES], len(info.classes)
     if text.ndim != 2 or len(text) not in (classes, 2 * classes):
         raise ValueError(f"text features {tuple(text.shape)} for {classes} classes")
+    for cells in (info.known_present, info.known_absent):
+        if cells is not None and len(cells) != classes:
+            raise ValueError(f"known cells of {len(cells)} classes for {classes}")
     for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.bfloat16):
+        if name in trained_on.IMAGE_TENSORS:
+            if not trained_on.is_image_tensor(tensor):
+                raise ValueError(f"{name} are {tensor.dtype} of {tuple(tensor.shape)}")
+        elif tensor.dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"{name} is {tensor.dtype}")

@@ -32,6 +32,7 @@ from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs import checkpoint as checkpoints
+from mlrpl_cli.core.runs import trained_on
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
 
 INITIAL_IMAGES = 64
@@ -45,10 +46,17 @@ class Trainer:
     """The state of one training run, in one process: the learned parts, features, and the labels that may be seen."""
 
     def __init__(
-        self, config: TrainConfig, prepared: Prepared, state: StateDict, fingerprint: str, features: FeaturesOfRun
+        self,
+        config: TrainConfig,
+        prepared: Prepared,
+        state: StateDict,
+        fingerprint: str,
+        features: FeaturesOfRun,
+        images: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Of a resolved `config`; `state` is the backbone's state dict and `fingerprint` that of its weights.
 
+        `images` are what checkpoints are to say of the images (`trained_on.image_tensors`): without them, nothing.
         Raises ConfigError for class names that no prompt can hold.
         """
         self.config, (self.features, self.selection) = config, features
@@ -59,11 +67,13 @@ class Trainer:
         told: dict[str, Any] = {"data": str(prepared.folder.resolve()), "data_sha256": prepared.sha256}
         told["data_from_run"] = relative_path(prepared.folder, Path(config.run)) if config.run else None
         told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256", "allow_truncated")}
-        told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision")}
+        told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision", "selection")}
+        told |= self._known_cells()
         self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
         """What a checkpoint made at this moment says of itself."""
         self.trainable = make_trainable(state, config, prepared.classes).to(self.accelerator.device)
         self.loss, self.count = losses.make_loss(config), losses.make_count(config)
+        self.images = dict(images or {})
 
     @memory_for(COMPUTING_LESS)
     def start(self, last: Checkpoint | None = None) -> None:
@@ -76,7 +86,8 @@ class Trainer:
             self._initialize_from_prior()
         else:
             checkpoints.restore(last, self.trainable, optimizer)
-            self.info = replace(last.info, data=self.info.data, data_from_run=self.info.data_from_run)
+            done = {name: getattr(last.info, name) for name in ("epoch", "best_epoch", "best_map")}
+            self.info, self.images = replace(self.info, **done), trained_on.joined(self.images, last.tensors)
         self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
 
     def epochs(self, task: Task) -> Iterator[EpochRow]:
@@ -102,7 +113,7 @@ class Trainer:
                 f"no checkpoint of epoch {self.info.epoch}: {first_few(broken)} hold NaN or infinite values; "
                 "train again with a lower lr and context_lr, or with other weights"
             )
-        return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+        return Checkpoint(self.info, {name: tensor.detach().clone() for name, tensor in tensors.items()} | self.images)
 
     @memory_for(COMPUTING_LESS)
     def _train_epoch(self, epoch: int, task: Task) -> float:
@@ -168,6 +179,12 @@ class Trainer:
         config, other = self.config, " or with precision float32" if self.config.precision == BF16 else ""
         advice = f"train again with a lower lr and context_lr (now {config.lr:g} and {config.context_lr:g}){other}"
         return f"the last checkpoint holds epoch {self.info.epoch}; {advice}"
+
+    def _known_cells(self) -> dict[str, Any]:
+        """How many training images are known to show each class, and how many not to."""
+        states = {"known_present": PRESENT, "known_absent": ABSENT}
+        counts = {name: tuple((self.labels == state).sum(dim=0).tolist()) for name, state in states.items()}
+        return {**counts, "training_images": len(self.labels), "learns_from_unknown": losses.takes_unknown(self.config)}
 
     def _names(self, positions: Tensor) -> list[str]:
         return [self.names[position] for position in positions.tolist()]

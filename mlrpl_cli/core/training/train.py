@@ -10,19 +10,22 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.features.cache import CACHE, image_digests
 from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.features.of_run import features_of_run
 from mlrpl_cli.core.io import devices, files
+from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
-from mlrpl_cli.core.runs import again, options
+from mlrpl_cli.core.runs import again, options, trained_on
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
@@ -42,6 +45,9 @@ class TrainingSummary:
     best_map: float | None
     best_epoch: int
     learned_parameters: int
+    classes: int
+    not_learnable: tuple[str, ...]
+    """Classes without a present cell in training, or without one that their loss takes for absent."""
 
 
 def train(
@@ -87,7 +93,7 @@ def train(
     learned = sum(parameter.numel() for parameter in trainer.trainable.learned().values())
     return TrainingSummary(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
-        kept.best_epoch, learned,
+        kept.best_epoch, learned, len(kept.classes), kept.not_learnable,
     )  # fmt: skip
 
 
@@ -125,7 +131,14 @@ def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelera
     encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
     paths = [prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)]
     features = features_of_run(CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated), *paths)
-    return Trainer(config, prepared, state, encoder.fingerprint, features)
+    images = _image_tensors(config, paths) if accelerator.is_main_process else None  # it writes the checkpoints
+    return Trainer(config, prepared, state, encoder.fingerprint, features, images)
+
+
+def _image_tensors(config: TrainConfig, paths: Sequence[Sequence[Path]]) -> dict[str, Tensor]:
+    """What checkpoints say of the images that are trained on and of those that select; the cache remembers them."""
+    workers, folder = decoding_workers(config.workers), Path(config.cache or CACHE)
+    return trained_on.image_tensors(*(image_digests(of_split, workers, folder) for of_split in paths))
 
 
 def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress) -> RunInfo:

@@ -83,6 +83,7 @@ def test_an_unreadable_image_is_reported_in_its_place_and_the_others_predicted(r
     results = list(predictor.predict_files([tmp_path / name for name in ("a.png", "b.jpg", "c.png")], batch_size=2))
     assert [type(result) for result in results] == [Prediction, Unreadable, Prediction]
     assert "b.jpg" in results[1].reason
+    assert results[0].learnable == predictor.learnable == (True, True, True)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -94,7 +95,7 @@ def test_results_keep_the_order_of_their_images_whether_or_not_the_next_batch_is
     paths[3].write_text("no image")
     predictor = Predictor.__new__(Predictor)
     predictor.encoder = SimpleNamespace(device=torch.device(device), image_size=8)
-    predictor.info = SimpleNamespace(allow_truncated=False)
+    predictor.info, predictor.learnable = SimpleNamespace(allow_truncated=False), None
     predictor.predict = lambda pixels: (pixels.mean((1, 2, 3)), pixels)
     found = [getattr(result, "probabilities", "-") for result in predictor.predict_files(paths, 2, workers=2)]
     assert found == [0, 10, 20, "-", 40, 50, 60]

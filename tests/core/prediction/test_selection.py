@@ -22,6 +22,12 @@ PROBABILITIES = np.array([0.5, 0.75, 0.25, 0.75, 1.0])
 def test_a_class_passes_both_limits_and_the_most_probable_comes_first(classes, top_k, threshold, told):
     predictor = Predictor.__new__(Predictor)
     predictor.classes = tuple("abcde")
-    found = predictor.selection(classes, top_k, threshold)(PROBABILITIES)
+    found = predictor.selection(classes, top_k, threshold, few=True)(PROBABILITIES)
     assert "".join(name for name, _ in found) == told
     assert [probability for _, probability in found] == [PROBABILITIES["abcde".index(name)] for name in told]
+
+
+def test_without_anything_asked_all_classes_are_told_where_there_is_room():
+    predictor = Predictor.__new__(Predictor)
+    predictor.classes = tuple("abcde")
+    assert "".join(name for name, _ in predictor.selection()(PROBABILITIES)) == "ebdac"

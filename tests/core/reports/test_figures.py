@@ -2,6 +2,8 @@ import subprocess
 import sys
 
 import numpy as np
+from matplotlib import colormaps
+from PIL import Image
 
 from mlrpl_cli.core.reports.figures import (
     MOST_BARS,
@@ -33,10 +35,30 @@ def test_uniform_attention_tints_evenly():
     assert tinted.dtype == np.uint8
 
 
+def test_a_tall_image_is_tinted_in_parts_as_one_whole():
+    """By the formula over all rows at once."""
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 9, 3), dtype=np.uint8)
+    attention = np.random.default_rng(1).random((5, 3)).astype(np.float32)
+    scaled = (attention - attention.min()) / (attention.max() - attention.min())
+    fine = np.asarray(Image.fromarray(scaled).resize((9, 700), Image.Resampling.BICUBIC)).clip(0, 1)
+    weight = 0.6 * (0.25 + 0.75 * fine[..., None])
+    expected = np.rint((1 - weight) * pixels + weight * 255 * colormaps["jet"](fine)[..., :3])
+    np.testing.assert_allclose(overlay(pixels, attention), expected, atol=1)
+
+
+def test_bars_of_classes_that_could_not_be_learned_are_starred():
+    plain, same, starred = (
+        draw_average_precision(["a", "b"], np.array([0.2, 0.9]), learnable)
+        for learnable in (None, (True, True), (True, False))
+    )
+    assert plain == same
+    assert plain != starred
+
+
 def test_a_figure_has_a_row_an_image():
     maps = [np.random.default_rng(0).random((3, 2, 2))] * 2
     titles = [["a $b", "c", "d"]] * 2
-    one, two = draw_attention([GREY], maps[:1], titles[:1]), draw_attention([GREY, GREY], maps, titles)
+    one, two = draw_attention([GREY], ["n"], maps[:1], titles[:1]), draw_attention([GREY] * 2, ["n"] * 2, maps, titles)
     assert two.width == one.width
     assert two.height == 2 * one.height
 

@@ -275,23 +275,6 @@ def test_resuming_on_other_labels_is_refused(flags):
         train(resume_config(Path(flags["run"]), None, {}), resume=True)
 
 
-def test_evaluating_on_data_prepared_anew_says_so(flags):
-    class Notes(Silent):
-        def note(self, message):
-            said.append(message)
-
-    said: list[str] = []
-    train(make_config(flags=flags))
-    evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu"), Notes())
-    assert said == []
-    prepared = read_prepared(Path(flags["data"]))
-    prepared.full_labels[:] = prepared.observed_labels
-    write_manifest(prepared.folder, prepared)
-    evaluate(EvaluationOptions(Path(flags["run"]), workers=0, device="cpu"), Notes())
-    assert len(said) == 1
-    assert "was prepared anew since this run was trained" in said[0]
-
-
 def test_validation_computes_the_text_features_once_an_epoch(flags, monkeypatch):
     """Three epochs of three steps and one validation, the start, and what three epochs' checkpoints hold."""
     calls = []
