@@ -57,7 +57,7 @@ def unseen(
     seen = Seen(int(trained.sum()), int(selected.sum()))
     _tell(kept, seen, prepared, options, progress)
     if split == TEST and by_test and options.checkpoint == BEST and selected.any():
-        progress.note(
+        progress.warn(
             f"the best epoch was selected by {selected.sum()} of these test images: its figures are optimistic"
         )
     return kept, seen
@@ -79,9 +79,9 @@ def _membership(
 def _note_unknown(prepared: Prepared, options: EvaluationOptions, checkpoint: Checkpoint, progress: Progress) -> None:
     """Say that nothing can be left out, and what a checksum of the data says."""
     advice = "train again with this mlrpl to have them left out"
-    progress.note(f"{options.run} does not say which images it was trained on, so all are measured; {advice}")
+    progress.warn(f"{options.run} does not say which images it was trained on, so all are measured; {advice}")
     if options.data is None and prepared.sha256 != checkpoint.info.data_sha256:
-        progress.note(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
+        progress.warn(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
 
 
 def _tell(kept: np.ndarray, seen: Seen, prepared: Prepared, options: EvaluationOptions, progress: Progress) -> None:
@@ -95,4 +95,4 @@ def _tell(kept: np.ndarray, seen: Seen, prepared: Prepared, options: EvaluationO
     if not kept.any():
         advice = "prepare data with new images, or see the figures of training with --split train"
         raise RunError(f"nothing is left to measure in {prepared.folder}: {' and '.join(why)}; {advice}")
-    progress.note(f"{' and '.join(why)}: left out of every figure")
+    progress.warn(f"{' and '.join(why)}: left out of every figure")

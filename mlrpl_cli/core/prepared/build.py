@@ -116,8 +116,8 @@ def _make(job: Job, progress: Progress, before: Prepared | None = None) -> Made:
             raise DataError(_changed(folder, changes_between(stored, prepared)))
         prepared = write_manifest(workspace, prepared, proposals)
         stored = None
-    for note in notes_on(prepared, job):
-        progress.note(note)
+    for warning in notes_on(prepared, job):
+        progress.warn(warning)
     if stored is not None:
         progress.note(f"{folder} is up to date: nothing was written")
     return Made(stored or prepared, stored is None, changes_between(before, prepared) if before else None)

@@ -63,7 +63,7 @@ def _check_images(records: Records, job: Job, reading: Reading) -> Records:
         return records
     if not wanted:
         told = "" if options.check_images is False else f", since they are more than {CHECKED:,}"
-        reading.progress.note(f"{count:,} images are not checked{told}; --check-images finds the broken ones now")
+        reading.progress.warn(f"{count:,} images are not checked{told}; --check-images finds the broken ones now")
         return records
     checked = check_files(records.image_root, records.images, options.allow_truncated, reading.progress)
     if checked.taken:

@@ -26,6 +26,8 @@ class Notes(Silent):
     def note(self, message):
         self.said.append(message)
 
+    warn = note
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:

@@ -324,6 +324,8 @@ def test_missing_test_images_are_noted(toy: type[Toy]) -> None:
         def note(self, message: str) -> None:
             said.append(message)
 
+        warn = note
+
     toy.use(("train",) * 50)
     assert list(states_of_splits(prepare(PrepareOptions("toy"), Listener()))) == ["train", "validation"]  # type: ignore[arg-type]
     assert said == ["there are no test images: mlrpl eval will have nothing to measure"]
@@ -397,6 +399,8 @@ def test_many_images_are_checked_only_when_asked(tmp_path: Path, monkeypatch: py
     class Listener(Silent):
         def note(self, message: str) -> None:
             said.append(message)
+
+        warn = note
 
     options = PrepareOptions("table", out=tmp_path / "out", reading={"root": tmp_path / "photos" / "labels.csv"})
     assert len(prepare(options, Listener()).images) == 12

@@ -36,6 +36,8 @@ class Notes(Silent):
     def note(self, message: str) -> None:
         self.said.append(message)
 
+    warn = note
+
 
 def write(folder: Path, rows: Mapping[str, tuple[str, ...]], header: str = "dog,cat") -> Path:
     folder.mkdir(exist_ok=True)

@@ -410,6 +410,8 @@ def test_without_validation_images_the_last_epoch_is_the_best(flags, options):
         def note(self, message):
             said.append(message)
 
+        warn = note
+
     config = make_config(flags={**flags, **options})
     stopped = train(config, Notes(step=7))
     assert (stopped.epochs_done, stopped.best_epoch, stopped.best_map) == (1, 1, None)
