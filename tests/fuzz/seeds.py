@@ -258,6 +258,7 @@ def _checkpoint() -> Any:
     import torch
 
     from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
+    from mlrpl_cli.core.runs.trained_on import image_tensors
 
     info = RunInfo(
         method="baseline",
@@ -273,9 +274,13 @@ def _checkpoint() -> Any:
         epoch=1,
         best_epoch=1,
         best_map=0.5,
+        selection="validation",
+        training_images=3,
+        known_present=(1, 0),
+        known_absent=(1, 2),
     )
-    shapes = SHAPES["baseline"]
-    return Checkpoint(info, {name: torch.zeros(shape) for name, shape in shapes.items()})
+    tensors = {name: torch.zeros(shape) for name, shape in SHAPES["baseline"].items()}
+    return Checkpoint(info, tensors | image_tensors(["00" * 32, "ff" * 32], []))
 
 
 def _checkpoint_file() -> bytes:

@@ -258,7 +258,7 @@ def test_images_that_are_gone_are_told_before_any_work(ready, mlrpl):
     shutil.rmtree(ready / "data")
     for command in (train, ("eval", "--run=trained"), ("visualize", "--run=trained")):
         assert_one_line(mlrpl(*command), "data is not a prepared folder")
-    assert mlrpl("predict", "clip.safetensors", "--run=trained").code == 1
+    assert mlrpl("predict", "clip.safetensors", "--run=trained").code == 4
 
 
 def test_a_root_that_is_gone_is_told_in_one_line(place, mlrpl):
