@@ -309,7 +309,7 @@ def _prepare(place: Path) -> Scenario:
 
     def command(folder: Path) -> list[str]:
         rendered = ["--train-images", "56", "--test-images", "16"]
-        return ["prepare", "--keep", "0.5", "--out", str(folder / "prepared"), *rendered]
+        return ["prepare", "--keep", "0.5", "--replace", "--out", str(folder / "prepared"), *rendered]
 
     def begin(folder: Path, chance: random.Random) -> None:
         if chance.random() < 0.5:

@@ -46,7 +46,7 @@ class Records:
     full_labels: np.ndarray = field(repr=False)
     """(N, C) int8 of label states, as published."""
     splits: tuple[str, ...]
-    """N split names, or UNASSIGNED. Where none is "validation", those images are taken from "train" later."""
+    """N split names, or UNASSIGNED, which `labels.splits` assigns. It takes validation images where none are named."""
 
 
 @dataclass

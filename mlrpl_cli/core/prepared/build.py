@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def update(folder: Path, given: Mapping[str, Any] | None = None, progress: Progr
     if others := [name for name in (*given, *given.get("reading", ())) if name not in (*FREE_OF_UPDATE, "reading")]:
         raise ConfigError(
             f"--update takes the options that {folder} was prepared with, beside which {', '.join(map(flag, others))} "
-            "cannot be given; leave it out, or prepare with all options and another --out"
+            "cannot be given; leave that out, or prepare with all options and another --out"
         )
     before = read_prepared(folder)
     return _make(check(replace(recorded(before), **given)), progress or Silent(), before)
@@ -152,10 +153,10 @@ def _is_same(stored: Prepared, prepared: Prepared, proposals: np.ndarray | None)
 
 def _changed(folder: Path, changes: Changes) -> str:
     """Why a folder is not replaced, and what to type."""
-    what = str(changes) if changes else "what machines propose"
+    what, update = str(changes) if changes else "what machines propose", f"mlrpl prepare --update {quote(str(folder))}"
     return (
-        f"{folder} was prepared from other content than there is now: {what}; mlrpl prepare --update {folder} takes it "
-        "and keeps the splits, --replace divides anew, --out keeps both"
+        f"{folder} was prepared from other content than there is now: {what}; {update} takes it and keeps the splits, "
+        "--replace divides anew, --out keeps both"
     )
 
 

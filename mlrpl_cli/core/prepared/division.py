@@ -88,15 +88,18 @@ def notes_on(records: Records, job: Job) -> list[str]:
     notes = []
     asked = _shares(job)
     if TEST not in records.splits:
-        notes.append("there are no test images: mlrpl eval will have nothing to measure" + _advice(job, asked.test))
+        notes.append(
+            "there are no test images: mlrpl eval will have nothing to measure"
+            + _advice(job, asked.test, "--split-seed")
+        )
     if VALIDATION not in records.splits:
         told = "there are no validation images: mlrpl train keeps its last epoch, since it cannot choose the best"
-        notes.append(told + _advice(job, asked.validation))
+        notes.append(told + _advice(job, asked.validation, "--seed"))
     return notes
 
 
-def _advice(job: Job, share: float) -> str:
+def _advice(job: Job, share: float, seed: str) -> str:
     """What to type where a share of the images was wanted and, by chance, none came of it."""
     if job.is_published or not share:
         return ""
-    return f"; by the hash a share of {share:g} of few images can be none: --split-seed or --stratify gives some"
+    return f"; by the hash a share of {share:g} of few images can be none: another {seed}, or --stratify, gives some"

@@ -65,7 +65,7 @@ NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder with --data"
 
 @dataclass(frozen=True)
 class Prepared(Records):
-    """A data set whose labels have been hidden, ready for training; `splits` has a validation split."""
+    """A data set with hidden labels, ready for training; each image is of a split, and a split may be empty."""
 
     folder: Path
     """The prepared folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from mlrpl_cli.core.images.check import Checked
 from mlrpl_cli.core.io.errors import ConfigError, DataError, MlrplError
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.masks import observe
 from mlrpl_cli.core.prepared import content
 from mlrpl_cli.core.prepared.build import make, update
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from tests import reference
 
 
@@ -191,6 +193,22 @@ def test_an_update_keeps_splits_that_no_hash_gives(tmp_path: Path) -> None:
     assert "45.jpg" not in again
 
 
+def test_splits_that_were_drawn_otherwise_are_told_and_kept_only_by_update(tmp_path: Path) -> None:
+    """As those of mlrpl 0.1.0: the same options and the same table, whose images were divided by row."""
+    path, out = write(tmp_path / "in", plain(20)), tmp_path / "out"
+    splits = ("test",) * 5 + ("validation",) + ("train",) * 14
+    old = make_it(out, path)
+    old = replace(old, splits=splits, mask_sha256=observe(old.full_labels, splits, 1, 0)[1])
+    write_manifest(out, old)
+    told = refusal(out, path)
+    expected = [(own, reference.hash_split(n, "", "", 0.2, 0.1, False)) for n, own in sides(old).items()]
+    moved = [pair for pair in expected if pair[0] != pair[1]]
+    assert f"{len(moved)} images in another split (" in told
+    assert f"{moved.count(('test', 'train'))} test → train" in told
+    assert not update(out).is_written
+    assert read_prepared(out).splits == old.splits
+
+
 def test_a_new_image_is_on_the_side_of_its_group(tmp_path: Path) -> None:
     rows = {f"{n}.jpg": ("1" if n % 2 else "0", f"p{n % 7}") for n in range(35)}
     path, out = write(tmp_path / "in", rows, "dog,patient"), tmp_path / "out"
@@ -284,8 +302,11 @@ def test_a_split_that_few_images_leave_empty_is_told(tmp_path: Path) -> None:
     names = [n for n in plain(200) if reference.hash_split(n, "", "", 0.2, 0.1, False) == "train"][:4]
     path, notes = write(tmp_path / "in", dict.fromkeys(names, ("1", "0"))), Notes()
     make(asked(tmp_path / "out", path), progress=notes)
-    by_chance = "by the hash a share of {} of few images can be none: --split-seed or --stratify gives some"
-    assert [note.partition("; ")[2] for note in notes.said] == [by_chance.format(0.2), by_chance.format(0.1)]
+    by_chance = "by the hash a share of {} of few images can be none: another {}, or --stratify, gives some"
+    assert [note.partition("; ")[2] for note in notes.said] == [
+        by_chance.format(0.2, "--split-seed"),
+        by_chance.format(0.1, "--seed"),
+    ]
     names = [n for n in plain(200) if reference.hash_split(n, "", "", 0.2, 0.1, False) == "test"][:4]
     told = refusal(tmp_path / "none", write(tmp_path / "in", dict.fromkeys(names, ("1", "0"))))
     assert told.startswith("table: 0 training images, at least 1 are needed; divide them otherwise")
