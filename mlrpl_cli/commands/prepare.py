@@ -63,6 +63,10 @@ def prepare(
         float | None,
         option("X", "Share of the training images set aside for validation; 0 is none.", default=VALIDATING),
     ] = None,
+    folds: Annotated[
+        int | None,
+        option("K", "Divide the training images into K folds: train measures itself on those it leaves out in turn."),
+    ] = None,
     classes: options.Classes = None,
     merge_classes: Annotated[
         tuple | None, options.several(_renaming, "A=B,…", "Class A is another name of class B.")
@@ -96,7 +100,8 @@ def prepare(
 
     asked = {
         "dataset": dataset, "keep": keep, "seed": seed, "out": out, "validation_fraction": validation_fraction,
-        "classes": classes, "merge_classes": dict(merge_classes or ()) or None, "download": download or None,
+        "folds": folds, "classes": classes, "merge_classes": dict(merge_classes or ()) or None,
+        "download": download or None,
         "reading": reading or None, "check_images": check_images, "drop_broken": drop_broken or None,
         "allow_truncated": allow_truncated or None, "replace": replace or None,
     }  # fmt: skip

@@ -144,5 +144,8 @@ class PrepareOptions:
     """Leave broken images out rather than stop."""
     allow_truncated: bool = False
     """Take JPEGs that lack their last bytes: preparing, training, evaluation and prediction read what there is."""
+    folds: int | None = None
+    """K from 2 to 100: each training image is of one of K folds, for cross-validation, and no image is set aside for
+    test or validation unless the source says so, or its option `test_fraction` does."""
     replace: bool = False
     """Replace a prepared folder that was made from other options or another content."""

@@ -5,6 +5,7 @@ An image is on the side of a split that a hash of its name and the seed gives, w
     u(purpose, seed, key) = (first 8 bytes of SHA-256("purpose\\0seed\\0key"), big-endian) / 2^64
     test:        u("test", split seed, key) < test fraction
     validation:  of the others, u("validation", seed, key) < validation fraction
+    fold of K:   floor(K u("fold", seed, key))
 
 The key is the image's group where it has one, else its name, or the SHA-256 of its bytes. The number of test images
 among N units is therefore binomial: its mean is N · fraction, its variance N · fraction · (1 - fraction).
@@ -22,6 +23,7 @@ from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.masks import drawn_rows
 from mlrpl_cli.core.labels.records import TEST, TRAIN, UNASSIGNED, VALIDATION
 
+FOLD = "fold"
 TWO_SIDES = "groups are on two sides of a split"
 MOVED = "images are of another split than the prepared folder has them in"
 
@@ -112,6 +114,21 @@ def _side(unit: Unit, said: Sequence[str], kept: Mapping[int, str]) -> str:
     """The split that is settled for a unit; UNASSIGNED for none."""
     before = (kept.get(row, UNASSIGNED) for row in unit.rows)
     return next(filter(None, (*before, *(said[row] for row in unit.rows))), UNASSIGNED)
+
+
+def folds_of(units: Sequence[Unit], folds: int, seed: int, choose: Choice = by_hash) -> dict[Unit, int]:
+    """The fold of each unit, from 0: no unit depends on another, unless `choose` lets it.
+
+    Another choice than the hash takes fold after fold out of what is left.
+    """
+    if choose is by_hash:
+        return {unit: min(int(folds * place(FOLD, seed, unit.key)), folds - 1) for unit in units}
+    found, left = dict[Unit, int](), list(units)
+    for fold in range(folds):
+        taken = left if fold == folds - 1 else choose(f"{FOLD} {fold}", seed, left, 1 / (folds - fold))
+        found |= dict.fromkeys(taken, fold)
+        left = [unit for unit in left if unit not in found]
+    return found
 
 
 def divide_by_row(said: Sequence[str], shares: Shares) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from mlrpl_cli.core.labels.records import SPLITS, TRAIN, PrepareOptions, Reading
 from mlrpl_cli.core.labels.states import PRESENT, STATES
 from mlrpl_cli.core.prepared.content import content_of
 from mlrpl_cli.core.prepared.differences import Changes, changes_between, option_differences
-from mlrpl_cli.core.prepared.division import notes_on
+from mlrpl_cli.core.prepared.division import NEW, Before, notes_on
 from mlrpl_cli.core.prepared.folder import (
     Prepared,
     is_prepared,
@@ -106,11 +106,11 @@ def _make(job: Job, progress: Progress, before: Prepared | None = None) -> Made:
     if job.options.download and job.root is not None:
         sources.download(job.dataset, job.root, progress)
     stored = before if in_place else _stored(folder, progress)
-    splits = dict(zip(before.images, before.splits, strict=True)) if before else None
+    had = _had(before) if before else NEW
     with suppress(_UpToDateError), atomic_folder(folder) as workspace:
         options = job.options
         reading = Reading(workspace, progress, options.classes, options.merge_classes, list(job.notes))
-        prepared, proposals = content_of(job, folder, reading, splits)
+        prepared, proposals = content_of(job, folder, reading, had)
         if stored is not None and _is_same(stored, prepared, proposals):
             raise _UpToDateError
         if stored is not None and not may_replace:
@@ -122,6 +122,11 @@ def _make(job: Job, progress: Progress, before: Prepared | None = None) -> Made:
     if stored is not None:
         progress.note(f"{folder} is up to date: nothing was written")
     return Made(stored or prepared, stored is None, changes_between(before, prepared) if before else None)
+
+
+def _had(before: Prepared) -> Before:
+    folds = {} if before.folds is None else {before.images[n]: f for n, f in enumerate(before.folds.tolist()) if f >= 0}
+    return Before(dict(zip(before.images, before.splits, strict=True)), folds)
 
 
 def _refuse_other_options(job: Job, folder: Path, advice: str) -> None:

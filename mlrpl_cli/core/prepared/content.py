@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,23 @@ from mlrpl_cli.core.labels import masks
 from mlrpl_cli.core.labels.classes import same_prompts, says_nothing
 from mlrpl_cli.core.labels.proposals import kept
 from mlrpl_cli.core.labels.records import CHECKED, Reading, Records
-from mlrpl_cli.core.prepared.division import divided
+from mlrpl_cli.core.prepared.division import NEW, Before, divided
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.prepared.job import Job
 
 SHOWN_PAIRS = 5
 
 
-def content_of(
-    job: Job, folder: Path, reading: Reading, before: Mapping[str, str] | None = None
-) -> tuple[Prepared, np.ndarray | None]:
+def content_of(job: Job, folder: Path, reading: Reading, before: Before = NEW) -> tuple[Prepared, np.ndarray | None]:
     """What `job` makes for `folder`, and the proposals of machines, where any were asked for; not written yet.
 
-    `before` are the splits that images had, which they keep. Raises DataError and ConfigError as `build.prepare` does.
+    What images had `before` they keep. Raises DataError and ConfigError as `build.prepare` does.
     """
     published = job.source.read(reading)
     chosen = _check_images(_choose_classes(published, reading), job, reading)
-    records = divided(chosen, job, reading, before)
+    records, folds = divided(chosen, job, reading, before)
     proposals = None if reading.proposals is None else kept(reading.proposals, published, records)
-    return _hide(records, job, folder, reading), proposals
+    return replace(_hide(records, job, folder, reading), folds=folds), proposals
 
 
 def _hide(records: Records, job: Job, folder: Path, reading: Reading) -> Prepared:

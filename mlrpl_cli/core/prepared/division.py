@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
 
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.labels.own import GrowingData, OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Reading, Records
-from mlrpl_cli.core.labels.splits import Shares, check_sides, divide, divide_by_row, units_of
+from mlrpl_cli.core.labels.splits import (
+    Choice,
+    Shares,
+    Unit,
+    by_hash,
+    check_sides,
+    divide,
+    divide_by_row,
+    folds_of,
+    units_of,
+)
 from mlrpl_cli.core.labels.states import PRESENT
+from mlrpl_cli.core.prepared.folder import NO_FOLD
 from mlrpl_cli.core.prepared.job import Job
 
 CONTENT = "content"
 
 
-def divided(records: Records, job: Job, reading: Reading, before: Mapping[str, str] | None = None) -> Records:
-    """`records` with a split for every image; `before` are those that images had, which stay.
+class Before(NamedTuple):
+    """What images had in the folder that is updated, by name, and keep."""
 
-    Raises DataError for groups that are on two sides, and where no training image is left.
+    splits: Mapping[str, str] = {}
+    folds: Mapping[str, int] = {}
+
+
+NEW = Before()
+"""A folder that is not updated."""
+
+
+def divided(records: Records, job: Job, reading: Reading, before: Before = NEW) -> tuple[Records, np.ndarray | None]:
+    """`records` with a split for every image, and the fold of each (N,) int16, NO_FOLD for those that do not train.
+
+    What images had `before` stays. Without `job.options.folds` there are none. Raises DataError for groups that are on
+    two sides, and where no training image is left.
     """
     shares = _shares(job)
     named = VALIDATION in records.splits
+    units, choose = _units(records, job, reading), _choice(records, job, reading, before)
     if isinstance(job.source, GrowingData) and not job.is_published:
-        splits = _by_unit(records, job.source, shares, reading, before or {})
+        splits = _by_unit(records, job.source, shares, reading, before.splits, units, choose)
         left, least = splits.count(TRAIN), 1
         advice = "; divide them otherwise, with another --split-seed or with --stratify, or add some"
     else:
@@ -34,7 +61,40 @@ def divided(records: Records, job: Job, reading: Reading, before: Mapping[str, s
         least = 2 if shares.validation and not named else 1
     if left < least:
         raise DataError(f"{job.dataset}: {left} training images, at least {least} are needed{advice}")
-    return replace(records, splits=splits)
+    records = replace(records, splits=splits)
+    return records, _folds(records, job, units, choose, before.folds) if job.options.folds else None
+
+
+def _units(records: Records, job: Job, reading: Reading) -> list[Unit]:
+    by_content = isinstance(job.source, GrowingData) and job.source.split_by == CONTENT
+    return units_of(records.images, reading.groups, _digests(records, reading) if by_content else None)
+
+
+def _choice(records: Records, job: Job, reading: Reading, before: Before) -> Choice:
+    if not (isinstance(job.source, GrowingData) and job.source.stratify) or before.splits:
+        return by_hash
+    from mlrpl_cli.core.labels.stratify import stratified
+
+    reading.notes.append(
+        "images are divided by class (--stratify), which holds for these images alone: with others the same "
+        "images may come to other sides, unless mlrpl prepare --update keeps them"
+    )
+    return stratified(records.full_labels == PRESENT)
+
+
+def _folds(records: Records, job: Job, units: Sequence[Unit], choose: Choice, before: Mapping[str, int]) -> np.ndarray:
+    """(N,) int16. Images of a unit are of one fold; one that had a fold keeps it. Raises DataError for an empty one."""
+    count, folds = job.options.folds or 0, np.full(len(records.images), NO_FOLD, np.int16)
+    learning = [unit for unit in units if any(records.splits[row] == TRAIN for row in unit.rows)]
+    for unit, fold in folds_of(learning, count, job.options.seed, choose).items():
+        had = next((before[records.images[row]] for row in unit.rows if records.images[row] in before), fold)
+        folds[[row for row in unit.rows if records.splits[row] == TRAIN]] = had
+    if empty := sorted(set(range(count)) - set(folds.tolist())):
+        raise DataError(
+            f"{job.dataset}: {len(empty)} of {count} folds have no image; take fewer --folds, another --seed, "
+            "or --stratify"
+        )
+    return folds
 
 
 def _shares(job: Job) -> Shares:
@@ -43,14 +103,18 @@ def _shares(job: Job) -> Shares:
 
 
 def _by_unit(
-    records: Records, source: GrowingData, shares: Shares, reading: Reading, before: Mapping[str, str]
+    records: Records,
+    source: GrowingData,
+    shares: Shares,
+    reading: Reading,
+    before: Mapping[str, str],
+    units: Sequence[Unit],
+    choose: Choice,
 ) -> tuple[str, ...]:
     said, images = records.splits, records.images
-    by_content = source.split_by == CONTENT
-    digests = _digests(records, reading) if by_content else None
     # A name may stand for another image by now; what a content's hash says of it stays the same by itself.
+    by_content = source.split_by == CONTENT
     kept = {} if by_content else {row: before[name] for row, name in enumerate(images) if name in before}
-    units = units_of(images, reading.groups, digests)
     check_sides(said, units, images, reading.problems, kept)
     reading.problems.raise_if_any(
         str(source.root), "correct the groups or splits of the labels, or prepare them from scratch with --replace"
@@ -58,16 +122,7 @@ def _by_unit(
     free = sum(split == UNASSIGNED and row not in kept for row, split in enumerate(said))
     if 0 < free < len(said) and not kept:
         reading.notes.append(f"{free} of {len(said)} images are of no split yet and are divided by {_rule(source)}")
-    choose = {}
-    if source.stratify and not kept:
-        from mlrpl_cli.core.labels.stratify import stratified
-
-        choose = {"choose": stratified(records.full_labels == PRESENT)}
-        reading.notes.append(
-            "images are divided by class (--stratify), which holds for these images alone: with others the same "
-            "images may come to other sides, unless mlrpl prepare --update keeps them"
-        )
-    return divide(said, units, shares, kept=kept, **choose)
+    return divide(said, units, shares, choose, kept)
 
 
 def _rule(source: GrowingData) -> str:
@@ -87,11 +142,11 @@ def notes_on(records: Records, job: Job) -> list[str]:
     """What cannot be done with what is there, and what changes that: a sentence for each split without an image."""
     notes = []
     asked = _shares(job)
+    if job.options.folds:
+        return notes
     if TEST not in records.splits:
-        notes.append(
-            "there are no test images: mlrpl eval will have nothing to measure"
-            + _advice(job, asked.test, "--split-seed")
-        )
+        told = "there are no test images: mlrpl eval will have nothing to measure"
+        notes.append(told + _advice(job, asked.test, "--split-seed"))
     if VALIDATION not in records.splits:
         told = "there are no validation images: mlrpl train keeps its last epoch, since it cannot choose the best"
         notes.append(told + _advice(job, asked.validation, "--seed"))

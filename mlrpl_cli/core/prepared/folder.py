@@ -18,7 +18,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +45,7 @@ from mlrpl_cli.core.io.reading import (
 )
 from mlrpl_cli.core.io.schema import Text, validated
 from mlrpl_cli.core.labels.proposals import PROPOSAL
-from mlrpl_cli.core.labels.records import SPLITS, TEST, Records
+from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 PREPARED = Path("prepared")
@@ -53,12 +54,15 @@ KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
 PROPOSALS = "proposals.npy"
-IMAGES_HEADER = ("split", "image")
+IMAGES_HEADER = ("split", "image", "fold")
+"""The last column only where there are folds."""
+NO_FOLD = -1
 MOST_OF_A_MANIFEST, MOST_OF_IMAGES = 64 * MIB, GIB
 """Bytes: a manifest lists the classes only, and an image takes some 30."""
 AS_GIVEN = {"dataset", "options", "mask_sha256", "unlisted", "notes", "proposals"}
 """Fields of a manifest that are those of `Prepared`."""
 AGAIN = "run mlrpl prepare again"
+_FOLD = re.compile(r"\d{1,2}")
 MOVE_TOO = "put them back there, since a prepared folder moves together with its images"
 NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder with --data"
 
@@ -83,6 +87,8 @@ class Prepared(Records):
     """What had to be found out to read the labels."""
     proposals: dict[str, int] | None = None
     """How many cells of each split a machine proposes a label of (`read_proposals`); None where nobody asked."""
+    folds: np.ndarray | None = field(default=None, repr=False)
+    """(N,) int16: the fold of each training image, from 0, NO_FOLD for the others; None without cross-validation."""
 
     @property
     def allow_truncated(self) -> bool:
@@ -94,7 +100,8 @@ class Prepared(Records):
         """Checksum of what training and evaluation read: classes, images, splits, published and observed labels."""
         told = json.dumps([self.classes, self.images, self.splits]).encode()
         labels = (np.ascontiguousarray(labels).tobytes() for labels in (self.full_labels, self.observed_labels))
-        return hashlib.sha256(b"".join((told, *labels))).hexdigest()
+        folds = b"" if self.folds is None else self.folds.tobytes()
+        return hashlib.sha256(b"".join((told, *labels, folds))).hexdigest()
 
     def rows(self, split: str) -> np.ndarray:
         """int64 row numbers of a split's images, ascending. Raises ConfigError for an unknown split."""
@@ -159,8 +166,11 @@ def write_manifest(folder: Path, prepared: Prepared, proposals: np.ndarray | Non
     # surrogateescape: a file name need not be valid UTF-8, and has to come back as the same bytes.
     with (folder / IMAGES).open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(IMAGES_HEADER)
-        writer.writerows(zip(prepared.splits, prepared.images, strict=True))
+        columns: list[Iterable[object]] = [prepared.splits, prepared.images]
+        if prepared.folds is not None:
+            columns.append("" if fold == NO_FOLD else fold for fold in prepared.folds.tolist())
+        writer.writerow(IMAGES_HEADER[: len(columns)])
+        writer.writerows(zip(*columns, strict=True))
     np.save(folder / FULL, prepared.full_labels, allow_pickle=False)
     np.save(folder / OBSERVED, prepared.observed_labels, allow_pickle=False)
     place = relative_path(prepared.image_root, prepared.folder)
@@ -215,13 +225,13 @@ def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
                 raise damaged(folder, f"{name} is missing")
             if sha256_of_file(folder / name) != content.sha256.get(name):
                 raise damaged(folder, f"{name} has changed since it was written")
-        splits, images = _read_images(folder / IMAGES)
+        splits, images, folds = _read_images(folder / IMAGES)
         full, observed = (_read_labels(folder / name, (len(images), len(content.classes))) for name in (FULL, OBSERVED))
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
     classes, root = tuple(content.classes), path_from(folder, content.image_root)
     told = content.model_dump(include=AS_GIVEN)
-    prepared = Prepared(classes, root, images, full, splits, folder, observed, **told)
+    prepared = Prepared(classes, root, images, full, splits, folder, observed, **told, folds=folds)
     _verify(prepared, content.counts)
     return prepared
 
@@ -289,20 +299,35 @@ def _verify(prepared: Prepared, counts: Mapping[str, int]) -> None:
         raise DataError(f"the images of {folder} are not in {prepared.image_root}; {MOVE_TOO}, or {AGAIN}")
 
 
-def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Splits and images. Raises DataError for what `write_manifest` cannot have written."""
+def _read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray | None]:
+    """Splits, images, and folds if there are any. Raises DataError for what `write_manifest` cannot have written."""
     with io.TextIOWrapper(open_file(path, MOST_OF_IMAGES), "utf-8", "surrogateescape", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         try:
             rows = [tuple(row) for row in reader]
         except csv.Error as error:
             raise damaged(path.parent, f"{path.name} is no table ({error})") from error
-    if not rows or rows[0] != IMAGES_HEADER:
-        raise damaged(path.parent, f"{path.name} does not begin with {','.join(IMAGES_HEADER)}")
+    if not rows or rows[0] not in (IMAGES_HEADER[:2], IMAGES_HEADER):
+        raise damaged(path.parent, f"{path.name} does not begin with {','.join(IMAGES_HEADER[:2])}")
     for number, row in enumerate(rows[1:], 2):
-        if len(row) != 2 or row[0] not in SPLITS or not is_file_name(row[1]) or leads_outside(row[1]):
+        if len(row) != len(rows[0]) or row[0] not in SPLITS or not is_file_name(row[1]) or leads_outside(row[1]):
             raise damaged(path.parent, f"row {number} of {path.name} is no split and image inside: {shown(row)}")
-    return tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
+    splits, images = tuple(row[0] for row in rows[1:]), tuple(row[1] for row in rows[1:])
+    return splits, images, _read_folds(path, rows[1:]) if len(rows[0]) > 2 else None
+
+
+def _read_folds(path: Path, rows: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """(N,) int16 of a third column. Raises DataError for folds that are not 0, 1, … of the training images alone."""
+    folds = np.full(len(rows), NO_FOLD, np.int16)
+    for number, (split, _, fold) in enumerate(rows):
+        if (split == TRAIN) != (_FOLD.fullmatch(fold) is not None) or (fold and split != TRAIN):
+            raise damaged(
+                path.parent, f"row {number + 2} of {path.name} has no fold of a training image: {shown(fold)}"
+            )
+        folds[number] = int(fold or NO_FOLD)
+    if sorted(set(folds.tolist()) - {NO_FOLD}) != list(range(folds.max(initial=NO_FOLD) + 1)):
+        raise damaged(path.parent, f"{path.name} lacks a fold")
+    return folds
 
 
 def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -22,6 +22,7 @@ from mlrpl_cli.core.labels.records import SCENES, SPLIT_NAMES, Format, PrepareOp
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, damaged, is_prepared
 
+MOST_FOLDS = 100
 NOT_RECORDED = frozenset({"out", "download", "check_images", "replace"})
 """Options that do not decide the content."""
 OUR_ENTRIES = frozenset(
@@ -74,6 +75,8 @@ def check(options: PrepareOptions) -> Job:
         elif "root" not in given and (found := registry.find_root(dataset)):
             given["root"] = found
             notes.append(f"{dataset} is read from {found}")
+        if options.folds and "test_fraction" in fields_of(registry.format_of(dataset)):
+            given.setdefault("test_fraction", 0.0)
         source = registry.make_format(dataset, given)
     except ConfigError as error:
         problems.append(str(error))
@@ -82,12 +85,17 @@ def check(options: PrepareOptions) -> Job:
         problems.append(problem)
     if options.drop_broken and options.check_images is False:
         problems.append("--drop-broken needs the images to be checked; leave --no-check-images out")
+    if options.folds is not None:
+        if not 2 <= options.folds <= MOST_FOLDS:
+            problems.append(f"expected from 2 to {MOST_FOLDS} folds, got {options.folds}")
+        options = replace(options, validation_fraction=0.0)
     if not 0 <= (fraction := options.validation_fraction) < 1:
         problems.append(f"the validation fraction must be from 0 to below 1, not {fraction:g}")
     is_published = source.is_published()
     problems.extend(_problems_of_splits(source, dataset, is_published))
     raise_together(problems)
-    name = f"{_name(dataset, source, is_published)}-keep{100 * keep:.6g}-seed{options.seed}"
+    folds = f"-folds{options.folds}" if options.folds else ""
+    name = f"{_name(dataset, source, is_published)}-keep{100 * keep:.6g}-seed{options.seed}{folds}"
     return Job(options, dataset, source, keep, options.out or manifest.PREPARED / name, is_published, tuple(notes))
 
 
@@ -161,6 +169,7 @@ class _Recorded(BaseModel):
     merge_classes: dict[str, str] = {}
     drop_broken: bool = False
     allow_truncated: bool = False
+    folds: int | None = None
 
 
 def recorded(prepared: Prepared) -> PrepareOptions:
