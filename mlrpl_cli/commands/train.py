@@ -61,8 +61,12 @@ def _print_summary(summary: TrainingSummary) -> None:
         (f"{summary.selection} mAP, last epoch", console.percent(summary.last_map)),
         (f"{summary.selection} mAP, best epoch ({summary.best_epoch})", console.percent(summary.best_map)),
     ]
+    if summary.folds:
+        rows.append((f"out-of-fold mAP, {summary.folds} folds", console.percent(summary.out_of_fold_map)))
     if names := summary.not_learnable:
         rows.append((f"cannot be learned: {len(names)} of {summary.classes} classes", first_few(names, 10)))
     state, following = ("Interrupted", "train --resume") if summary.interrupted else ("Trained", "eval")
+    if summary.folds and not summary.interrupted:
+        following = "predict IMAGES"
     console.print_table(f"{state}: {summary.run}", ("", ""), rows)
     console.print_note(f"next: mlrpl {following} --run {quote(str(summary.run))}")

@@ -214,5 +214,6 @@ def test_no_test_image_and_no_validation_image_are_asked_for(mlrpl: Callable) ->
     assert set(read_prepared(Path("prepared/owls-keep100-seed0")).splits) == {"train"}
     assert outcome.err.splitlines()[-2:] == [
         "mlrpl: warning: there are no test images: mlrpl eval will have nothing to measure",
-        "mlrpl: warning: there are no validation images: mlrpl train keeps its last epoch, since it cannot choose the best",
+        "mlrpl: warning: there are no validation images: mlrpl train keeps its last epoch, since it cannot choose the "
+        "best",
     ]

@@ -247,6 +247,9 @@ def _prepared_files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
+_FOLDED = b"split,image,fold\ntrain,images/0.png,0\ntrain,images/1.png,1\ntest,images/2.png,\n"
+
+
 def manifest_content() -> dict[str, Any]:
     """The manifest of `write_prepared_folder`."""
     return json.loads(_prepared_files()["manifest.json"])
@@ -434,7 +437,7 @@ _SEEDS = {
     "assignment": lambda: _ASSIGNMENTS,
     "manifest": lambda: (_prepared_files()["manifest.json"],),
     "manifest_fields": lambda: (_prepared_files()["manifest.json"],),
-    "manifest_images": lambda: (_prepared_files()["images.csv"],),
+    "manifest_images": lambda: (_prepared_files()["images.csv"], _FOLDED),
     "manifest_labels": lambda: (_prepared_files()["labels_full.npy"],),
     "manifest_proposals": _proposals,
     "archive": _archives,

@@ -18,6 +18,7 @@ from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.checkpoint import Checkpoint
+from mlrpl_cli.core.runs.folder import OUT_OF_FOLD
 from mlrpl_cli.core.runs.trained_on import SELECTED, TRAINED, images_in, shortened
 
 
@@ -45,6 +46,8 @@ def unseen(
     if not len(rows):
         advice = "prepare it with some (--test-fraction, --validation-fraction), or choose another with --split"
         told = f"{prepared.folder} has no image in the split '{split}', so no figure can be computed on it"
+        if options.run and (options.run / OUT_OF_FOLD).is_file():
+            told += f" (those of its folds are in {options.run / OUT_OF_FOLD})"
         raise RunError(f"{told}; {advice}")
     trained, selected = _membership(prepared, rows, options.workers, checkpoint)
     if trained is None or selected is None:

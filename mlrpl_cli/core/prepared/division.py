@@ -140,7 +140,7 @@ def _digests(records: Records, reading: Reading) -> list[str]:
 
 def notes_on(records: Records, job: Job) -> list[str]:
     """What cannot be done with what is there, and what changes that: a sentence for each split without an image."""
-    notes = []
+    notes = list[str]()
     asked = _shares(job)
     if job.options.folds:
         return notes

@@ -13,7 +13,16 @@ from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.reading import shown
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, RUNS, checkpoint_path, load_config
+from mlrpl_cli.core.runs.folder import (
+    CONFIG_FILE,
+    EVENTS,
+    FOLDS,
+    LOG_FILE,
+    OUT_OF_FOLD,
+    RUNS,
+    checkpoint_path,
+    load_config,
+)
 
 WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
 """Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
@@ -101,6 +110,7 @@ def check_free(folder: Path) -> None:
 
 def remove_run(folder: Path) -> None:
     """Remove what training wrote to `folder`, its last checkpoint first: without it there is nothing to resume."""
-    for path in (*(checkpoint_path(folder, which) for which in (LAST, BEST)), folder / LOG_FILE):
+    for path in (*(checkpoint_path(folder, which) for which in (LAST, BEST)), folder / LOG_FILE, folder / OUT_OF_FOLD):
         path.unlink(missing_ok=True)
-    shutil.rmtree(folder / EVENTS, ignore_errors=True)
+    for name in (EVENTS, FOLDS):
+        shutil.rmtree(folder / name, ignore_errors=True)

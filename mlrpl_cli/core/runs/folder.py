@@ -18,6 +18,8 @@ from mlrpl_cli.core.io import files, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError
 
 CONFIG_FILE, LOG_FILE, EVENTS = "config.yaml", "metrics.jsonl", "tensorboard"
+FOLDS, OUT_OF_FOLD = "folds", "out_of_fold.json"
+"""Of a cross-validated run: the folder with a file of probabilities of each fold, and the figures of all together."""
 RUNS = Path("runs")
 
 Epoch = Annotated[int, Field(ge=0)]

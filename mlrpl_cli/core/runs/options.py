@@ -84,7 +84,7 @@ def label_notes(asked: TrainConfig, resolved: TrainConfig, prepared: Prepared) -
     notes = []
     if not len(prepared.rows(resolved.selection)):
         notes.append(f"there is no {resolved.selection} image to choose the best epoch by, so the last one is kept")
-    if TEST not in prepared.splits:
+    if TEST not in prepared.splits and prepared.folds is None:
         notes.append("there is no test image, so mlrpl eval will have no figure of this run")
     if names := classes_without(ABSENT, prepared.classes, labels):
         of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names)}"

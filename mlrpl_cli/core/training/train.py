@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
-from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
-from mlrpl_cli.core.features.cache import CACHE, image_digests
-from mlrpl_cli.core.features.filler import CacheFiller
-from mlrpl_cli.core.features.of_run import features_of_run
 from mlrpl_cli.core.io import devices, files
-from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.records import TRAIN
-from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
-from mlrpl_cli.core.runs import again, options, trained_on
+from mlrpl_cli.core.prepared.folder import newest_prepared, read_prepared
+from mlrpl_cli.core.runs import again, options
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
+from mlrpl_cli.core.training.assembly import trainer_maker
+from mlrpl_cli.core.training.folds import cross_validate, write_figures
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 
@@ -48,6 +42,10 @@ class TrainingSummary:
     classes: int
     not_learnable: tuple[str, ...]
     """Classes without a present cell in training, or without one that their loss takes for absent."""
+    folds: int | None = None
+    """How many folds the data has; None without cross-validation."""
+    out_of_fold_map: float | None = None
+    """mAP in [0, 1] of scores by recognizers that were not trained on the image; None when no class has an AP."""
 
 
 def train(
@@ -80,7 +78,8 @@ def train(
     for warning in options.label_notes(asked, config, prepared):
         progress.warn(warning)
     with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
-        trainer = _make_trainer(config, prepared, accelerator, progress)
+        make_trainer = trainer_maker(config, accelerator, progress)
+        trainer = make_trainer(config, prepared, config.selection)
         last = _last_checkpoint(folder, trainer.info) if resume else None
         trainer.start(last)
         log = [row for row in read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []
@@ -88,13 +87,21 @@ def train(
             write_log(folder, log)
             if last is None:
                 _save(trainer, folder, LAST)
+        measured = cross_validate(config, prepared, folder, make_trainer, progress)
+        if measured and accelerator.is_main_process:
+            write_figures(measured, folder)
         kept = _run(trainer, folder, log, progress)
     last_map = next((row["map"] for row in log if row["epoch"] == kept.epoch), None)
     learned = sum(parameter.numel() for parameter in trainer.trainable.learned().values())
     return TrainingSummary(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
         kept.best_epoch, learned, len(kept.classes), kept.not_learnable,
+        measured.folds if measured else None, _share(measured.mean_average_precision) if measured else None,
     )  # fmt: skip
+
+
+def _share(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 @contextmanager
@@ -123,22 +130,6 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool, fresh: bo
         if new:
             with suppress(OSError):  # as it should be, there is something in it
                 folder.rmdir()
-
-
-def _make_trainer(config: TrainConfig, prepared: Prepared, accelerator: Accelerator, progress: Progress) -> Trainer:
-    with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
-        state = load_state(config.backbone or TINY, progress)
-    encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
-    paths = [prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)]
-    features = features_of_run(CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated), *paths)
-    images = _image_tensors(config, paths) if accelerator.is_main_process else None  # it writes the checkpoints
-    return Trainer(config, prepared, state, encoder.fingerprint, features, images)
-
-
-def _image_tensors(config: TrainConfig, paths: Sequence[Sequence[Path]]) -> dict[str, Tensor]:
-    """What checkpoints say of the images that are trained on and of those that select; the cache remembers them."""
-    workers, folder = decoding_workers(config.workers), Path(config.cache or CACHE)
-    return trained_on.image_tensors(*(image_digests(of_split, workers, folder) for of_split in paths))
 
 
 def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress) -> RunInfo:
