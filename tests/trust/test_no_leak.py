@@ -17,7 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
-from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
