@@ -11,7 +11,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option, several
 from mlrpl_cli.core.io.errors import counted
-from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
+from mlrpl_cli.core.labels.formats.registry import DATASETS, formats_with_flags
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.sweep.plan import SweepOptions
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlrpl_cli.core.sweep.runner import SweepSize
 
 
-@options.with_flags({name: format_of(name) for name in DATASETS})
+@options.with_flags(formats_with_flags())
 def sweep(
     data: options.Data = None,
     dataset: Annotated[

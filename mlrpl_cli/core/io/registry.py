@@ -49,13 +49,17 @@ class Registry(UserDict[str, str]):
             ours = ["mlrpl"] if name in self.data or name in self.reserved else []
             owners = first_few([*ours, *map(_owner, added)])
             raise ConfigError(f"{self.kind} '{name}' is claimed by {owners}; uninstall all but one, or rename it there")
-        reference, owner = self[name], _owner(added[0]) if added else "mlrpl"
+        reference, owner = self[name], self.owner(name)
         try:
             return resolve_name(reference)
         except (Exception, SystemExit) as error:  # whatever a module does that someone else wrote
             told = error if isinstance(error, MlrplError) else f"{type(error).__name__}: {one_line(error)}"
             wrong = f"{self.kind} '{name}' of {owner} cannot be loaded from '{reference}': {told}"
             raise ConfigError(f"{wrong}; {f'update or uninstall {owner}' if added else 'correct its entry'}") from error
+
+    def owner(self, name: str) -> str:
+        """The distribution that a name is of: "mlrpl", or another one and its version."""
+        return "mlrpl" if name in self.data else _owner(self._added()[name][0])
 
     def _added(self) -> Mapping[str, tuple[EntryPoint, ...]]:
         return _declared(self.group, tuple(sys.path))

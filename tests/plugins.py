@@ -1,0 +1,28 @@
+"""A package of someone else's, as pip leaves it: modules and a dist-info folder with entry points, without pip."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+
+def install(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    entry_points: Mapping[str, Mapping[str, str]],
+    distribution: str = "made-up",
+    **modules: str,
+) -> None:
+    """Put `modules` (name → source) and the `entry_points` (group → name → "module:object") on the import path."""
+    info = place / f"{distribution.replace('-', '_')}-1.5.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+    lines = [[f"[{group}]", *(f"{n} = {v}" for n, v in names.items())] for group, names in entry_points.items()]
+    (info / "entry_points.txt").write_text("\n".join(line for section in lines for line in section) + "\n")
+    for name, source in modules.items():
+        (place / f"{name}.py").write_text(source, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(place)
