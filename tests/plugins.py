@@ -16,13 +16,17 @@ def install(
     distribution: str = "made-up",
     **modules: str,
 ) -> None:
-    """Put `modules` (name → source) and the `entry_points` (group → name → "module:object") on the import path."""
+    """Put `modules` (name, "package/name" in a package → source) and the `entry_points` (group → name → "module:object") on the import path."""
     info = place / f"{distribution.replace('-', '_')}-1.5.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
     lines = [[f"[{group}]", *(f"{n} = {v}" for n, v in names.items())] for group, names in entry_points.items()]
     (info / "entry_points.txt").write_text("\n".join(line for section in lines for line in section) + "\n")
     for name, source in modules.items():
-        (place / f"{name}.py").write_text(source, encoding="utf-8")
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        file = place / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(source, encoding="utf-8")
+    for name in {name.split("/")[0] for name in modules}:
+        for loaded in [other for other in sys.modules if f"{other}.".startswith(f"{name}.")]:
+            monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.syspath_prepend(place)

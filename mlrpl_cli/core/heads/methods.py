@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, cast
 
+import pydantic.dataclasses
 from torch import Tensor, nn
 
 from mlrpl_cli.core.config import CheckedOptions, OptionsError, TrainConfig
@@ -26,7 +27,7 @@ OF_METHODS = (*PROMPTS, *ATTENTION)
 """Options of training that only some methods use; every other option belongs to every run."""
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class NoOptions(CheckedOptions):
     """The options of a method that has none."""
 
@@ -71,8 +72,10 @@ class Method:
     """Which of its parameters learn at which rate."""
 
     def __post_init__(self) -> None:
-        parts = ("recognizer", "text_head", "rebuild", "groups", "options")
-        wrong = [f"its {name} is no function or class" for name in parts if not callable(getattr(self, name))]
+        parts = ("recognizer", "text_head", "rebuild", "groups")
+        wrong = [f"its {name} is no function" for name in parts if not callable(getattr(self, name))]
+        if "__pydantic_validator__" not in vars(self.options):
+            wrong.append("its options are no class of pydantic.dataclasses.dataclass")
         wrong += [f"its uses has '{name}', none of {', '.join(OF_METHODS)}" for name in {*self.uses} - {*OF_METHODS}]
         if wrong:
             raise ConfigError("; ".join(wrong))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from mlrpl_cli.core.io.errors import ConfigError, counted, first_few
+from mlrpl_cli.core.io.errors import ConfigError, first_few
 from mlrpl_cli.core.sweep.code import code_sha256
 from mlrpl_cli.core.sweep.plan import RUN
 from mlrpl_cli.core.sweep.results import Row, name_of
@@ -52,9 +52,14 @@ def shown_rows(
     usable = [row for row in wanted if row not in stale and row["key"] not in asked_keys]
     fitting = _fitting(usable, data, asked)
     kept = [*asked, *fitting]
-    notes = [_note(stale, "of code that was changed since are kept and not shown")]
-    notes += [_note([row for row in usable if row not in fitting], "of other data or settings are kept and not shown")]
-    notes += [_note([row for row in kept if code_of(row) == UNKNOWN], "are of unknown code")]
+    notes = [_note(stale, "kept and not shown, since the code was changed")]
+    notes += [
+        _note(
+            [row for row in usable if row not in fitting],
+            "kept and not shown, since they are of other data or settings",
+        )
+    ]
+    notes += [_note([row for row in kept if code_of(row) == UNKNOWN], "of unknown code")]
     return Shown(kept, [note for note in notes if note])
 
 
@@ -82,4 +87,4 @@ def _cell(row: Row) -> tuple[str, float, int]:
 def _note(rows: Sequence[Row], what: str) -> str | None:
     names = Counter(map(name_of, rows))
     told = first_few([f"{name} ({count})" for name, count in names.items()], 10)
-    return f"{counted(len(rows), 'stored row')} {what}: {told}" if rows else None
+    return f"rows {what}: {told}" if rows else None
