@@ -16,7 +16,10 @@ def install(
     distribution: str = "made-up",
     **modules: str,
 ) -> None:
-    """Put `modules` (name, "package/name" in a package → source) and the `entry_points` (group → name → "module:object") on the import path."""
+    """Put `modules` and `entry_points` (group → name → "module:object") on the import path.
+
+    A module is its source by its name, "package/module" for one in a package.
+    """
     info = place / f"{distribution.replace('-', '_')}-1.5.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")

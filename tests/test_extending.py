@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlrpl_cli.commands.options import _chosen_from
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.heads import losses
+from mlrpl_cli.core.heads.registry import METHODS
+from mlrpl_cli.core.labels.formats import registry as formats
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
 from mlrpl_cli.core.training.train import train
 from tests import small
@@ -91,10 +96,72 @@ def test_an_option_that_the_method_lacks_or_a_value_out_of_range_is_told_before_
     assert not Path("runs").exists()
 
 
-def test_help_lists_the_methods_of_packages_without_importing_them(place, mlrpl, monkeypatch):
+def test_help_lists_the_methods_of_packages_without_importing_them(place):
     """In this process the command was imported before the package came; the registry is what it asks."""
-    from mlrpl_cli.commands.options import _chosen_from
-    from mlrpl_cli.core.heads.registry import METHODS
-
     assert "tempered" in _chosen_from({"type": "string"}, METHODS)["anyOf"][0]["enum"]
     assert "tempered" not in sys.modules
+
+
+OTHERS = '''
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from mlrpl_cli.core.labels.formats.tabular.table import Table
+
+class TheirTable(Table):
+    """A table whose file is called so."""
+    @classmethod
+    def recognise(cls, root):
+        return "it ends in .theirs" if str(root).endswith(".theirs") else None
+
+def absent_everywhere(logits, labels, cells, entropy_weight):
+    return entropy_weight * F.softplus(logits).sum() / cells
+
+def a_clip():
+    return load_file("clip.safetensors")
+
+def broken():
+    raise OSError("no network")
+'''
+GROUPS = {
+    "mlrpl.losses": {"absent": "others:absent_everywhere", "odd": "others:a_clip"},
+    "mlrpl.formats": {"theirs": "others:TheirTable"},
+    "mlrpl.backbones": {"their-clip": "others:a_clip", "their-broken": "others:broken", "tiny": "others:a_clip"},
+}
+
+
+@pytest.fixture
+def others(place, tmp_path, monkeypatch) -> None:
+    install(tmp_path / "more", monkeypatch, GROUPS, "others", others=OTHERS)
+
+
+def test_a_loss_and_a_backbone_of_another_package_train_a_run_that_evaluates(others, mlrpl):
+    settings = [*SET[:-1], "--set=epochs=1", "--set=backbone=their-clip", "--loss=absent", "--method=sarl", "--run=run"]
+    done = mlrpl("train", *settings, "--set=entropy_weight=0.5")
+    assert done.code == 0, done.err
+    assert load_checkpoint(Path("run"), "last").info.backbone == "their-clip"
+    assert mlrpl("eval", "--run", "run", "--workers=0").code == 0
+
+
+def test_a_loss_is_divided_by_the_cells_that_its_third_parameter_names(others):
+    config = make_config(flags={"loss": "absent", "entropy_weight": 0.5})
+    labels, logits = torch.tensor([[1, 0, -1]]), torch.zeros(1, 3)
+    loss = losses.make_loss(config)(logits, labels, losses.make_count(config)(labels))
+    assert float(loss) == pytest.approx(0.5 * math.log(2))
+    assert losses.takes_unknown(config)
+
+
+def test_a_format_of_another_package_is_recognised(others):
+    assert formats.recognise(Path("labels.theirs")) == ("theirs", "it ends in .theirs")
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--loss=odd", "loss 'odd': expected a function of logits, labels and one of known, cells, got ()"),
+        ("--backbone=their-broken", "backbone 'their-broken' of others 1.5 cannot be loaded: OSError: no network"),
+        ("--backbone=tiny", "backbone 'tiny' is claimed by mlrpl, others 1.5; uninstall all but one"),
+    ],
+)
+def test_what_is_wrong_with_another_package_is_one_line_that_names_it(others, mlrpl, flag, told):
+    done = mlrpl("train", *SET[:-1], flag)
+    assert (done.code, told in done.err) == (1, True), done.err

@@ -133,10 +133,8 @@ def test_a_wrong_option_is_one_line(mlrpl, arguments, code, sentence):
 
 def test_a_second_call_adds_to_the_report_and_report_only_shows_what_is_stored_or_chosen(mlrpl, place, sweep_here):
     """Neither a variant of another call nor its rows are lost, and reporting runs nothing."""
-    few = [option for option in OPTIONS if not option.startswith(("--methods", "--keep"))] + [
-        "--keep=0.5",
-        "--out=kept",
-    ]
+    few = [option for option in OPTIONS if not option.startswith(("--methods", "--keep"))]
+    few += ["--keep=0.5", "--out=kept"]
     cold = "sa:attention_temperature=0.01"
     assert mlrpl("sweep", *few, "--methods=zero-shot").code == 0
     assert mlrpl("sweep", *few, f"--variant=cold={cold}", "--variant=sa").code == 0
@@ -145,19 +143,16 @@ def test_a_second_call_adds_to_the_report_and_report_only_shows_what_is_stored_o
     renamed = json.loads(mlrpl("sweep", *few, f"--variant={cold}", "--json").out)["rows"]
     assert [row["variant"] for row in renamed] == [cold]
     assert (place / "kept/results.jsonl").read_text() == rows, "a variant by another name is the same run"
-    done = mlrpl(
-        "sweep", "--data=prepared/small", "--out=kept", "--report-only", "--variant=cold", "--methods=zero-shot"
-    )
+    stored = ["sweep", "--data=prepared/small", "--out=kept", "--report-only"]
+    done = mlrpl(*stored, "--variant=cold", "--methods=zero-shot")
     assert done.code == 0, done.err
-    assert "2 stored runs" in done.out
+    assert "2 stored runs" in " ".join(done.out.split())
     assert "`sa`" not in page.read_text()
-    done = mlrpl("sweep", "--data=prepared/small", "--out=kept", "--report-only", "--json")
+    done = mlrpl(*stored, "--json")
     assert [row["variant"] for row in json.loads(done.out)["rows"]] == ["zero-shot", "cold", "sa"]
-    done = mlrpl("sweep", "--data=prepared/small", "--out=kept", "--report-only", "--variant=linear")
-    assert (done.code, "no stored row is of linear; the stored rows are of zero-shot, cold, sa" in done.err) == (
-        1,
-        True,
-    )
+    done = mlrpl(*stored, "--variant=linear")
+    assert done.code == 1
+    assert "no stored row is of linear; the stored rows are of zero-shot, cold, sa" in done.err
     assert (place / "kept/results.jsonl").read_text() == rows
 
 

@@ -145,7 +145,7 @@ def _parameters(loss: str) -> list[str]:
     names = list(signature(function).parameters) if callable(function) else []
     if len(names) < 3 or names[2] not in COUNTS:
         expected = f"expected a function of logits, labels and one of {', '.join(COUNTS)}"
-        raise ConfigError(f"loss '{loss}': {expected}, got {names or function!r}; correct it at {LOSSES[loss]}")
+        raise ConfigError(f"loss '{loss}': {expected}, got ({', '.join(names)}); correct it at {LOSSES[loss]}")
     return names
 
 
