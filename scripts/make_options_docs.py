@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.losses import LOSSES
-from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.registry import LOSSES, METHODS
 from mlrpl_cli.core.io.schema import expected, fields_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
@@ -39,8 +38,8 @@ def page() -> str:
 
 def row(name: str, field: Mapping[str, Any]) -> str:
     takes = f"one of {', '.join(REGISTRIES[name])}" if name in REGISTRIES else expected(field)
-    flag = f"`--{name.replace('_', '-')}`"
-    default = "" if field["default"] is None else f"`{field['default']}`"
+    flag = "`--method NAME:option=value`" if name == "method_options" else f"`--{name.replace('_', '-')}`"
+    default = "" if field.get("default") is None else f"`{field['default']}`"
     meaning = " ".join(field["description"].split()).replace("|", r"\|")
     return f"| `{name}` | {flag} | {takes} | {default} | {meaning} |\n"
 

@@ -115,7 +115,7 @@ def test_the_page_holds_what_was_found():
     assert "\n\n\n" not in text
 
 
-def test_a_method_that_is_not_known_is_one_line(tmp_path):
+def test_a_run_whose_scores_are_gone_is_one_line(tmp_path):
     small.write_prepared(tmp_path / "data")
     row = {"key": "a", "kind": "run", "method": "sral", "keep": 0.2, "seed": 0, "lr": 0.1, "epochs": 5, "loss": "asl"}
     row |= {
@@ -131,4 +131,4 @@ def test_a_method_that_is_not_known_is_one_line(tmp_path):
     assert done.code == 1
     assert done.err.startswith("make_results: error: ")
     assert done.err.count("\n") == 1
-    assert "methods that this mlrpl lacks (sral)" in done.err
+    assert "scores/a.safetensors is damaged: " in done.err

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,16 +54,20 @@ def several(kind: type, metavar: str, help: str, *flags: str, **more: Any) -> An
     return option(metavar, help, *flags, parser=parse, **more)
 
 
-def with_flags(kinds: Mapping[str, type]) -> Callable[[Command], Command]:
+def with_flags(
+    kinds: Mapping[str, type], choices: Mapping[str, Iterable[str]] | None = None
+) -> Callable[[Command], Command]:
     """Give a command a flag for each field of some pydantic classes that it has not itself; `**given` gets those given.
 
     The classes fill in their own defaults and check what they get. `kinds` are {"": class}, or data sets and their
     formats: a flag of one format is listed under it, and one that several share stands among the general ones.
+    Help lists the `choices` of a field. A field that is a mapping has no flag.
     """
     owners: dict[str, dict[str, Mapping[str, Any]]] = {}
     for owner, kind in kinds.items():
         for name, field in fields_of(kind).items():
-            owners.setdefault(name, {})[owner] = field
+            if field.get("type") != "object":
+                owners.setdefault(name, {})[owner] = _chosen_from(field, (choices or {}).get(name))
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
@@ -96,6 +100,14 @@ def with_voice(command: Command) -> Command:
     added = [asked, asked.replace(name="verbose", annotation=Verbose)]
     called.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
     return called
+
+
+def _chosen_from(field: Mapping[str, Any], choices: Iterable[str] | None) -> Mapping[str, Any]:
+    """A field with the names that it takes, which its class does not know."""
+    if choices is None:
+        return field
+    first, *others = field.get("anyOf", [field])
+    return {**field, "anyOf": [{**first, "enum": list(choices)}, *others]}
 
 
 def _flag(name: str, fields: Mapping[str, Mapping[str, Any]]) -> inspect.Parameter:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import first_few
-from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
+from mlrpl_cli.core.labels.formats.registry import DATASETS, formats_with_flags
 from mlrpl_cli.core.labels.records import CHECKED, SCENES, PrepareOptions
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
 
@@ -24,7 +24,7 @@ def _renaming(text: str) -> tuple[str, str]:
     return old.strip(), new.strip()
 
 
-@options.with_flags({name: format_of(name) for name in DATASETS})
+@options.with_flags(formats_with_flags())
 def prepare(
     dataset: Annotated[
         str | None,

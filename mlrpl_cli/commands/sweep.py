@@ -10,22 +10,32 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option, several
-from mlrpl_cli.core.io.errors import counted
-from mlrpl_cli.core.labels.formats.registry import DATASETS, format_of
+from mlrpl_cli.core.io.errors import counted, duration
+from mlrpl_cli.core.labels.formats.registry import DATASETS, formats_with_flags
 
 if TYPE_CHECKING:
+    from mlrpl_cli.core.io.progress import Progress
+    from mlrpl_cli.core.sweep.estimate import SweepSize
     from mlrpl_cli.core.sweep.plan import SweepOptions
     from mlrpl_cli.core.sweep.results import Row
-    from mlrpl_cli.core.sweep.runner import SweepSize
+    from mlrpl_cli.core.sweep.stored import Shown
 
 
-@options.with_flags({name: format_of(name) for name in DATASETS})
+@options.with_flags(formats_with_flags())
 def sweep(
     data: options.Data = None,
     dataset: Annotated[
         str | None, option("NAME", f"Prepare this data set into OUT/data first: {', '.join(DATASETS)}.")
     ] = None,
-    methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare.", default="all")] = None,
+    methods: Annotated[tuple | None, several(str, "A,B", "Methods to compare, without options.", default="all")] = None,
+    variant: Annotated[
+        list[str] | None,
+        option(
+            "VARIANT",
+            "A method with options to compare, as METHOD:option=value,… or ROW=METHOD:option=value,… to name its row; "
+            "repeatable.",
+        ),
+    ] = None,
     keeps: Annotated[
         tuple | None,
         several(float, "X,Y", "Proportions of labels that stay known.", "--keep", default="0.1,0.2,…,0.9"),
@@ -39,7 +49,15 @@ def sweep(
     out: Annotated[
         Path | None, option("FOLDER", "The sweep's folder.", default="one below ./sweeps with the name of the data")
     ] = None,
-    dry_run: Annotated[bool, option(None, "Say what would run, and run nothing.", "--dry-run")] = False,
+    dry_run: Annotated[
+        bool, option(None, "Say what would run and how long it takes, and run nothing.", "--dry-run")
+    ] = False,
+    trial: Annotated[
+        bool, option(None, "Run one run of each method that has none, then as --dry-run.", "--trial")
+    ] = False,
+    report_only: Annotated[
+        bool, option(None, "Report the stored rows, all or those of --variant and --methods.", "--report-only")
+    ] = False,
     device: options.Device = None,
     precision: options.Precision = None,
     config: options.Config = None,
@@ -47,10 +65,11 @@ def sweep(
     as_json: options.Json = False,
     **reading: Any,
 ) -> None:
-    """Train and test every method at every proportion and seed, each image encoded once for all of them.
+    """Train and test every variant at every proportion and seed, each image encoded once for all of them.
 
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
-    and loss of each method are chosen on validation labels from one small grid, the same for all methods.
+    and loss of each variant are chosen on validation labels from one small grid, the same for all of them. The report
+    is of every row that is stored below OUT and of the present code.
     """
     from mlrpl_cli.core.reports.sweep_page import report_sweep
     from mlrpl_cli.core.runs.options import asked_config
@@ -60,14 +79,25 @@ def sweep(
     progress = console.progress()
     training = asked_config(config, {"device": device, "precision": precision}, assignments or ())
     data, out, source = plan.what_to_sweep(data, dataset, reading, out)
-    compared = {"methods": methods, "keeps": keeps, "seeds": seeds}
+    named = None if methods is None and not variant else (*(methods or ()), *(variant or ()))
+    compared = {"methods": named, "keeps": keeps, "seeds": seeds}
     given = {name: values for name, values in compared.items() if values is not None}
     chosen = plan.SweepOptions(data, out, **given, tune=tune, jobs=jobs, config=training, source=source)
-    if dry_run:
+    if report_only:
+        _report(runner.stored(chosen, named), chosen, progress, as_json)
+        return
+    if trial:
+        runner.trial(chosen, progress)
+    if dry_run or trial:
         _print_size(runner.pending(chosen), chosen, as_json)
         return
     summary = runner.sweep(chosen, progress, lambda rows: console.show_above(progress, *_table(rows, chosen)))
-    page = report_sweep(out, data, summary.rows, progress) if summary.rows else None
+    page = None
+    if summary.rows:
+        shown = runner.all_shown(chosen, summary)
+        page = report_sweep(out, data, shown.rows, progress, shown.notes)
+        for note in shown.notes:
+            progress.note(note)
     if as_json:
         console.print_json(summary)
     else:
@@ -81,14 +111,41 @@ def sweep(
 
 
 def _table(rows: Sequence[Row], chosen: SweepOptions) -> tuple[str, list[str], list[list[str]]]:
-    """Title, columns and cells: test mAP (%) of each method at each proportion, averaged over the seeds done."""
+    """Title, columns and cells: test mAP (%) of each variant at each proportion, averaged over the seeds done."""
+    names = [variant.name for variant in chosen.variants]
+    count = len(names) * len(chosen.keeps) * len(chosen.seeds)
+    return _means(rows, names, chosen.keeps, chosen.seeds, f"{len(rows)} of {count} runs")
+
+
+def _stored_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
+    from mlrpl_cli.core.sweep.report import in_order
+
+    keeps, seeds = (sorted({row[name] for row in rows}) for name in ("keep", "seed"))
+    return _means(rows, in_order(rows), keeps, seeds, counted(len(rows), "stored run"))
+
+
+def _means(
+    rows: Sequence[Row], names: Sequence[str], keeps: Sequence[float], seeds: Sequence[int], told: str
+) -> tuple[str, list[str], list[list[str]]]:
     from mlrpl_cli.core.sweep.report import mean_maps
 
     means = mean_maps(rows)
-    cells = [[name, *(console.percent(means.get((name, keep))) for keep in chosen.keeps)] for name in chosen.methods]
-    count = len(chosen.methods) * len(chosen.keeps) * len(chosen.seeds)
-    done = f"test mAP (%), mean over seeds {', '.join(map(str, chosen.seeds))}; {len(rows)} of {count} runs"
-    return done, ["method", *(f"{share:.0%}" for share in chosen.keeps)], cells
+    cells = [[name, *(console.percent(means.get((name, keep))) for keep in keeps)] for name in names]
+    title = f"test mAP (%), mean over seeds {', '.join(map(str, seeds))}; {told}"
+    return title, ["method", *(f"{share:.0%}" for share in keeps)], cells
+
+
+def _report(shown: Shown, chosen: SweepOptions, progress: Progress, as_json: bool) -> None:
+    """Page and table of stored rows."""
+    from mlrpl_cli.core.reports.sweep_page import report_sweep
+
+    page = report_sweep(chosen.out, chosen.data, shown.rows, progress, shown.notes)
+    if as_json:
+        console.print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.notes, "report": page})
+        return
+    console.print_table(*_stored_table(shown.rows))
+    for note in [*shown.notes, f"report: {page}"]:
+        console.print_note(note)
 
 
 def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
@@ -101,10 +158,15 @@ def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
         counted(len(values), what)
         for what, values in (("method", chosen.methods), ("proportion", chosen.keeps), ("seed", chosen.seeds))
     )
+    stale = ", ".join(f"{name} ({count})" for name, count in size.stale.items())
+    unknown = f"not known: no run of {', '.join(size.untimed)} is stored; --trial runs one of each to measure"
     rows = [
         ("data", chosen.data),
         ("results", chosen.out / RESULTS),
         ("tuning runs", f"{size.tuning_runs}, {size.tuning_done} done"),
         ("runs", f"{size.runs} ({product}), {size.runs_done} done"),
+        ("would run", f"{size.left}"),
+        ("stale rows, of other code", stale or "none"),
+        ("time", unknown if size.seconds is None else f"about {duration(size.seconds)}"),
     ]
     console.print_table("sweep plan", ("", ""), rows)

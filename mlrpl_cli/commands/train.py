@@ -11,13 +11,14 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.heads.registry import LOSSES, METHODS
 from mlrpl_cli.core.io.errors import ConfigError, first_few
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.training.train import TrainingSummary
 
 
-@options.with_flags({"": TrainConfig})
+@options.with_flags({"": TrainConfig}, {"method": METHODS, "loss": LOSSES})
 def train(
     resume: Annotated[
         bool, option(None, "Continue --run, or the newest run, from its last epoch.", "--resume")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from mlrpl_cli.core.io import files, reading
 from mlrpl_cli.core.io.errors import ConfigError, DataError, one_line
@@ -77,7 +78,9 @@ class TrainConfig(CheckedOptions):
     backbone: Name | None = None
     """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME". Default: tiny for scenes, else RN101."""
     method: Name = "sarl+"
-    """One of zero-shot, baseline, sd, cspo, sarl, sarl+, sa, dualcoop or linear; docs/method.md has their equations."""
+    """The method, with options of its own as in "sa:attention_temperature=0.1"; docs/method.md has the equations."""
+    method_options: dict[str, Any] = Field(default_factory=dict)
+    """The method's own options by name; a command line gives them behind its name."""
     image_size: ImageSize | None = None
     """Side of the square input in pixels, a multiple of the backbone's stride. Default: 256 for tiny, else 448."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -137,6 +140,36 @@ class TrainConfig(CheckedOptions):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, of the order of images, and of views that are encoded anew every epoch."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _method_with_options(cls, values: Any) -> Any:
+        """A method that is written with its options is its name and them."""
+        given = dict(values.kwargs or {})
+        if isinstance(method := given.get("method"), str) and ":" in method:
+            given["method"], given["method_options"] = split_method(method)
+        return ArgsKwargs(values.args, given)
+
+
+def split_method(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a method that is written "NAME" or "NAME:option=value,option=value".
+
+    "sa:attention_temperature=0.1" → ("sa", {"attention_temperature": 0.1}); values are scalars of YAML, and text where
+    they are none. Raises OptionsError for another form.
+    """
+    name, colon, options = text.partition(":")
+    parts = options.split(",") if colon else []
+    if wrong := [part for part in parts if not all(side.strip() for side in part.partition("=")[::2])]:
+        got = f"got '{reading.short(wrong[0])}' in '{reading.short(text)}'"
+        raise OptionsError({"method": f"method: expected NAME or NAME:option=value,option=value, {got}"})
+    return name.strip(), {key.strip(): _scalar(value) for key, _, value in (part.partition("=") for part in parts)}
+
+
+def _scalar(text: str) -> Any:
+    with suppress(ValueError):
+        if isinstance(value := _parse_yaml(text), bool | int | float | str):
+            return value
+    return text.strip()
+
 
 def make_config(
     file: Path | None = None,
@@ -147,7 +180,11 @@ def make_config(
 
     Raises ConfigError with every problem found: unknown keys, wrong values, and what `problems` says of the others.
     """
-    values = {**(read_yaml(file) if file else {}), **given_options(None, flags)}
+    values = read_yaml(file) if file else {}
+    given = given_options(None, flags)
+    if "method" in given and "method_options" not in given:
+        values.pop("method_options", None)  # those of the method that the file names
+    values |= given
     errors: Mapping[str, str] = {}
     try:
         config = TrainConfig(**values)

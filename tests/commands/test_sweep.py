@@ -63,7 +63,11 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     done = mlrpl("sweep", *OPTIONS, "--out", "planned", "--dry-run")
     assert "4 (2 methods × 2 proportions × 1 seed), 0 done" in done.out
     planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
-    assert json.loads(planned.out)["size"] == {"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
+    size = json.loads(planned.out)["size"]
+    assert {name: size[name] for name in ("tuning_runs", "tuning_done", "runs", "runs_done")} == {
+        **{"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
+    }
+    assert (size["seconds"], len(size["untimed"]), size["stale"]) == (None, 9, {})
     missing = mlrpl("sweep", "--data", "planned/data", "--out", "planned", "--dry-run")
     assert (missing.code, "planned/data is not a prepared folder" in missing.err) == (1, True)
     refused = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--methods", "sral")
@@ -124,3 +128,58 @@ def test_a_wrong_option_is_one_line(mlrpl, arguments, code, sentence):
     done = mlrpl("sweep", *arguments)
     assert done.code == code
     assert sentence in done.err
+
+
+def test_a_second_call_adds_to_the_report_and_report_only_shows_what_is_stored_or_chosen(mlrpl, place, sweep_here):
+    """Neither a variant of another call nor its rows are lost, and reporting runs nothing."""
+    few = [option for option in OPTIONS if not option.startswith(("--methods", "--keep"))]
+    few += ["--keep=0.5", "--out=kept"]
+    cold = "sa:attention_temperature=0.01"
+    assert mlrpl("sweep", *few, "--methods=zero-shot").code == 0
+    assert mlrpl("sweep", *few, f"--variant=cold={cold}", "--variant=sa").code == 0
+    page, rows = place / "kept/report/comparison.md", (place / "kept/results.jsonl").read_text()
+    assert all(f"| `{name}` |" in page.read_text() for name in ("zero-shot", "sa", "cold"))
+    renamed = json.loads(mlrpl("sweep", *few, f"--variant={cold}", "--json").out)["rows"]
+    assert [row["variant"] for row in renamed] == [cold]
+    assert (place / "kept/results.jsonl").read_text() == rows, "a variant by another name is the same run"
+    stored = ["sweep", "--data=prepared/small", "--out=kept", "--report-only"]
+    done = mlrpl(*stored, "--variant=cold", "--methods=zero-shot")
+    assert done.code == 0, done.err
+    assert "2 stored runs" in " ".join(done.out.split())
+    assert "`sa`" not in page.read_text()
+    done = mlrpl(*stored, "--json")
+    assert [row["variant"] for row in json.loads(done.out)["rows"]] == ["zero-shot", "cold", "sa"]
+    done = mlrpl(*stored, "--variant=linear")
+    assert done.code == 1
+    assert "no stored row is of linear; the stored rows are of zero-shot, cold, sa" in done.err
+    assert (place / "kept/results.jsonl").read_text() == rows
+
+
+def test_a_dry_run_says_how_long_it_takes_and_a_trial_measures_it(mlrpl, place, sweep_here):
+    few = [*(option for option in OPTIONS if not option.startswith("--keep")), "--keep=0.5,0.9", "--out=timed"]
+    done = mlrpl("sweep", *few, "--dry-run")
+    assert "--trial runs one of each" in " ".join(done.out.split())
+    size = json.loads(mlrpl("sweep", *few, "--trial", "--json").out)["size"]
+    rows = [json.loads(line) for line in (place / "timed/results.jsonl").read_text().splitlines()]
+    assert sorted(row["method"] for row in rows) == ["sarl", "zero-shot"]
+    assert (size["runs"], size["runs_done"], size["untimed"]) == (4, 2, [])
+    assert size["seconds"] == pytest.approx(sum(row["train_seconds"] + row["test_seconds"] for row in rows))
+
+
+def test_rows_of_code_that_was_changed_are_named_and_run_again(mlrpl, place, sweep_here):
+    few = [
+        *(option for option in OPTIONS if not option.startswith(("--keep", "--methods"))),
+        "--keep=0.5",
+        "--out=stale",
+    ]
+    assert mlrpl("sweep", *few, "--methods=zero-shot").code == 0
+    file = place / "stale/results.jsonl"
+    row = json.loads(file.read_text())
+    file.write_text(json.dumps({**row, "key": "0" * 16, "code": "of another day"}) + "\n")
+    scores = place / "stale/scores"
+    (scores / f"{row['key']}.safetensors").rename(scores / f"{'0' * 16}.safetensors")
+    size = json.loads(mlrpl("sweep", *few, "--methods=zero-shot", "--dry-run", "--json").out)["size"]
+    assert (size["stale"], size["runs_done"]) == ({"zero-shot": 1}, 0)
+    done = mlrpl("sweep", *few, "--methods=zero-shot")
+    assert "rows kept and not shown, since the code was changed: zero-shot (1)" in done.err
+    assert len(file.read_text().splitlines()) == 2

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlrpl_cli.core.config import TrainConfig, given_options, make_config, write_yaml
+from mlrpl_cli.core.config import TrainConfig, given_options, make_config, split_method, write_yaml
 from mlrpl_cli.core.io.errors import ConfigError
 
 
@@ -138,3 +138,27 @@ def test_a_pipe_is_no_configuration(tmp_path):
 def test_an_assignment_that_is_no_plain_yaml_is_text():
     texts = {"glove": "*a", "cache": "!!int ''", "run": "[" * 30, "data": "[x"}
     assert given_options([f"{key}={value}" for key, value in texts.items()]) == texts
+
+
+def test_a_method_is_written_with_its_options_wherever_it_is_named(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("method: sa\nmethod_options: {attention_temperature: 0.2}\n")
+    written = "sa:attention_temperature=0.2"
+    assert make_config(file) == make_config(flags={"method": written}) == TrainConfig(method=written)
+    write_yaml(TrainConfig(method=written), file)
+    assert make_config(file).method_options == {"attention_temperature": 0.2}
+    # Another method on the command line does not inherit the options of the file's.
+    assert make_config(file, {"method": "sarl"}).method_options == {}
+    assert make_config(file, {"method": "sa:attention_temperature=3"}).method_options == {"attention_temperature": 3}
+
+
+def test_the_values_of_a_methods_options_are_scalars_of_yaml():
+    name, options = split_method("x: a=1, b=1.5e-3,c=true,d=word,e=[1]")
+    assert (name, options) == ("x", {"a": 1, "b": 1.5e-3, "c": True, "d": "word", "e": "[1]"})
+    assert split_method("x") == ("x", {})
+
+
+@pytest.mark.parametrize("written", ["sa:", "sa:x", "sa:=1", "sa:x=", "sa:x=1,,y=2"])
+def test_a_method_that_is_written_otherwise_is_told(written):
+    with pytest.raises(ConfigError, match=r"^method: expected NAME or NAME:option=value,option=value, got "):
+        make_config(flags={"method": written})

@@ -17,7 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
-from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
@@ -27,6 +27,7 @@ from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
+from mlrpl_cli.core.sweep.variants import parse_variant
 from mlrpl_cli.core.sweep.worker import Worker
 from mlrpl_cli.core.training.train import train
 from tests import small
@@ -163,7 +164,7 @@ def test_they_change_no_score_of_a_sweeps_run(base, config):
     prepared = read_prepared(base / "prepared")
     cells = out_of_sight(prepared)
     other = relabelled(prepared, base / "inverted", cells, -prepared.full_labels[cells])
-    cell = Cell(RUN, "sarl", KEEP, SEED, lr=0.02, epochs=2, loss="asl")
+    cell = Cell(RUN, parse_variant("sarl"), KEEP, SEED, lr=0.02, epochs=2, loss="asl")
     rows, scores = zip(*(swept(config, data, cell, base) for data in (prepared, other)), strict=True)
     assert rows[0]["map"] != rows[1]["map"]
     assert rows[0]["validation_map"] == rows[1]["validation_map"]

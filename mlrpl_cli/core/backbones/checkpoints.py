@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, SIZES, VISUAL, random_state
 from mlrpl_cli.core.io.download import fetch
-from mlrpl_cli.core.io.errors import WeightsError, did_you_mean
+from mlrpl_cli.core.io.errors import MlrplError, WeightsError, did_you_mean, one_line
 from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.io.registry import Registry
 
 TINY, RANDOM = "tiny", "random:"
 TINY_PATH = Path(__file__).parents[2] / "assets" / "tiny.safetensors"
@@ -40,12 +41,14 @@ PUBLISHED_SHA256: dict[str, str] = {
     "ViT-L/14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     "ViT-L/14@336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
-NAMES = {TINY, *ARCHITECTURES, *(RANDOM + name for name in ARCHITECTURES)}
+OURS = {TINY, *ARCHITECTURES, *(RANDOM + name for name in ARCHITECTURES)}
+BACKBONES = Registry("backbone", "mlrpl.backbones", {}, OURS)
+"""Name → a function of no argument that returns an OpenAI-format state dict; ours are in `load_state`."""
 
 
 def is_file(backbone: str) -> bool:
     """Whether `backbone` means a file: a known name is not one, even where a file is called so."""
-    return backbone not in NAMES and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
+    return not _is_name(backbone) and os.path.isfile(backbone)  # Path.is_file raises for a name that is too long
 
 
 def known_stride(backbone: str) -> int | None:
@@ -56,27 +59,48 @@ def known_stride(backbone: str) -> int | None:
 
 def backbone_problem(backbone: str) -> str | None:
     """The one-line reason why `backbone` cannot be loaded, as far as can be seen without opening it, or None."""
-    if backbone in NAMES or is_file(backbone):
+    if _is_name(backbone) or is_file(backbone):
         return None
-    advice = did_you_mean(backbone.removeprefix(RANDOM), [TINY, *ARCHITECTURES])
+    advice = did_you_mean(backbone.removeprefix(RANDOM), [TINY, *ARCHITECTURES, *BACKBONES])
     return f"backbone '{backbone}' is neither a file nor a known name; {advice}"
 
 
 def load_state(backbone: str, progress: Progress | None = None, prefix: str = "") -> dict[str, Tensor]:
-    """OpenAI-format state dict of "tiny", "RN101", "random:RN101" (untrained, seed 0) or a file.
+    """OpenAI-format state dict of "tiny", "RN101", "random:RN101" (untrained, seed 0), a package's name, or a file.
 
     Only the tensors whose names start with `prefix`, such as `VISUAL`; of a safetensors file, nothing else is read.
     Raises WeightsError for a name that is not known and a file that is not, or not wholly, a CLIP.
     """
     if problem := backbone_problem(backbone):
         raise WeightsError(problem)
-    if backbone == TINY or is_file(backbone):
+    if backbone in BACKBONES:
+        state = _added_state(backbone)
+    elif backbone == TINY or is_file(backbone):
         state = unpack_token_embedding(read_state(TINY_PATH if backbone == TINY else Path(backbone), prefix))
     elif backbone in ARCHITECTURES:
         state = read_state(fetch_published(backbone, progress or Silent()), prefix, published=True)
     else:
         state = random_state(ARCHITECTURES[backbone.removeprefix(RANDOM)], seed=0)
     return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _is_name(backbone: str) -> bool:
+    return backbone in OURS or backbone in BACKBONES
+
+
+def _added_state(backbone: str) -> dict[str, Tensor]:
+    """What the function of an installed package gives. Raises WeightsError when that fails or is no state dict."""
+    try:
+        state = BACKBONES.load(backbone)()
+    except MlrplError:
+        raise
+    except Exception as error:  # whatever someone else's code does
+        told = f"{type(error).__name__}: {one_line(error)}"
+        raise WeightsError(f"backbone '{backbone}' of {BACKBONES.owner(backbone)} cannot be loaded: {told}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        owner = BACKBONES.owner(backbone)
+        raise WeightsError(f"backbone '{backbone}' of {owner}: expected a state dict of tensors, got {type(state)}")
+    return {str(name): tensor for name, tensor in state.items()}
 
 
 def fetch_published(name: str, progress: Progress) -> Path:

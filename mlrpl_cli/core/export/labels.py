@@ -197,7 +197,7 @@ def _summary(export: Export, written: Written, path: Path, name: str, prepared: 
     if not has_training:
         notes += ("it has no training image, and mlrpl prepare needs some",)
     read_back = None
-    if has_training and not export.prefix and written.dataset in DATASETS:
+    if has_training and not export.prefix and written.dataset and written.dataset in DATASETS:
         command = ["mlrpl", "prepare", "--dataset", written.dataset, "--root", str(path)]
         truncated = ["--allow-truncated"] * prepared.allow_truncated
         read_back = shlex.join([*command, "--images", str(records.image_root), *written.flags, *truncated])

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -16,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.heads.registry import LOSSES
+from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 SMALLEST, FAINTEST = 1e-8, 1e-30
@@ -103,14 +104,8 @@ def _mean_over_known(cells: Tensor, labels: Tensor, known: Tensor) -> Tensor:
     return cells.where(labels != UNKNOWN, 0).sum() / known.clamp(min=1)
 
 
-LOSSES: dict[str, str] = {
-    "asl": "mlrpl_cli.core.heads.losses:partial_asl",
-    "bce": "mlrpl_cli.core.heads.losses:partial_bce",
-    "an": "mlrpl_cli.core.heads.losses:assume_negative",
-    "em": "mlrpl_cli.core.heads.losses:entropy_maximization",
-}
-OVER_ALL_CELLS = frozenset({"an", "em"})
-"""Those that divide by the number of all cells, since unknown ones count too."""
+COUNTS: dict[str, Callable[[Tensor], Tensor]] = {"known": count_known, "cells": count_all}
+"""What a loss is divided by, by the name of its third parameter."""
 PARTIAL, POSITIVES_ONLY = "asl", "an"
 """The default, and that of labels of which none is absent: chosen in docs/trials.md."""
 
@@ -122,16 +117,37 @@ def default_loss(labels: np.ndarray) -> str:
 
 def make_count(config: TrainConfig) -> Callable[[Tensor], Tensor]:
     """Counts the cells of labels (B, C) that the loss of `config` is divided by, as a scalar."""
-    return count_all if config.loss in OVER_ALL_CELLS else count_known
+    return COUNTS[_parameters(_named(config))[2]]
 
 
 def takes_unknown(config: TrainConfig) -> bool:
     """Whether the loss of `config` learns from unknown cells, so that a class needs no known absent cell."""
-    return config.loss in OVER_ALL_CELLS and not (config.loss == POSITIVES_ONLY and config.unknown_weight == 0)
+    return make_count(config) is count_all and not (config.loss == POSITIVES_ONLY and config.unknown_weight == 0)
 
 
 def make_loss(config: TrainConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The loss that `config.loss` names; its parameters that are called like an option of training get its value."""
-    function = resolve_name(LOSSES[config.loss or PARTIAL])  # a run's own is resolved; PARTIAL is where no data are
-    options = signature(function).parameters.keys() & vars(config).keys()
-    return partial(function, **{name: getattr(config, name) for name in options})
+    """The loss that `config.loss` names; its parameters that are called like an option of training get its value.
+
+    Raises ConfigError for one that cannot be loaded, or is no function of logits, labels and a count.
+    """
+    function = LOSSES.load(_named(config))
+    return partial(function, **{name: getattr(config, name) for name in options_of(_named(config))})
+
+
+def options_of(loss: str) -> tuple[str, ...]:
+    """Which options of training a loss has a parameter for."""
+    return tuple(name for name in _parameters(loss)[3:] if name in TrainConfig.__dataclass_fields__)
+
+
+def _parameters(loss: str) -> list[str]:
+    """The names of a loss's parameters; the third one says what it is divided by. Raises ConfigError for another."""
+    function = LOSSES.load(loss)
+    names = list(signature(function).parameters) if callable(function) else []
+    if len(names) < 3 or names[2] not in COUNTS:
+        expected = f"expected a function of logits, labels and one of {', '.join(COUNTS)}"
+        raise ConfigError(f"loss '{loss}': {expected}, got ({', '.join(names)}); correct it at {LOSSES[loss]}")
+    return names
+
+
+def _named(config: TrainConfig) -> str:
+    return config.loss or PARTIAL  # a run's own is resolved; PARTIAL is where no data are

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
 from mlrpl_cli.core.heads.text_heads import TextHead
-from mlrpl_cli.core.heads.visual_heads import Blueprint, region_cosines
+from mlrpl_cli.core.heads.visual_heads import VisualHead, region_cosines
 
 INITIAL_SCALE = 20.0
 # DualCoOp's own constants: the sharpness of its regions, and what it multiplies the pooled logits with.
@@ -36,9 +36,6 @@ class Recognition:
 class Recognizer(nn.Module):
     """Frozen features of B images and text features → Recognition."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__()
-
     @torch.no_grad()
     def initialize_from_prior(self, features: ImageFeatures, text: Tensor, prior: Tensor) -> None:
         """Fit the scale of what attends to a sample of training features, then start each class at its `prior` (C,)."""
@@ -54,18 +51,18 @@ class Recognizer(nn.Module):
 class AffineRecognizer(Recognizer):
     """Has a learned scale α > 0 and a learned bias β_c of each class, which starts it at its prior."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint)
+    def __init__(self, classes: int) -> None:
+        super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
-        self.bias = nn.Parameter(torch.zeros(blueprint.classes))
+        self.bias = nn.Parameter(torch.zeros(classes))
 
 
 class CosineRecognizer(AffineRecognizer):
     """s_bc = cos(f_bc, t_c), logit_bc = α s_bc + β_c, with the class features f_bc of a visual head."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint)
-        self.visual_head = blueprint.visual_head(blueprint)
+    def __init__(self, classes: int, visual_head: VisualHead) -> None:
+        super().__init__(classes)
+        self.visual_head = visual_head
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """Text features (C, E)."""
@@ -92,9 +89,9 @@ class PairedRecognizer(Recognizer):
 class RegionRecognizer(AffineRecognizer):
     """A linear classifier on every region and no text: z_bcp = α w_c · ĝ_bp + β_c, logit_bc = Σ_p softmax_p(z) z."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint)
-        self.region_weight = nn.Parameter(torch.zeros(blueprint.classes, blueprint.embed_dim))
+    def __init__(self, classes: int, embed_dim: int) -> None:
+        super().__init__(classes)
+        self.region_weight = nn.Parameter(torch.zeros(classes, embed_dim))
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """`text` is not looked at; the weights start at zero, so every class starts at its prior everywhere."""
@@ -111,9 +108,9 @@ class EnsembleRecognizer(Recognizer):
     learns fastest explain the labels away from the other.
     """
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint)
-        self.members = nn.ModuleList([CosineRecognizer(blueprint), RegionRecognizer(blueprint)])
+    def __init__(self, cosine: CosineRecognizer, regions: RegionRecognizer) -> None:
+        super().__init__()
+        self.members = nn.ModuleList([cosine, regions])
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         first, second = (member(features, text) for member in self.members)

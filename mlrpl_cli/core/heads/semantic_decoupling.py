@@ -40,10 +40,13 @@ class SemanticDecoupling(nn.Module):
         """U f: (B, P, D) → (B, P, K), multiplied in the precision of the grid, which is the encoder's."""
         return F.linear(grid, self.image_projection.weight.to(grid.dtype)).to(self.score.dtype)
 
+    def scores(self, grid: Tensor, semantics: Tensor) -> Tensor:
+        """v · tanh((U f_p) ⊙ (V x_c)) of a grid (B, P, D) and semantic vectors (C, S) → (B, P, C) float32."""
+        return bilinear_scores(self.project(grid), self.semantic_projection(semantics), self.score).float()
+
     def forward(self, grid: Tensor, semantics: Tensor) -> Tensor:
         """Grid (B, P, D) and semantic vectors (C, S) → attention (B, C, P), each row summing to 1 over P."""
-        scores = bilinear_scores(self.project(grid), self.semantic_projection(semantics), self.score)
-        return scores.float().softmax(dim=1).transpose(1, 2)
+        return self.scores(grid, semantics).softmax(dim=1).transpose(1, 2)
 
 
 def pool(attention: Tensor, grid: Tensor) -> Tensor:

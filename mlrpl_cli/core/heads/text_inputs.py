@@ -1,7 +1,8 @@
-"""What text heads and semantic vectors are made from, and which class names they can be made of."""
+"""What a method is built from besides the sizes of the features, and which class names it can be built of."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from mlrpl_cli.core.labels.classes import readable, same_prompts
 
 @dataclass(frozen=True)
 class TextInputs:
-    """What a method's text head and semantic vectors are made from."""
+    """What a method's recognizer, text head and semantic vectors are made from."""
 
     config: TrainConfig
     classes: Sequence[str]
@@ -21,6 +22,8 @@ class TextInputs:
     tokenize: Callable[[Sequence[str]], list[list[int]]]
     generator: torch.Generator
     """What is learned is drawn from it."""
+    options: Any = None
+    """Those of the method itself, of the class that its entry names."""
 
 
 def check_class_names(classes: Sequence[str]) -> None:

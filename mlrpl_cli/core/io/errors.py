@@ -114,3 +114,10 @@ def in_words(size: float) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if size >= 100 else f"{size:.3g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

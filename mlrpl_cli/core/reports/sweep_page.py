@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,18 +23,21 @@ BESIDE = "baseline"
 """The method whose classes are drawn beside the paper's."""
 
 
-def report_sweep(out: Path, data: Path, rows: Sequence[Row], progress: Progress) -> Path:
+def report_sweep(out: Path, data: Path, rows: Sequence[Row], progress: Progress, notes: Sequence[str] = ()) -> Path:
     """Write what `rows` of the sweep in `out` over the prepared folder `data` tell, to out/report; returns the page.
+
+    The page ends with the `notes`.
 
     Raises RunError when a run's scores are damaged.
     """
-    write_report(make_report(out, read_prepared(data), rows, progress), out / "report")
+    write_report(make_report(out, read_prepared(data), rows, progress), out / "report", notes)
     return out / "report" / PAGE
 
 
-def write_report(report: SweepReport, folder: Path) -> None:
+def write_report(report: SweepReport, folder: Path, notes: Sequence[str] = ()) -> None:
     """Write page, table and figures (PNG and SVG) to `folder`."""
-    write_text(folder / PAGE, render_page(TEMPLATE, {"report": report, "figures": write_figures(report, folder)}))
+    values = {"report": report, "figures": write_figures(report, folder), "notes": notes}
+    write_text(folder / PAGE, render_page(TEMPLATE, values))
 
 
 def write_figures(report: SweepReport, folder: Path, way: str = "") -> dict[str, str]:
@@ -59,5 +64,10 @@ def write_figures(report: SweepReport, folder: Path, way: str = "") -> dict[str,
 def table_csv(report: SweepReport) -> str:
     """method, keep, seed, map (in [0, 1]) of every run."""
     runs = ((each, *cell) for each in report.methods for cell in np.ndenumerate(each.maps) if np.isfinite(cell[1]))
-    rows = [f"{each.method},{report.keeps[k]:g},{report.seeds[s]},{value:.6f}" for each, (k, s), value in runs]
-    return "\n".join(["method,keep,seed,map", *rows, ""])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")  # a variant of two options has a comma in its name
+    writer.writerow(["method", "keep", "seed", "map"])
+    writer.writerows(
+        [each.method, f"{report.keeps[k]:g}", report.seeds[s], f"{value:.6f}"] for each, (k, s), value in runs
+    )
+    return table.getvalue()

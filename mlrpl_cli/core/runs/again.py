@@ -23,6 +23,7 @@ from mlrpl_cli.core.runs.folder import (
     checkpoint_path,
     load_config,
 )
+from mlrpl_cli.core.runs.options import short_method
 
 WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
 """Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
@@ -38,9 +39,9 @@ def was_begun(folder: Path) -> bool:
 def place_of(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh: bool) -> tuple[Path, bool]:
     """The folder for the run of `config`, and whether it holds that run already, finished or not; never if `fresh`.
 
-    Unless `config` names it, it is one below ./runs, named after data, method and seed, with -2, -3 … behind them until
-    there is no other run in it: made now, so that two who ask at once get two. Raises RunError for a named folder that
-    holds another run, with all that differs.
+    Unless `config` names it, it is one below ./runs, named after data, method, its options and seed, with -2, -3 …
+    behind them until there is no other run in it: made now, so that two who ask at once get two. Raises RunError for a
+    named folder that holds another run, with all that differs.
     """
     if config.run is None:
         return _below_runs(asked, config, prepared, fresh)
@@ -55,7 +56,7 @@ def place_of(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh:
 
 def _below_runs(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh: bool) -> tuple[Path, bool]:
     files.make_folder(RUNS)
-    name = f"{prepared.folder.resolve().name}-{config.method}-seed{config.seed}"
+    name = f"{prepared.folder.resolve().name}-{short_method(config)}-seed{config.seed}"
     folder, number = RUNS / name, 1
     while True:
         with suppress(FileExistsError):

@@ -20,8 +20,9 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.config import AUTO, BEST, LAST, ImageSize, Precision
-from mlrpl_cli.core.heads.methods import METHODS, rebuild_recognizer
+from mlrpl_cli.core.heads.methods import rebuild_recognizer
 from mlrpl_cli.core.heads.recognizers import Recognition, TrainableRecognizer
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io import reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.progress import Progress
@@ -31,7 +32,7 @@ from mlrpl_cli.core.runs.folder import Epoch, checkpoint_path, existing
 
 FORMAT, _METADATA = 7, "run"
 READABLE = (6, FORMAT)
-"""Formats that are read. One of format 6 does not say what it was trained on."""
+"""Formats that are read. One of format 6 does not say what it was trained on, and its method had no options."""
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
@@ -76,6 +77,8 @@ class RunInfo:
     """(C,) how many are known not to."""
     learns_from_unknown: bool = False
     """Whether the loss takes unknown cells for something."""
+    method_options: dict[str, Any] = Field(default_factory=dict)
+    """Those of the method itself, each with its value."""
     format: int = FORMAT
 
     @property
@@ -185,7 +188,8 @@ class TrainedHead(nn.Module):
         super().__init__()
         self.info = info = checkpoint.info
         with fitting(info):  # its sizes are read off the tensors
-            self.recognizer = rebuild_recognizer(info.method, len(info.classes), checkpoint.group(RECOGNIZER))
+            state = checkpoint.group(RECOGNIZER)
+            self.recognizer = rebuild_recognizer(info.method, len(info.classes), state, info.method_options)
         self.register_buffer("text", checkpoint.tensors[TEXT_FEATURES])
 
     def forward(self, features: ImageFeatures) -> Recognition:
@@ -216,7 +220,8 @@ def _run_info(values: Any, path: Path) -> RunInfo:
         raise RunError(f"{path}: {found}; train again, or use the mlrpl that wrote it")
     info = schema.validated(RunInfo, values)
     if info.method not in METHODS:
-        raise RunError(f"{path} was trained with the method '{info.method}', which this mlrpl lacks; update mlrpl")
+        lacks = f"the method '{info.method}', which this mlrpl lacks; update mlrpl"
+        raise RunError(f"{path} was trained with {lacks}, or install the package that adds it")
     return info
 
 

@@ -6,7 +6,8 @@ Precedence is defaults < file < flags, and on --resume the stored configuration 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,29 @@ from mlrpl_cli.core.backbones.frozen import image_size_problem
 from mlrpl_cli.core.config import AUTO, TrainConfig, given_options, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads import losses, methods
+from mlrpl_cli.core.heads.registry import LOSSES, METHODS
 from mlrpl_cli.core.heads.text_inputs import check_class_names
 from mlrpl_cli.core.io import devices
 from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_few
+from mlrpl_cli.core.io.registry import Registry
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import load_config, newest_run
 
+LONGEST_METHOD = 80
+"""Characters that a method and its options take in the name of a run folder."""
 FREE_ON_RESUME = ("data", "device", "workers", "cache")
 """Data that were moved: what is read of them is compared by its checksum."""
 
 
 def config_problems(config: TrainConfig) -> list[str]:
     """Everything that is wrong in `config`, as far as can be seen without loading weights: one sentence each."""
-    problems: list[str | None] = []
-    try:
-        devices.choose_device(config.device)
-    except ConfigError as error:
-        problems.append(str(error))
-    for name, known in (("method", methods.METHODS), ("loss", losses.LOSSES)):
-        if (value := getattr(config, name)) is not None and value not in known:
-            problems.append(f"{name}: expected one of {', '.join(known)}, got '{value}'; {did_you_mean(value, known)}")
+    problems = [
+        _problem_in(lambda: devices.choose_device(config.device)),
+        _problem_of(METHODS, config.method, lambda: methods.method_options(config.method, config.method_options)),
+        _problem_of(LOSSES, config.loss, lambda: losses.make_loss(config)),
+    ]
     if config.backbone is not None:
         problems.append(backbone_problem(config.backbone))
         if config.image_size and (stride := known_stride(config.backbone)):
@@ -47,6 +49,21 @@ def config_problems(config: TrainConfig) -> list[str]:
     if config.glove is not None and not os.path.isfile(config.glove):
         problems.append(f"glove: expected a file of word vectors, got '{config.glove}', which is none")
     return [problem for problem in problems if problem]
+
+
+def _problem_of(known: Registry, name: str | None, load: Callable[[], object]) -> str | None:
+    """Why the entry of `known` that an option names, which `load` loads, cannot be used, or None."""
+    if name is not None and name not in known:
+        return f"{known.kind}: expected one of {', '.join(known)}, got '{name}'; {did_you_mean(name, known)}"
+    return None if name is None else _problem_in(load)
+
+
+def _problem_in(checked: Callable[[], object]) -> str | None:
+    try:
+        checked()
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
@@ -68,6 +85,7 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         backbone=backbone,
         image_size=config.image_size or image_size,
         attention_width=config.attention_width or attention_width,
+        method_options=asdict(methods.method_options(config.method, config.method_options)),
         loss=config.loss or losses.default_loss(prepared.observed_labels[prepared.rows(TRAIN)]),
     )
     raise_together(config_problems(resolved))
@@ -115,8 +133,11 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     Raises ConfigError when `file` or `given` ask for another value of anything else.
     """
     stored = load_config(run or newest_run())
+    stored = replace(stored, **_settled_method(asdict(stored)))
     asked = {**(read_yaml(file) if file else {}), **given}
     wanted = {key: value for key, value in asked.items() if value is not None and key != "run"}
+    if wanted.keys() & {"method", "method_options"}:
+        wanted |= _settled_method({"method": stored.method} | wanted)
     if wanted.get("precision") == AUTO:
         del wanted["precision"]  # it was resolved when the run began
     made = _with_absolute_paths(make_config(flags={**asdict(stored), **wanted}, problems=config_problems))
@@ -124,6 +145,20 @@ def resume_config(run: Path | None, file: Path | None, given: Mapping[str, Any])
     asks = [f"{key} {getattr(stored, key)}, got {getattr(made, key)}" for key in kept]
     raise_together([f"--resume keeps {ask}; start a new run for that" for ask in asks])
     return made
+
+
+def _settled_method(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The method and all its options, of a configuration that names it with or without them."""
+    named = TrainConfig(method=given["method"], method_options=given.get("method_options", {}))
+    options = asdict(methods.method_options(named.method, named.method_options))
+    return {"method": named.method, "method_options": options}
+
+
+def short_method(config: TrainConfig) -> str:
+    """The method and what of its options is not the default, in a folder's name: "sa-attention_temperature=0.1"."""
+    defaults = asdict(methods.method_options(config.method, {}))
+    changed = [f"{name}={value}" for name, value in config.method_options.items() if value != defaults.get(name)]
+    return re.sub(r"[^\w.,=+-]", "_", "-".join([config.method, *changed]))[:LONGEST_METHOD]
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

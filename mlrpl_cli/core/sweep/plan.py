@@ -1,9 +1,10 @@
-"""What a sweep is to run: methods × proportions × seeds, and the small grid that tunes each method first."""
+"""What a sweep is to run: variants × proportions × seeds, and the small grid that tunes each variant first."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -13,13 +14,17 @@ from typing import Any
 import numpy as np
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads import losses
+from mlrpl_cli.core.heads.methods import OF_METHODS, load_method
+from mlrpl_cli.core.heads.registry import LOSSES, METHODS
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared
 from mlrpl_cli.core.runs.options import config_problems
+from mlrpl_cli.core.sweep.code import code_sha256
+from mlrpl_cli.core.sweep.variants import Variant, parse_variant
 
 Setting = tuple[float, int, str]
 """Learning rate, epochs and loss."""
@@ -33,7 +38,7 @@ GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), 
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
 
 # Options that do not change what a run comes to.
-_WITHOUT_EFFECT = ("device", "workers", "run", "cache", "cache_gib", "data")
+_WITHOUT_EFFECT = ("device", "workers", "run", "cache", "cache_gib", "data", "seed")
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,24 @@ class SweepOptions:
     """Prepared folder. Its own mask is not used: each run draws the mask of its proportion and seed."""
     out: Path
     """The sweep's folder."""
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = field(default_factory=lambda: tuple(METHODS))
+    """Variants: "METHOD", "METHOD:option=value,…", or either behind "ROW=", which names its rows."""
     keeps: tuple[float, ...] = KEEPS
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each is the seed of a run's mask, of its initialisation and of its order of images."""
     tune: bool = True
-    """Choose each method's learning rate, epochs and loss on validation labels first; else take those of `config`."""
+    """Choose each variant's learning rate, epochs and loss on validation labels first; else take those of `config`."""
     jobs: int = 1
     """Processes that train at the same time."""
     config: TrainConfig = field(default_factory=TrainConfig)
     """Everything else of a run."""
     source: PrepareOptions | None = None
     """What `data` is prepared from when it is not there; None for data that were prepared before."""
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Raises ConfigError for a method or an option that there is not."""
+        return tuple(map(parse_variant, self.methods))
 
 
 @dataclass(frozen=True)
@@ -64,12 +75,16 @@ class Cell:
 
     kind: str
     """RUN, or TUNING for one whose test figures are never computed."""
-    method: str
+    variant: Variant
     keep: float
     seed: int
     lr: float
     epochs: int
     loss: str
+
+    @property
+    def method(self) -> str:
+        return self.variant.method
 
     @property
     def setting(self) -> Setting:
@@ -78,7 +93,12 @@ class Cell:
 
     def config(self, base: TrainConfig) -> TrainConfig:
         chosen = replace(base, lr=self.lr, context_lr=self.lr, epochs=self.epochs, loss=self.loss)
-        return replace(chosen, method=self.method, seed=self.seed, run=None)
+        return replace(chosen, method=self.method, method_options=dict(self.variant.options), seed=self.seed, run=None)
+
+    def row(self) -> dict[str, Any]:
+        """What its row says of it."""
+        told = {name: getattr(self, name) for name in ("kind", "method", "keep", "seed", "lr", "epochs", "loss")}
+        return {**told, "variant": self.variant.name, "method_options": dict(self.variant.options)}
 
 
 @dataclass(frozen=True)
@@ -93,29 +113,52 @@ class Plan:
     fingerprint: str
     """Of the backbone's weights."""
 
+    def setting_key(self, cell: Cell) -> str:
+        """What decides a run's result besides its proportion, its seed and the code, as 16 hexadecimal digits."""
+        used = used_options(cell.config(self.config))
+        return _digest({"config": used, "data": self.data_sha256, "backbone": self.fingerprint})
+
     def key(self, cell: Cell) -> str:
-        """What decides a run's result, as 16 hexadecimal digits."""
-        config = {k: v for k, v in asdict(cell.config(self.config)).items() if k not in _WITHOUT_EFFECT}
-        decides = {"config": config, "kind": cell.kind, "keep": cell.keep}
-        decides |= {"data": self.data_sha256, "backbone": self.fingerprint}
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+        """All that decides a run's result, as 16 hexadecimal digits."""
+        code = code_sha256(cell.method, cell.loss)
+        return _digest([self.setting_key(cell), cell.kind, cell.keep, cell.seed, code])
+
+
+def used_options(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide what a run of `config` comes to, but for its seed: those that its method and loss use."""
+    of_losses = {name for loss in LOSSES.data for name in losses.options_of(loss)}
+    unused = {*OF_METHODS} - {*load_method(config.method).uses}
+    unused |= of_losses - {*losses.options_of(config.loss or losses.PARTIAL)}
+    return {name: value for name, value in asdict(config).items() if name not in {*_WITHOUT_EFFECT, *unused}}
+
+
+def _digest(decides: object) -> str:
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sweep_problems(options: SweepOptions) -> list[str]:
     """Everything that is wrong in `options`: one sentence each."""
     found = [mask_problem(keep, 0) for keep in options.keeps] + [mask_problem(1, seed) for seed in options.seeds]
-    for method in options.methods:
-        found += config_problems(replace(options.config, method=method))
+    for written in options.methods:
+        try:
+            variant = parse_variant(written)
+        except ConfigError as error:
+            found.append(str(error))
+            continue
+        found += config_problems(_of_variant(options.config, variant))
+    found += _clashes(options) if not any(found) else []
     tuned = ("lr", "epochs", "loss") if options.tune else ()
     told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {
         "context_lr": "in a sweep contexts learn at lr; leave it out",
         "selection": "a sweep chooses on validation labels; leave it out",
         "method": "name it with --methods",
+        "method_options": "give them with --variant",
         "seed": "name it with --seeds",
         "data": "name it with --data",
         "run": "runs of a sweep go to --out; leave it out",
     }
-    set_here = [name for name in told if getattr(options.config, name) != getattr(TrainConfig, name)]
+    defaults = TrainConfig()
+    set_here = [name for name in told if getattr(options.config, name) != getattr(defaults, name)]
     found += [f"{name}: {told[name]}" for name in set_here]  # it would not be used
     if options.jobs < 1:
         found.append(f"jobs: expected a whole number of at least 1, got {options.jobs}")
@@ -124,16 +167,29 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     return [problem for problem in dict.fromkeys(found) if problem]
 
 
+def _of_variant(config: TrainConfig, variant: Variant) -> TrainConfig:
+    return replace(config, method=variant.method, method_options=dict(variant.options))
+
+
+def _clashes(options: SweepOptions) -> list[str]:
+    """Rows of one name, which no table could tell apart, and variants that are the same."""
+    variants = options.variants
+    names, same = Counter(each.name for each in variants), Counter((each.method, each.options) for each in variants)
+    found = [f"two variants are called '{name}'; name their rows apart" for name, count in names.items() if count > 1]
+    twice = [each.name for each in variants if same[each.method, each.options] > 1 and names[each.name] == 1]
+    return found + ([f"these variants are the same: {', '.join(twice)}; leave all but one out"] if twice else [])
+
+
 def tuning_cells(options: SweepOptions) -> list[Cell]:
-    """The runs that choose each method's setting; none without tuning."""
-    grid = product(options.methods, TUNING_KEEPS, product(GRID_LR, GRID_EPOCHS, GRID_LOSS)) if options.tune else ()
-    return [Cell(TUNING, method, keep, TUNING_SEED, *setting) for method, keep, setting in grid]
+    """The runs that choose each variant's setting; none without tuning."""
+    grid = product(options.variants, TUNING_KEEPS, product(GRID_LR, GRID_EPOCHS, GRID_LOSS)) if options.tune else ()
+    return [Cell(TUNING, variant, keep, TUNING_SEED, *setting) for variant, keep, setting in grid]
 
 
 def run_cells(options: SweepOptions, settings: dict[str, Setting]) -> list[Cell]:
-    """The runs whose test figures are wanted, each method at its setting; none of a method without one."""
-    grid = product(options.keeps, options.seeds, [method for method in options.methods if method in settings])
-    return [Cell(RUN, method, keep, seed, *settings[method]) for keep, seed, method in grid]
+    """The runs whose test figures are wanted, each variant at its setting, by name; none of one without."""
+    grid = product(options.keeps, options.seeds, [each for each in options.variants if each.name in settings])
+    return [Cell(RUN, variant, keep, seed, *settings[variant.name]) for keep, seed, variant in grid]
 
 
 def what_to_sweep(

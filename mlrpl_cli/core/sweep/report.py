@@ -20,8 +20,8 @@ import torch
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import comparison
 from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.heads.methods import METHODS
-from mlrpl_cli.core.io.errors import RunError, first_few
+from mlrpl_cli.core.heads.registry import METHODS
+from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
@@ -29,7 +29,7 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.scenes.rendering import ALIKE
 from mlrpl_cli.core.sweep.plan import Setting
-from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, read_scores
+from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, name_of, read_scores
 
 PAPER = "sarl"
 """The method of the paper."""
@@ -39,9 +39,10 @@ _RULE = "present and absent"
 
 @dataclass(frozen=True)
 class MethodReport:
-    """One method in a sweep."""
+    """One variant in a sweep."""
 
     method: str
+    """The name of its row: the method's own, unless it has options or was given another one."""
     setting: Setting
     """What the grid chose."""
     learned_parameters: int
@@ -73,7 +74,7 @@ class MethodReport:
 
 @dataclass(frozen=True)
 class SweepReport:
-    """All methods of a sweep over one data set."""
+    """All variants of a sweep over one data set."""
 
     dataset: str
     classes: tuple[str, ...]
@@ -82,7 +83,7 @@ class SweepReport:
     keeps: tuple[float, ...]
     seeds: tuple[int, ...]
     references: tuple[str, ...]
-    """The methods that the others are compared with: the default one, and the paper's if that is another."""
+    """What the others are compared with: the default method, and the paper's if that is another, without options."""
     methods: tuple[MethodReport, ...]
     resamples: int
     level: float = comparison.LEVEL
@@ -105,11 +106,11 @@ def make_report(
     """The report of a sweep's rows, whose scores lie in its folder `out`.
 
     What is slow at the size of COCO, resampling, is computed once a run and kept in `out`. Raises RunError when there
-    is no row, a cell has two or a method is unknown, and when a run's scores are damaged.
+    is no row or a cell has two, and when a run's scores are damaged.
     """
     _check(rows, out / RESULTS)
     keeps, seeds = (tuple(sorted({row[name] for row in rows})) for name in ("keep", "seed"))
-    methods = tuple(name for name in METHODS if any(row["method"] == name for row in rows))
+    methods = in_order(rows)
     references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
     labels = prepared.full_labels[prepared.rows(TEST)]
     alike = comparison.pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
@@ -192,9 +193,6 @@ def _check(rows: Sequence[Row], path: Path) -> None:
     """Raise RunError for rows that no report can be made of; they come from the file at `path`."""
     if not rows:
         raise RunError(f"{path} has no tested run; run `mlrpl sweep` first")
-    if unknown := sorted({row["method"] for row in rows} - METHODS.keys()):
-        advice = "update mlrpl, or remove their lines"
-        raise RunError(f"{path} has runs of methods that this mlrpl lacks ({first_few(unknown)}); {advice}")
     ((method, keep, seed), count), *_ = Counter(map(_cell, rows)).most_common(1)
     if count > 1:
         raise RunError(
@@ -204,16 +202,23 @@ def _check(rows: Sequence[Row], path: Path) -> None:
 
 
 def mean_maps(rows: Sequence[Row]) -> dict[tuple[str, float], float]:
-    """(method, proportion) → test mAP in [0, 1], averaged over the seeds that ran."""
+    """(variant, proportion) → test mAP in [0, 1], averaged over the seeds that ran."""
     maps: dict[tuple[str, float], list[float]] = defaultdict(list)
     for row in rows:
-        maps[row["method"], row["keep"]].append(row["map"])
+        maps[name_of(row), row["keep"]].append(row["map"])
     return {cell: sum(values) / len(values) for cell, values in maps.items()}
 
 
+def in_order(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The names of the variants: by method, as the registry has them, and then as they come."""
+    methods = {name_of(row): row["method"] for row in rows}
+    places = {name: place for place, name in enumerate(METHODS)}
+    return tuple(sorted(methods, key=lambda name: places.get(methods[name], len(places))))
+
+
 def _cell(row: Row) -> tuple[str, float, int]:
-    """Method, proportion and seed."""
-    return row["method"], row["keep"], row["seed"]
+    """Variant, proportion and seed."""
+    return name_of(row), row["keep"], row["seed"]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,8 @@ from mlrpl_cli.core.io.errors import DataError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
-from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Cell, Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.variants import NAMES
 
 RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
 """Below a sweep's folder; of each run, a file of its test probabilities and one of its mAP in every resample."""
@@ -29,14 +31,28 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
-class TuningRow(Cell):
-    """What the row of a tuning run has beside its cell; there is more."""
+class TuningRow:
+    """What the row of a tuning run has; there is more."""
 
-    kind: Literal["tuning", "run"]
     key: str
+    kind: Literal["tuning", "run"]
+    method: str
+    keep: float
+    seed: int
+    lr: float
+    epochs: int
+    loss: str
     validation_map: float | None
     """mAP of the last epoch on validation labels, in [0, 1]; None when no class has an AP there."""
     learned_parameters: int
+    variant: Annotated[str, Field(pattern=NAMES)] | None = field(default=None, kw_only=True)
+    """The name of its row; None in a file of an older mlrpl, which compared methods alone."""
+    setting: str | None = field(default=None, kw_only=True)
+    """`Plan.setting_key` of its cell."""
+    code: str | None = field(default=None, kw_only=True)
+    """`code_sha256` of what computed it."""
+    data_sha256: str | None = field(default=None, kw_only=True)
+    """`plan.data_sha256` of what it was computed on."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
@@ -86,6 +102,11 @@ def read_results(path: Path) -> list[Row]:
         raise RunError(f"{path} is damaged: {error}; move it away to start anew, or remove that line") from error
 
 
+def name_of(row: Row) -> str:
+    """The name of its variant."""
+    return row.get("variant") or row["method"]
+
+
 def read_scores(out: Path, key: str) -> np.ndarray:
     """Test probabilities (N, C) float32 of the run whose row has this key. Raises RunError when they are not whole."""
     path = out / SCORES / f"{key}{SUFFIX}"
@@ -108,18 +129,20 @@ def _has_scores(out: Path, key: str) -> bool:
 
 
 def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
-    """Each method's setting: the one with the highest mean validation mAP of its tuning rows, the first of equals.
+    """Each variant's setting: the one with the highest mean validation mAP of its tuning rows, the first of equals.
 
-    A setting that failed at one proportion is not compared with those that ran at all of them. A method without a
+    A setting that failed at one proportion is not compared with those that ran at all of them. A variant without a
     whole setting has none.
     """
     if not plan.options.tune:
-        return dict.fromkeys(plan.options.methods, (plan.config.lr, plan.config.epochs, str(plan.config.loss)))
+        return dict.fromkeys(
+            [each.name for each in plan.options.variants], (plan.config.lr, plan.config.epochs, str(plan.config.loss))
+        )
     found = {row["key"]: row["validation_map"] or 0.0 for row in rows}
     maps: dict[tuple[str, Setting], list[float]] = defaultdict(list)
     for cell in tuning_cells(plan.options):
         if (key := plan.key(cell)) in found:
-            maps[cell.method, cell.setting].append(found[key])
+            maps[cell.variant.name, cell.setting].append(found[key])
     whole = [choice for choice, tried in maps.items() if len(tried) == len(TUNING_KEEPS)]
     descending = sorted(whole, key=lambda choice: np.mean(maps[choice]), reverse=True)
     return dict(reversed(descending))  # of each method the first one stays

@@ -1,4 +1,4 @@
-"""Run a sweep: tune each method on validation labels, then train and test every cell, in processes of their own."""
+"""Run a sweep: tune each variant on validation labels, then train and test every cell, in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
 from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
+from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
 from mlrpl_cli.core.sweep.plan import (
     Cell,
     Plan,
@@ -33,7 +35,18 @@ from mlrpl_cli.core.sweep.plan import (
     sweep_problems,
     tuning_cells,
 )
-from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, SCORES, Results, Row, chosen_settings, read_results
+from mlrpl_cli.core.sweep.results import (
+    RESAMPLED,
+    RESULTS,
+    SCORES,
+    Results,
+    Row,
+    chosen_settings,
+    name_of,
+    read_results,
+)
+from mlrpl_cli.core.sweep.stored import Shown, shown_rows
+from mlrpl_cli.core.sweep.variants import parse_variant
 from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
 Listener = Callable[[Sequence[Row]], None]
@@ -51,43 +64,58 @@ class SweepSummary:
     """One line for each run that failed."""
 
 
-@dataclass(frozen=True)
-class SweepSize:
-    """How much a sweep asks for, and how much of it is done."""
-
-    tuning_runs: int
-    tuning_done: int
-    runs: int
-    runs_done: int
-
-
 def sweep(options: SweepOptions, progress: Progress | None = None, listener: Listener | None = None) -> SweepSummary:
-    """Train and test every (method, proportion, seed); what is in the results file already is not run again.
+    """Train and test every (variant, proportion, seed); what is in the results file already is not run again.
 
     One failed run does not stop the others. Raises ConfigError for options that cannot be, all at once, DataError for
     data without test images, and RunError for a results file that is damaged and for processes that cannot start.
     """
     progress = progress or Silent()
-    plan, prepared, state = _resolve(options, progress)
-    check_writable(options.out)
-    make_folder(options.out / SCORES)
-    with sole_writer(options.out, "sweep into another --out"):
-        for folder in (options.out, options.out / SCORES, options.out / RESAMPLED):
-            remove_abandoned(folder)  # what has nothing left to write there would leave it
-        results = Results(options.out / RESULTS)
-        if lost := results.without_scores:
-            progress.note(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
-        work = _Work(encode_once(plan, prepared, state, progress), results, progress)
+    with _opened(options, progress) as work:
+        plan, results = work.shared.plan, work.results
         failures = work.run(tuning_cells(options), "tuning")
         settings = chosen_settings(plan, results.rows)
-        failures += [f"{method}: no tuning run of it succeeded" for method in options.methods if method not in settings]
+        names = [variant.name for variant in options.variants]
+        failures += [f"{name}: no tuning run of it succeeded" for name in names if name not in settings]
         cells = run_cells(options, settings)
         failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
         return SweepSummary(options.out, _rows_of(plan, cells, results.rows), failures)
 
 
+def trial(options: SweepOptions, progress: Progress | None = None) -> None:
+    """Run the first cell of each method of which no row is stored, so that `pending` can say how long the rest takes.
+
+    Its row is one of the sweep's. Raises what `sweep` does, and RunError when such a run fails.
+    """
+    progress = progress or Silent()
+    with _opened(options, progress) as work:
+        plan, rows = work.shared.plan, work.results.rows
+        cells = tuning_cells(options) or run_cells(options, chosen_settings(plan, rows))
+        if failures := work.run(first_untimed(cells, rows), "trial"):
+            raise RunError(f"a run failed: {'; '.join(failures)}")
+
+
+def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
+    """The rows that are stored below `options.out`, as `stored.shown_rows` has them; trains nothing.
+
+    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored.
+    """
+    rows = read_results(options.out / RESULTS)
+    if not rows:
+        raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
+    known = set(map(name_of, rows))
+    names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
+    return shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
+
+
+def all_shown(options: SweepOptions, summary: SweepSummary) -> Shown:
+    """The rows of a sweep that was run, and those that its folder holds of other variants."""
+    rows = read_results(options.out / RESULTS)
+    return shown_rows(rows, data_sha256(read_prepared(options.data)), summary.rows)
+
+
 def pending(options: SweepOptions) -> SweepSize:
-    """How many runs a sweep asks for and how many of them have a row already; encodes and trains nothing.
+    """How many runs a sweep asks for, how many have a row already, and how long the others take; trains nothing.
 
     While the tuning is not complete, none of the other runs counts as done: their settings are not known yet. Nor is
     anything done while the data are still to be prepared. Raises ConfigError for options that cannot be.
@@ -96,13 +124,18 @@ def pending(options: SweepOptions) -> SweepSize:
     if options.source:
         prepare_once(options.source, dry_run=True)
     tuning, runs = tuning_cells(options), len(options.methods) * len(options.keeps) * len(options.seeds)
+    methods = [each.method for each in options.variants]
     if options.source and not is_prepared(options.data):
-        return SweepSize(len(tuning), 0, runs, 0)
+        return SweepSize(len(tuning), 0, runs, 0, {}, None, tuple(dict.fromkeys(methods)))
     plan, _, _ = _resolve(options, Silent())
     rows = read_results(options.out / RESULTS)
-    tuned = len(_rows_of(plan, tuning, rows))
-    cells = run_cells(options, chosen_settings(plan, rows)) if tuned == len(tuning) else []
-    return SweepSize(len(tuning), tuned, runs, len(_rows_of(plan, cells, rows)))
+    tuned = _rows_of(plan, tuning, rows)
+    cells = run_cells(options, chosen_settings(plan, rows)) if len(tuned) == len(tuning) else []
+    done = {row["key"] for row in [*tuned, *_rows_of(plan, cells, rows)]}
+    unknown = [] if cells else methods * len(options.keeps) * len(options.seeds)
+    left = [cell.method for cell in [*tuning, *cells] if plan.key(cell) not in done] + unknown
+    times = seconds_left(left, rows, options.jobs)
+    return SweepSize(len(tuning), len(tuned), runs, len(done) - len(tuned), stale_rows(rows), *times)
 
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
@@ -124,9 +157,25 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
 
 
 def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
-    """The rows of those cells that have one, in the cells' order."""
+    """The rows of those cells that have one, in the cells' order, by the names that the variants have here."""
     found = {row["key"]: row for row in rows}
-    return [found[key] for key in map(plan.key, cells) if key in found]
+    keyed = ((cell, plan.key(cell)) for cell in cells)
+    return [{**found[key], "variant": cell.variant.name} for cell, key in keyed if key in found]
+
+
+@contextmanager
+def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
+    """A sweep's folder, which no other process writes to, with every image encoded."""
+    plan, prepared, state = _resolve(options, progress)
+    check_writable(options.out)
+    make_folder(options.out / SCORES)
+    with sole_writer(options.out, "sweep into another --out"):
+        for folder in (options.out, options.out / SCORES, options.out / RESAMPLED):
+            remove_abandoned(folder)  # what has nothing left to write there would leave it
+        results = Results(options.out / RESULTS)
+        if lost := results.without_scores:
+            progress.note(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
+        yield _Work(encode_once(plan, prepared, state, progress), results, progress)
 
 
 @dataclass(frozen=True)
@@ -146,7 +195,7 @@ class _Work:
             return failures
         for cell, row in track(self.progress, self._rows(left), description, len(left), "runs"):
             if "error" in row:
-                failures.append(f"{cell.method} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
+                failures.append(f"{cell.variant.name} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
                 self.progress.note(f"failed: {failures[-1]}")
             else:
                 self.results.append(row)

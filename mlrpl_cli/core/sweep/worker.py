@@ -22,6 +22,7 @@ from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead
+from mlrpl_cli.core.sweep.code import code_sha256
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
@@ -59,7 +60,10 @@ class Worker:
                 selected = trainer.checkpoint()
         row: Row = {
             "key": self.plan.key(cell),
-            **asdict(cell),
+            **cell.row(),
+            "setting": self.plan.setting_key(cell),
+            "code": code_sha256(cell.method, cell.loss),
+            "data_sha256": self.plan.data_sha256,
             "validation_map": epoch["map"],
             "learned_parameters": sum(p.numel() for p in trainer.trainable.learned().values()),
             "train_seconds": time.perf_counter() - started,

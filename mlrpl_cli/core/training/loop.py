@@ -68,6 +68,7 @@ class Trainer:
         told["data_from_run"] = relative_path(prepared.folder, Path(config.run)) if config.run else None
         told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256", "allow_truncated")}
         told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision", "selection")}
+        told["method_options"] = config.method_options
         told |= self._known_cells()
         self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
         """What a checkpoint made at this moment says of itself."""
@@ -81,7 +82,7 @@ class Trainer:
 
         Raises RunError when the features of the images that it is initialised on are NaN or infinite.
         """
-        optimizer = torch.optim.AdamW(_parameter_groups(self.trainable, self.config))
+        optimizer = torch.optim.AdamW(_optimizer_groups(self.trainable, self.config))
         if last is None:
             self._initialize_from_prior()
         else:
@@ -237,15 +238,12 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
 
 
-def _parameter_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
-    """Contexts at their own rate; matrices decayed; vectors, scales and biases neither."""
-    learned = [parameter for parameter in trainable.recognizer.parameters() if parameter.requires_grad]
-    groups = (
-        ([parameter for parameter in learned if parameter.ndim == 2], config.lr, config.weight_decay),
-        ([parameter for parameter in learned if parameter.ndim < 2], config.lr, 0.0),
-        (list(trainable.text_head.contexts().values()), config.context_lr, 0.0),
-    )
-    return [{"params": own, "lr": lr, "peak_lr": lr, "weight_decay": decay} for own, lr, decay in groups if own]
+def _optimizer_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
+    """The method's parameter groups as the optimizer takes them; each one's rate follows the schedule from its peak."""
+    return [
+        {"params": group.parameters, "lr": group.lr, "peak_lr": group.lr, "weight_decay": group.weight_decay}
+        for group in methods.parameter_groups(trainable, config)
+    ]
 
 
 def _sound(features: ImageFeatures) -> Tensor:

@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as hnp
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.losses import (
-    LOSSES,
     assume_negative,
     count_all,
     count_known,
@@ -20,6 +19,7 @@ from mlrpl_cli.core.heads.losses import (
     partial_asl,
     partial_bce,
 )
+from mlrpl_cli.core.heads.registry import LOSSES
 from tests import reference
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (6, 5))

@@ -1,5 +1,6 @@
 """Which folder a run writes to, and what is left of it when the run fails."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
+from mlrpl_cli.core.io.tensorfiles import open_tensors, write_tensors
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
 from mlrpl_cli.core.runs.options import config_problems, label_notes, resolve_config, resume_config
 from mlrpl_cli.core.training.train import train
 from tests import small
@@ -126,3 +129,31 @@ def test_the_configuration_of_a_run_that_knew_fewer_options_is_read(flags):
     assert len(older) == len(lines) - 2
     (run / "config.yaml").write_text("".join(older))
     assert resume_config(run, None, {}).loss == "asl"
+
+
+def test_a_run_keeps_the_options_of_its_method_and_is_resumed_with_no_others(flags):
+    run = train(make_config(flags={**flags, "method": "sa:attention_temperature=0.2"})).run
+    assert run == Path("runs/small-sa-attention_temperature=0.2-seed0")
+    assert load_checkpoint(run).info.method_options == {"attention_temperature": 0.2}
+    assert resume_config(run, None, {"method": "sa:attention_temperature=0.2"}).method == "sa"
+    for method, got in (("sa", "0.05"), ("sa:attention_temperature=0.3", "0.3")):
+        with pytest.raises(ConfigError, match=rf"--resume keeps method_options .*0\.2.*, got .*{got}"):
+            resume_config(run, None, {"method": method})
+    with pytest.raises(ConfigError, match="--resume keeps method sa, got sarl"):
+        resume_config(run, None, {"method": "sarl"})
+
+
+def test_a_run_whose_options_are_the_defaults_is_named_after_its_method_alone(flags):
+    assert train(make_config(flags={**flags, "method": "sa:attention_temperature=0.05"})).run.name == "small-sa-seed0"
+
+
+def test_a_checkpoint_of_format_6_is_read_as_one_whose_method_has_its_defaults(flags):
+    run = train(make_config(flags={**flags, "method": "sa"})).run
+    path = run / "best.safetensors"
+    file = open_tensors(path).checked()
+    told = json.loads(file.metadata["run"])
+    del told["method_options"]
+    write_tensors(path, file.tensors, {"run": json.dumps({**told, "format": 6})})
+    head = TrainedHead(load_checkpoint(run))
+    assert head.info.format == 6
+    assert head.recognizer.visual_head.temperature == 0.05

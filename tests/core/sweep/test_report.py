@@ -99,14 +99,23 @@ def test_two_rows_of_one_cell_are_refused(found, prepared, tmp_path):
         make_report(tmp_path, prepared, [*rows, {**rows[0], "lr": 0.1}], Silent(), resamples=2)
 
 
-@pytest.mark.parametrize(
-    ("methods", "sentence"),
-    [((), "has no tested run"), (("sral", "new"), r"of methods that this mlrpl lacks \(new, sral\); update mlrpl")],
-)
-def test_rows_that_no_report_can_be_made_of_are_refused(found, prepared, tmp_path, methods, sentence):
-    rows = [{**found[0][0], "method": method} for method in methods]
-    with pytest.raises(RunError, match=sentence):
-        make_report(tmp_path, prepared, rows, Silent(), resamples=2)
+def test_no_row_is_refused(found, prepared, tmp_path):
+    with pytest.raises(RunError, match="has no tested run"):
+        make_report(tmp_path, prepared, [], Silent(), resamples=2)
+
+
+def test_rows_of_a_method_that_is_not_installed_are_shown_behind_the_others(found, prepared, tmp_path):
+    """What a report needs lies in the folder; a package that was uninstalled hides no row."""
+    rows = [{**row, "method": "theirs"} if row["method"] == "baseline" else row for row in found[0]]
+    report = make_report(tmp_path, prepared, rows, Silent(), resamples=2)
+    assert [each.method for each in report.methods] == ["sarl", "theirs"]
+
+
+def test_rows_are_those_of_variants(found, prepared, tmp_path):
+    rows = [{**row, "variant": "cold,er"} if row["method"] == "baseline" else row for row in found[0]]
+    report = make_report(tmp_path, prepared, rows, Silent(), resamples=2)
+    assert [each.method for each in report.methods] == ["cold,er", "sarl"]
+    assert table_csv(report).splitlines()[1].startswith('"cold,er",0.1,0,')
 
 
 def test_the_axes_are_in_order_whatever_the_order_of_the_rows(found, prepared, tmp_path):

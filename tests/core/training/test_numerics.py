@@ -16,7 +16,8 @@ from mlrpl_cli.core.evaluation.metrics import compute_metrics
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.heads import losses
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
-from mlrpl_cli.core.heads.methods import METHODS, build_trainable
+from mlrpl_cli.core.heads.methods import build_trainable
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest

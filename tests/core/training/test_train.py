@@ -16,7 +16,7 @@ from mlrpl_cli.core.config import TrainConfig, make_config
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.heads.category_prompts import PromptedText
-from mlrpl_cli.core.heads.methods import METHODS
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest

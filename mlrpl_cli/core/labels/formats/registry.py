@@ -1,43 +1,49 @@
 """The data sets that `prepare` reads, which one a file or folder is, and a format made from what it is asked for.
 
-To add one: a file with its `labels.records.Format`, and its line here.
+To add one: a file with its `labels.records.Format`, and its line here, or an entry point of a package of one's own.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import ValidationError
 
 from mlrpl_cli.core.io.errors import ConfigError, did_you_mean, first_few
+from mlrpl_cli.core.io.registry import Registry
 from mlrpl_cli.core.io.schema import flag, problems
 from mlrpl_cli.core.labels.formats.tabular.files import tables_in
 from mlrpl_cli.core.labels.records import SCENES, Format
 
 _FORMATS = "mlrpl_cli.core.labels.formats"
-DATASETS = {
-    SCENES: f"{_FORMATS}.scenes:Scenes",
-    "voc": f"{_FORMATS}.published.voc:Voc",
-    "coco": f"{_FORMATS}.coco.coco:Coco",
-    "lvis": f"{_FORMATS}.coco.lvis:Lvis",
-    "openimages": f"{_FORMATS}.published.openimages:OpenImages",
-    "chexpert": f"{_FORMATS}.published.chexpert:CheXpert",
-    "vaw": f"{_FORMATS}.published.vaw:Vaw",
-    "cvat": f"{_FORMATS}.tools.cvat:Cvat",
-    "labelstudio": f"{_FORMATS}.tools.labelstudio:LabelStudio",
-    "nuswide": f"{_FORMATS}.published.nuswide:NusWide",
-    "vg": f"{_FORMATS}.published.vg:Vg200",
-    "fiftyone": f"{_FORMATS}.tools.fiftyone:FiftyOne",
-    "roboflow": f"{_FORMATS}.tools.roboflow:Roboflow",
-    "imagefolder": f"{_FORMATS}.tools.imagefolder:ImageFolder",
-    "table": f"{_FORMATS}.tabular.table:Table",
-    "long": f"{_FORMATS}.tabular.long:Long",
-    "tags": f"{_FORMATS}.tabular.tags:Tags",
-}
+DATASETS = Registry(
+    "data set",
+    "mlrpl.formats",
+    {
+        SCENES: f"{_FORMATS}.scenes:Scenes",
+        "voc": f"{_FORMATS}.published.voc:Voc",
+        "coco": f"{_FORMATS}.coco.coco:Coco",
+        "lvis": f"{_FORMATS}.coco.lvis:Lvis",
+        "openimages": f"{_FORMATS}.published.openimages:OpenImages",
+        "chexpert": f"{_FORMATS}.published.chexpert:CheXpert",
+        "vaw": f"{_FORMATS}.published.vaw:Vaw",
+        "cvat": f"{_FORMATS}.tools.cvat:Cvat",
+        "labelstudio": f"{_FORMATS}.tools.labelstudio:LabelStudio",
+        "nuswide": f"{_FORMATS}.published.nuswide:NusWide",
+        "vg": f"{_FORMATS}.published.vg:Vg200",
+        "fiftyone": f"{_FORMATS}.tools.fiftyone:FiftyOne",
+        "roboflow": f"{_FORMATS}.tools.roboflow:Roboflow",
+        "imagefolder": f"{_FORMATS}.tools.imagefolder:ImageFolder",
+        "table": f"{_FORMATS}.tabular.table:Table",
+        "long": f"{_FORMATS}.tabular.long:Long",
+        "tags": f"{_FORMATS}.tabular.tags:Tags",
+    },
+)
+"""Name → a class of `Format`."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 OF_YOLO = ("data.yaml", "data.yml", "dataset.yaml", "obj.names", "classes.txt")
 """Files that lie beside YOLO's labels."""
@@ -48,10 +54,20 @@ DATASETS_VARIABLE = "MLRPL_DATASETS"
 
 
 def format_of(dataset: str) -> type[Format]:
-    """The class of a data set's format. Raises ConfigError for an unknown one."""
-    if dataset not in DATASETS:
-        raise ConfigError(f"no data set is called '{dataset}'; {did_you_mean(dataset, DATASETS)}")
-    return resolve_name(DATASETS[dataset])
+    """The class of a data set's format. Raises ConfigError for an unknown one, and one that cannot be loaded."""
+    kind = DATASETS.load(dataset)
+    if not (isinstance(kind, type) and issubclass(kind, Format)):
+        raise ConfigError(f"data set '{dataset}': expected a class of Format at '{DATASETS[dataset]}', got {kind!r}")
+    return kind
+
+
+def formats_with_flags() -> dict[str, type[Format]]:
+    """The formats whose options a command has flags for: all that can be loaded. Others are told when they are used."""
+    found = {}
+    for name in DATASETS:
+        with suppress(ConfigError):
+            found[name] = format_of(name)
+    return found
 
 
 def recognise(root: Path) -> tuple[str, str]:
