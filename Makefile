@@ -91,6 +91,7 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python scripts/make_cli_docs.py
 	$(BIN)/python scripts/make_options_docs.py
+	$(BIN)/python scripts/make_json_docs.py
 
 # What pip installs without a clone: dist/mlrpl-VERSION-py3-none-any.whl. No build folder, which would keep old files.
 wheel: $(READY)

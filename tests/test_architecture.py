@@ -37,7 +37,7 @@ ROOMS = [path for path in sorted(CORE.rglob("__init__.py")) if path != CORE / "_
 MOST_FILES = 12
 """Modules of a folder beside its `__init__`: what one still sees at a glance."""
 
-HELPERS_OF_COMMANDS = {"console", "drawn", "options", "results", "words"}
+HELPERS_OF_COMMANDS = {"console", "drawn", "options", "result_types", "results", "words"}
 CLIP_LIBRARIES = {"open_clip", "clip", "torchvision"}
 
 

@@ -1,6 +1,7 @@
 """The documentation names real things, and the command-line page is what the commands say."""
 
 import ast
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.app import COMMANDS
+from mlrpl_cli.commands.results import RESULTS
 from mlrpl_cli.core.config import TrainConfig
-from scripts import make_options_docs
+from scripts import make_json_docs, make_options_docs
 from scripts.make_cli_docs import page
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +55,13 @@ def test_links_between_pages_lead_somewhere():
 def test_the_command_line_page_is_what_the_commands_say():
     """Run `make docs` when this fails."""
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == page()
+
+
+def test_the_page_of_json_and_its_schema_are_what_the_types_of_results_say():
+    """Run `make docs` when this fails. Every command has a section."""
+    assert make_json_docs.PAGE.read_text(encoding="utf-8") == make_json_docs.page()
+    assert json.loads(make_json_docs.SCHEMA.read_text(encoding="utf-8")) == make_json_docs.schema()
+    assert RESULTS.keys() == COMMANDS.keys()
 
 
 def test_the_page_of_options_is_what_their_fields_say():

@@ -48,12 +48,17 @@ def eval(
     if csv_file is not None and console.is_main_process():
         _write_csv(result, csv_file)
     if as_json:
-        console.print_json(as_dict(result))
+        from mlrpl_cli.commands.results import print_result
+        from mlrpl_cli.core.runs.provenance import of_run_on
+
+        settled = vars(result.options)
+        data, provenance = of_run_on(settled["run"], settled["data"])
+        print_result("eval", as_dict(result), settled | {"data": data}, provenance)
     else:
         _print_tables(result)
     failed = [judged for judged in result.requirements if not judged.met]
     for judged in failed:
-        console.print_note(f"mlrpl: {judged.sentence}")
+        console.print_error(f"mlrpl: {judged.sentence}")
     if failed:
         raise typer.Exit(console.REQUIREMENT_FAILED)
 

@@ -51,7 +51,10 @@ def predict(
     also on stderr, and the others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image
     could be read.
     """
+    from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prediction.predictor import Predictor
+    from mlrpl_cli.core.runs.folder import newest_run
+    from mlrpl_cli.core.runs.provenance import of_run
 
     form = _form(output, as_json)
     chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
@@ -59,7 +62,18 @@ def predict(
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
     failed = list[str]()
-    WRITERS[form](_rows(track(_progress(form), results, "predicting", len(paths)), predictor, selected, failed))
+    rows = _rows(track(_progress(form), results, "predicting", len(paths)), predictor, selected, failed)
+    if as_json:
+        run = chosen.run or newest_run()
+        print_result(
+            "predict",
+            [_record(row) for row in rows],
+            vars(chosen) | {"run": run, "classes": classes, "images": images},
+            of_run(run),
+            flat=False,
+        )
+    else:
+        WRITERS[form](rows)
     if len(failed) == len(paths):
         raise typer.Exit(console.NOTHING_READ)
     if failed and not skip_bad:
@@ -72,7 +86,7 @@ def _form(output: str | None, as_json: bool) -> str:
     if form not in WRITERS:
         raise ConfigError(f"--format: expected one of {', '.join(WRITERS)}, got '{form}'")
     if as_json and form != "json":
-        raise ConfigError(f"--json is --format json, got --format {form} too; give one of them")
+        raise ConfigError(f"--json prints JSON, got --format {form} too; give one of them")
     return form
 
 

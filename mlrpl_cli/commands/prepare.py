@@ -96,7 +96,9 @@ def prepare(
 
     Own images without a split are divided by a hash of their names, so a table may grow: --update takes it as it is.
     """
+    from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prepared.build import make, rarest_classes, states_of_splits
+    from mlrpl_cli.core.runs.provenance import of_prepared
 
     asked = {
         "dataset": dataset, "keep": keep, "seed": seed, "out": out, "validation_fraction": validation_fraction,
@@ -120,7 +122,7 @@ def prepare(
         told = {"unlisted": prepared.unlisted, "notes": prepared.notes, "proposals": prepared.proposals}
         became = {"written": made.is_written} | ({"changed": vars(made.changes)} if made.changes is not None else {})
         lacking = {f"without_{state}": names for state, names in without.items()}
-        console.print_json(data | labels | told | lacking | became)
+        print_result("prepare", data | labels | told | lacking | became, prepared.options, of_prepared(prepared))
         return
     rows = []
     for split, counts in splits.items():

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
+from pkgutil import resolve_name
+from types import GenericAlias
 from typing import Any
 
 from mlrpl_cli import __version__
 from mlrpl_cli.commands import console
 from mlrpl_cli.core.runs.provenance import Provenance
 
+RESULTS = {
+    "prepare": "mlrpl_cli.commands.result_types:PrepareResult",
+    "train": "mlrpl_cli.core.training.train:TrainingSummary",
+    "eval": "mlrpl_cli.commands.result_types:EvalResult",
+    "sweep": "mlrpl_cli.commands.result_types:SweepResult",
+    "predict": "mlrpl_cli.commands.result_types:PredictedImage",
+    "export-labels": "mlrpl_cli.core.export.labels:Exported",
+    "runs": "mlrpl_cli.core.runs.listing:Listing",
+    "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",
+}
+"""The type of each command's result; of `predict` that of an image, of which its result is a list."""
+LISTS = frozenset({"predict"})
 SCHEMA = 1
 """Goes up when a field changes its meaning or goes; new fields may come at any time."""
 
@@ -19,7 +33,7 @@ class Envelope:
     """What stands around the result of a command."""
 
     schema: int
-    """SCHEMA."""
+    """The version of this envelope and of the results."""
     mlrpl: str
     """The version of mlrpl."""
     command: str
@@ -40,6 +54,12 @@ class Envelope:
     """What the result has to be read with."""
     result: Any
     """What the command came to."""
+
+
+def type_of(command: str) -> Any:
+    """The type of a command's result, for pydantic."""
+    kind: Any = resolve_name(RESULTS[command])
+    return GenericAlias(list, (kind,)) if command in LISTS else kind
 
 
 def print_result(

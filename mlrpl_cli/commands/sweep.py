@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,7 +99,7 @@ def sweep(
         for note in shown.notes:
             progress.note(note)
     if as_json:
-        console.print_json(summary)
+        _print_json(vars(summary) | {"report": page}, chosen)
     else:
         console.print_table(*_table(summary.rows, chosen))
         console.print_note(f"{counted(len(summary.rows), 'run')} in {out / RESULTS}; report: {page or 'none'}")
@@ -108,6 +108,13 @@ def sweep(
             f"mlrpl: error: {counted(failed, 'run')} of {out} failed; run the same command to try again"
         )
         raise typer.Exit(1)
+
+
+def _print_json(result: Mapping[str, Any], chosen: SweepOptions) -> None:
+    from mlrpl_cli.commands.results import print_result
+    from mlrpl_cli.core.runs.provenance import of_folder
+
+    print_result("sweep", result, vars(chosen), of_folder(chosen.data))
 
 
 def _table(rows: Sequence[Row], chosen: SweepOptions) -> tuple[str, list[str], list[list[str]]]:
@@ -141,7 +148,7 @@ def _report(shown: Shown, chosen: SweepOptions, progress: Progress, as_json: boo
 
     page = report_sweep(chosen.out, chosen.data, shown.rows, progress, shown.notes)
     if as_json:
-        console.print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.notes, "report": page})
+        _print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.notes, "report": page}, chosen)
         return
     console.print_table(*_stored_table(shown.rows))
     for note in [*shown.notes, f"report: {page}"]:
@@ -152,7 +159,7 @@ def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
     from mlrpl_cli.core.sweep.results import RESULTS
 
     if as_json:
-        console.print_json({"options": chosen, "size": size})
+        _print_json({"size": size}, chosen)
         return
     product = " × ".join(
         counted(len(values), what)

@@ -17,6 +17,7 @@ def visualize(
         typer.Argument(metavar="IMAGE|FOLDER|GLOB|-", help="Images to draw. Default: four test images."),
     ] = None,
     classes: options.Classes = None,
+    as_json: options.Json = False,
     **given: Any,
 ) -> None:
     """Draw what a trained run looks at and how it learned.
@@ -25,16 +26,26 @@ def visualize(
     after it and after where it lies. curves.png: loss and mAP against the epoch. average-precision.png: a bar a class
     on the test images (only without IMAGES, since it evaluates).
     """
+    from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prediction.predictor import Unreadable
     from mlrpl_cli.core.reports.run_figures import draw_run
+    from mlrpl_cli.core.runs.folder import newest_run
+    from mlrpl_cli.core.runs.provenance import of_run
 
     chosen = FigureOptions(images=tuple(images or ()), classes=classes or (), **given)
-    failed = False
+    files, errors = list[str](), list[dict[str, str]]()
     for written in draw_run(chosen, console.progress()):
         if isinstance(written, Unreadable):
-            failed = True
+            errors.append({"image": str(written.path), "error": written.reason})
             console.print_error(f"mlrpl: error: {written.reason}")
         else:
-            console.print_line(written)
-    if failed:
+            files.append(str(written))
+            if not as_json:
+                console.print_line(written)
+    if as_json:
+        run = chosen.run or newest_run()
+        print_result(
+            "visualize", {"files": files, "errors": errors}, vars(chosen) | {"run": run}, of_run(run), flat=False
+        )
+    if errors:
         raise typer.Exit(1)

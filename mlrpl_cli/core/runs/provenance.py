@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.config import LAST
-from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ def of_prepared(prepared: Prepared) -> Provenance:
     return Provenance(prepared.sha256, prepared.mask_sha256, seeds=_numbers(found))
 
 
+def of_folder(folder: Path) -> Provenance:
+    """Of a prepared folder, of its data alone: a sweep draws its masks itself. Nothing where there is none yet."""
+    return Provenance(read_prepared(folder).sha256) if is_prepared(folder) else Provenance()
+
+
 def of_run(run: Path) -> Provenance:
     """Of what a run was trained on. Raises RunError for a folder that is no run, or a damaged one."""
     from mlrpl_cli.core.runs.checkpoint import load_checkpoint  # which brings PyTorch; labels do without
@@ -43,6 +48,18 @@ def of_run(run: Path) -> Provenance:
     info = load_checkpoint(run, LAST).info
     seeds = _numbers({"train": load_config(run).seed})
     return Provenance(info.data_sha256, info.mask_sha256, info.fingerprint, seeds)
+
+
+def of_run_on(run: Path, data: Path | None) -> tuple[Path, Provenance]:
+    """The prepared folder that a run is measured on, by default its own, and what such a figure comes from.
+
+    Raises RunError and DataError for what cannot be read.
+    """
+    from mlrpl_cli.core.runs.checkpoint import data_of, load_checkpoint
+
+    prepared = read_prepared(data or data_of(run, load_checkpoint(run, LAST).info))
+    of = replace(of_run(run), data_sha256=prepared.sha256, mask_sha256=prepared.mask_sha256)
+    return prepared.folder, of
 
 
 def _numbers(seeds: Mapping[str, Any]) -> dict[str, int]:

@@ -174,7 +174,7 @@ def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
             remove_abandoned(folder)  # what has nothing left to write there would leave it
         results = Results(options.out / RESULTS)
         if lost := results.without_scores:
-            progress.note(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
+            progress.warn(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
         yield _Work(encode_once(plan, prepared, state, progress), results, progress)
 
 
@@ -196,7 +196,7 @@ class _Work:
         for cell, row in track(self.progress, self._rows(left), description, len(left), "runs"):
             if "error" in row:
                 failures.append(f"{cell.variant.name} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
-                self.progress.note(f"failed: {failures[-1]}")
+                self.progress.warn(f"failed: {failures[-1]}")
             else:
                 self.results.append(row)
                 if listener:

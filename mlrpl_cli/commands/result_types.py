@@ -1,0 +1,211 @@
+"""What `--json` holds under "result", field by field, where the command does not print a dataclass of core as it is.
+
+docs/json.md and its schema are made of these types, and tests hold them to what the commands print.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mlrpl_cli.core.prepared.differences import Changes
+
+EXACT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, config=EXACT)
+class SplitCounts:
+    images: int
+    present: int
+    """Label cells that training may see as present; of the test split all that are published."""
+    absent: int
+    unknown: int
+
+
+@dataclass(frozen=True, config=EXACT)
+class PrepareResult:
+    folder: Path
+    """The prepared folder."""
+    written: bool
+    """False where what stood there is up to date."""
+    dataset: str
+    """The format that was read."""
+    classes: list[str]
+    """In the order of the label columns."""
+    splits: dict[str, SplitCounts]
+    """Images and label cells of each split that has images."""
+    rarest: dict[str, int]
+    """The classes with the fewest known positives in training, and how many those are."""
+    without_present: list[str]
+    """Classes of which no cell is known to be present."""
+    without_absent: list[str]
+    """Classes of which no cell is known to be absent."""
+    mask_sha256: str
+    unlisted: str | None
+    """What a cell is that the labels say nothing of, and who says so."""
+    notes: list[str]
+    """What had to be found out to read the labels."""
+    proposals: dict[str, int] | None
+    """Cells of each split that a machine labelled and nobody verified; null where they were not asked for."""
+    options: dict[str, Any]
+    """All options, as the manifest has them."""
+    changed: Changes | None = None
+    """What is other than before; only with --update."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class ClassResult:
+    class_: str = Field(alias="class")
+    """Its name."""
+    positives: int = Field()
+    """Images of the split that are known to show it."""
+    negatives: int = Field()
+    """Images that are known not to."""
+    ap: float | None = Field()
+    """Average precision; null for a class that is left out."""
+    learnable: bool | None = Field()
+    """Whether training had cells to learn it from; null where that is not known."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class PrecisionRecallResult:
+    """Of one way to turn scores into labels."""
+
+    op: float | None
+    """Precision over all cells together."""
+    or_: float | None
+    """Recall over all cells together."""
+    of1: float | None
+    """Harmonic mean of OP and OR."""
+    cp: float | None
+    """Mean over classes of precision."""
+    cr: float | None
+    """Mean over classes of recall."""
+    cf1_of_means: float | None
+    """Harmonic mean of CP and CR."""
+    cf1_mean_of_f1: float | None
+    """Mean over classes of each class's F1."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class JudgedResult:
+    requirement: str
+    """As it was typed."""
+    value: float | None
+    """Null where it cannot be computed."""
+    met: bool
+    why: str | None
+    """Why it cannot be computed."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class EvalResult:
+    run: Path
+    checkpoint: str
+    device: str
+    data: Path | None
+    """--data; null for the run's own, which `options` names."""
+    split: str
+    threshold: float
+    top_k: int
+    ap: str
+    precision: str
+    method: str
+    epoch: int
+    """Of the checkpoint."""
+    images: int
+    """How many were measured."""
+    trained_on: int | None
+    """Images of the split that the run was trained on, left out unless the split is "train"; null where not known."""
+    selected_on: int | None
+    """Of the others, those that its best epoch was selected by, left out of the test split."""
+    map: float | None
+    """Mean of the classes' AP."""
+    map_learnable: float | None
+    """The same over the classes that could be learned."""
+    left_out: list[str]
+    """Classes that no figure counts."""
+    without_present: list[str]
+    """Those of them without a known positive in the split."""
+    without_absent: list[str]
+    """Those of them without a known absent cell in the split."""
+    not_learnable: list[str]
+    """Classes that training had no present, or no absent, cell of."""
+    classes: list[ClassResult]
+    at_threshold: PrecisionRecallResult
+    """Where a class is predicted when its probability is above the threshold."""
+    at_top_k: PrecisionRecallResult
+    """Where the k most probable classes are predicted."""
+    requirements: list[JudgedResult]
+    """What --require asked for."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class PredictedClass:
+    class_: str = Field(alias="class")
+    """Its name."""
+    probability: float = Field()
+    """That the image shows it, independent of the other classes."""
+    learnable: bool | None = Field()
+    """Whether training had cells to learn it from; null where that is not known."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class PredictedImage:
+    """One image, in the order that they were named in."""
+
+    image: str
+    classes: list[PredictedClass] | None = None
+    """The most probable first; not there for an image that cannot be read."""
+    error: str | None = None
+    """Why it cannot be read; not there for one that can."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class UnreadImage:
+    image: str
+    error: str
+    """Why it cannot be read."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class VisualizeResult:
+    files: list[str]
+    """The pictures that were written."""
+    errors: list[UnreadImage]
+    """Images that could not be drawn."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class SizeResult:
+    tuning_runs: int
+    tuning_done: int
+    runs: int
+    runs_done: int
+    stale: dict[str, int]
+    """Stored rows of code that was changed since, which count as not done, of each variant."""
+    seconds: float | None
+    """What the runs that are left take; null where a method has no row to estimate it from."""
+    untimed: list[str]
+    """Methods without a stored row."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class SweepResult:
+    """Of a dry run `size` alone; of a report `out`, `rows`, `notes` and `report`."""
+
+    out: Path | None = None
+    """The sweep's folder."""
+    rows: list[dict[str, Any]] | None = None
+    """What results.jsonl has of the runs asked for."""
+    failures: list[str] | None = None
+    """A line for each run that failed."""
+    report: Path | None = None
+    """The page that was written."""
+    notes: list[str] | None = None
+    """What is to be said of rows that are not shown."""
+    size: SizeResult | None = None
+    """How much there is to do."""
