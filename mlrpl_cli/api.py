@@ -31,6 +31,7 @@ def prepare(
     seed: int = 0,
     out: str | Path | None = None,
     validation_fraction: float = PrepareOptions.validation_fraction,
+    folds: int | None = None,
     classes: Sequence[str] | None = None,
     merge_classes: Mapping[str, str] | None = None,
     download: bool = False,
@@ -53,9 +54,21 @@ def prepare(
     chosen = None if classes is None else tuple(classes)
     place = None if out is None else Path(out)
     options = PrepareOptions(
-        dataset, keep, seed, place, validation_fraction, chosen, merge_classes or {}, download, reading,
-        check_images, drop_broken, allow_truncated, replace,
-    )  # fmt: skip
+        dataset=dataset,
+        keep=keep,
+        seed=seed,
+        out=place,
+        validation_fraction=validation_fraction,
+        folds=folds,
+        classes=chosen,
+        merge_classes=merge_classes or {},
+        download=download,
+        reading=reading,
+        check_images=check_images,
+        drop_broken=drop_broken,
+        allow_truncated=allow_truncated,
+        replace=replace,
+    )
     return build.prepare(options, progress)
 
 

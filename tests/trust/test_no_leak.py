@@ -107,16 +107,16 @@ def learned(config: TrainConfig, data: Path, run: Path) -> dict[str, object]:
 def differing(base, config) -> Callable[..., list[str]]:
     """`differing(method, cells, labels)` trains with those labels and without; the names of what came out otherwise."""
 
-    known: dict[TrainConfig, dict[str, object]] = {}
+    known: dict[str, dict[str, object]] = {}
 
     def compare(method: str, cells: np.ndarray, labels: np.ndarray, **options: object) -> list[str]:
         asked = replace(config, method=method, **options)
         with tempfile.TemporaryDirectory(dir=base) as name:
             folder = Path(name)
             relabelled(read_prepared(base / "prepared"), folder / "other", cells, labels)
-            if asked not in known:
-                known[asked] = learned(asked, base / "prepared", folder / "run")
-            before, after = known[asked], learned(asked, folder / "other", folder / "other-run")
+            if repr(asked) not in known:
+                known[repr(asked)] = learned(asked, base / "prepared", folder / "run")
+            before, after = known[repr(asked)], learned(asked, folder / "other", folder / "other-run")
         assert before.keys() == after.keys()
         return [name for name in before if before[name] != after[name]]
 
