@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def write_prepared(folder: Path, images: int = 36, keep: float = 0.7, seed: int 
         mask_sha256=checksum,
     )
     write_manifest(folder, prepared)
+    return folder
+
+
+def write_folds(folder: Path, images: int = 36, folds: int = 3) -> Path:
+    """The same, every image one of training and of a fold in turn."""
+    prepared = read_prepared(write_prepared(folder, images))
+    turns = np.arange(images, dtype=np.int16) % folds
+    labels = {"full_labels": prepared.observed_labels, "observed_labels": prepared.observed_labels}
+    write_manifest(folder, replace(prepared, splits=("train",) * images, folds=turns, **labels))
     return folder
 
 

@@ -166,13 +166,13 @@ def torment(
     chance, tally = random.Random(scenario.name), Tally()
     seconds, operations = _undisturbed(scenario, place / "whole", start)
     expected = scenario.result(place / "whole")
-    while tally.total < kills:
+    while tally.total < kills and (struck := next(strikes, None)):
         folder = place / f"{tally.ends:03d}"
         folder.mkdir()
         scenario.begin(folder, chance)
         sessions: list[int] = []
         try:
-            for strike in next(strikes)[: kills - tally.total]:
+            for strike in struck[: kills - tally.total]:
                 _kill(scenario, folder, strike, tally, seconds, operations, sessions, start)
             _go_on(scenario, folder, start)
             if scenario.result(folder) != expected:
@@ -298,6 +298,7 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
         _export(data, place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
+        _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
         _sweep(data, {**settings, "epochs": 2}),
     ]
 
@@ -367,7 +368,7 @@ def _export(data: Path, place: Path) -> Scenario:
 def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
     def command(folder: Path) -> list[str]:
         run = folder / "run"
-        if (run / "config.yaml").exists():
+        if (run / "config.yaml").exists() and name != "cross-validation":  # that goes on by the command itself
             return ["train", "--resume", "--run", str(run)]
         return ["train", "--data", str(data), "--run", str(run), *_set({**settings, "cache": folder / "cache"})]
 
@@ -380,12 +381,13 @@ def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
         }
         # An epoch whose checkpoint is not there yet is trained again, and told again.
         rows = [row for row in _timeless(read_log(run)) if row["epoch"] <= found.get(LAST, 0)]
-        return found | {f"epoch {row['epoch']}": str(row) for row in rows} | _shards(folder)
+        return found | {f"epoch {row['epoch']}": str(row) for row in rows} | _shards(folder, "cache", "run/folds")
 
     def result(folder: Path) -> list[Any]:
         run = folder / "run"
         events = sorted(path.name.rpartition(".epoch")[2] for path in (run / "tensorboard").iterdir())
-        return [_bits(run, LAST), _bits(run, BEST), _timeless(read_log(run)), events, _names(folder)]
+        folds = [path.read_bytes() for path in sorted(run.glob("folds/*")) + sorted(run.glob("out_of_fold.json"))]
+        return [_bits(run, LAST), _bits(run, BEST), _timeless(read_log(run)), events, folds, _names(folder)]
 
     return Scenario(name, command, finished, result)
 
@@ -413,9 +415,10 @@ def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
     return Scenario("sweep", command, finished, result)
 
 
-def _shards(folder: Path) -> State:
-    """Every shard of the cache."""
-    paths = (path for path in (folder / "cache").rglob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX))
+def _shards(folder: Path, *places: str) -> State:
+    """Every shard of the cache, and every file like one in other places."""
+    found = (path for place in places or ("cache",) for path in (folder / place).rglob(f"*{SUFFIX}"))
+    paths = (path for path in found if TEMPORARY_PREFIX not in str(path))
     return {str(path.relative_to(folder)): _digest(path.read_bytes()) for path in paths}
 
 

@@ -20,14 +20,15 @@ HANDFUL = {
     "export-labels": [Strike(signal.SIGKILL, 0.6)],
     "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
+    "cross-validation": [Strike(signal.SIGKILL, 0.7)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
 }
 """By scenario, for a single run."""
 
 
 def _something(name: str, finished: State) -> bool:
-    """Whether there was anything to lose: an epoch, or a row."""
-    return name in ("prepare", "export-labels") or any(part.startswith(("epoch", "row")) for part in finished)
+    """Whether there was anything to lose: an epoch, a fold, or a row."""
+    return name in ("prepare", "export-labels") or any(part.startswith(("epoch", "row", "run/")) for part in finished)
 
 
 @pytest.mark.parametrize("name", HANDFUL)
