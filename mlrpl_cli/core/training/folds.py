@@ -19,6 +19,9 @@ import torch
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
+from mlrpl_cli.core.features.cache import CACHE, image_digests
+from mlrpl_cli.core.io.devices import decoding_workers
+from mlrpl_cli.core.io.errors import DataError, counted
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
@@ -62,17 +65,20 @@ def cross_validate(
     """Train on all folds but one, score that one, and so on, with the last epoch of each; None for data without folds.
 
     Labels are the observed ones. Scores are joined before a figure is computed: AP within a fold of few images varies.
+    Copies of an image, under whatever name, train no recognizer that scores it. Raises DataError for a fold beside
+    which there is no other image.
     """
     if prepared.folds is None:
         return None
     rows = np.flatnonzero(prepared.folds >= 0)
+    contents = _contents(config, prepared, rows, progress)
     probabilities = np.empty((len(rows), len(prepared.classes)), np.float32)
     count = int(prepared.folds.max()) + 1
     with progress.task("cross-validation", count, "folds") as task:
         for fold in range(count):
             held = prepared.folds[rows] == fold
             path = folder / FOLDS / f"{fold}{SUFFIX}"
-            probabilities[held] = _scores(config, _without(prepared, fold), path, make_trainer)
+            probabilities[held] = _scores(config, _without(prepared, fold, contents), path, make_trainer)
             task.advance()
     labels = prepared.observed_labels[rows]
     return OutOfFold(
@@ -99,11 +105,33 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _without(prepared: Prepared, fold: int) -> Prepared:
-    """The images with a fold, those of `fold` as test images; labels that are hidden stay so for everyone."""
+def _contents(config: TrainConfig, prepared: Prepared, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """(N,) a number for the content of each image with a fold: equal ones are copies. Copies in two folds are told."""
+    assert prepared.folds is not None
+    digests = image_digests(prepared.paths(rows), decoding_workers(config.workers), Path(config.cache or CACHE))
+    contents = np.unique(digests, return_inverse=True)[1].reshape(-1)
+    places = np.unique(np.stack([contents, prepared.folds[rows]]), axis=1)
+    if apart := int((np.unique(places[0], return_counts=True)[1] > 1).sum()):
+        progress.warn(
+            f"{counted(apart, 'image')} with copies in other folds: copies of images that a fold leaves out are not "
+            "trained on then; mlrpl prepare --split-by content keeps copies in one fold"
+        )
+    return contents
+
+
+def _without(prepared: Prepared, fold: int, contents: np.ndarray) -> Prepared:
+    """The images with a fold, those of `fold` as test images and their copies left out.
+
+    Labels that are hidden stay so for everyone.
+    """
     assert prepared.folds is not None
     rows = np.flatnonzero(prepared.folds >= 0)
-    splits = tuple(TEST if own == fold else TRAIN for own in prepared.folds[rows].tolist())
+    held = prepared.folds[rows] == fold
+    kept = held | ~np.isin(contents, contents[held])
+    if kept.sum() == held.sum():
+        raise DataError(f"fold {fold} of {prepared.folder} leaves no image to train on but copies; add other images")
+    rows = rows[kept]
+    splits = tuple(TEST if own else TRAIN for own in held[kept].tolist())
     images, observed = tuple(prepared.images[row] for row in rows), prepared.observed_labels[rows]
     return replace(prepared, images=images, splits=splits, full_labels=observed, observed_labels=observed, folds=None)
 
