@@ -77,7 +77,7 @@ class PrecisionRecallResult:
     op: float | None
     """Precision over all cells together."""
     or_: float | None
-    """Recall over all cells together."""
+    """Recall over all cells together: `or` of --require."""
     of1: float | None
     """Harmonic mean of OP and OR."""
     cp: float | None

@@ -59,9 +59,12 @@ def _print_summary(summary: TrainingSummary) -> None:
         ("method", summary.method),
         ("learned parameters", f"{summary.learned_parameters:,}"),
         ("epochs done", str(summary.epochs_done)),
-        (f"{summary.selection} mAP, last epoch", console.percent(summary.last_map)),
-        (f"{summary.selection} mAP, best epoch ({summary.best_epoch})", console.percent(summary.best_map)),
     ]
+    if summary.selected:
+        rows += [
+            (f"{summary.selection} mAP, last epoch", console.percent(summary.last_map)),
+            (f"{summary.selection} mAP, best epoch ({summary.best_epoch})", console.percent(summary.best_map)),
+        ]
     if summary.folds:
         rows.append((f"out-of-fold mAP, {summary.folds} folds", console.percent(summary.out_of_fold_map)))
     if names := summary.not_learnable:

@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import numpy as np
@@ -114,7 +115,8 @@ class Prepared(Records):
         names = [self.images[row] for row in rows]
         problems = Problems()
         check_images(self.image_root, names, problems)
-        problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"{MOVE_TOO}, or {AGAIN}")
+        anew = f"take the labels as they are with mlrpl prepare --update {quote(str(self.folder))}"
+        problems.raise_if_any(f"the images of {self.folder}, below {self.image_root}", f"{MOVE_TOO}, or {anew}")
         return [self.image_root / name for name in names]
 
 

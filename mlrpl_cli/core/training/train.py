@@ -42,6 +42,8 @@ class TrainingSummary:
     classes: int
     not_learnable: tuple[str, ...]
     """Classes without a present cell in training, or without one that their loss takes for absent."""
+    selected: bool = True
+    """Whether there was an image to choose the best epoch by; else it is the last one."""
     folds: int | None = None
     """How many folds the data has; None without cross-validation."""
     out_of_fold_map: float | None = None
@@ -96,7 +98,8 @@ def train(
     return TrainingSummary(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
         kept.best_epoch, learned, len(kept.classes), kept.not_learnable,
-        measured.folds if measured else None, _share(measured.mean_average_precision) if measured else None,
+        len(trainer.selection_labels) > 0, measured.folds if measured else None,
+        _share(measured.mean_average_precision) if measured else None,
     )  # fmt: skip
 
 

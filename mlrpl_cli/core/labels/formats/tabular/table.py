@@ -160,11 +160,14 @@ def _columns_of_ticks(sheet: Sheet, columns: Sequence[int], codes: Sequence[np.n
 def _kind_of(cells: Sequence[str]) -> str:
     """What a column is in which no cell is a label, and what to do."""
     filled = [cell for cell in cells if cell]
+    repeated = 1 < len(set(filled)) < len(filled)
     if all(map(known.is_score, filled)):
         return f"columns hold scores, no labels: {known.BY_THRESHOLD}, or leave them out with --ignore-columns"
-    if len(set(filled)) < len(filled) and any("," in cell or ";" in cell for cell in filled):
+    if repeated and any("," in cell or ";" in cell for cell in filled):
         return "columns hold words, leave them out with --ignore-columns, or --dataset tags if they list labels"
-    return "columns hold no label, leave them out with --ignore-columns"
+    told = "columns hold no label, leave them out with --ignore-columns"
+    # The same patient or scene in several rows: left out, it would not keep its images together.
+    return f"{told}, or name one with --group-column if it says which images belong together" if repeated else told
 
 
 class _Roles(NamedTuple):
