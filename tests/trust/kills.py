@@ -49,16 +49,14 @@ ORPHANS_END_WITHIN = 15
 # Runs the command line; before the n-th operation on a file below a folder, or with the file open, signals itself and,
 # unless it is SIGKILL, all that it started.
 PROGRAM = """
-import builtins, io, os, signal, sys
+import builtins, io, itertools, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
 below, at, number, report = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 operations = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree"}
-count, plain_open = 0, io.open
+numbers, plain_open = itertools.count(1), io.open
 
 def moment():
-    global count
-    count += 1
-    if count == at:
+    if next(numbers) == at:  # at once: threads come here, too
         os.kill(os.getpid(), number) if number == signal.SIGKILL else os.killpg(0, number)
 
 def watch(event, arguments):
@@ -79,7 +77,7 @@ try:
     main()
 finally:
     with plain_open(report, "w") as stream:
-        stream.write(str(count))
+        stream.write(str(next(numbers) - 1))
 """
 
 
