@@ -20,7 +20,7 @@ HANDFUL = {
     "export-labels": [Strike(signal.SIGKILL, 0.6)],
     "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
-    "cross-validation": [Strike(signal.SIGKILL, 0.7)],
+    "cross-validation": [Strike(signal.SIGKILL, 0.5)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
 }
 """By scenario, for a single run."""
