@@ -111,6 +111,17 @@ def write_folds(folder: Path, images: int = 36, folds: int = 3) -> Path:
     return folder
 
 
+def write_training(place: Path, epochs: int) -> dict[str, Any]:
+    """What a training is given on data and a backbone that are written to `place`: the run goes there, too."""
+    return {
+        "data": str(write_prepared(place / "prepared")),
+        "backbone": str(write_backbone(place / "clip.safetensors")),
+        "run": str(place / "run"),
+        **OPTIONS,
+        "epochs": epochs,
+    }
+
+
 def write_positives(folder: Path) -> Path:
     """The same, of which only present cells are known."""
     prepared = read_prepared(write_prepared(folder))

@@ -33,14 +33,7 @@ class Notes(Silent):
 def run(tmp_path_factory) -> Path:
     """Trained on images 0 to 23; of 24 to 35 the odd ones selected, and the even ones test."""
     folder = tmp_path_factory.mktemp("trained")
-    flags = {
-        "data": str(small.write_prepared(folder / "prepared")),
-        "backbone": str(small.write_backbone(folder / "clip.safetensors")),
-        "run": str(folder / "run"),
-        **small.OPTIONS,
-        "epochs": 1,
-    }
-    return train(make_config(flags=flags)).run
+    return train(make_config(flags=small.write_training(folder, epochs=1))).run
 
 
 def measured(run: Path, data: Path | None = None, split: str = "test", **options) -> tuple[Evaluation, list[str]]:

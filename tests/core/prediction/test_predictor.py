@@ -21,14 +21,7 @@ from tests import small
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    flags = {
-        "data": str(small.write_prepared(folder / "prepared")),
-        "backbone": str(small.write_backbone(folder / "clip.safetensors")),
-        "run": str(folder / "run"),
-        **small.OPTIONS,
-        "epochs": 2,
-    }
-    return train(make_config(flags=flags)).run
+    return train(make_config(flags=small.write_training(folder, epochs=2))).run
 
 
 def test_prediction_gives_the_probabilities_that_evaluation_gives(run):

@@ -29,13 +29,7 @@ def digests(folder: Path, split: str) -> set[bytes]:
 
 @pytest.fixture
 def flags(tmp_path) -> dict:
-    return {
-        "data": str(small.write_prepared(tmp_path / "prepared")),
-        "backbone": str(small.write_backbone(tmp_path / "clip.safetensors")),
-        "run": str(tmp_path / "run"),
-        **small.OPTIONS,
-        "epochs": 2,
-    }
+    return small.write_training(tmp_path, epochs=2)
 
 
 @pytest.mark.parametrize("views", [0, 1])

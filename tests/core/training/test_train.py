@@ -56,13 +56,7 @@ train(make_config(flags=eval(sys.argv[1])), Killer(int(sys.argv[2])))
 @pytest.fixture
 def flags(tmp_path) -> dict:
     """Three epochs of three steps on 24 training images."""
-    return {
-        "data": str(small.write_prepared(tmp_path / "prepared")),
-        "backbone": str(small.write_backbone(tmp_path / "clip.safetensors")),
-        "run": str(tmp_path / "run"),
-        **small.OPTIONS,
-        "epochs": 3,
-    }
+    return small.write_training(tmp_path, epochs=3)
 
 
 def tensors(run: str, which: str = "last") -> dict[str, torch.Tensor]:
