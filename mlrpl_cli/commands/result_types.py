@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.prepared.differences import Changes
+from mlrpl_cli.core.sweep.estimate import SweepSize
 
 EXACT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -180,20 +181,6 @@ class VisualizeResult:
 
 
 @dataclass(frozen=True, config=EXACT)
-class SizeResult:
-    tuning_runs: int
-    tuning_done: int
-    runs: int
-    runs_done: int
-    stale: dict[str, int]
-    """Stored rows of code that was changed since, which count as not done, of each variant."""
-    seconds: float | None
-    """What the runs that are left take; null where a method has no row to estimate it from."""
-    untimed: list[str]
-    """Methods without a stored row."""
-
-
-@dataclass(frozen=True, config=EXACT)
 class SweepResult:
     """Of a dry run `size` alone; of a report `out`, `rows`, `notes` and `report`."""
 
@@ -207,5 +194,5 @@ class SweepResult:
     """The page that was written."""
     notes: list[str] | None = None
     """What is to be said of rows that are not shown."""
-    size: SizeResult | None = None
+    size: SweepSize | None = None
     """How much there is to do."""

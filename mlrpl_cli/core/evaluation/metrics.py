@@ -79,6 +79,11 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-po
     return np.array([_average_precision(of_class, known, ap) for of_class, known in columns], dtype=float)
 
 
+def or_none(share: float) -> float | None:
+    """A share as JSON and rows hold it: None for NaN."""
+    return None if np.isnan(share) else float(share)
+
+
 def mean_of_classes(average_precision: np.ndarray) -> float:
     """Mean average precision of the classes (C,) that have one, in [0, 1]; NaN when none has."""
     return float(np.nanmean(average_precision)) if np.isfinite(average_precision).any() else float("nan")

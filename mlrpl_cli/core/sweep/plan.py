@@ -22,6 +22,7 @@ from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared
+from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
 from mlrpl_cli.core.runs.options import config_problems
 from mlrpl_cli.core.sweep.code import code_sha256
 from mlrpl_cli.core.sweep.variants import Variant, parse_variant
@@ -36,9 +37,6 @@ TUNING, RUN = "tuning", "run"
 # The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
 GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), ("asl", "bce")
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
-
-# Options that do not change what a run comes to.
-_WITHOUT_EFFECT = ("device", "workers", "run", "cache", "cache_gib", "data", "seed")
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def used_options(config: TrainConfig) -> dict[str, Any]:
     of_losses = {name for loss in LOSSES.data for name in losses.options_of(loss)}
     unused = {*OF_METHODS} - {*load_method(config.method).uses}
     unused |= of_losses - {*losses.options_of(config.loss or losses.PARTIAL)}
-    return {name: value for name, value in asdict(config).items() if name not in {*_WITHOUT_EFFECT, *unused}}
+    return {name: value for name, value in asdict(config).items() if name not in {*WITHOUT_EFFECT, "seed", *unused}}
 
 
 def _digest(decides: object) -> str:

@@ -13,7 +13,7 @@ from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, or_none
 from mlrpl_cli.core.features.batches import cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
@@ -105,7 +105,7 @@ class Worker:
         aps = average_precisions(probabilities, self.test_labels)
         figures = {
             "map": mean_of_classes(aps),
-            "average_precision": [None if np.isnan(ap) else float(ap) for ap in aps],
+            "average_precision": [or_none(ap) for ap in aps.tolist()],
             "test_seconds": time.perf_counter() - started,
         }
         return figures | (self._localization(head, *self.objects) if self.objects else {})

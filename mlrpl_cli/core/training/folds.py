@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, or_none
 from mlrpl_cli.core.features.cache import CACHE, image_digests
 from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import DataError, counted
@@ -96,13 +95,9 @@ def write_figures(found: OutOfFold, folder: Path) -> None:
     """Write the figures to the run folder as JSON: shares are in [0, 1], null for a class that has none."""
     columns = (found.positives, found.negatives, found.average_precision)
     rows = zip(found.classes, *(column.tolist() for column in columns), strict=True)
-    classes = [{"class": name, "positives": p, "negatives": n, "ap": _number(ap)} for name, p, n, ap in rows]
-    content = {"folds": found.folds, "images": len(found.rows), "map": _number(found.mean_average_precision)}
+    classes = [{"class": name, "positives": p, "negatives": n, "ap": or_none(ap)} for name, p, n, ap in rows]
+    content = {"folds": found.folds, "images": len(found.rows), "map": or_none(found.mean_average_precision)}
     write_text(folder / OUT_OF_FOLD, json.dumps({**content, "classes": classes}, indent=2) + "\n")
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _contents(config: TrainConfig, prepared: Prepared, rows: np.ndarray, progress: Progress) -> np.ndarray:

@@ -198,8 +198,8 @@ class Trainer:
             textual = self.trainable.text_head()  # once, not for every batch
         probabilities = evaluate.score(lambda features: recognizer(features, textual), self.selection, Silent(), "")
         self.trainable.train()
-        map_ = metrics.mean_of_classes(metrics.average_precisions(probabilities, self.selection_labels))
-        return None if math.isnan(map_) else map_
+        aps = metrics.average_precisions(probabilities, self.selection_labels)
+        return metrics.or_none(metrics.mean_of_classes(aps))
 
     @torch.no_grad()
     def _initialize_from_prior(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from torch.utils.tensorboard import SummaryWriter
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
@@ -99,12 +99,8 @@ def train(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
         kept.best_epoch, learned, len(kept.classes), kept.not_learnable,
         len(trainer.selection_labels) > 0, measured.folds if measured else None,
-        _share(measured.mean_average_precision) if measured else None,
+        or_none(measured.mean_average_precision) if measured else None,
     )  # fmt: skip
-
-
-def _share(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 @contextmanager
