@@ -49,11 +49,10 @@ def eval(
         _write_csv(result, csv_file)
     if as_json:
         from mlrpl_cli.commands.results import print_result
-        from mlrpl_cli.core.runs.provenance import of_run_on
+        from mlrpl_cli.core.runs.provenance import of_run
 
-        settled = vars(result.options)
-        data, provenance = of_run_on(settled["run"], settled["data"])
-        print_result("eval", as_dict(result), settled | {"data": data}, provenance)
+        settled = vars(result.options) | {"data": result.prepared.folder}
+        print_result("eval", as_dict(result), settled, of_run(settled["run"], result.info, result.prepared))
     else:
         _print_tables(result)
     failed = [judged for judged in result.requirements if not judged.met]

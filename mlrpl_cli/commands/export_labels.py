@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.config import BEST
 from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
@@ -31,7 +32,12 @@ def export_labels(
         from mlrpl_cli.core.prepared.folder import read_prepared
         from mlrpl_cli.core.runs.provenance import of_prepared, of_run
 
-        provenance = of_run(chosen.run) if chosen.run else of_prepared(read_prepared(result.data))
+        if chosen.run is None:
+            provenance = of_prepared(read_prepared(result.data))
+        else:
+            from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+
+            provenance = of_run(chosen.run, load_checkpoint(chosen.run, chosen.checkpoint or BEST).info)
         print_result("export-labels", result, vars(chosen) | {"data": result.data}, provenance)
         return
     rows = [(result.images, result.classes, *result.states.values())]

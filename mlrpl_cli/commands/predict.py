@@ -58,18 +58,18 @@ def predict(
 
     form = _form(output, as_json)
     chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
-    predictor = Predictor.from_run(chosen.run, chosen.checkpoint, chosen.device)
+    run = chosen.run or newest_run()
+    predictor = Predictor.from_run(run, chosen.checkpoint, chosen.device)
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
     failed = list[str]()
     rows = _rows(track(_progress(form), results, "predicting", len(paths)), predictor, selected, failed)
     if as_json:
-        run = chosen.run or newest_run()
         print_result(
             "predict",
             [_record(row) for row in rows],
             vars(chosen) | {"run": run, "classes": classes, "images": images},
-            of_run(run),
+            of_run(run, predictor.info),
             flat=False,
         )
     else:

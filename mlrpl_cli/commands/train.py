@@ -10,7 +10,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.config import LAST, TrainConfig
 from mlrpl_cli.core.heads.registry import LOSSES, METHODS
 from mlrpl_cli.core.io.errors import ConfigError, first_few
 
@@ -44,10 +44,12 @@ def train(
     summary = train_method(asked, console.progress(), resume, fresh)
     if as_json:
         from mlrpl_cli.commands.results import print_result
+        from mlrpl_cli.core.runs.checkpoint import load_checkpoint
         from mlrpl_cli.core.runs.folder import load_config
         from mlrpl_cli.core.runs.provenance import of_run
 
-        print_result("train", summary, asdict(load_config(summary.run)), of_run(summary.run))
+        run = summary.run
+        print_result("train", summary, asdict(load_config(run)), of_run(run, load_checkpoint(run, LAST).info))
     else:
         _print_summary(summary)
     if summary.interrupted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -29,12 +30,14 @@ def visualize(
     from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prediction.predictor import Unreadable
     from mlrpl_cli.core.reports.run_figures import draw_run
+    from mlrpl_cli.core.runs.checkpoint import load_checkpoint
     from mlrpl_cli.core.runs.folder import newest_run
     from mlrpl_cli.core.runs.provenance import of_run
 
     chosen = FigureOptions(images=tuple(images or ()), classes=classes or (), **given)
+    run = chosen.run or newest_run()
     files, errors = list[str](), list[dict[str, str]]()
-    for written in draw_run(chosen, console.progress()):
+    for written in draw_run(replace(chosen, run=run), console.progress()):
         if isinstance(written, Unreadable):
             errors.append({"image": str(written.path), "error": written.reason})
             console.print_error(f"mlrpl: error: {written.reason}")
@@ -43,9 +46,9 @@ def visualize(
             if not as_json:
                 console.print_line(written)
     if as_json:
-        run = chosen.run or newest_run()
+        provenance = of_run(run, load_checkpoint(run, chosen.checkpoint).info)
         print_result(
-            "visualize", {"files": files, "errors": errors}, vars(chosen) | {"run": run}, of_run(run), flat=False
+            "visualize", {"files": files, "errors": errors}, vars(chosen) | {"run": run}, provenance, flat=False
         )
     if errors:
         raise typer.Exit(1)

@@ -122,3 +122,13 @@ def _config() -> Any:
     from mlrpl_cli.core.config import TrainConfig
 
     return TrainConfig()
+
+
+def test_a_run_of_which_only_the_best_checkpoint_is_left_is_measured_and_used(told, mlrpl, place):
+    """Its seed is not known then."""
+    told("train")
+    (place / "copied").mkdir(exist_ok=True)
+    (place / "copied" / "best.safetensors").write_bytes((place / "run" / "best.safetensors").read_bytes())
+    for command, *more in (("eval", "--workers=0", "--data=data"), ("predict", "data/images/000.png")):
+        outcome = mlrpl(command, "--run=copied", *more, "--json")
+        assert (outcome.code, json.loads(outcome.out)["seeds"]) == (0, {}), outcome.err

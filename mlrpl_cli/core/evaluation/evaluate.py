@@ -28,7 +28,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.checkpoint import TrainedHead, data_of, load_checkpoint
+from mlrpl_cli.core.runs.checkpoint import RunInfo, TrainedHead, data_of, load_checkpoint
 from mlrpl_cli.core.runs.folder import newest_run
 
 CLASS_KEYS = ("class", "positives", "negatives", "ap", "learnable")
@@ -40,9 +40,10 @@ class Evaluation:
     """The figures of one run on one split, and the scores they come from."""
 
     options: EvaluationOptions
-    method: str
-    epoch: int
-    classes: tuple[str, ...]
+    info: RunInfo
+    """What the run's checkpoint says of itself."""
+    prepared: Prepared
+    """The data that it was measured on."""
     positives: np.ndarray
     """(C,) how many images of the split are known to show each class."""
     negatives: np.ndarray
@@ -54,10 +55,27 @@ class Evaluation:
     """(N, C) float32 in [0, 1]."""
     seen: Seen
     """How many images of the split the run had seen."""
-    learnable: tuple[bool, ...] | None
-    """(C,) whether the run could learn each class; None where it is not known."""
     requirements: tuple[Judged, ...] = ()
     """What became of each of `options.require`."""
+
+    @property
+    def method(self) -> str:
+        return self.info.method
+
+    @property
+    def epoch(self) -> int:
+        """Of the checkpoint."""
+        return self.info.epoch
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """C names, those of the run and of the data."""
+        return self.info.classes
+
+    @property
+    def learnable(self) -> tuple[bool, ...] | None:
+        """(C,) whether the run could learn each class; None where it is not known."""
+        return self.info.learnable
 
     @property
     def left_out(self) -> list[str]:
@@ -125,16 +143,14 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     labels = labels_of(prepared, options.split)[kept]
     found = Evaluation(
         options=options,
-        method=info.method,
-        epoch=info.epoch,
-        classes=prepared.classes,
+        info=info,
+        prepared=prepared,
         positives=(labels == PRESENT).sum(axis=0),
         negatives=(labels == ABSENT).sum(axis=0),
         images=len(paths),
         metrics=compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap),
         probabilities=probabilities,
         seen=seen,
-        learnable=info.learnable,
     )
     return replace(found, requirements=requirements.judge(required, found.figures, found.reasons))
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlrpl_cli.core.config import LAST
+from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
+from mlrpl_cli.core.runs.folder import load_config
+
+if TYPE_CHECKING:  # it brings PyTorch, which labels do without
+    from mlrpl_cli.core.runs.checkpoint import RunInfo
 
 
 @dataclass(frozen=True)
@@ -40,26 +45,17 @@ def of_folder(folder: Path) -> Provenance:
     return Provenance(read_prepared(folder).sha256) if is_prepared(folder) else Provenance()
 
 
-def of_run(run: Path) -> Provenance:
-    """Of what a run was trained on. Raises RunError for a folder that is no run, or a damaged one."""
-    from mlrpl_cli.core.runs.checkpoint import load_checkpoint  # which brings PyTorch; labels do without
-    from mlrpl_cli.core.runs.folder import load_config
+def of_run(run: Path, info: RunInfo, measured: Prepared | None = None) -> Provenance:
+    """Of a run whose checkpoint says `info` of itself, and of other data if it was `measured` on some.
 
-    info = load_checkpoint(run, LAST).info
-    seeds = _numbers({"train": load_config(run).seed})
-    return Provenance(info.data_sha256, info.mask_sha256, info.fingerprint, seeds)
-
-
-def of_run_on(run: Path, data: Path | None) -> tuple[Path, Provenance]:
-    """The prepared folder that a run is measured on, by default its own, and what such a figure comes from.
-
-    Raises RunError and DataError for what cannot be read.
+    Where nothing but a checkpoint is left of the run, its seed is not known.
     """
-    from mlrpl_cli.core.runs.checkpoint import data_of, load_checkpoint
-
-    prepared = read_prepared(data or data_of(run, load_checkpoint(run, LAST).info))
-    of = replace(of_run(run), data_sha256=prepared.sha256, mask_sha256=prepared.mask_sha256)
-    return prepared.folder, of
+    seeds: dict[str, int] = {}
+    with suppress(RunError):
+        seeds = {"train": load_config(run).seed}
+    data = measured or info
+    sums = (measured.sha256 if measured else info.data_sha256), data.mask_sha256
+    return Provenance(*sums, info.fingerprint, seeds)
 
 
 def _numbers(seeds: Mapping[str, Any]) -> dict[str, int]:
