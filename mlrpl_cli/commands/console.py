@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mlrpl_cli.commands.words import MISSING, amount_text, figures_text
+from mlrpl_cli.commands.words import MISSING, WARNING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
@@ -44,6 +44,12 @@ class Voice:
     """Details too."""
     begun: float = field(default_factory=clock)
     warnings: list[str] = field(default_factory=list)
+
+    def first_warning(self, text: str) -> bool:
+        """Whether it has not warned so yet; it has from then on."""
+        is_first = text not in self.warnings
+        self.warnings += [text] * is_first
+        return is_first
 
 
 voice = Voice()
@@ -133,9 +139,8 @@ def print_detail(text: object) -> None:
 
 def print_warning(text: object) -> None:
     """One line on stderr that a result has to be read with; `--json` lists it beside the result."""
-    if is_main_process() and text not in voice.warnings:
-        voice.warnings.append(str(text))
-        print_error(f"mlrpl: warning: {text}")
+    if is_main_process() and voice.first_warning(str(text)):
+        print_error(f"{WARNING}{text}")
 
 
 def print_error(text: object) -> None:
@@ -145,8 +150,10 @@ def print_error(text: object) -> None:
 
 
 def progress() -> Progress:
-    """Bars on a terminal, a few plain lines elsewhere, warnings alone from a quiet command and nothing from a process
-    that is not the main one."""
+    """Bars on a terminal, a few plain lines elsewhere; of a quiet command warnings alone.
+
+    Nothing from a process that is not the main one.
+    """
     if not is_main_process():
         return Silent()
     if voice.quiet:
@@ -155,7 +162,7 @@ def progress() -> Progress:
         return LineProgress()
     from mlrpl_cli.commands.drawn import BarProgress
 
-    return BarProgress(voice.verbose, voice.warnings)
+    return BarProgress(voice.verbose, voice.first_warning)
 
 
 def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TextIO
 
@@ -17,7 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from mlrpl_cli.commands.words import MISSING, amount_text, figures_text
+from mlrpl_cli.commands.words import MISSING, WARNING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.io.progress import Task
 
@@ -51,9 +51,9 @@ class BarProgress(bars.Progress):
     table: Table | None = None
     """What stands above the bars."""
 
-    def __init__(self, verbose: bool, warnings: list[str]) -> None:
-        """`warnings` gets those that are given."""
-        self.verbose, self.warnings = verbose, warnings
+    def __init__(self, verbose: bool, is_first: Callable[[str], bool]) -> None:
+        """`is_first` is asked for every warning whether it has to be said, and remembers it."""
+        self.verbose, self.is_first = verbose, is_first
         super().__init__(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=24),
@@ -87,8 +87,8 @@ class BarProgress(bars.Progress):
             self.note(message)
 
     def warn(self, message: str) -> None:
-        self.warnings.append(message)
-        self.note(f"mlrpl: warning: {message}")
+        if self.is_first(message):
+            self.note(f"{WARNING}{message}")
 
     def get_renderables(self) -> Iterable[RenderableType]:
         return [*([self.table] if self.table else []), *super().get_renderables()]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 MISSING = "–"
 """What stands in a table for a number that there is not."""
+WARNING = "mlrpl: warning: "
+"""What a warning begins with."""
 
 
 def amount_text(done: int, total: int, unit: str) -> str:

@@ -186,3 +186,17 @@ def test_rank_0_speaks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     monkeypatch.setenv("RANK", "0")
     console.print_line("line")
     assert capsys.readouterr().out == "line\n"
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_warning_is_said_once_and_kept_beside_bars_as_between_lines(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    console.speak()
+    progress = console.progress()
+    for _ in range(2):
+        progress.warn("no test image")
+    console.print_warning("no test image")
+    assert sys.stderr.getvalue().count("mlrpl: warning: no test image") == 1
+    assert console.voice.warnings == ["no test image"]

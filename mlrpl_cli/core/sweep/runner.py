@@ -150,8 +150,8 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
             lacks = lacks if split in prepared.splits else f"no {split} image"
             raise DataError(f"{options.data} has {lacks}, so no method can be measured there; {advice}")
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
-    for note in label_notes(options.config, config, prepared):
-        progress.note(note)
+    for warning in label_notes(options.config, config, prepared):
+        progress.warn(warning)
     state = load_state(config.backbone or TINY, progress)
     return Plan(options, config, data_sha256(prepared), fingerprint(state)), prepared, state
 

@@ -247,7 +247,7 @@ def test_a_sweep_that_does_not_tune_needs_no_validation_image(options, tmp_path,
 
 def test_a_sweep_of_positives_alone_takes_the_loss_for_them_and_says_so(options, tmp_path, sweep_here):
     said, progress = [], Silent()
-    progress.note = said.append
+    progress.warn = said.append
     asked = hide_absent(options, ["train", "validation"], tmp_path)
     (row,) = sweep(replace(asked, methods=("linear",), seeds=(0,)), progress).rows
     assert (row["loss"], row["config"]["loss"], row["validation_map"]) == ("an", "an", None)
