@@ -30,7 +30,7 @@ def prepare(
     keep: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-    validation_fraction: float = PrepareOptions.validation_fraction,
+    validation_fraction: float | None = None,
     folds: int | None = None,
     classes: Sequence[str] | None = None,
     merge_classes: Mapping[str, str] | None = None,

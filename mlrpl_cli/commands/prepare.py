@@ -10,10 +10,8 @@ from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.labels.formats.registry import DATASETS, formats_with_flags
-from mlrpl_cli.core.labels.records import CHECKED, SCENES, PrepareOptions
+from mlrpl_cli.core.labels.records import CHECKED, SCENES, VALIDATING
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
-
-VALIDATING = PrepareOptions.validation_fraction
 
 
 def _renaming(text: str) -> tuple[str, str]:

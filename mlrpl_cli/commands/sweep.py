@@ -94,7 +94,7 @@ def sweep(
     summary = runner.sweep(chosen, progress, lambda rows: console.show_above(progress, *_table(rows, chosen)))
     page = None
     if summary.rows:
-        shown = runner.all_shown(chosen, summary)
+        shown = runner.all_shown(summary)
         page = report_sweep(out, data, shown.rows, progress, shown.notes)
         for note in shown.notes:
             progress.note(note)

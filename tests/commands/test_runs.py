@@ -70,6 +70,18 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(place, mlrpl):
     assert f"mlrpl: warning: {told['warnings'][0]}" in outcome.err
 
 
+def test_a_prepared_folder_whose_manifest_says_no_number_to_keep_is_listed_without_one(place, mlrpl):
+    path = place / "prepared" / "first" / "manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace('"keep": 0.6', '"keep": "much"'))
+    os.utime(path, (1e9 - 1, 1e9 - 1))
+    outcome = mlrpl("runs")
+    path.write_text(text)
+    os.utime(path, (1e9 - 1, 1e9 - 1))
+    shown = [line.split("│")[7].strip() for line in outcome.out.splitlines() if "│ prepared/" in line]
+    assert (outcome.code, shown) == (0, ["70%", "–"])
+
+
 def test_where_there_is_nothing_it_says_what_to_type(tmp_path, mlrpl):
     outcome = mlrpl("runs", f"--prepared={tmp_path}", f"--runs={tmp_path / 'none'}")
     assert (outcome.code, outcome.err) == (0, "")

@@ -27,6 +27,8 @@ SPLIT_NAMES = {
 
 SCENES = "scenes"
 """The data set that needs no download, which is the default."""
+VALIDATING = 0.1
+"""Share of the training images set aside for validation when nothing is said."""
 CHECKED = 20_000
 """How many images are checked when nothing is said: more of them take a while, above all on a network disk."""
 ROOT = "file or folder with the labels; without --dataset its format is recognised"
@@ -127,8 +129,9 @@ class PrepareOptions:
     out: Path | None = None
     """The folder to write; None is prepared/NAME-keepPERCENT-seedSEED below the current folder, NAME the data set's, or
     that of the folder or file with the user's own labels."""
-    validation_fraction: float = 0.1
-    """Share of the training images set aside for validation, in [0, 1), unless the data set has its own."""
+    validation_fraction: float | None = None
+    """Share of the training images set aside for validation, in [0, 1), unless the data set has its own; None is
+    VALIDATING, and 0 with `folds`."""
     classes: tuple[str, ...] | None = None
     """Keep only these classes, in the data set's order; None keeps all."""
     merge_classes: Mapping[str, str] = field(default_factory=dict)

@@ -99,7 +99,7 @@ def _folds(records: Records, job: Job, units: Sequence[Unit], choose: Choice, be
 
 def _shares(job: Job) -> Shares:
     test, seed = (job.source.test_fraction, job.source.split_seed) if isinstance(job.source, OwnData) else (0, 0)
-    return Shares(test, seed, job.options.validation_fraction, job.options.seed)
+    return Shares(test, seed, job.validation_fraction, job.options.seed)
 
 
 def _by_unit(

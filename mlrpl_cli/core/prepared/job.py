@@ -18,7 +18,7 @@ from mlrpl_cli.core.io.reading import is_file_name, path_from, relative_path, sh
 from mlrpl_cli.core.io.schema import fields_of, validated
 from mlrpl_cli.core.labels import masks, sources
 from mlrpl_cli.core.labels.formats import registry
-from mlrpl_cli.core.labels.records import SCENES, SPLIT_NAMES, Format, PrepareOptions
+from mlrpl_cli.core.labels.records import SCENES, SPLIT_NAMES, VALIDATING, Format, PrepareOptions
 from mlrpl_cli.core.prepared import folder as manifest
 from mlrpl_cli.core.prepared.folder import Prepared, damaged, is_prepared
 
@@ -42,6 +42,7 @@ class Job(NamedTuple):
     dataset: str
     source: Format
     keep: float
+    validation_fraction: float
     out: Path
     is_published: bool
     """Whether the source keeps a published protocol, whose draws are by row."""
@@ -57,7 +58,8 @@ class Job(NamedTuple):
     def record(self) -> dict[str, Any]:
         """The options that decide the content, as JSON holds them, paths as seen from the prepared folder."""
         given = {name: value for name, value in vars(self.options).items() if name not in NOT_RECORDED}
-        record = {**given, "dataset": self.dataset, "keep": self.keep, "reading": self.source.model_dump()}
+        settled = {"dataset": self.dataset, "keep": self.keep, "validation_fraction": self.validation_fraction}
+        record = {**given, **settled, "reading": self.source.model_dump()}
         return json.loads(json.dumps(record, default=partial(relative_path, start=self.out)))
 
 
@@ -88,15 +90,22 @@ def check(options: PrepareOptions) -> Job:
     if options.folds is not None:
         if not 2 <= options.folds <= MOST_FOLDS:
             problems.append(f"expected from 2 to {MOST_FOLDS} folds, got {options.folds}")
-        options = replace(options, validation_fraction=0.0)
-    if not 0 <= (fraction := options.validation_fraction) < 1:
+        if options.validation_fraction:
+            problems.append(
+                "with folds no image is set aside for validation; leave out --validation-fraction or --folds"
+            )
+    usual = 0.0 if options.folds is not None else VALIDATING
+    fraction = usual if options.validation_fraction is None else options.validation_fraction
+    if not 0 <= fraction < 1:
         problems.append(f"the validation fraction must be from 0 to below 1, not {fraction:g}")
     is_published = source.is_published()
     problems.extend(_problems_of_splits(source, dataset, is_published))
     raise_together(problems)
     folds = f"-folds{options.folds}" if options.folds else ""
     name = f"{_name(dataset, source, is_published)}-keep{100 * keep:.6g}-seed{options.seed}{folds}"
-    return Job(options, dataset, source, keep, options.out or manifest.PREPARED / name, is_published, tuple(notes))
+    return Job(
+        options, dataset, source, keep, fraction, options.out or manifest.PREPARED / name, is_published, tuple(notes)
+    )
 
 
 def _problems_of_splits(source: Format, dataset: str, is_published: bool) -> list[str]:
@@ -164,7 +173,7 @@ class _Recorded(BaseModel):
     keep: float
     seed: int
     reading: dict[str, Any]
-    validation_fraction: float = PrepareOptions.validation_fraction
+    validation_fraction: float = VALIDATING
     classes: list[str] | None = None
     merge_classes: dict[str, str] = {}
     drop_broken: bool = False

@@ -14,7 +14,7 @@ from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.files import REPLACED_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.labels.records import SPLITS
-from mlrpl_cli.core.prepared.folder import MANIFEST, PREPARED, is_prepared, newest_prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import MANIFEST, PREPARED, is_prepared, newest_prepared, options_of, read_prepared
 from mlrpl_cli.core.runs.checkpoint import data_of, load_checkpoint
 from mlrpl_cli.core.runs.folder import RUNS, checkpoint_path, load_config, newest_run
 
@@ -103,23 +103,25 @@ def _newest(find: Callable[[Path], Path], parent: Path) -> Path | None:
 def _prepared(folder: Path, newest: bool) -> PreparedEntry:
     prepared = read_prepared(folder)
     images = {split: prepared.splits.count(split) for split in SPLITS}
-    keep = prepared.options.get("keep")
     date = _date(folder / MANIFEST)
-    return PreparedEntry(folder, prepared.dataset, len(prepared.classes), images, keep, date, newest)
+    return PreparedEntry(folder, prepared.dataset, len(prepared.classes), images, _keep(folder), date, newest)
 
 
 def _run(folder: Path, newest: bool) -> RunEntry:
     info, config = load_checkpoint(folder, LAST).info, load_config(folder)
     data = data_of(folder, info)
-    try:
-        keep = read_prepared(data).options.get("keep")
-    except MlrplError:
-        keep = None
     date = _date(checkpoint_path(folder, LAST))
     epochs = config.epochs, info.epoch
     return RunEntry(
-        folder, data, info.method, info.backbone, keep, *epochs, config.selection, info.best_map, date, newest
+        folder, data, info.method, info.backbone, _keep(data), *epochs, config.selection, info.best_map, date, newest
     )
+
+
+def _keep(prepared: Path) -> float | None:
+    """What the manifest of a prepared folder says; None where that is not there, or is no number."""
+    options = options_of(prepared)
+    keep = options.get("keep") if isinstance(options, dict) else None
+    return float(keep) if isinstance(keep, int | float) else None
 
 
 def _date(path: Path) -> datetime:

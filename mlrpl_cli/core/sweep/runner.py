@@ -108,10 +108,9 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     return shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
 
 
-def all_shown(options: SweepOptions, summary: SweepSummary) -> Shown:
-    """The rows of a sweep that was run, and those that its folder holds of other variants."""
-    rows = read_results(options.out / RESULTS)
-    return shown_rows(rows, data_sha256(read_prepared(options.data)), summary.rows)
+def all_shown(summary: SweepSummary) -> Shown:
+    """The rows of a sweep of which some were run, and those that its folder holds of other variants."""
+    return shown_rows(read_results(summary.out / RESULTS), summary.rows[0]["data_sha256"], summary.rows)
 
 
 def pending(options: SweepOptions) -> SweepSize:

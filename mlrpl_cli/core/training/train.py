@@ -113,9 +113,9 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool, fresh: bo
     try:
         with files.sole_writer(folder, "choose another --run"):
             again.check_free(folder)
-            if fresh:
-                again.remove_run(folder)
-            elif not resume and again.has_checkpoint(folder):
+            if fresh or not again.has_checkpoint(folder):
+                again.remove_run(folder)  # also what a --fresh that was killed had not removed yet
+            elif not resume:
                 raise RunError(f"{folder} was trained by another process meanwhile; run the same command again")
             try:
                 write_yaml(config, folder / CONFIG_FILE)

@@ -75,6 +75,14 @@ def test_stratified_folds_share_each_class_and_are_kept_by_an_update(tmp_path: P
     assert after == before | {"new.jpg": fold_of("new.jpg", 4)}
 
 
+def test_a_validation_fraction_beside_folds_is_refused_rather_than_dropped(tmp_path: Path) -> None:
+    given = {"dataset": "table", "folds": 3, "reading": {"root": write(tmp_path / "in", plain(30))}}
+    for fraction in (0.1, 0.3):
+        with pytest.raises(ConfigError, match="leave out --validation-fraction or --folds"):
+            make({**given, "out": tmp_path / "out", "validation_fraction": fraction})
+    assert set(make({**given, "out": tmp_path / "out", "validation_fraction": 0}).prepared.splits) == {"train"}
+
+
 def test_folds_that_cannot_be_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "in", plain(6))
     for folds in (1, 0, 101):

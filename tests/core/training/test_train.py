@@ -235,6 +235,14 @@ def test_a_run_starts_over_when_it_is_asked_to(flags, tmp_path):
     assert (Path(flags["run"]) / "notes.txt").read_text() == "mine"
 
 
+def test_what_a_killed_fresh_start_left_of_the_old_run_goes_with_the_next_start(flags, monkeypatch):
+    """The last checkpoint goes first; the best one of the old run must not pass for one of the new run."""
+    train(make_config(flags=flags))
+    (Path(flags["run"]) / "last.safetensors").unlink()
+    assert train(make_config(flags={**flags, "seed": 1}), small.StopAt(1)).epochs_done == 0
+    assert not (Path(flags["run"]) / "best.safetensors").exists()
+
+
 def test_without_a_run_folder_the_same_run_is_found_again(flags, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     del flags["run"]
