@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ def fields(content: dict[str, Any], whole: dict[str, Any], prefix: str) -> Itera
         return
     for name, field in inside.get("properties", {}).items():
         place = f"{prefix}.{name}".lstrip(".")
-        yield f"`{place}`", kind_of(field, whole), " ".join(field.get("description", "").split())
+        meaning = re.sub(r"\bNone\b", "null", " ".join(field.get("description", "").split()))
+        yield f"`{place}`", kind_of(field, whole), meaning
         options = [named(one, whole) for one in field.get("anyOf", [field])]
         for one in options:
             array = one.get("type") == "array"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.labels.formats.registry import DATASETS, formats_with_flags
 from mlrpl_cli.core.labels.records import CHECKED, SCENES, VALIDATING
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, classes_without
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.prepared.summary import PrepareSummary
 
 
 def _renaming(text: str) -> tuple[str, str]:
@@ -95,7 +98,8 @@ def prepare(
     Own images without a split are divided by a hash of their names, so a table may grow: --update takes it as it is.
     """
     from mlrpl_cli.commands.results import print_result
-    from mlrpl_cli.core.prepared.build import make, rarest_classes, states_of_splits
+    from mlrpl_cli.core.prepared.build import make
+    from mlrpl_cli.core.prepared.summary import summary_of
     from mlrpl_cli.core.runs.provenance import of_prepared
 
     asked = {
@@ -106,42 +110,31 @@ def prepare(
         "allow_truncated": allow_truncated or None, "replace": replace or None,
     }  # fmt: skip
     made = make({name: value for name, value in asked.items() if value is not None}, update, console.progress())
-    prepared = made.prepared
-    rarest = rarest_classes(prepared)
-    splits = {
-        split: {"images": prepared.splits.count(split), **states}
-        for split, states in states_of_splits(prepared).items()
-    }
-    states = {"absent": ABSENT, "present": PRESENT}
-    without = {name: classes_without(state, prepared.classes, prepared.full_labels) for name, state in states.items()}
+    summary = summary_of(made)
     if as_json:
-        data = {"folder": prepared.folder, "dataset": prepared.dataset, "classes": prepared.classes, "splits": splits}
-        labels = {"rarest": rarest, "mask_sha256": prepared.mask_sha256, "options": prepared.options}
-        told = {"unlisted": prepared.unlisted, "notes": prepared.notes, "proposals": prepared.proposals}
-        became = {"written": made.is_written} | ({"changed": vars(made.changes)} if made.changes is not None else {})
-        lacking = {f"without_{state}": names for state, names in without.items()}
-        print_result("prepare", data | labels | told | lacking | became, prepared.options, of_prepared(prepared))
-        return
-    rows = []
-    for split, counts in splits.items():
-        cells = counts["present"] + counts["absent"] + counts["unknown"]
-        rows.append((split, *counts.values(), f"{1 - counts['unknown'] / cells:.1%}"))
-    title = f"{prepared.dataset}: {len(prepared.classes)} classes, labels that training may see"
+        print_result("prepare", summary, summary.options, of_prepared(made.prepared))
+    else:
+        _print_tables(summary)
+
+
+def _print_tables(summary: PrepareSummary) -> None:
+    rows = [(split, *astuple(counts), f"{counts.known_share:.1%}") for split, counts in summary.splits.items()]
+    title = f"{summary.dataset}: {len(summary.classes)} classes, labels that training may see"
     console.print_table(title, ("split", "images", "present", "absent", "unknown", "known"), rows)
-    console.print_table("Rarest classes", ("class", "known positives in train"), list(rarest.items()))
-    if made.changes is not None:
-        console.print_line(f"changed: {made.changes}")
-    for note in prepared.notes:
+    console.print_table("Rarest classes", ("class", "known positives in train"), list(summary.rarest.items()))
+    if summary.changed is not None:
+        console.print_line(f"changed: {summary.changed}")
+    for note in summary.notes:
         console.print_line(note)
-    if prepared.unlisted:
-        console.print_line(f"a cell that the labels say nothing of is {prepared.unlisted}")
-    if prepared.proposals is not None:
-        count = sum(prepared.proposals.values())
+    if summary.unlisted:
+        console.print_line(f"a cell that the labels say nothing of is {summary.unlisted}")
+    if summary.proposals is not None:
+        count = sum(summary.proposals.values())
         console.print_line(f"machines propose labels of {count:,} unverified cells, which are kept apart from labels")
-    for state, names in without.items():
+    for state, names in (("absent", summary.without_absent), ("present", summary.without_present)):
         if names:
-            of = f"{len(names)} of {len(prepared.classes)} classes: {first_few(names, 10)}"
+            of = f"{len(names)} of {len(summary.classes)} classes: {first_few(names, 10)}"
             console.print_line(f"no cell is known to be {state} for {of}")
-    console.print_line(f"mask SHA-256: {prepared.mask_sha256}")
-    console.print_line(f"prepared folder: {prepared.folder}")
-    console.print_line(f"next: mlrpl train --data {quote(str(prepared.folder))}")
+    console.print_line(f"mask SHA-256: {summary.mask_sha256}")
+    console.print_line(f"prepared folder: {summary.folder}")
+    console.print_line(f"next: mlrpl train --data {quote(str(summary.folder))}")

@@ -11,50 +11,9 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.prepared.differences import Changes
 from mlrpl_cli.core.sweep.estimate import SweepSize
 
 EXACT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-@dataclass(frozen=True, config=EXACT)
-class SplitCounts:
-    images: int
-    present: int
-    """Label cells that training may see as present; of the test split all that are published."""
-    absent: int
-    unknown: int
-
-
-@dataclass(frozen=True, config=EXACT)
-class PrepareResult:
-    folder: Path
-    """The prepared folder."""
-    written: bool
-    """False where what stood there is up to date."""
-    dataset: str
-    """The format that was read."""
-    classes: list[str]
-    """In the order of the label columns."""
-    splits: dict[str, SplitCounts]
-    """Images and label cells of each split that has images."""
-    rarest: dict[str, int]
-    """The classes with the fewest known positives in training, and how many those are."""
-    without_present: list[str]
-    """Classes of which no cell is known to be present."""
-    without_absent: list[str]
-    """Classes of which no cell is known to be absent."""
-    mask_sha256: str
-    unlisted: str | None
-    """What a cell is that the labels say nothing of, and who says so."""
-    notes: list[str]
-    """What had to be found out to read the labels."""
-    proposals: dict[str, int] | None
-    """Cells of each split that a machine labelled and nobody verified; null where they were not asked for."""
-    options: dict[str, Any]
-    """All options, as the manifest has them."""
-    changed: Changes | None = None
-    """What is other than before; only with --update."""
 
 
 @dataclass(frozen=True, config=EXACT)

@@ -13,7 +13,7 @@ from mlrpl_cli.commands import console
 from mlrpl_cli.core.runs.provenance import Provenance
 
 RESULTS = {
-    "prepare": "mlrpl_cli.commands.result_types:PrepareResult",
+    "prepare": "mlrpl_cli.core.prepared.summary:PrepareSummary",
     "train": "mlrpl_cli.core.training.train:TrainingSummary",
     "eval": "mlrpl_cli.commands.result_types:EvalResult",
     "sweep": "mlrpl_cli.commands.result_types:SweepResult",

@@ -16,8 +16,7 @@ from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels import masks, sources
-from mlrpl_cli.core.labels.records import SPLITS, TRAIN, PrepareOptions, Reading
-from mlrpl_cli.core.labels.states import PRESENT, STATES
+from mlrpl_cli.core.labels.records import PrepareOptions, Reading
 from mlrpl_cli.core.prepared.content import content_of
 from mlrpl_cli.core.prepared.differences import Changes, changes_between, option_differences
 from mlrpl_cli.core.prepared.division import NEW, Before, notes_on
@@ -173,18 +172,3 @@ def hide_again(prepared: Prepared, keep: float, seed: int) -> Prepared:
     observed, checksum = masks.observe(prepared.full_labels, prepared.splits, keep, seed)
     options = {**prepared.options, "keep": keep, "seed": seed}
     return replace(prepared, observed_labels=observed, mask_sha256=checksum, options=options)
-
-
-def states_of_splits(prepared: Prepared) -> dict[str, dict[str, int]]:
-    """How many cells are present, absent and unknown to training in each split that has images, by those names."""
-    observed = {split: prepared.observed_labels[prepared.rows(split)] for split in SPLITS if split in prepared.splits}
-    return {
-        split: {name: int((labels == state).sum()) for name, state in STATES.items()}
-        for split, labels in observed.items()
-    }
-
-
-def rarest_classes(prepared: Prepared, most: int = 5) -> dict[str, int]:
-    """The classes with the fewest known positives among the training images, and how many those are, in order."""
-    positives = (prepared.observed_labels[prepared.rows(TRAIN)] == PRESENT).sum(axis=0)
-    return {prepared.classes[column]: int(positives[column]) for column in np.argsort(positives, kind="stable")[:most]}

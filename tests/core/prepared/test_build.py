@@ -17,8 +17,9 @@ from mlrpl_cli.core.labels.formats.tabular.table import Table
 from mlrpl_cli.core.labels.records import Format, Reading, Records
 from mlrpl_cli.core.labels.sources import SOURCES
 from mlrpl_cli.core.prepared import content
-from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, prepare_once, rarest_classes, states_of_splits
+from mlrpl_cli.core.prepared.build import PrepareOptions, prepare, prepare_once
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.prepared.summary import counts_of_splits, rarest_classes
 
 CLASSES = ("cat", "cow", "dog", "horse", "pig", "sheep")
 
@@ -301,11 +302,12 @@ def count_by_hand(prepared: Prepared, split: str, state: int) -> int:
 def test_summary_counts_observed_labels_of_each_split(toy: type[Toy]) -> None:
     """Reference: cells counted one by one."""
     prepared = prepare(PrepareOptions("toy", keep=0.5))
-    states = states_of_splits(prepared)
-    assert list(states) == ["train", "validation", "test"]
-    for split, found in states.items():
+    counts = counts_of_splits(prepared)
+    assert list(counts) == ["train", "validation", "test"]
+    for split, found in counts.items():
         counted = [count_by_hand(prepared, split, state) for state in (1, -1, 0)]
-        assert list(found.values()) == counted
+        assert [found.present, found.absent, found.unknown] == counted
+        assert found.images == prepared.splits.count(split)
 
 
 def test_summary_names_the_five_rarest_classes(toy: type[Toy]) -> None:
@@ -327,7 +329,7 @@ def test_missing_test_images_are_noted(toy: type[Toy]) -> None:
         warn = note
 
     toy.use(("train",) * 50)
-    assert list(states_of_splits(prepare(PrepareOptions("toy"), Listener()))) == ["train", "validation"]  # type: ignore[arg-type]
+    assert list(counts_of_splits(prepare(PrepareOptions("toy"), Listener()))) == ["train", "validation"]  # type: ignore[arg-type]
     assert said == ["there are no test images: mlrpl eval will have nothing to measure"]
 
 
