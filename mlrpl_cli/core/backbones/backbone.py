@@ -1,0 +1,240 @@
+"""What a backbone is: two frozen towers, a tokenizer and an input rule. Nothing outside this room knows more of one.
+
+Axes: B images, P grid positions, D channels, E joint embedding, C prompts, T tokens in a prompt, W text width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.progress import Progress
+
+Triple = tuple[float, float, float]
+CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+
+Dense = Literal["values", "tokens"]
+"""Where the joint grid comes from: the value path of the last attention, or the tokens that come out of it."""
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """What an image tower takes: squares of S x S pixels in [0, 1], from which a mean and a deviation are taken out."""
+
+    size: int
+    """S of the images that the tower was trained on."""
+    stride: int
+    """Pixels per grid position along each side; S is a multiple of it."""
+    any_size: bool = True
+    """Whether the tower takes every multiple of the stride, or `size` alone."""
+    mean: Triple = CLIP_MEAN
+    """Of each channel, in the order of `channels`."""
+    std: Triple = CLIP_STD
+    resampling: Literal["bicubic", "bilinear"] = "bicubic"
+    """How images are resized to S x S."""
+    channels: Literal["RGB", "BGR"] = "RGB"
+
+    def problem(self, image_size: int) -> str | None:
+        """The one-line reason why the tower cannot take images of that size, or None."""
+        if not self.any_size and image_size != self.size:
+            return f"image_size: expected {self.size}, the one size that this backbone takes, got {image_size}"
+        if image_size % self.stride == 0:
+            return None
+        lower = max(image_size // self.stride, 1) * self.stride
+        expected = f"image_size: expected a multiple of this backbone's stride {self.stride}, got {image_size}"
+        return f"{expected}; take {lower} or {lower + self.stride}"
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) uint8 RGB → float32 as the tower takes them."""
+        mean, std = (torch.tensor(of, device=pixels.device).view(3, 1, 1) * 255 for of in (self.mean, self.std))
+        pixels = pixels.flip(1) if self.channels == "BGR" else pixels
+        return (pixels.float() - mean) / std
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the options of training are where the user says nothing."""
+
+    image_size: int
+    attention_width: int = 1024
+    precision: Literal["float32"] | None = None
+    """None: what the device is fast in."""
+
+
+class ImageTower(nn.Module):
+    """A frozen image encoder, in evaluation mode: (B, 3, S, S) normalised images → `ImageFeatures`."""
+
+    channels: int
+    """D."""
+    embed_dim: int
+    """E."""
+
+    def fold(self) -> None:
+        """Do, for good, what being frozen allows: layers with nothing between them become one."""
+
+
+class TextTower(nn.Module):
+    """A frozen text encoder, in evaluation mode, through which contexts are learned."""
+
+    width: int
+    """W of a token's embedding."""
+    context_length: int
+    """Most tokens of a text, start and end included."""
+
+    def forward(self, embeddings: Tensor, end: Tensor) -> Tensor:
+        """Token embeddings (C, T, W), and the index (C,) of each text's last token → (C, E) float32.
+
+        What stands behind `end` is not read. Differentiable in `embeddings`. An `end` on the CPU keeps a GPU from
+        waiting.
+        """
+        raise NotImplementedError
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids of any shape and on any device → their embeddings (…, W), before positions are added."""
+        raise NotImplementedError
+
+    def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids of each text, from its first special token to its last and not padded → (C, E)."""
+        ids, end = pad_tokens(tokens)
+        return self(self.embed(ids), end)
+
+    def fold(self) -> None:
+        """Do, for good, what being frozen allows; `embed` gives the same afterwards."""
+
+
+class Tokenizer(Protocol):
+    """Texts to token ids, as the text tower was trained on."""
+
+    leading: int
+    """Special tokens before the words: a learnable context follows them. 1 of CLIP's start token, 0 of T5's."""
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text with its special tokens, not padded. Raises ConfigError, naming it, for one too long."""
+        ...
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """Which backbone is meant."""
+
+    name: str
+    """A name of ours, of a package or of open_clip, or a path."""
+    config: str | None = None
+    """What a file's tensors do not say: a name of an architecture, or a JSON file."""
+    dense: Dense | None = None
+    """None: what the backbone's entry takes."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a backbone without its weights."""
+
+    name: str
+    family: str
+    rule: InputRule
+    defaults: Defaults
+    channels: int | None = None
+    """D."""
+    embed_dim: int | None = None
+    """E."""
+    pretraining: str | None = None
+    """The data it was trained on, as its maker calls them."""
+    licence: str | None = None
+    """Of the weights; None where it is not known."""
+    downloaded: bool | None = None
+    """Whether the weights are on this machine; None where it cannot be told."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded backbone. The towers are built when asked for, frozen, in float32 and evaluation mode, on the CPU."""
+
+    name: str
+    rule: InputRule
+    channels: int
+    """D."""
+    embed_dim: int
+    """E."""
+    fingerprint: str
+    """SHA-256 over all that decides a feature: see `fingerprint_of`."""
+    image_tower: Callable[[int], ImageTower] = field(repr=False)
+    """Image size → a new image tower for it."""
+    text_tower: Callable[[], TextTower] = field(repr=False)
+    """A new text tower; raises WeightsError where the backbone was loaded without."""
+    tokenizer: Tokenizer = field(repr=False)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What a run keeps to rebuild the backbone: JSON values. Of the same name, `Family.load` gives the same towers."""
+    notes: tuple[str, ...] = ()
+    """What was assumed, a sentence each: shown when the backbone is loaded for training."""
+
+
+class Family(Protocol):
+    """A kind of backbones: one file in this package or another one, and one line in the registry."""
+
+    def claims(self, name: str) -> bool:
+        """Whether `name` is one of this family's, as far as the name, and whether there is such a file, tells."""
+        ...
+
+    def names(self) -> list[str]:
+        """Names that can be listed, best known first."""
+        ...
+
+    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+        """Without weights, where that can be. Raises WeightsError, as `load`."""
+        ...
+
+    def load(
+        self,
+        options: BackboneOptions,
+        recorded: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        text: bool = True,
+    ) -> Backbone:
+        """Load the weights. `recorded` is the `record` of a run that used this backbone: it then decides.
+
+        Without `text`, the text tower need not be read. Raises WeightsError in one line: for what is not, or not
+        wholly, a backbone; for what could mean several, naming the option that decides.
+        """
+        ...
+
+
+def fingerprint_of(weights: Mapping[str, Tensor], decides: Mapping[str, Any] | None = None) -> str:
+    """SHA-256 over names, shapes and float32 values of an image tower's `weights`, and over what else `decides`.
+
+    `decides` holds JSON values: what of the architecture, input rule and dense path the weights do not say. What is
+    as OpenAI's checkpoints have it is left out of it, so that nothing is added for those.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        if weights[name].is_floating_point():
+            digest.update(f"{name}{tuple(weights[name].shape)}".encode())
+            digest.update(weights[name].float().contiguous().numpy().tobytes())
+    if decides:
+        digest.update(json.dumps(decides, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def rule_as_decided(rule: InputRule) -> dict[str, Any]:
+    """What of `rule` decides a feature and is not as OpenAI's: nothing for theirs, at any image size."""
+    plain = InputRule(rule.size, rule.stride, rule.any_size)
+    return {name: value for name, value in asdict(rule).items() if value != getattr(plain, name)}
+
+
+def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ragged token ids → ids (C, T) padded with 0 to the longest, and the index of each last token (C,)."""
+    ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
+    return ids, torch.tensor([len(row) - 1 for row in tokens])
+
+
+def without_text() -> TextTower:
+    """The text tower of a backbone that was loaded without one."""
+    raise WeightsError("this backbone was loaded without its text encoder")
