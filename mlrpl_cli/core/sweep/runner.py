@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
-from mlrpl_cli.core.backbones.openai.architectures import StateDict
+from mlrpl_cli.core.backbones.backbone import Backbone
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.io.errors import DataError, RunError, counted, first_few, one_line
@@ -137,7 +137,7 @@ def pending(options: SweepOptions) -> SweepSize:
     return SweepSize(len(tuning), len(tuned), runs, len(done) - len(tuned), stale_rows(rows), *times)
 
 
-def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
+def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, Backbone]:
     raise_together(sweep_problems(options))
     if options.source:
         prepare_once(options.source, progress)
@@ -151,8 +151,10 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
     for warning in label_notes(options.config, config, prepared):
         progress.warn(warning)
-    state = load_state(config.backbone or TINY, progress)
-    return Plan(options, config, data_sha256(prepared), fingerprint(state)), prepared, state
+    backbone = load_backbone(backbone_options(config), progress=progress)
+    for note in backbone.notes:
+        progress.note(note)
+    return Plan(options, config, data_sha256(prepared), backbone.fingerprint), prepared, backbone
 
 
 def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
@@ -165,7 +167,7 @@ def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row
 @contextmanager
 def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
     """A sweep's folder, which no other process writes to, with every image encoded."""
-    plan, prepared, state = _resolve(options, progress)
+    plan, prepared, backbone = _resolve(options, progress)
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
@@ -174,7 +176,7 @@ def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
         results = Results(options.out / RESULTS)
         if lost := results.without_scores:
             progress.warn(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
-        yield _Work(encode_once(plan, prepared, state, progress), results, progress)
+        yield _Work(encode_once(plan, prepared, backbone, progress), results, progress)
 
 
 @dataclass(frozen=True)
