@@ -139,11 +139,20 @@ def test_of_two_settings_of_a_variant_that_of_the_call_is_shown_or_else_the_late
     assert stored.shown_rows([*old, *new], "d", old[:1]).rows == old
 
 
-def test_a_row_of_an_older_mlrpl_is_of_its_method_and_of_unknown_code_until_a_new_one_takes_its_place():
-    older = {k: v for k, v in row("a").items() if k not in ("variant", "code", "setting", "data_sha256")}
-    shown = stored.shown_rows([older], "d")
-    assert (shown.rows, shown.notes) == ([older], ["rows of unknown code: sarl (1)"])
-    assert stored.shown_rows([older, row("sarl")], "d").rows == [row("sarl")]
+def test_a_row_that_does_not_say_its_data_is_compared_with_no_other():
+    older = [{k: v for k, v in row("a", n).items() if k not in ("variant", "code", "setting", "data_sha256")} for n in (0, 1)]
+    note = "rows kept and not shown, since they do not say which data they are of: sarl (2)"
+    assert stored.shown_rows(older, "d") == stored.Shown([], [note])
+    assert stored.shown_rows([*older, row("sarl", 1)], "d") == stored.Shown([row("sarl", 1)], [note])
+    asked = [row("b")]
+    assert stored.shown_rows([*older, *asked], "d", asked) == stored.Shown(asked, [note])
+
+
+def test_a_row_of_unknown_code_is_told_until_one_of_the_present_code_takes_its_place():
+    unknown = row("sarl", code=None)
+    shown = stored.shown_rows([unknown], "d")
+    assert (shown.rows, shown.notes) == ([unknown], ["rows of unknown code: sarl (1)"])
+    assert stored.shown_rows([row("sarl"), unknown], "d").rows == [row("sarl")]
 
 
 def test_the_time_that_is_left_is_the_median_of_the_stored_runs_of_each_method():
