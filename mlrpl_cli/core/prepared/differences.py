@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlrpl_cli.core.io.errors import counted, first_few
-from mlrpl_cli.core.io.reading import LONGEST_PATH, path_from, short, shown
+from mlrpl_cli.core.io.reading import LONGEST_PATH, difference, path_from, short, shown
 from mlrpl_cli.core.labels.records import SPLITS
 from mlrpl_cli.core.labels.states import STATES
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -27,7 +28,7 @@ def option_differences(old: object, new: Mapping[str, Any], folder: Path) -> Ite
         if isinstance(value, dict):
             yield from option_differences(before, value, folder)
         elif before != value and not _is_same_path(before, value, folder):
-            yield f"{name} was {_told(before, folder)}, not {_told(value, folder)}"
+            yield difference(name, before, value, partial(_told, folder=folder))
 
 
 def _is_same_path(old: object, new: object, folder: Path) -> bool:

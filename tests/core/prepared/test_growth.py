@@ -140,6 +140,8 @@ def test_other_options_are_named(tmp_path: Path) -> None:
     before = bytes_of(out)
     advice = "--out names another folder, and --replace replaces this one"
     assert refusal(out, path, seed=3) == f"{out} was prepared with other options: seed was 0, not 3; {advice}"
+    told = "group_column was not given, now it is dog"
+    assert told in refusal(out, path, reading={"root": path, "group_column": "dog"})
     assert bytes_of(out) == before
 
 
