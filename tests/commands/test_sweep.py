@@ -187,6 +187,7 @@ def test_rows_of_code_that_was_changed_are_named_and_run_again(mlrpl, place, swe
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = mlrpl("sweep", "--data=prepared/small", "--out=stale", "--report-only")
     assert done.code == 1
-    assert "nothing to report: rows kept and not shown, since they do not say which data they are of: zero-shot (2)" in (
-        done.err
+    assert (
+        "nothing to report: rows kept and not shown, since they do not say which data they are of: zero-shot (2)"
+        in (done.err)
     )

@@ -38,9 +38,9 @@ def unseen(
     """(N,) bool: which images of a split are measured, and how many of it the run had seen.
 
     The split "train" is asked for to see what was learned: all of it is measured. So is a test split by which the run
-    was told to select its epoch, as the published methods do. A run that does not say its images is measured on the very
-    data that it was trained with alone. Raises RunError for other data then, and when no image is left; DataError for a
-    file that cannot be read.
+    was told to select its epoch, as the published methods do. A run that does not say its images is measured only on
+    the very data that it was trained with. Raises RunError for other data then, and when no image is left; DataError
+    for a file that cannot be read.
     """
     split = options.split
     rows = prepared.rows(split)

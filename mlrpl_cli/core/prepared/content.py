@@ -16,23 +16,27 @@ from mlrpl_cli.core.labels import masks
 from mlrpl_cli.core.labels.classes import same_prompts, says_nothing
 from mlrpl_cli.core.labels.proposals import kept
 from mlrpl_cli.core.labels.records import CHECKED, Reading, Records
-from mlrpl_cli.core.prepared.division import NEW, Before, divided
+from mlrpl_cli.core.prepared.contents import contents_of, digests_in
+from mlrpl_cli.core.prepared.division import before_of, by_content, divided, is_growing
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.prepared.job import Job
 
 SHOWN_PAIRS = 5
 
 
-def content_of(job: Job, folder: Path, reading: Reading, before: Before = NEW) -> tuple[Prepared, np.ndarray | None]:
+def content_of(
+    job: Job, folder: Path, reading: Reading, updated: Prepared | None = None
+) -> tuple[Prepared, np.ndarray | None]:
     """What `job` makes for `folder`, and the proposals of machines, where any were asked for; not written yet.
 
-    What images had `before` they keep. Raises DataError and ConfigError as `build.prepare` does.
+    What images had in the folder that is `updated` they keep. Raises DataError and ConfigError as `build.prepare` does.
     """
     published = job.source.read(reading)
     chosen = _check_images(_choose_classes(published, reading), job, reading)
-    records, folds = divided(chosen, job, reading, before)
+    contents = contents_of(chosen, by_content(job), reading.progress) if is_growing(job) else None
+    records, folds = divided(chosen, job, reading, digests_in(contents), before_of(updated, job))
     proposals = None if reading.proposals is None else kept(reading.proposals, published, records)
-    return replace(_hide(records, job, folder, reading), folds=folds), proposals
+    return replace(_hide(records, job, folder, reading), folds=folds, contents=contents), proposals
 
 
 def _hide(records: Records, job: Job, folder: Path, reading: Reading) -> Prepared:

@@ -33,7 +33,7 @@ WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
 """Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
 
 Weights = Callable[[], str | None]
-"""The fingerprint of the weights in the file that a run names as its backbone; None for a name, which stays the same."""
+"""The fingerprint of the weights in the file that is a run's backbone; None for a name, which always means the same."""
 
 
 def was_begun(folder: Path) -> bool:

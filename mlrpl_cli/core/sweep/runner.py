@@ -98,8 +98,8 @@ def trial(options: SweepOptions, progress: Progress | None = None) -> None:
 def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     """The rows that are stored below `options.out`, as `stored.shown_rows` has them; trains nothing.
 
-    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored, or none
-    can be shown.
+    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored, or
+    none can be shown.
     """
     rows = read_results(options.out / RESULTS)
     if not rows:
@@ -108,7 +108,9 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
     shown = shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
     if not shown.rows and shown.notes:
-        raise RunError(f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.notes)}; run `mlrpl sweep` again")
+        raise RunError(
+            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.notes)}; run `mlrpl sweep` again"
+        )
     return shown
 
 

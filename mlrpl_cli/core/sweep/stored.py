@@ -39,9 +39,9 @@ def shown_rows(
     """The tested rows to report of a folder over the data whose SHA-256 is `data`.
 
     Those `asked` for, and every other one that is of the code and data as they are, and of the same backbone: of each
-    variant those of one setting, that of `asked` or else the latest. Rows that do not say their data, of an older mlrpl,
-    are compared with no other. `chosen` are the names of the only variants shown. Raises ConfigError for a chosen one
-    without a row.
+    variant those of one setting, that of `asked` or else the latest. Rows that do not say their data, as of an older
+    mlrpl, are compared with no other. `chosen` are the names of the only variants shown. Raises ConfigError for a
+    chosen one without a row.
     """
     tested = [row for row in rows if row["kind"] == RUN]
     if chosen is not None and (absent := [name for name in chosen if name not in set(map(name_of, tested))]):

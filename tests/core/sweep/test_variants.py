@@ -140,7 +140,9 @@ def test_of_two_settings_of_a_variant_that_of_the_call_is_shown_or_else_the_late
 
 
 def test_a_row_that_does_not_say_its_data_is_compared_with_no_other():
-    older = [{k: v for k, v in row("a", n).items() if k not in ("variant", "code", "setting", "data_sha256")} for n in (0, 1)]
+    older = [
+        {k: v for k, v in row("a", n).items() if k not in ("variant", "code", "setting", "data_sha256")} for n in (0, 1)
+    ]
     note = "rows kept and not shown, since they do not say which data they are of: sarl (2)"
     assert stored.shown_rows(older, "d") == stored.Shown([], [note])
     assert stored.shown_rows([*older, row("sarl", 1)], "d") == stored.Shown([row("sarl", 1)], [note])
