@@ -102,6 +102,36 @@ def test_the_fingerprint_covers_the_loop_the_loss_and_the_modules_of_heads_but_n
     assert code.code_sha256("sarl", "asl") == PRESENT
 
 
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [
+        ("training.loop", True),
+        ("training.assembly", True),
+        ("sweep.worker", True),
+        ("evaluation.metrics", True),
+        ("features.batches", True),
+        ("features.cache", True),
+        ("features.filler", True),
+        ("heads.losses", True),
+        ("heads.registry", False),
+        ("reports.figures", False),
+    ],
+)
+def test_the_fingerprint_is_of_all_that_decides_a_figure_and_of_no_comment(monkeypatch, module, counts):
+    source, name = code.source_of, f"mlrpl_cli.core.{module}"
+
+    def with_more(text: bytes) -> str:
+        monkeypatch.setattr(code, "source_of", lambda own: source(own) + (text if own == name else b""))
+        code.code_sha256.cache_clear()
+        return code.code_sha256("sarl", "asl")
+
+    try:
+        assert (with_more(b"\nMORE = 1\n") != PRESENT) is counts
+        assert with_more(b"\n# more\n") == with_more(b'\n"""More."""\n') == PRESENT
+    finally:
+        code.code_sha256.cache_clear()
+
+
 def row(variant: str, seed: int = 0, **more) -> dict:
     told = {
         "key": f"{variant}{seed}{sorted(more.items())}",
