@@ -80,6 +80,8 @@ def test_eval_json_and_csv_agree(mlrpl, tmp_path):
     assert [row["class"] for row in rows] == [entry["class"] for entry in figures["classes"]]
     aps = [float(row["average_precision"]) for row in rows]
     assert np.mean(aps) == pytest.approx(figures["map"])
+    for name in ("positives", "negatives"):
+        assert [int(row[name]) for row in rows] == [entry[name] for entry in figures["classes"]]
 
 
 def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
@@ -98,6 +100,10 @@ def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
     assert [entry["negatives"] for entry in figures["classes"]][::2] == [0, len(test)]
     assert figures["map"] == figures["classes"][1]["ap"]
     said = mlrpl("eval", "--workers", 0, "--data", folder).out
+    cells = [line.split("│")[1:-1] for line in said.splitlines() if " thing" in line and "│" in line]
+    assert [(int(present), int(absent)) for _, present, absent, _ in cells] == [
+        (entry["positives"], entry["negatives"]) for entry in figures["classes"]
+    ]
     assert "left out of every figure, without a positive: 1 of 3 classes: blue thing" in said
     assert "left out of every figure, without a known absent cell: 1 of 3 classes: red thing" in said
 
