@@ -128,7 +128,7 @@ def test_eval_exits_with_3_after_all_its_output_when_a_requirement_fails(mlrpl, 
 
 
 def test_a_class_that_could_not_be_learned_is_marked_wherever_a_number_for_it_stands(mlrpl, tmp_path):
-    """In the summary of train, the table, JSON and CSV of eval, and all forms of predict."""
+    """In the summary of train, the table, JSON and CSV of eval, all forms of predict, and what export-labels says."""
     data = small.write_prepared(tmp_path / "prepared")
     small.without_cells(data, blue_present=True)
     run = tmp_path / "run"
@@ -159,6 +159,12 @@ def test_a_class_that_could_not_be_learned_is_marked_wherever_a_number_for_it_st
         }
     rows = csv.DictReader(io.StringIO(mlrpl("predict", image, "--run", run, "--format", "csv").out))
     assert {row["class"]: row["learnable"] for row in rows}["blue thing"] == "false"
+    options = ("export-labels", "--run", run, "--format", "long", "--out")
+    done = mlrpl(*options, tmp_path / "told.csv")
+    assert (
+        "cells say nothing of classes that the run could not learn, 1 of 3 classes: blue thing" in done.out.splitlines()
+    )
+    assert json.loads(mlrpl(*options, tmp_path / "json.csv", "--json").out)["not_learnable"] == ["blue thing"]
 
 
 @pytest.mark.parametrize(
@@ -322,6 +328,7 @@ def test_export_labels_writes_what_predict_says(mlrpl, tmp_path):
     assert (result["images"], result["classes"], result["states"]["unknown"]) == (36, 3, 0)
     assert result["notes"][0].startswith("cells are predictions of small-sarl+-seed0 epoch ")
     assert result["notes"][0].endswith(", present above 0.5")
+    assert result["not_learnable"] == []
     told = {
         (entry["image"], score["class"]): score["probability"]
         for entry in json.loads(

@@ -86,8 +86,9 @@ def first_few(names: Iterable[object], shown: int = 3) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 view", "2000 views": `noun` is one that gets an s."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+    """ "1 view", "2000 views", "3 classes": `noun` is one that gets an s, or es after an s or an x."""
+    ending = "es" if noun.endswith(("s", "x")) else "s"
+    return f"{number} {noun}{'' if number == 1 else ending}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
