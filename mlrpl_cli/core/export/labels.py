@@ -15,7 +15,7 @@ import numpy as np
 
 from mlrpl_cli.core.config import BEST, raise_together
 from mlrpl_cli.core.export.options import OF_A_RUN, ExportOptions
-from mlrpl_cli.core.io.errors import DataError, Problems, RunError, counted, first_few
+from mlrpl_cli.core.io.errors import DataError, Problems, RunError, agreeing, counted, first_few
 from mlrpl_cli.core.io.files import check_writable
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.io.reading import short
@@ -134,7 +134,9 @@ def _check_names(names: list[str]) -> None:
     odd = [short(name) for name in names if name.encode(errors="replace") != name.encode(errors="surrogatepass")]
     if odd:
         advice = "rename them and prepare again"
-        raise DataError(f"{len(odd)} image names are not UTF-8, which label files are ({first_few(odd)}); {advice}")
+        raise DataError(
+            f"{agreeing(len(odd), 'image names are not UTF-8, which label files are')} ({first_few(odd)}); {advice}"
+        )
 
 
 def _predicted(

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.images.check import TAKEN, TRUNCATED, check_files
-from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
+from mlrpl_cli.core.io.errors import ConfigError, DataError, agreeing, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels import masks
 from mlrpl_cli.core.labels.classes import same_prompts, says_nothing
@@ -68,7 +68,7 @@ def _check_images(records: Records, job: Job, reading: Reading) -> Records:
         return records
     checked = check_files(records.image_root, records.images, options.allow_truncated, reading.progress)
     if checked.taken:
-        reading.notes.append(f"{len(checked.taken)} {TAKEN} ({first_few(checked.taken)})")
+        reading.notes.append(f"{agreeing(len(checked.taken), TAKEN)} ({first_few(checked.taken)})")
     if not checked.broken:
         return records
     if not options.drop_broken:
@@ -76,7 +76,7 @@ def _check_images(records: Records, job: Job, reading: Reading) -> Records:
         also = "; --allow-truncated takes JPEGs that lack only their last bytes" if cut else ""
         advice = f"mend them, or leave them out with --drop-broken{also}"
         checked.problems.raise_if_any(f"images below {records.image_root}", advice)
-    reading.notes.append(f"{len(checked.broken)} broken images are left out: {checked.problems.summary()}")
+    reading.notes.append(f"{agreeing(len(checked.broken), 'broken images are left out')}: {checked.problems.summary()}")
     whole = [row for row, image in enumerate(records.images) if image not in checked.broken]
     images, splits = ([values[row] for row in whole] for values in (records.images, records.splits))
     return replace(records, images=tuple(images), splits=tuple(splits), full_labels=records.full_labels[whole])

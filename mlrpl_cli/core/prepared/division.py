@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.errors import DataError, counted
 from mlrpl_cli.core.labels.own import GrowingData, OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Reading, Records
 from mlrpl_cli.core.labels.splits import (
@@ -92,7 +92,7 @@ def divided(
         left = splits.count(TRAIN) + (0 if named else splits.count(VALIDATION))
         least = 2 if shares.validation and not named else 1
     if left < least:
-        raise DataError(f"{job.dataset}: {left} training images, at least {least} are needed{advice}")
+        raise DataError(f"{job.dataset}: {counted(left, 'training image')}, at least {least} needed{advice}")
     records = replace(records, splits=splits)
     return records, _folds(records, job, units, choose, keys, before.folds) if job.options.folds else None
 
@@ -130,7 +130,7 @@ def _folds(
         folds[[row for row in unit.rows if records.splits[row] == TRAIN]] = had
     if empty := sorted(set(range(count)) - set(folds.tolist())):
         raise DataError(
-            f"{job.dataset}: {len(empty)} of {count} folds have no image; take fewer --folds, another --seed, "
+            f"{job.dataset}: no image is in {len(empty)} of {count} folds; take fewer --folds, another --seed, "
             "or --stratify"
         )
     return folds
@@ -157,7 +157,8 @@ def _by_unit(
     )
     free = sum(split == UNASSIGNED and row not in kept for row, split in enumerate(said))
     if 0 < free < len(said) and not kept:
-        reading.notes.append(f"{free} of {len(said)} images are of no split yet and are divided by {_rule(source)}")
+        are = "is" if free == 1 else "are"
+        reading.notes.append(f"{free} of {len(said)} images {are} of no split yet and {are} divided by {_rule(source)}")
     return divide(said, units, shares, choose, kept)
 
 

@@ -226,7 +226,7 @@ def test_a_group_on_two_sides_is_refused(tmp_path: Path) -> None:
     rows = {"a.jpg": ("1", "p1", "train"), "b.jpg": ("0", "p1", "test"), "c.jpg": ("1", "", "train")}
     path = write(tmp_path / "in", rows, "dog,patient,split")
     told = refusal(tmp_path / "out", path, reading={"root": path, "group_column": "patient"})
-    assert "1 groups are on two sides of a split (p1: b.jpg test, a.jpg train)" in told
+    assert "1 group is on two sides of a split (p1: b.jpg test, a.jpg train)" in told
 
 
 def test_a_table_that_moves_an_image_is_refused_by_update(tmp_path: Path) -> None:
@@ -234,9 +234,7 @@ def test_a_table_that_moves_an_image_is_refused_by_update(tmp_path: Path) -> Non
     path, out = write(tmp_path / "in", rows, "dog,split"), tmp_path / "out"
     make_it(out, path)
     write(tmp_path / "in", rows | {"3.jpg": ("1", "test")}, "dog,split")
-    with pytest.raises(
-        DataError, match=r"1 images are of another split than the prepared .*\(3.jpg: train, not test\)"
-    ):
+    with pytest.raises(DataError, match=r"1 image is of another split than the prepared .*\(3.jpg: train, not test\)"):
         update(out)
 
 
@@ -401,7 +399,7 @@ def test_a_split_that_few_images_leave_empty_is_told(tmp_path: Path) -> None:
     ]
     names = [n for n in plain(200) if reference.hash_split(n, "", "", 0.2, 0.1, False) == "test"][:4]
     told = refusal(tmp_path / "none", write(tmp_path / "in", dict.fromkeys(names, ("1", "0"))))
-    assert told.startswith("table: 0 training images, at least 1 are needed; divide them otherwise")
+    assert told.startswith("table: 0 training images, at least 1 needed; divide them otherwise")
 
 
 def test_blank_splits_are_assigned_and_counted(tmp_path: Path) -> None:
