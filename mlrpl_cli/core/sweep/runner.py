@@ -98,14 +98,20 @@ def trial(options: SweepOptions, progress: Progress | None = None) -> None:
 def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     """The rows that are stored below `options.out`, as `stored.shown_rows` has them; trains nothing.
 
-    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored.
+    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored, or
+    none can be shown.
     """
     rows = read_results(options.out / RESULTS)
     if not rows:
         raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
-    return shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
+    shown = shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
+    if not shown.rows and shown.notes:
+        raise RunError(
+            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.notes)}; run `mlrpl sweep` again"
+        )
+    return shown
 
 
 def all_shown(summary: SweepSummary) -> Shown:
