@@ -1,6 +1,6 @@
-"""EfficientNet-Lite (Tan & Le 2019, arXiv:1905.11946; Lite: no squeeze-and-excitation, ReLU6 for swish, for phones).
+"""EfficientNet-Lite (Tan & Le 2019, arXiv:1905.11946; Lite: no squeeze-and-excitation, ReLU6 for swish), as a tower.
 
-Axes: B images, H·W = P grid positions, D channels, E joint embedding.
+Axes: B images, H·W = P grid positions, D channels, L labels of ImageNet, E joint embedding.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-STRIDE, STEM, HEAD, EPSILON = 32, 32, 1280, 1e-3
+from mlrpl_cli.core.backbones.backbone import ImageTower
+from mlrpl_cli.core.backbones.features import ImageFeatures
+
+STRIDE, STEM, CHANNELS, LABELS, EPSILON = 32, 32, 1280, 1000, 1e-3
 STAGES = (  # blocks, kernel, stride, expansion, channels of EfficientNet-B0
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -96,7 +100,7 @@ class EfficientNetLite(nn.Module):
                 blocks.append(Block(channels, form.channels(out), kernel, stride if first else 1, expansion))
                 channels = form.channels(out)
         self.blocks = nn.Sequential(*blocks)
-        self.head = Convolution(channels, HEAD)
+        self.head = Convolution(channels, CHANNELS)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.blocks(self.stem(images)))
@@ -108,14 +112,41 @@ class EfficientNetLite(nn.Module):
                 module.fold()
 
 
+class LiteTower(ImageTower):
+    """The feature map, and what ImageNet's classifier says at each of its positions, as a unit vector.
+
+    joint_p = Uᵀ √softmax(W g_p + b): the cosine of two such vectors is, up to the rank E of U, the Bhattacharyya
+    coefficient Σ √(p q) of two distributions over labels. `joint.py` makes U.
+    """
+
+    basis: Tensor
+    """(L, E) U, its columns orthonormal."""
+
+    def __init__(self, form: Form, basis: Tensor) -> None:
+        super().__init__()
+        self.channels, self.embed_dim = CHANNELS, basis.shape[1]
+        self.network = EfficientNetLite(form)
+        self.classifier = nn.Linear(CHANNELS, LABELS)
+        self.register_buffer("basis", basis)
+
+    def forward(self, images: Tensor) -> ImageFeatures:
+        grid = self.network(images).flatten(2).transpose(1, 2)  # (B, P, D)
+        shares = self.classifier(grid).float().softmax(dim=-1)  # (B, P, L)
+        joint = shares.sqrt().to(grid.dtype) @ self.basis
+        attention = torch.full_like(joint[..., 0], 1 / joint.shape[1])
+        return ImageFeatures(grid=grid, joint=joint, pooled=joint.mean(dim=1), attention=attention)
+
+    def fold(self) -> None:
+        self.network.fold()
+
+
 def renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The published names ("_blocks.3._bn1.weight") → those of `EfficientNetLite`; the classifier's are left out."""
+    """The published names ("_blocks.3._bn1.weight") → those of `LiteTower`."""
     for name, tensor in state.items():
         *place, layer, value = name.split(".")
-        if layer == "_fc":
-            continue
         block = f"blocks.{place[1]}." if place else ""
-        yield f"{block}{(_IN_BLOCK if block else _OUTSIDE)[layer]}.{value}", tensor
+        ours = f"network.{block}{(_IN_BLOCK if block else _OUTSIDE)[layer]}" if layer != "_fc" else "classifier"
+        yield f"{ours}.{value}", tensor
 
 
 _OUTSIDE = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1"}

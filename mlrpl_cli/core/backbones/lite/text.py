@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.backbone import TextTower
-from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.backbones.lite.joint import TEMPERATURE, JointSpace
+from mlrpl_cli.core.backbones.lite.packages import ADVICE
+from mlrpl_cli.core.io.errors import ConfigError, WeightsError
 
 LAYERS, WIDTH, HEADS, INNER, EPSILON = 6, 384, 12, 1536, 1e-12
 VOCABULARY, POSITIONS = 30522, 512
@@ -72,18 +74,23 @@ class SentenceEncoder(nn.Module):
 
 
 class MiniLM(TextTower):
-    """The sentence encoder, and the map from its embedding to the joint space: (t - mean) · weight, see `joint.py`."""
+    """The sentence encoder, and what its embedding says of ImageNet's labels: q = softmax(cos(t - m, k) / τ) → Uᵀ q.
+
+    The L keys k are embeddings of the labels, less their mean m; see `joint.py`.
+    """
 
     width, context_length = WIDTH, CONTEXT_LENGTH
 
-    def __init__(self, embed_dim: int) -> None:
+    def __init__(self, space: JointSpace) -> None:
         super().__init__()
         self.encoder = SentenceEncoder()
-        self.to_joint = nn.Linear(WIDTH, embed_dim)
+        for name, tensor in vars(space).items():
+            self.register_buffer(name, tensor)
 
     def forward(self, embeddings: Tensor, end: Tensor) -> Tensor:
-        dtype = self.to_joint.weight.dtype
-        return self.to_joint(self.encoder(embeddings.to(dtype), end)).float()
+        text = self.encoder(embeddings.to(self.keys.dtype), end) - self.mean
+        similarity = F.normalize(text, dim=-1) @ self.keys.T  # (C, L)
+        return (similarity / TEMPERATURE).float().softmax(dim=-1) @ self.basis.float()
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.encoder.words(ids.to(self.encoder.words.weight.device))
@@ -95,8 +102,11 @@ class WordPieces:
     leading = 1
 
     def __init__(self, definition: str) -> None:
-        """`definition` is the text of a `tokenizer.json`."""
-        from tokenizers import Tokenizer  # here: other backbones do without it
+        """`definition` is the text of a `tokenizer.json`. Raises WeightsError without the `tokenizers` library."""
+        try:
+            from tokenizers import Tokenizer  # here: other backbones do without it
+        except ImportError as error:
+            raise WeightsError(f"the backbone lite needs tokenizers, which is not installed; {ADVICE}") from error
 
         self.pieces = Tokenizer.from_str(definition)
         self.pieces.no_truncation()  # what is too long is refused instead
