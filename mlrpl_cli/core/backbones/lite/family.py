@@ -28,7 +28,7 @@ from mlrpl_cli.core.io.progress import Progress
 NAME, FIT = "lite", "fit"
 TRAINED_ON = 256  # 260, which is no multiple of the stride
 RULE = InputRule(TRAINED_ON, image.STRIDE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-DEFAULTS = Defaults(image_size=384)
+DEFAULTS = Defaults(image_size=384, precision="float32")
 
 
 class Lite:

@@ -46,7 +46,7 @@ class Form:
         return repeats if stage in (0, len(STAGES) - 1) else math.ceil(repeats * self.depth)
 
 
-LITE0, LITE2 = Form(1.0, 1.0), Form(1.1, 1.2)
+LITE2 = Form(1.1, 1.2)
 
 
 class Convolution(nn.Sequential):

@@ -90,7 +90,8 @@ class MiniLM(TextTower):
     def forward(self, embeddings: Tensor, end: Tensor) -> Tensor:
         text = self.encoder(embeddings.to(self.keys.dtype), end) - self.mean
         similarity = F.normalize(text, dim=-1) @ self.keys.T  # (C, L)
-        return (similarity / TEMPERATURE).float().softmax(dim=-1) @ self.basis.float()
+        exact = torch.promote_types(similarity.dtype, torch.float32)
+        return ((similarity.to(exact) / TEMPERATURE).softmax(dim=-1) @ self.basis.to(exact)).float()
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.encoder.words(ids.to(self.encoder.words.weight.device))
@@ -99,7 +100,7 @@ class MiniLM(TextTower):
 class WordPieces:
     """BERT's lower-case word pieces between [CLS] and [SEP], by the `tokenizers` library."""
 
-    leading = 1
+    leading = trailing = 1
 
     def __init__(self, definition: str) -> None:
         """`definition` is the text of a `tokenizer.json`. Raises WeightsError without the `tokenizers` library."""
