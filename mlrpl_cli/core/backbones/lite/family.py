@@ -23,7 +23,7 @@ from mlrpl_cli.core.backbones.backbone import (
 from mlrpl_cli.core.backbones.lite import image, packages, text
 from mlrpl_cli.core.backbones.lite.joint import EMBED_DIM, Encode, JointSpace, cached_fit, digest_of
 from mlrpl_cli.core.io.errors import WeightsError
-from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.progress import Progress, Silent
 
 NAME, FIT = "lite", "fit"
 TRAINED_ON = 256  # 260, which is no multiple of the stride
@@ -63,7 +63,7 @@ class Lite:
             )
         state = dict(image.renamed(packages.read_tensors(packages.LITE2)))
         tokenizer = _tokenizer()
-        space = cached_fit(labels, lambda: _double_encoder(tokenizer))
+        space = cached_fit(labels, lambda: _double_encoder(tokenizer, progress or Silent()))
         return Backbone(
             name=NAME,
             rule=RULE,
@@ -109,8 +109,9 @@ def _tokenizer() -> text.WordPieces:
     return text.WordPieces(packages.WORD_PIECES.checked().read_text("utf-8"))
 
 
-def _double_encoder(tokenizer: text.WordPieces) -> Encode:
+def _double_encoder(tokenizer: text.WordPieces, progress: Progress) -> Encode:
     """Texts → embeddings in float64, which the fit needs."""
+    progress.note("fitting lite's joint space to ImageNet's 1,000 labels, once: this takes some seconds")
     encoder = _sentence_encoder().double()
 
     @torch.inference_mode()
