@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -109,30 +110,30 @@ def random_state(model: Mapping[str, Any], seed: int, text: bool = True) -> dict
 
 
 def _empty(tower: str, build: Callable[[], M]) -> M:
-    """What `build` gives, without its random weights: they would only be overwritten.
-
-    Tables that are no weights are computed, where the model can be built so; timm's hybrid towers, which run once while
-    they are built, have none and are built on the meta device as a whole.
-    """
-    from accelerate import init_empty_weights
-
+    """What `build` gives, without its random weights where it can be built so: they would only be overwritten."""
     try:
-        try:
-            with init_empty_weights(include_buffers=False):
-                return build()
-        except RuntimeError as error:
-            if "meta" not in str(error):
-                raise
-            with torch.device("meta"):
-                module = build()
-            if lost := sorted({name for name, _ in module.named_buffers()} - module.state_dict().keys()):
-                raise WeightsError(f"its {tower} has tables that cannot be computed: {first_few(lost)}") from error
-            return module
+        return _built(build)
     except MlrplError:
         raise
     except Exception as error:  # whatever the libraries raise for a configuration that they do not know
         told = f"{type(error).__name__}: {one_line(error)}"
         raise WeightsError(f"its {tower} cannot be built from its configuration: {told[:300]}") from error
+
+
+def _built(build: Callable[[], M]) -> M:
+    """With weights on the meta device and tables that are no weights computed; timm's hybrid towers run once while they
+    are built, so all of them has to be there; Swin computes a table where its weights are, so none of it can.
+    """
+    from accelerate import init_empty_weights
+
+    for place in (init_empty_weights(include_buffers=False), torch.device("meta")):
+        with suppress(RuntimeError), place:
+            module = build()
+            tables = dict(module.named_buffers())
+            if not any(tables[name].is_meta for name in tables.keys() - module.state_dict().keys()):
+                return module
+    with torch.random.fork_rng(devices=[]):
+        return build()
 
 
 def _need_transformers(name: str) -> None:

@@ -151,9 +151,8 @@ def _timm(visual: Any, dense: Dense) -> ImageTower:
 def _timm_map(visual: Any) -> ImageTower:
     """A trunk of timm that ends in a feature map and takes its mean, such as ConvNeXt, FastViT or Swin."""
     trunk = visual.trunk
-    pool = getattr(trunk.head, "global_pool", None)
-    kind = getattr(pool, "pool_type", getattr(trunk, "global_pool", None))
-    if kind not in ("avg", "fast", "fastavg"):
+    pool = getattr(getattr(trunk, "head", trunk), "global_pool", None)
+    if (kind := getattr(pool, "pool_type", pool)) not in ("avg", "fast"):
         raise WeightsError(f"its pooling is '{kind}', not the mean of a feature map; choose another backbone")
     last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
 
