@@ -59,6 +59,7 @@ def test_texts_are_encoded_as_open_clip_does(family: str) -> None:
     model, state, backbone = small(family)
     rows, tower = backbone.tokenizer(WORDS), backbone.text_tower()
     expected = library_model(model, state).encode_text(filled(rows, model["text_cfg"]["context_length"]))
+    expected = expected[0] if isinstance(expected, tuple) else expected
     torch.testing.assert_close(tower.encode_tokens(rows), expected, rtol=1e-4, atol=1e-4)
     assert float((expected[0] - expected[1]).abs().max()) > 1e-2
     assert not any(parameter.requires_grad for parameter in tower.parameters())
@@ -79,20 +80,20 @@ def test_what_stands_behind_the_end_is_not_read(family: str) -> None:
     torch.testing.assert_close(tower(embeddings[1:, : int(end[1]) + 1], end[1:]), expected[1:], rtol=1e-4, atol=1e-5)
 
 
-def slopes_agree(tower: TextTower, embeddings: Tensor, end: Tensor) -> None:
+def slopes_agree(tower: TextTower, embeddings: Tensor, end: Tensor, step: float = 1e-5, error: float = 1e-6) -> None:
     """The gradient of a random sum of the output along a random direction, and the central difference of it."""
     generator = torch.Generator().manual_seed(4)
     embeddings = embeddings.double().requires_grad_()
     direction = torch.randn(embeddings.shape, generator=generator, dtype=torch.float64)
     upstream = torch.randn(tower(embeddings, end).shape, generator=generator, dtype=torch.float64)
 
-    def value(step: float) -> Tensor:
-        return (tower(embeddings + step * direction, end) * upstream).sum()
+    def value(along: float) -> Tensor:
+        return (tower(embeddings + along * direction, end) * upstream).sum()
 
     value(0).backward()
     with torch.no_grad():
-        slope = (value(1e-5) - value(-1e-5)) / 2e-5
-    torch.testing.assert_close((embeddings.grad * direction).sum(), slope, rtol=1e-6, atol=1e-6)
+        slope = (value(step) - value(-step)) / (2 * step)
+    torch.testing.assert_close((embeddings.grad * direction).sum(), slope, rtol=error, atol=error)
     assert abs(float(slope)) > 1e-3
 
 
@@ -134,7 +135,9 @@ def test_hugging_face_towers_give_what_open_clip_gives(family: str, tmp_path: Pa
         torch.testing.assert_close(tower.encode_tokens(rows), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(tower(tower.embed(ids), end), expected, rtol=1e-4, atol=1e-4)
     tower = tower.double()
-    slopes_agree(tower, tower.embed(ids).detach(), end)
+    # T5 takes the mean square of its norms in float32, whatever its weights are in.
+    steps = (1e-2, 1e-2) if family == "mT5" else (1e-5, 1e-6)
+    slopes_agree(tower, tower.embed(ids).detach(), end, *steps)
 
 
 def test_without_transformers_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
