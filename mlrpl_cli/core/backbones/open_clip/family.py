@@ -15,7 +15,7 @@ from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Descrip
 from mlrpl_cli.core.backbones.checkpoints import read_state
 from mlrpl_cli.core.backbones.open_clip import assembly, hub
 from mlrpl_cli.core.backbones.open_clip.building import VISUAL, random_state
-from mlrpl_cli.core.backbones.open_clip.catalog import Entry, entry_of, is_known, models
+from mlrpl_cli.core.backbones.open_clip.catalog import Entry, entry_of, is_known, models, tagged
 from mlrpl_cli.core.backbones.open_clip.hub import Place
 from mlrpl_cli.core.io.progress import Progress
 
@@ -31,6 +31,12 @@ class OpenClip:
     def names(self) -> list[str]:
         """Its architectures; which weights each has is said when it is asked for without."""
         return list(models())
+
+    def listed(self, everything: bool) -> list[str]:
+        """Its architectures with the names of their weights, all of them or those that are in the hub's cache."""
+        if not everything and not hub.has_cache():
+            return []
+        return [name for name in tagged() if everything or entry_of(name).downloaded]
 
     def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
         entry = entry_of(options.name, recorded)

@@ -74,6 +74,13 @@ def cached(place: Place, file: str | None = None) -> Path | None:
     return None
 
 
+def has_cache() -> bool:
+    """Whether anything was ever fetched from the hub on this machine."""
+    from huggingface_hub import constants
+
+    return any(Path(constants.HF_HUB_CACHE).glob("models--*"))
+
+
 def licence_in(card: Path | None) -> str | None:
     """What a model card says in its first lines; None where there is no card, or it says none."""
     if card is None or not card.is_file():
