@@ -131,7 +131,9 @@ def input_rule(architecture: Architecture, stride: int, any_size: bool) -> Input
     if (resampling := given.get("interpolation", "bicubic")) not in ("bicubic", "bilinear"):
         raise WeightsError(f"its preprocess_cfg has the interpolation '{resampling}'; expected bicubic or bilinear")
     mean, std = (_triple(given.get(name, default)) for name, default in (("mean", CLIP_MEAN), ("std", CLIP_STD)))
-    return InputRule(sides.pop(), stride, any_size, mean, std, resampling)
+    # SigLIP's towers of 384 pixels and patches of 14 leave out the last 6, so they have seen 378.
+    side = sides.pop()
+    return InputRule(side - side % stride, stride, any_size, mean, std, resampling)
 
 
 def decided(architecture: Architecture, rule: InputRule, dense: Dense | None) -> dict[str, Any]:
