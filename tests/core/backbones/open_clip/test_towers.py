@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,19 @@ from torch import Tensor
 from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.open_clip.building import empty_visual, fill, resized_state, visual_state
-from mlrpl_cli.core.backbones.open_clip.pools import mix
 from mlrpl_cli.core.backbones.open_clip.towers import ClassTokenTower, PooledTower, set_size
 from mlrpl_cli.core.io.errors import WeightsError
+from scripts.backbone_identities import (
+    difference,
+    encode,
+    images_of,
+    library_tokens,
+    mean_of_joint,
+    one_position,
+    pooled_projections,
+    pooled_values,
+    values_under_mask,
+)
 from scripts.small_backbones import MODELS, backbone_of, library_model, lively_state, model_cfg
 
 CLASS_TOKEN = [
@@ -28,7 +38,6 @@ CLASS_TOKEN = [
     "MobileCLIP 2 L",
 ]
 LINEAR = ["CLIP ResNet, other heads", "timm ResNet, abs_attn", "timm ResNet, rot_attn"]
-BEFORE_MORE = {"CoCa ViT": "its LayerNorm", "SigLIP, SigLIP 2": "its MLP", "PE-Core": "its MLP"}
 MEANS = ["ViT, mean", "timm ViT, mean", "MobileCLIP S (FastViT)", "Swin"]
 RESIZED = [
     "ViT, mean",
@@ -56,27 +65,14 @@ def small(family: str) -> tuple[dict[str, Any], dict[str, Tensor], Backbone]:
     return model, state, backbone_of(model, state)
 
 
-def images_of(size: int, count: int = 2) -> Tensor:
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(3))
-
-
-def encode(model: Mapping[str, Any], state: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    encoded = library_model(model, state).encode_image(images)
-    return encoded[0] if isinstance(encoded, tuple) else encoded
-
-
-def error(got: Tensor, expected: Tensor) -> float:
-    return float((got.float() - expected).abs().max() / expected.abs().max())
-
-
 @pytest.mark.parametrize("family", MODELS)
 def test_the_vector_is_open_clips_and_the_grid_has_its_sizes(family: str) -> None:
     model, state, backbone = small(family)
     size = backbone.rule.size
     images = images_of(size)
     features = backbone.image_tower(size)(images)
-    assert error(features.pooled, encode(model, state, images)) < 1e-4
-    assert error(features.pooled[:1], features.pooled[1:]) > 1e-3  # or nothing would be compared
+    assert difference(features.pooled, encode(model, state, images)) < 1e-4
+    assert difference(features.pooled[:1], features.pooled[1:]) > 1e-3  # or nothing would be compared
     positions = (size // backbone.rule.stride) ** 2
     assert features.grid.shape == (2, positions, backbone.channels)
     assert features.joint.shape == (2, positions, backbone.embed_dim)
@@ -92,7 +88,7 @@ def test_folding_changes_no_feature_and_no_given_weight(family: str) -> None:
     folded.fold()
     images = images_of(backbone.rule.size, 1)
     for name, expected in vars(plain(images)).items():
-        assert error(vars(folded(images))[name], expected) < 1e-4, name
+        assert difference(vars(folded(images))[name], expected) < 1e-4, name
     assert all(torch.equal(state[name], tensor) for name, tensor in kept.items())
     assert not any(parameter.requires_grad for parameter in folded.parameters())
 
@@ -108,7 +104,7 @@ def test_other_sizes_are_what_open_clip_gives_at_them(family: str) -> None:
     own = visual_state(state)
     fill(visual, own if model["vision_cfg"].get("timm_model_name") else resized_state(own, visual), "image tower")
     set_size(visual, size)
-    assert error(features.pooled, visual(images)) < 1e-4
+    assert difference(features.pooled, visual(images)) < 1e-4
 
 
 def test_a_tower_with_windows_takes_its_own_size_alone() -> None:
@@ -117,88 +113,42 @@ def test_a_tower_with_windows_takes_its_own_size_alone() -> None:
     assert rule.problem(224) is None
 
 
-def parts_of(tower: PooledTower, images: Tensor) -> tuple[Tensor, Tensor]:
-    tokens, shape = tower.trunk(images)
-    return tower.pool.attend(tokens, shape)
-
-
-def per_head(values: Tensor, heads: int) -> Tensor:
-    """(B, T, V) → (B, N, T, V), of each head its own channels and zeros for the others'."""
-    owner = torch.arange(values.shape[2]) // (values.shape[2] // heads)
-    return values[:, None] * (owner == torch.arange(heads)[:, None])[:, None]
-
-
 @pytest.mark.parametrize("family", LINEAR)
 def test_the_value_path_pooled_by_the_towers_attention_is_its_vector(family: str) -> None:
-    """Σ_n Σ_t a_nt (f(v_nt) - f(0)) + f(0), f what follows the values, for a pool whose f is affine; the mean token or
-    class token that the pool adds is one of the tokens."""
     backbone = small(family)[2]
-    tower, images = backbone.image_tower(backbone.rule.size), images_of(backbone.rule.size)
-    weights, values = parts_of(tower, images)
-    nothing = tower.pool.finish(torch.zeros_like(values[:1, 0]))
-    alone = tower.pool.finish(per_head(values, weights.shape[1])) - nothing  # (B, N, T, E)
-    features = tower(images)
-    torch.testing.assert_close(
-        (weights[..., None] * alone).sum(dim=(1, 2)) + nothing, features.pooled, rtol=1e-4, atol=1e-4
-    )
-    torch.testing.assert_close(alone.sum(dim=1)[:, 1:] + nothing, features.joint, rtol=1e-4, atol=1e-4)
+    tower = backbone.image_tower(backbone.rule.size)
+    assert isinstance(tower, PooledTower)
+    assert pooled_values(tower, images_of(backbone.rule.size)) < 1e-4
 
 
-@pytest.mark.parametrize("family", BEFORE_MORE)
+@pytest.mark.parametrize("family", ["CoCa ViT", "SigLIP, SigLIP 2", "PE-Core", "timm ViT, registers"])
 def test_the_value_path_pooled_is_the_vector_before_what_follows_the_attention(family: str) -> None:
-    """The same where a LayerNorm or an MLP follows the attention's own projection, which is compared here."""
     backbone = small(family)[2]
-    tower, images = backbone.image_tower(backbone.rule.size), images_of(backbone.rule.size)
-    weights, values = parts_of(tower, images)
-    project = tower.pool.module.attn.out_proj if family == "CoCa ViT" else tower.pool.module.proj
-    nothing = project(torch.zeros_like(values[:1, 0]))
-    alone = project(per_head(values, weights.shape[1])) - nothing
-    expected = project(mix(weights, values))
-    torch.testing.assert_close((weights[..., None] * alone).sum(dim=(1, 2)) + nothing, expected, rtol=1e-4, atol=1e-4)
+    tower = backbone.image_tower(backbone.rule.size)
+    assert isinstance(tower, PooledTower)
+    assert pooled_projections(tower, images_of(backbone.rule.size)) < 1e-4
 
 
 @pytest.mark.parametrize("family", ["SigLIP, SigLIP 2", "PE-Core bigG", "ConvNeXt", "ConvNeXt, MLP head", "ViT, mean"])
 def test_of_an_image_of_one_position_the_joint_grid_is_the_vector(family: str) -> None:
-    """All that there is to pool is that position: holds for what follows the attention too."""
-    backbone = small(family)[2]
-    features = backbone.image_tower(backbone.rule.stride)(images_of(backbone.rule.stride))
-    torch.testing.assert_close(features.joint[:, 0], features.pooled, rtol=1e-4, atol=1e-4)
+    """Holds for what follows the attention too."""
+    assert one_position(small(family)[2]) < 1e-4
 
 
 @pytest.mark.parametrize("family", MEANS)
 def test_the_mean_of_the_joint_grid_is_the_vector_where_the_head_is_linear(family: str) -> None:
     backbone = small(family)[2]
-    features = backbone.image_tower(backbone.rule.size)(images_of(backbone.rule.size))
-    torch.testing.assert_close(features.joint.mean(dim=1), features.pooled, rtol=1e-4, atol=1e-4)
-    assert features.attention.allclose(torch.tensor(1 / features.attention.shape[1]))
-
-
-def under_mask(family: str, mask: Tensor | None, images: Tensor) -> Tensor:
-    """(B, T, E): every token of the library's tower, normed and projected, its last block under `mask`."""
-    model, state, _ = small(family)
-    visual = library_model(model, state).visual
-    trunk = getattr(visual, "trunk", visual)
-    blocks = trunk.blocks if trunk is not visual else visual.transformer.resblocks
-    block = blocks[-1].forward
-    if mask is not None:
-        blocks[-1].forward = lambda x, **given: block(x, **{**given, "attn_mask": mask})
-    if trunk is visual:
-        return visual.ln_post(visual.transformer(visual._embeds(images))) @ visual.proj
-    return visual.head(trunk.head(trunk.fc_norm(trunk.forward_features(images))))
+    images = images_of(backbone.rule.size)
+    assert mean_of_joint(backbone, images) < 1e-4
+    attention = backbone.image_tower(backbone.rule.size)(images).attention
+    assert attention.allclose(torch.tensor(1 / attention.shape[1]))
 
 
 @pytest.mark.parametrize("family", CLASS_TOKEN)
 def test_values_are_the_last_block_under_an_identity_mask(family: str) -> None:
-    """Each patch attends to itself alone, the class token to everything; the block is the library's own."""
-    backbone = small(family)[2]
-    images, tower = images_of(backbone.rule.size), backbone.image_tower(backbone.rule.size)
-    assert isinstance(tower, ClassTokenTower)
-    tokens = 1 + (backbone.rule.size // backbone.rule.stride) ** 2
-    mask = torch.full((tokens, tokens), float("-inf")).fill_diagonal_(0)
-    mask[0] = 0
-    expected, features = under_mask(family, mask, images), tower(images)
-    torch.testing.assert_close(features.joint, expected[:, 1:], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(features.pooled, expected[:, 0], rtol=1e-4, atol=1e-4)
+    model, state, backbone = small(family)
+    assert isinstance(backbone.image_tower(backbone.rule.size), ClassTokenTower)
+    assert values_under_mask(model, state, backbone, images_of(backbone.rule.size)) < 1e-4
 
 
 @pytest.mark.parametrize("family", CLASS_TOKEN)
@@ -207,9 +157,20 @@ def test_tokens_are_the_patches_as_the_library_leaves_them(family: str) -> None:
     backbone = backbone_of(model, state, dense="tokens")
     images = images_of(backbone.rule.size)
     features = backbone.image_tower(backbone.rule.size)(images)
-    expected = under_mask(family, None, images)
-    torch.testing.assert_close(features.joint, expected[:, 1:], rtol=1e-4, atol=1e-4)
+    assert difference(features.joint, library_tokens(model, state, images)[:, 1:]) < 1e-4
+    assert difference(features.joint, other.image_tower(backbone.rule.size)(images).joint) > 1e-2
     assert backbone.fingerprint != other.fingerprint
+
+
+def test_pixels_that_no_patch_covers_are_left_out_as_the_library_does() -> None:
+    """SigLIP's towers of 384 pixels have patches of 14: the default is the 378 that they see."""
+    model = model_cfg("ViT, mean")
+    model["vision_cfg"]["image_size"] = 70
+    state = lively_state(model)
+    backbone, images = backbone_of(model, state), images_of(70)
+    assert (backbone.rule.size, backbone.rule.problem(backbone.rule.size)) == (64, None)
+    seen = backbone.image_tower(64)(images[:, :, :64, :64])
+    assert difference(seen.pooled, encode(model, state, images)) < 1e-4
 
 
 def test_attention_is_the_class_tokens_row_of_the_last_block() -> None:
