@@ -18,7 +18,8 @@ State = Mapping[str, Tensor]
 
 def difference(got: Tensor, expected: Tensor) -> float:
     """The largest difference, as a share of the largest expected value."""
-    return float((got.float() - expected.float()).abs().max() / expected.abs().max())
+    got, expected = got.double(), expected.double()
+    return float((got - expected).abs().max() / expected.abs().max())
 
 
 def images_of(size: int, count: int = 2) -> Tensor:
