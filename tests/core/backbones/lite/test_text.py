@@ -105,5 +105,3 @@ def test_texts_are_neither_padded_nor_cut(pieces):
 def test_a_text_that_is_too_long_is_refused(pieces):
     with pytest.raises(ConfigError, match=r"'cat cat .* is 132 tokens long, lite takes 128; shorten it"):
         pieces(["cat " * 130])
-
-
