@@ -19,6 +19,7 @@ FAMILIES = Registry(
         "tiny": "mlrpl_cli.core.backbones.tiny:FAMILY",
         "openai": "mlrpl_cli.core.backbones.openai.family:FAMILY",
         "lite": "mlrpl_cli.core.backbones.lite.family:FAMILY",
+        "open_clip": "mlrpl_cli.core.backbones.open_clip.family:FAMILY",
         "files": "mlrpl_cli.core.backbones.plain_file:FAMILY",
     },
 )
