@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones import checkpoints as weights
+from mlrpl_cli.core.backbones.files import reading
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -77,7 +78,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Payload()))
     torch.save({"weight": Payload()}, tmp_path / "evil2.pt")
     for name in ("evil.pt", "evil2.pt"):
-        with pytest.raises(WeightsError, match="not a readable checkpoint"):
+        with pytest.raises(WeightsError, match=r"is a pickle that needs .*, so it stays closed"):
             weights.load_state(str(tmp_path / name))
     assert not marker.exists()
 
@@ -96,18 +97,19 @@ def test_published_torchscript_is_hashed_once_and_opened(state, tmp_path, monkey
     class Holder(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.logit_scale = torch.nn.Parameter(torch.tensor(2.0))
+            self.visual, self.token_embedding = torch.nn.Linear(1, 1, bias=False), torch.nn.Embedding(1, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * self.logit_scale
+            return self.visual(x) + self.token_embedding.weight
 
     path, hashed, digest_of = tmp_path / "RN50.pt", [], weights.sha256_of_file
     torch.jit.script(Holder()).save(str(path))
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
     monkeypatch.setitem(weights.PUBLISHED_SHA256, "RN50", digest_of(path))
-    monkeypatch.setattr(weights, "sha256_of_file", lambda file: hashed.append(file) or digest_of(file))
+    for module in (weights, reading):
+        monkeypatch.setattr(module, "sha256_of_file", lambda file: hashed.append(file) or digest_of(file))
     for name in ("RN50", str(path)):
-        assert weights.load_state(name).keys() == {"logit_scale"}
+        assert weights.load_state(name).keys() == {"visual.weight", "token_embedding.weight"}
     assert hashed == [path, path]
 
 
