@@ -40,12 +40,14 @@ SIGLIP_VISION = {
 """What transformers takes for what a configuration leaves out; a short configuration says little more than its type."""
 
 IDLE = frozenset(
-    "model_type architectures _name_or_path transformers_version torch_dtype dtype initializer_range initializer_factor "
-    "logit_scale_init_value attention_dropout dropout projection_dim id2label label2id return_dict use_cache "
-    "tie_word_embeddings bos_token_id pad_token_id eos_token_id sep_token_id num_beams num_beam_groups max_length "
-    "min_length temperature top_k top_p typical_p repetition_penalty length_penalty num_return_sequences "
-    "diversity_penalty tokenizer_class _attn_implementation attn_implementation text_config_dict vision_config_dict "
-    "text_config vision_config _commit_hash license".split()
+    """
+    _attn_implementation _commit_hash _name_or_path architectures attention_dropout attn_implementation bos_token_id
+    diversity_penalty dropout dtype eos_token_id id2label initializer_factor initializer_range label2id length_penalty
+    license logit_scale_init_value max_length min_length model_type num_beam_groups num_beams num_return_sequences
+    pad_token_id projection_dim repetition_penalty return_dict sep_token_id temperature text_config text_config_dict
+    tie_word_embeddings tokenizer_class top_k top_p torch_dtype transformers_version typical_p use_cache vision_config
+    vision_config_dict
+    """.split()  # noqa: SIM905 - as a list it would be a page
 )
 """Keys that say nothing of what the two encoders compute."""
 TANH = ("gelu_pytorch_tanh", "gelu_new")
@@ -100,7 +102,9 @@ class _Config:
 
     def refuse(self, name: str, expected: str) -> WeightsError:
         got = shown(self.content.get(name))
-        return WeightsError(f"{self.path}: {self.part}{name}: expected {expected}, got {got}; other models are not read")
+        return WeightsError(
+            f"{self.path}: {self.part}{name}: expected {expected}, got {got}; other models are not read"
+        )
 
     def size(self, name: str) -> int:
         value = self.content.get(name)
