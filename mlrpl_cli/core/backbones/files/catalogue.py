@@ -1,4 +1,4 @@
-"""open_clip's configurations, read without importing it, and what it knows of each one's pretraining."""
+"""open_clip's configurations: which there are, what it knows of their pretraining, and whose shapes tensors have."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.files.sizes import differences, sizes_of_state
+from mlrpl_cli.core.backbones.open_clip.building import VISUAL, empty_visual
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.io.errors import WeightsError, first_few
 
 RULE = ("mean", "std", "interpolation", "resize_mode")
 """What a pretraining says of its images."""
+BUFFERS = ("num_batches_tracked", "relative_position_index", "attn_mask")
+"""Last parts of names that hold no weights."""
 
 
 @cache
 def configurations() -> Mapping[str, Mapping[str, Any]]:
-    """Name → model_cfg, as the installed open_clip has them."""
+    """Name → model_cfg, as the installed open_clip has them; it is not imported for that."""
     found = importlib.util.find_spec("open_clip")
     folders = [Path(place) / "model_configs" for place in (found and found.submodule_search_locations) or ()]
     paths = sorted(path for folder in folders for path in folder.glob("*.json"))
@@ -26,6 +32,12 @@ def configurations() -> Mapping[str, Mapping[str, Any]]:
     return {
         name: content for name, content in contents.items() if {"embed_dim", "vision_cfg", "text_cfg"} <= set(content)
     }
+
+
+def fitting_names(state: Mapping[str, Tensor]) -> list[str]:
+    """The configurations whose shapes these are; timm's encoders are built for it, few of them."""
+    known, sizes = configurations(), sizes_of_state(state)
+    return [name for name, model in known.items() if not differences(model, sizes) and _fits_trunk(model, state)]
 
 
 def pretrainings(name: str) -> dict[str, dict[str, Any]]:
@@ -56,3 +68,18 @@ def preprocess_of(name: str, tag: str | None, option: str) -> tuple[dict[str, An
 
 def _rule(pretraining: Mapping[str, Any]) -> dict[str, Any]:
     return {name: pretraining[name] for name in RULE if name in pretraining}
+
+
+def _fits_trunk(model: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
+    """True for a configuration without timm, and where every tensor of its image encoder has that name and shape."""
+    if not model["vision_cfg"].get("timm_model_name"):
+        return True
+    try:
+        expected = empty_visual(model).state_dict()
+    except WeightsError:  # a configuration that the installed timm cannot build
+        return False
+    return _shapes(expected) == _shapes({n.removeprefix(VISUAL): t for n, t in state.items() if n.startswith(VISUAL)})
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if name.rpartition(".")[2] not in BUFFERS}

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones.files import catalogue, huggingface
+from mlrpl_cli.core.backbones.files import catalogue
+from mlrpl_cli.core.backbones.files.huggingface import config as huggingface
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.io.errors import DataError, WeightsError, did_you_mean
 from mlrpl_cli.core.io.reading import MIB, read_json, short, shown

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.files import catalogue, configuration
-from mlrpl_cli.core.backbones.files.names import is_huggingface
+from mlrpl_cli.core.backbones.files import configuration
+from mlrpl_cli.core.backbones.files.catalogue import fitting_names
+from mlrpl_cli.core.backbones.files.huggingface.names import is_huggingface
 from mlrpl_cli.core.backbones.files.reading import Weights
 from mlrpl_cli.core.backbones.files.sizes import Sizes, differences, is_custom, sizes_of_state
-from mlrpl_cli.core.backbones.files.trunks import fits_trunk
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.io.errors import WeightsError, first_few
 
@@ -87,13 +87,6 @@ def openai_form(state: Mapping[str, Tensor], quick_gelu: bool) -> Architecture:
         },
     }
     return Architecture(model, {})
-
-
-def fitting_names(state: Mapping[str, Tensor]) -> list[str]:
-    """Those of open_clip's configurations whose shapes these are."""
-    known, sizes = catalogue.configurations(), sizes_of_state(state)
-    near = [name for name, model in known.items() if not differences(model, sizes)]
-    return [name for name in near if fits_trunk(known[name], state)]
 
 
 def _chosen(config: str, state: Mapping[str, Tensor]) -> Decided:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones.files.processors import input_of
+from mlrpl_cli.core.backbones.files.huggingface.processors import input_of
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.io.errors import WeightsError, first_few
 from mlrpl_cli.core.io.reading import shown
