@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
+
 KWARGS = "timm_kwargs"
 """In a vision_cfg of ours: what timm's constructor of that name is given beside what open_clip gives it."""
 
@@ -20,6 +22,7 @@ def vision_of(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _registered(base: str, kwargs: Mapping[str, Any]) -> str:
     """A name under which timm makes its model `base` with these arguments."""
+    open_clip()  # which lets torchvision be imported, as timm does
     from timm.models import is_model, model_entrypoint, register_model
 
     name = f"{base}_{hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:12]}"
