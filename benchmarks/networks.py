@@ -37,8 +37,9 @@ from benchmarks.setting import (
     make_pixels,
     padded,
 )
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder, normalize
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.config import FLOAT16
 from mlrpl_cli.core.features.cache import FeatureCache, ViewKey, decoded, view_key
@@ -79,7 +80,7 @@ def encode(device: torch.device) -> Part:
 
     @torch.no_grad()
     def other() -> tuple[Tensor, Tensor]:
-        images = normalize(pixels.to(device))
+        images = encoder.rule.normalize(pixels.to(device))
         feature_map = textbook.feature_map(model.visual, images)
         return feature_map, model.visual.attnpool(feature_map)
 
@@ -101,7 +102,7 @@ def encode_compiled(device: torch.device) -> Part:
     """Ours as it is beside what torch.compile makes of it, compilation left out."""
     state, _ = backbone()
     encoder = make_frozen_encoder(state, device)
-    images = normalize(make_pixels(BATCH).to(device)).to(encoder.dtype, memory_format=torch.channels_last)
+    images = encoder.rule.normalize(make_pixels(BATCH).to(device)).to(encoder.dtype, memory_format=torch.channels_last)
     compiled = torch.compile(encoder.module)
 
     @torch.inference_mode()
@@ -281,7 +282,7 @@ def _dualcoop_step(
     optimizer = torch.optim.SGD([dualcoop.context], lr=2e-3)
 
     def work() -> None:
-        learn([dualcoop(normalize(pixels.to(device)))], labels, optimizer)
+        learn([dualcoop(CLIP_RULE.normalize(pixels.to(device)))], labels, optimizer)
 
     return work
 

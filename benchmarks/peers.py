@@ -30,7 +30,7 @@ from benchmarks.setting import (
     make_labels,
     make_pixels,
 )
-from mlrpl_cli.core.backbones.frozen import normalize
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.heads.semantic_decoupling import pool
 
 FOLDER = "MLRPL_BENCH_PEERS"
@@ -105,7 +105,7 @@ def dualcoop_step(device: torch.device) -> Part:
     pixels, labels = make_pixels(BATCH), make_labels(BATCH, device)
 
     def other() -> None:
-        absent, present = theirs(normalize(pixels.to(device))).unbind(1)
+        absent, present = theirs(CLIP_RULE.normalize(pixels.to(device))).unbind(1)
         learn([present - absent], labels, optimizer)
 
     return Part(part.ours, other, rounds=2)

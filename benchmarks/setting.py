@@ -13,11 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import textbook
-from mlrpl_cli.core.backbones.checkpoints import load_state
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
-from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, Architecture, StateDict, build_text_encoder
+from mlrpl_cli.core.backbones.openai.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    StateDict,
+    build_text_encoder,
+    random_state,
+)
+from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
-from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
+from mlrpl_cli.core.backbones.openai.tokenizer import ClipTokenizer
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads.category_prompts import PromptLearner
 from mlrpl_cli.core.heads.losses import count_known, partial_asl
@@ -37,12 +44,12 @@ CLASSES = COCO_NAMES
 
 def backbone() -> tuple[StateDict, Architecture]:
     """RN101's form with random weights, which take the same time as trained ones."""
-    return load_state(BACKBONE), ARCHITECTURES["RN101"]
+    return random_state(ARCHITECTURES["RN101"], seed=0), ARCHITECTURES["RN101"]
 
 
 def make_frozen_encoder(state: StateDict, device: torch.device) -> FrozenEncoder:
     """Ours, in the precision that it would choose."""
-    return make_encoder(state, SIZE, device, choose_precision(device))
+    return make_encoder(assemble(BackboneOptions(BACKBONE), state), SIZE, device, choose_precision(device))
 
 
 def make_pixels(images: int) -> Tensor:
@@ -60,14 +67,15 @@ def make_default_method(state: StateDict, device: torch.device) -> TrainableReco
     """The default method, untrained."""
     config = TrainConfig(backbone=BACKBONE, attention_width=WIDTH, context_tokens=CONTEXT_TOKENS)
     precision: Any = choose_precision(device)
-    return make_trainable(state, replace(config, precision=precision), CLASSES).to(device)
+    backbone = assemble(BackboneOptions(BACKBONE), state)
+    return make_trainable(backbone, replace(config, precision=precision), CLASSES).to(device)
 
 
 def class_prompts(state: StateDict) -> tuple[TextEncoder, PromptLearner]:
     """The frozen text encoder in float32, and a prompt of learnable contexts for each class."""
     encoder = build_text_encoder(state)
     config = TrainConfig(context_tokens=CONTEXT_TOKENS)
-    inputs = TextInputs(config, CLASSES, encoder, tokenize, torch.Generator().manual_seed(0))
+    inputs = TextInputs(config, CLASSES, encoder, ClipTokenizer(), torch.Generator().manual_seed(0))
     return encoder, PromptLearner(inputs, per_class=True)
 
 

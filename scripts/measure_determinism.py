@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlrpl_cli.core.backbones.checkpoints import TINY
+from mlrpl_cli.core.backbones.tiny import TINY
 from mlrpl_cli.core.config import LAST, TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions

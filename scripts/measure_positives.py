@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.frozen import make_encoder
-from mlrpl_cli.core.backbones.openai.architectures import StateDict
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.metrics import compute_metrics
@@ -70,8 +70,7 @@ class Bench:
 
     prepared: Prepared
     config: TrainConfig
-    state: StateDict
-    fingerprint: str
+    backbone: Backbone
     features: dict[str, CachedViews]
 
     def run(self, setting: Setting, seed: int) -> tuple[float, ...]:
@@ -83,7 +82,7 @@ class Bench:
         training, validation, test = (
             cached(self.features[split], accelerator, config.batch_size, seed) for split in (TRAIN, VALIDATION, TEST)
         )
-        trainer = Trainer(config, prepared, self.state, self.fingerprint, (training, validation))
+        trainer = Trainer(config, prepared, self.backbone, (training, validation))
         trainer.start()
         *_, last = trainer.epochs(Silent())
         scores = score(TrainedHead(trainer.checkpoint()), test, Silent(), "")
@@ -100,7 +99,8 @@ def main() -> None:
         bench = make_bench(Path(sys.argv[2] if len(sys.argv) > 2 else temporary), epochs)
         counts = [len(bench.prepared.rows(split)) for split in (TRAIN, VALIDATION, TEST)]
         processor, classes = torch.backends.cpu.get_cpu_capability(), len(bench.prepared.classes)
-        print(f"{TINY} on {processor}, 1 thread, torch {torch.__version__}, {bench.config.method}, {epochs} epochs;")
+        setting = f"{bench.config.backbone} on {processor}, 1 thread, torch {torch.__version__}"
+        print(f"{setting}, {bench.config.method}, {epochs} epochs;")
         print(f"{classes} classes, images {counts} (training, validation, test); mean ± deviation of seeds {SEEDS}\n")
         print("| training labels | loss | validation mAP | test mAP | OF1, p > 0.5 | CF1, p > 0.5 |")
         print("|---|---|---|---|---|---|")
@@ -123,12 +123,13 @@ def make_bench(folder: Path, epochs: int) -> Bench:
     options = PrepareOptions("scenes", 1.0, 0, folder / "data", VALIDATION_FRACTION, reading=reading)
     prepared = prepare(options)
     asked = TrainConfig(epochs=epochs, device="cpu", workers=0, cache=str(folder / "features"))
-    config, state = resolve_config(asked, prepared), load_state(TINY)
-    encoder = make_encoder(state, config.image_size or 0, torch.device("cpu"), config.precision)
+    config = resolve_config(asked, prepared)
+    backbone = load_backbone(backbone_options(config))
+    encoder = make_encoder(backbone, config.image_size or 0, torch.device("cpu"), config.precision)
     filler = CacheFiller(encoder, config, make_accelerator("cpu"), Silent())
     views = {TRAIN: config.views, VALIDATION: 1, TEST: 1}
     features = {split: filler.fill(prepared.paths(prepared.rows(split)), count) for split, count in views.items()}
-    return Bench(prepared, config, state, encoder.fingerprint, features)
+    return Bench(prepared, config, backbone, features)
 
 
 def without_absent(prepared: Prepared) -> Prepared:

@@ -23,12 +23,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.checkpoints import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
-from mlrpl_cli.core.backbones.frozen import normalize
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE, pad_tokens
 from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture, TextArchitecture, openai_state
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
-from mlrpl_cli.core.backbones.openai.text import pad_tokens
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
+from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from scripts.captions import CAPTIONED, KINDS, THING, render_captioned
@@ -214,7 +213,7 @@ def batches(pairs: Pairs, options: Options, epoch: int) -> Iterator[tuple[Tensor
     for first in range(0, len(order) - options.batch_size + 1, options.batch_size):
         chosen = np.sort(order[first : first + options.batch_size])
         shifted = shift(pairs.pixels[chosen], options.shift, random)
-        images = normalize(torch.from_numpy(shifted).permute(0, 3, 1, 2))
+        images = CLIP_RULE.normalize(torch.from_numpy(shifted).permute(0, 3, 1, 2))
         yield jitter(images, random).contiguous(memory_format=torch.channels_last), pairs.caption[chosen]
 
 

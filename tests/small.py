@@ -11,12 +11,14 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions
 from mlrpl_cli.core.backbones.openai.architectures import (
     Architecture,
     ImageArchitecture,
     TextArchitecture,
     random_state,
 )
+from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.labels.masks import observe
 from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
@@ -66,6 +68,11 @@ class StopAt:
         if self.counting and self.left == 0:
             self.left = -1
             self.reached()
+
+
+def backbone(state: dict[str, Any] | None = None) -> Backbone:
+    """A CLIP out of a state dict, by default an untrained one of 64 channels and 2×2 positions."""
+    return assemble(BackboneOptions("small"), state or random_state(ARCHITECTURE, 0))
 
 
 def write_backbone(path: Path, seed: int = 0) -> Path:

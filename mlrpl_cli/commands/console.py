@@ -99,11 +99,11 @@ def percent(share: float | None) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table of results on stdout; numbers are aligned right and None is an empty cell."""
+    """A table of results on stdout below its title; numbers are aligned right and None is an empty cell."""
     if is_main_process():
         from mlrpl_cli.commands import drawn
 
-        drawn.console_of(sys.stdout).print(drawn.table_of(title, columns, rows))
+        drawn.print_table(sys.stdout, title, columns, rows)
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
@@ -167,10 +167,10 @@ def progress() -> Progress:
 
 def show_above(progress: Progress, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Replace the table of results above the bars of `progress`; without a terminal nothing is shown."""
-    from mlrpl_cli.commands.drawn import BarProgress, table_of
+    from mlrpl_cli.commands.drawn import BarProgress, titled
 
     if isinstance(progress, BarProgress):
-        progress.table = table_of(title, columns, rows)
+        progress.table = titled(title, columns, rows)
         progress.refresh()
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, TextIO
 
 from rich import progress as bars
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -27,9 +27,21 @@ _NUMBER = re.compile(rf"-?\d+(\.\d+)?%?|{MISSING}|")
 """A cell that is a number, or stands for one that there is not."""
 
 
-def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """What `print_table` prints, for Rich."""
-    table = Table(title=Text(printable(title)), title_justify="left")
+def print_table(stream: TextIO, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The title as a line of its own, however long, since a folder's name in it is copied; then the table."""
+    console = console_of(stream)
+    console.print(Text(printable(title)), soft_wrap=True)
+    console.print(table_of(columns, rows))
+
+
+def titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Group:
+    """The same above bars, where a long title takes several lines."""
+    return Group(Text(printable(title), overflow="fold"), table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Numbers are aligned right, and None is an empty cell."""
+    table = Table()
     cells = [["" if cell is None else printable(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
         numeric = all(_NUMBER.fullmatch(row[index]) for row in cells)
@@ -48,7 +60,7 @@ def console_of(stream: TextIO) -> Console:
 class BarProgress(bars.Progress):
     """Bars with rate, remaining time and figures; a task inside another takes its bar away when it ends."""
 
-    table: Table | None = None
+    table: RenderableType | None = None
     """What stands above the bars."""
 
     def __init__(self, verbose: bool, is_first: Callable[[str], bool]) -> None:

@@ -19,6 +19,8 @@ from mlrpl_cli.core.labels.records import TRAIN
 if TYPE_CHECKING:
     from mlrpl_cli.core.evaluation.evaluate import Evaluation
 
+CSV_COLUMNS = ("class", "positives", "average_precision", "learnable", "negatives")
+
 
 @options.with_flags({"": EvaluationOptions})
 def eval(
@@ -68,8 +70,9 @@ def _print_tables(result: Evaluation) -> None:
     title = f"{result.method}, epoch {result.epoch} of {chosen.run}, {result.images} {chosen.split} images{seen}"
     average_precision = map(console.percent, metrics.average_precision.tolist())
     names = (console.marked(name, name not in result.not_learnable) for name in result.classes)
-    rows = list(zip(names, result.positives.tolist(), average_precision, strict=True))
-    console.print_table(f"Average precision (%) · {title}", ("class", "positives", "AP"), rows)
+    cells = result.positives.tolist(), result.negatives.tolist()
+    rows = list(zip(names, *cells, average_precision, strict=True))
+    console.print_table(f"Average precision (%) · {title}", ("class", "positives", "negatives", "AP"), rows)
     columns = ("predicted when", "OP", "OR", "OF1", "CP", "CR", "CF1 (of CP, CR)", "CF1 (mean of F1)")
     ways = {f"p > {chosen.threshold:g}": metrics.at_threshold, f"top {chosen.top_k}": metrics.at_top_k}
     figures = [(name, *map(console.percent, astuple(way))) for name, way in ways.items()]
@@ -95,6 +98,6 @@ def _print_classes_told_apart(result: Evaluation) -> None:
 def _write_csv(result: Evaluation, path: Path) -> None:
     names, aps = map(console.csv_text, result.classes), result.metrics.average_precision
     learnable = map(console.csv_truth, result.learnable or [None] * len(aps))
-    rows = zip(names, result.positives, aps, learnable, strict=True)
+    rows = zip(names, result.positives, aps, learnable, result.negatives, strict=True)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("class", "positives", "average_precision", "learnable"), *rows])
+        csv.writer(stream).writerows([CSV_COLUMNS, *rows])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.io.errors import first_few
+from mlrpl_cli.core.io.errors import counted, first_few
 from mlrpl_cli.core.labels.formats.registry import DATASETS, formats_with_flags
 from mlrpl_cli.core.labels.records import CHECKED, SCENES, VALIDATING
 
@@ -119,7 +119,7 @@ def prepare(
 
 def _print_tables(summary: PrepareSummary) -> None:
     rows = [(split, *astuple(counts), f"{counts.known_share:.1%}") for split, counts in summary.splits.items()]
-    title = f"{summary.dataset}: {len(summary.classes)} classes, labels that training may see"
+    title = f"{summary.dataset}: {counted(len(summary.classes), 'class')}, labels that training may see"
     console.print_table(title, ("split", "images", "present", "absent", "unknown", "known"), rows)
     console.print_table("Rarest classes", ("class", "known positives in train"), list(summary.rarest.items()))
     if summary.changed is not None:

@@ -24,7 +24,8 @@ def runs(
     """List prepared folders and runs, the newest first.
 
     The newest of each is what a command takes that is given no --data or no --run. mAP is that of the best epoch, on
-    the split that chose it.
+    the split that chose it; of a cross-validated run there is that of all folds, each by a model that was not trained
+    on it.
     """
     from mlrpl_cli.core.prepared.folder import PREPARED
     from mlrpl_cli.core.runs.folder import RUNS
@@ -49,11 +50,13 @@ def _print_tables(listing: Listing) -> None:
     ]
     columns = ("folder", "data set", "classes", "train", "validation", "test", "keep", "date", "")
     _print_table("Prepared folders", columns, data, "none; make one with mlrpl prepare")
-    found = []
+    found, crossed = [], any(e.folds for e in listing.runs)
     for e in listing.runs:
         made, done = (e.folder, e.data.name, e.method, e.backbone), f"{e.epochs_done}/{e.epochs}"
-        found.append((*made, _share(e.keep), done, console.percent(e.best_map), _date(e.date), _mark(e.newest)))
-    columns = ("folder", "data", "method", "backbone", "keep", "epochs", "mAP", "date", "")
+        figures = (console.percent(e.best_map), *([console.percent(e.out_of_fold_map)] if crossed else []))
+        found.append((*made, _share(e.keep), done, *figures, _date(e.date), _mark(e.newest)))
+    told = ("mAP", "out-of-fold mAP") if crossed else ("mAP",)
+    columns = ("folder", "data", "method", "backbone", "keep", "epochs", *told, "date", "")
     _print_table("Runs", columns, found, "none; make one with mlrpl train")
 
 

@@ -77,12 +77,18 @@ class TrainConfig(CheckedOptions):
     """Folder for checkpoints and logs. Default: a new one below ./runs, named after data, method and seed."""
     backbone: Name | None = None
     """"tiny", RN50, RN101, ViT-B/16, …, a checkpoint file, or "random:NAME". Default: tiny for scenes, else RN101."""
+    backbone_config: FileName | None = None
+    """What the tensors of a checkpoint file do not say: the name of an architecture, or a JSON file."""
+    dense: Literal["values", "tokens"] | None = None
+    """Where the positions that are compared with texts come from: the "values" of the last attention, or the "tokens"
+    that come out of it. Default: values."""
     method: Name = "sarl+"
     """The method, with options of its own as in "sa:attention_temperature=0.1"; docs/method.md has the equations."""
     method_options: dict[str, Any] = Field(default_factory=dict)
     """The method's own options by name; a command line gives them behind its name."""
     image_size: ImageSize | None = None
-    """Side of the square input in pixels, a multiple of the backbone's stride. Default: 256 for tiny, else 448."""
+    """Side of the square input in pixels, a multiple of the backbone's stride. Default: the backbone's own; 448 for
+    OpenAI's, 256 for tiny."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -117,7 +123,7 @@ class TrainConfig(CheckedOptions):
     glove: FileName | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
     attention_width: Annotated[int | None, Field(ge=1, le=65_536)] = None
-    """K, width of the bilinear attention. Default: 64 for tiny, else 1024."""
+    """K, width of the bilinear attention. Default: the backbone's own; 64 for tiny, 1024 for most."""
     views: Annotated[int, Field(ge=0, le=1000)] = 2
     """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
     0 keeps none and encodes a new random view of each image every epoch."""
@@ -133,8 +139,9 @@ class TrainConfig(CheckedOptions):
     device: Device = "auto"
     """"cpu", "cuda", or "auto" for CUDA where there is one."""
     precision: Precision = "auto"
-    """What the frozen encoders compute in: "float32", "bf16", or "auto": float32 for tiny, and else bf16 where the
-    hardware multiplies it. What is learned is kept in float32, and only U f is multiplied in this precision."""
+    """What the frozen encoders compute in: "float32", "bf16", or "auto": bf16 where the hardware
+    multiplies it, unless the backbone (tiny) asks for float32. What is learned is kept in float32, and only U f is
+    multiplied in this precision."""
     selection: Literal["validation", "test"] = "validation"
     """Which split chooses the best epoch: "validation", or "test" as the published methods do (and that flatters)."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0

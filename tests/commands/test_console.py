@@ -35,6 +35,18 @@ def test_tables_show_markup_as_it_is_and_align_numbers_right(capsys: pytest.Capt
     ]
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_the_title_of_a_table_is_one_line_whatever_the_width(
+    stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stdout", out := stream())
+    title = f"figures of runs/{'a-long-name-' * 30}: 12 images"
+    console.print_table(title, ("name", "AP"), [("x", 9.5)])
+    assert out.getvalue().splitlines()[0] == title
+    assert out.getvalue().splitlines()[1] == "┏━━━━━━┳━━━━━┓"
+
+
 def test_json_is_valid_for_what_core_returns(capsys: pytest.CaptureFixture[str]) -> None:
     @dataclass
     class Result:

@@ -80,6 +80,8 @@ def test_eval_json_and_csv_agree(mlrpl, tmp_path):
     assert [row["class"] for row in rows] == [entry["class"] for entry in figures["classes"]]
     aps = [float(row["average_precision"]) for row in rows]
     assert np.mean(aps) == pytest.approx(figures["map"])
+    for name in ("positives", "negatives"):
+        assert [int(row[name]) for row in rows] == [entry[name] for entry in figures["classes"]]
 
 
 def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
@@ -98,6 +100,10 @@ def test_eval_names_the_classes_that_no_figure_counts_and_why(mlrpl, tmp_path):
     assert [entry["negatives"] for entry in figures["classes"]][::2] == [0, len(test)]
     assert figures["map"] == figures["classes"][1]["ap"]
     said = mlrpl("eval", "--workers", 0, "--data", folder).out
+    cells = [line.split("│")[1:-1] for line in said.splitlines() if " thing" in line and "│" in line]
+    assert [(int(present), int(absent)) for _, present, absent, _ in cells] == [
+        (entry["positives"], entry["negatives"]) for entry in figures["classes"]
+    ]
     assert "left out of every figure, without a positive: 1 of 3 classes: blue thing" in said
     assert "left out of every figure, without a known absent cell: 1 of 3 classes: red thing" in said
 
@@ -122,7 +128,7 @@ def test_eval_exits_with_3_after_all_its_output_when_a_requirement_fails(mlrpl, 
 
 
 def test_a_class_that_could_not_be_learned_is_marked_wherever_a_number_for_it_stands(mlrpl, tmp_path):
-    """In the summary of train, the table, JSON and CSV of eval, and all forms of predict."""
+    """In the summary of train, the table, JSON and CSV of eval, all forms of predict, and what export-labels says."""
     data = small.write_prepared(tmp_path / "prepared")
     small.without_cells(data, blue_present=True)
     run = tmp_path / "run"
@@ -153,6 +159,12 @@ def test_a_class_that_could_not_be_learned_is_marked_wherever_a_number_for_it_st
         }
     rows = csv.DictReader(io.StringIO(mlrpl("predict", image, "--run", run, "--format", "csv").out))
     assert {row["class"]: row["learnable"] for row in rows}["blue thing"] == "false"
+    options = ("export-labels", "--run", run, "--format", "long", "--out")
+    done = mlrpl(*options, tmp_path / "told.csv")
+    assert (
+        "cells say nothing of classes that the run could not learn, 1 of 3 classes: blue thing" in done.out.splitlines()
+    )
+    assert json.loads(mlrpl(*options, tmp_path / "json.csv", "--json").out)["not_learnable"] == ["blue thing"]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +328,7 @@ def test_export_labels_writes_what_predict_says(mlrpl, tmp_path):
     assert (result["images"], result["classes"], result["states"]["unknown"]) == (36, 3, 0)
     assert result["notes"][0].startswith("cells are predictions of small-sarl+-seed0 epoch ")
     assert result["notes"][0].endswith(", present above 0.5")
+    assert result["not_learnable"] == []
     told = {
         (entry["image"], score["class"]): score["probability"]
         for entry in json.loads(

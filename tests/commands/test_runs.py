@@ -59,6 +59,24 @@ def test_runs_prints_the_same_as_tables(mlrpl):
     assert [line.count("newest") for line in lines if line.startswith("│")] == [1, 0, 1, 0]
 
 
+def test_the_figure_of_a_cross_validated_run_is_listed(place, mlrpl, tmp_path):
+    """And a damaged one is told, and its run left out."""
+    data, run = small.write_folds(tmp_path / "folds", images=24), tmp_path / "runs" / "crossed"
+    flags = {**small.OPTIONS, "data": str(data), "backbone": "clip.safetensors", "run": str(run), "epochs": 1}
+    made = train(make_config(flags=flags))
+    assert "out-of-fold" not in mlrpl("runs").out
+    options = [f"--prepared={tmp_path}", f"--runs={tmp_path / 'runs'}"]
+    (entry,) = json.loads(mlrpl("runs", *options, "--json").out)["result"]["runs"]
+    assert (entry["folds"], entry["best_map"], entry["out_of_fold_map"]) == (3, None, made.out_of_fold_map)
+    out = mlrpl("runs", *options).out
+    assert "out-of-fold mAP" in out
+    assert f"{100 * made.out_of_fold_map:.2f}" in out
+    (run / "out_of_fold.json").write_text('{"folds": 3, "map": 2.5}')
+    outcome = mlrpl("runs", *options)
+    assert "out_of_fold.json is damaged: map: " in outcome.err
+    assert "Runs: none" in outcome.out
+
+
 def test_a_damaged_run_is_named_and_the_others_are_listed(place, mlrpl):
     (place / "runs" / "broken").mkdir()
     (place / "runs" / "broken" / "last.safetensors").write_bytes(b"nothing")

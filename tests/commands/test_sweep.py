@@ -183,3 +183,11 @@ def test_rows_of_code_that_was_changed_are_named_and_run_again(mlrpl, place, swe
     done = mlrpl("sweep", *few, "--methods=zero-shot")
     assert "rows kept and not shown, since the code was changed: zero-shot (1)" in done.err
     assert len(file.read_text().splitlines()) == 2
+    rows = [{k: v for k, v in json.loads(line).items() if k != "data_sha256"} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = mlrpl("sweep", "--data=prepared/small", "--out=stale", "--report-only")
+    assert done.code == 1
+    assert (
+        "nothing to report: rows kept and not shown, since they do not say which data they are of: zero-shot (2)"
+        in (done.err)
+    )

@@ -60,6 +60,10 @@ class InputRule:
         return (pixels.float() - mean) / std
 
 
+CLIP_RULE = InputRule(size=224, stride=32)
+"""Of OpenAI's CLIPs; size and stride are those of the ResNets and of ViT-B/32."""
+
+
 @dataclass(frozen=True)
 class Defaults:
     """What the options of training are where the user says nothing."""
@@ -71,12 +75,16 @@ class Defaults:
 
 
 class ImageTower(nn.Module):
-    """A frozen image encoder, in evaluation mode: (B, 3, S, S) normalised images → `ImageFeatures`."""
+    """A frozen image encoder, in evaluation mode."""
 
     channels: int
     """D."""
     embed_dim: int
     """E."""
+
+    def forward(self, images: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) as `InputRule.normalize` gives them → features of P positions, row by row."""
+        raise NotImplementedError
 
     def fold(self) -> None:
         """Do, for good, what being frozen allows: layers with nothing between them become one."""
@@ -116,6 +124,8 @@ class Tokenizer(Protocol):
 
     leading: int
     """Special tokens before the words: a learnable context follows them. 1 of CLIP's start token, 0 of T5's."""
+    trailing: int
+    """Special tokens after the words."""
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text with its special tokens, not padded. Raises ConfigError, naming it, for one too long."""

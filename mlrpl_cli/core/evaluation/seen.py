@@ -38,8 +38,9 @@ def unseen(
     """(N,) bool: which images of a split are measured, and how many of it the run had seen.
 
     The split "train" is asked for to see what was learned: all of it is measured. So is a test split by which the run
-    was told to select its epoch, as the published methods do. Raises RunError when no image is left, DataError for a
-    file that cannot be read.
+    was told to select its epoch, as the published methods do. A run that does not say its images is measured only on
+    the very data that it was trained with. Raises RunError for other data then, and when no image is left; DataError
+    for a file that cannot be read.
     """
     split = options.split
     rows = prepared.rows(split)
@@ -51,7 +52,7 @@ def unseen(
         raise RunError(f"{told}; {advice}")
     trained, selected = _membership(prepared, rows, options.workers, checkpoint)
     if trained is None or selected is None:
-        _note_unknown(prepared, options, checkpoint, progress)
+        _check_unknown(prepared, options, checkpoint, progress)
         return np.ones(len(rows), bool), Seen()
     by_test = checkpoint.info.selection == TEST
     kept = ~trained if split != TRAIN else np.ones(len(rows), bool)
@@ -79,12 +80,14 @@ def _membership(
     return trained, selected & ~trained
 
 
-def _note_unknown(prepared: Prepared, options: EvaluationOptions, checkpoint: Checkpoint, progress: Progress) -> None:
-    """Say that nothing can be left out, and what a checksum of the data says."""
-    advice = "train again with this mlrpl to have them left out"
-    progress.warn(f"{options.run} does not say which images it was trained on, so all are measured; {advice}")
-    if options.data is None and prepared.sha256 != checkpoint.info.data_sha256:
-        progress.warn(f"{prepared.folder} was prepared anew since this run was trained: images or labels are others")
+def _check_unknown(prepared: Prepared, options: EvaluationOptions, checkpoint: Checkpoint, progress: Progress) -> None:
+    """Say that nothing can be left out. Raises RunError unless the data are those of the training, to the bit."""
+    unsaid = f"{options.run} does not say which images it was trained on"
+    if prepared.sha256 != checkpoint.info.data_sha256:
+        other = f"{prepared.folder} has other images, splits or labels than it was trained with"
+        advice = "give the data it was trained on with --data, or train again with this mlrpl"
+        raise RunError(f"{unsaid}, and {other}: its training images cannot be left out of a figure; {advice}")
+    progress.warn(f"{unsaid}, so all are measured; train again with this mlrpl to have them left out")
 
 
 def _tell(kept: np.ndarray, seen: Seen, prepared: Prepared, options: EvaluationOptions, progress: Progress) -> None:

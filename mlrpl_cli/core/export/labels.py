@@ -15,7 +15,7 @@ import numpy as np
 
 from mlrpl_cli.core.config import BEST, raise_together
 from mlrpl_cli.core.export.options import OF_A_RUN, ExportOptions
-from mlrpl_cli.core.io.errors import DataError, Problems, RunError, first_few
+from mlrpl_cli.core.io.errors import DataError, Problems, RunError, agreeing, counted, first_few
 from mlrpl_cli.core.io.files import check_writable
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.io.reading import short
@@ -51,6 +51,8 @@ class Exported:
     """A sentence for everything that the format loses, or that another program has to know."""
     read_back: str | None
     """The command that prepares it again; None where there is none."""
+    not_learnable: tuple[str, ...] | None = None
+    """Classes that the run could not learn, whose cells say nothing; None for labels, and where that is not known."""
 
 
 def export_labels(options: ExportOptions, progress: Progress | None = None, overwrite: bool = False) -> Exported:
@@ -75,8 +77,12 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     threshold = THRESHOLD if options.threshold is None else options.threshold
     export = _predicted(export, predictor, prepared.paths(rows), threshold, options.workers)
     written = writer(export, path)
-    told = f"cells are predictions of {export.model}, present above {threshold:g}"
-    return _summary(export, written._replace(notes=(told, *written.notes)), path, options.format, prepared)
+    told = [f"cells are predictions of {export.model}, present above {threshold:g}"]
+    if names := predictor.info.not_learnable:
+        of = f"{len(names)} of {counted(len(records.classes), 'class')}: {first_few(map(short, names), 10)}"
+        told.append(f"cells say nothing of classes that the run could not learn, {of}")
+    found = _summary(export, written._replace(notes=(*told, *written.notes)), path, options.format, prepared)
+    return replace(found, not_learnable=None if predictor.info.learnable is None else names)
 
 
 def _check(options: ExportOptions) -> None:
@@ -128,7 +134,9 @@ def _check_names(names: list[str]) -> None:
     odd = [short(name) for name in names if name.encode(errors="replace") != name.encode(errors="surrogatepass")]
     if odd:
         advice = "rename them and prepare again"
-        raise DataError(f"{len(odd)} image names are not UTF-8, which label files are ({first_few(odd)}); {advice}")
+        raise DataError(
+            f"{agreeing(len(odd), 'image names are not UTF-8, which label files are')} ({first_few(odd)}); {advice}"
+        )
 
 
 def _predicted(

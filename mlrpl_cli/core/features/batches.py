@@ -110,5 +110,5 @@ def encoded(
     allow_truncated: bool = False,
 ) -> FeatureBatches:
     """Features that are encoded as they come; `workers` is what TrainConfig.workers is."""
-    dataset = ImageViews(paths, encoder.image_size, seed, allow_truncated=allow_truncated)
+    dataset = ImageViews(paths, encoder.image_size, seed, None, allow_truncated, encoder.rule.resampling)
     return FeatureBatches(dataset, encoder, accelerator, batch_size, devices.decoding_workers(workers), seed=seed)

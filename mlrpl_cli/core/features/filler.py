@@ -87,8 +87,7 @@ class CacheFiller:
 
     def _bytes(self, views: int) -> int:
         module, dtype = self.encoder.module, self.config.cache_dtype
-        positions = (self.encoder.image_size // module.stride) ** 2
-        return views * feature_cache.bytes_per_view(positions, module.channels, module.embed_dim, dtype)
+        return views * feature_cache.bytes_per_view(self.encoder.grid_side**2, module.channels, module.embed_dim, dtype)
 
     def _make_room(self, views: int) -> None:
         """Delete damaged shards; raises DataError when the disk has no room for so many views."""
@@ -111,7 +110,7 @@ class CacheFiller:
         """
         views = [(images[digest], int(view)) for digest, _, view in (key.rpartition("-") for key in keys)]
         paths, size = [path for path, _ in views], self.encoder.image_size
-        dataset = ImageViews(paths, size, names=keys, allow_truncated=self.allow_truncated)
+        dataset = ImageViews(paths, size, 0, keys, self.allow_truncated, self.encoder.rule.resampling)
         indices = [(position, view) for position, (_, view) in enumerate(views)]
         together = ENCODED_TOGETHER * self.accelerator.num_processes
         batches = shares(indices, together, self.accelerator.process_index, self.accelerator.num_processes)

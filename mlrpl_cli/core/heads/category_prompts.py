@@ -1,6 +1,6 @@
 """Category-specific prompts: a learned context for each class, or one for all (method.md, part 4).
 
-[v_1 … v_M, the words of the name, "."] goes through the frozen text encoder.
+[v_1 … v_M, the words of the name, "."] goes, between the tokenizer's special tokens, through the frozen text encoder.
 Axes: C classes, M context tokens, T tokens in a prompt, W text width, E joint embedding.
 """
 
@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.openai.text import pad_tokens
+from mlrpl_cli.core.backbones.backbone import pad_tokens
 from mlrpl_cli.core.heads.text_heads import TextHead
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.errors import ConfigError, first_few
@@ -48,20 +48,21 @@ class PromptLearner(nn.Module):
     """
 
     words: Tensor
-    """(C, T-M, W) the start token, the words, the full stop and the end token, frozen."""
+    """(C, T-M, W) the special tokens, the words and the full stop, frozen."""
 
     def __init__(self, inputs: TextInputs, per_class: bool) -> None:
         """Raises ConfigError naming every class whose name is too long for the text encoder."""
         super().__init__()
-        config, encoder = inputs.config, inputs.text_encoder
+        config, encoder, tokenize = inputs.config, inputs.text_encoder, inputs.tokenize
         if config.context_template is None:
             drawn = torch.empty(len(inputs.classes) if per_class else 1, config.context_tokens, encoder.width)
             self.context = nn.Parameter(drawn.normal_(std=CONTEXT_STD, generator=inputs.generator))
         else:
-            words = torch.tensor(inputs.tokenize([config.context_template])[0][1:-1], dtype=torch.long)
+            template = tokenize([config.context_template])[0]
+            words = torch.tensor(template[tokenize.leading : len(template) - tokenize.trailing], dtype=torch.long)
             self.context = nn.Parameter(encoder.embed(words).repeat(len(inputs.classes) if per_class else 1, 1, 1))
         tokens, limit = self.context.shape[1], encoder.context_length
-        rows = inputs.tokenize([f"{readable(name)}." for name in inputs.classes])
+        rows = tokenize([f"{readable(name)}." for name in inputs.classes])
         if long := [name for name, row in zip(inputs.classes, rows, strict=True) if len(row) + tokens > limit]:
             raise ConfigError(
                 f"prompts must fit {limit} tokens, {tokens} of them context; too long: {first_few(long)}; "
@@ -69,8 +70,10 @@ class PromptLearner(nn.Module):
             )
         ids, last = pad_tokens(rows)
         self.end = last + tokens  # not a buffer: the text encoder reads it, and reading from a GPU would stop it
+        self.leading = tokenize.leading
         self.register_buffer("words", encoder.embed(ids), persistent=False)
 
     def forward(self) -> Tensor:
         """Prompt embeddings (C, T, W), T the length of the longest prompt; `end` (C,) says where each one stops."""
-        return torch.cat([self.words[:, :1], self.context.expand(len(self.words), -1, -1), self.words[:, 1:]], dim=1)
+        before, after = self.words[:, : self.leading], self.words[:, self.leading :]
+        return torch.cat([before, self.context.expand(len(self.words), -1, -1), after], dim=1)

@@ -1,12 +1,12 @@
 """What a method is built from besides the sizes of the features, and which class names it can be built of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from mlrpl_cli.core.backbones.openai.text import TextEncoder
+from mlrpl_cli.core.backbones.backbone import TextTower, Tokenizer
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import ConfigError, first_few
 from mlrpl_cli.core.labels.classes import readable, same_prompts
@@ -18,8 +18,8 @@ class TextInputs:
 
     config: TrainConfig
     classes: Sequence[str]
-    text_encoder: TextEncoder
-    tokenize: Callable[[Sequence[str]], list[list[int]]]
+    text_encoder: TextTower
+    tokenize: Tokenizer
     generator: torch.Generator
     """What is learned is drawn from it."""
     options: Any = None

@@ -34,9 +34,9 @@ MOST_BOXES = 1000
 """Of one file, before it is decoded instead."""
 DECODED = 32
 """A file whose end does not show that it is whole is decoded, a large JPEG reduced to about these pixels a side."""
-EMPTY, NO_IMAGE = "images are empty", "files are no images"
+EMPTY, NO_IMAGE = "images are empty", "files hold no image"
 TRUNCATED, UNREADABLE = "images are truncated or damaged", "images cannot be read"
-TAKEN = "JPEGs lack their last bytes, and what these would show is grey or coarse"
+TAKEN = "JPEGs lack the last bytes, and what these would show is grey or coarse"
 
 
 @dataclass

@@ -22,6 +22,8 @@ from mlrpl_cli.core.images.kinds import AVIF, HEIF, JPEG, KINDS, START, kind_of
 from mlrpl_cli.core.io.errors import DataError, in_words, one_line
 from mlrpl_cli.core.io.reading import KIB, MIB, open_file
 
+BICUBIC = "bicubic"
+RESAMPLINGS = {BICUBIC: Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 FORMATS = tuple(kind.decoder for kind in KINDS if kind.decoder != HEIF)
 """Pillow's own decoders that may run."""
 PIXEL_LIMIT = 178_956_970
@@ -87,14 +89,14 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def load_pixels(path: Path, size: int, allow_truncated: bool = False) -> np.ndarray:
-    """(size, size, 3) uint8 RGB of the whole image, resized by bicubic interpolation; its aspect is not kept.
+def load_pixels(path: Path, size: int, allow_truncated: bool = False, resampling: str = BICUBIC) -> np.ndarray:
+    """(size, size, 3) uint8 RGB of the whole image; its aspect is not kept.
 
-    Reads and raises as `open_image`.
+    It is resized by `resampling`, a key of RESAMPLINGS. Reads and raises as `open_image`.
     """
 
     def resized(image: Image.Image) -> np.ndarray:
-        return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+        return np.array(image.resize((size, size), RESAMPLINGS[resampling]))
 
     return _decoded(path, size, allow_truncated, resized)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mlrpl_cli.core.images.kinds import SUFFIXES, is_image, is_image_file
-from mlrpl_cli.core.io.errors import DataError, Problems, first_few
+from mlrpl_cli.core.io.errors import DataError, Problems, agreeing, first_few
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.io.reading import leads_outside, short
 
@@ -42,7 +42,7 @@ def find_images(
             found.setdefault(os.path.abspath(path), path)
     left_out = others - set(found)
     if left_out and progress is not None:
-        progress.note(f"{len(left_out)} files that are no images are left out: {_by_suffix(left_out)}")
+        progress.note(f"{agreeing(len(left_out), 'files without an image are left out')}: {_by_suffix(left_out)}")
     if wrong:
         advice = f"give files, folders or patterns of {' '.join(sorted(SUFFIXES))}"
         raise DataError(f"{first_few(wrong)}; {advice}")

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL.Image import Image, Resampling
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_convert
 from torch.utils.data._utils import signal_handling
 
-from mlrpl_cli.core.images.decode import load_pixels, open_image
+from mlrpl_cli.core.images.decode import BICUBIC, RESAMPLINGS, load_pixels, open_image
 from mlrpl_cli.core.io.devices import derive_seed, make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.processes import QUIET_PROCESSES
@@ -40,12 +40,14 @@ class ImageViews(Dataset[tuple[Tensor, int]]):
         seed: int = 0,
         names: Sequence[str] | None = None,
         allow_truncated: bool = False,
+        resampling: str = BICUBIC,
     ) -> None:
         """A random view depends on the seed, the number of the view and the image's name, by default its position.
 
-        With `allow_truncated`, JPEGs may lack their last bytes.
+        With `allow_truncated`, JPEGs may lack their last bytes. `resampling` is "bicubic" or "bilinear".
         """
         self.paths, self.size, self.seed, self.allow_truncated = list(paths), size, seed, allow_truncated
+        self.resampling = resampling
         self.names = [str(position) for position in range(len(paths))] if names is None else list(names)
 
     def __len__(self) -> int:
@@ -55,17 +57,23 @@ class ImageViews(Dataset[tuple[Tensor, int]]):
         position, view = index
         path = self.paths[position]
         if view == 0:
-            pixels = load_pixels(path, self.size, self.allow_truncated)
+            pixels = load_pixels(path, self.size, self.allow_truncated, self.resampling)
         else:
             random = np.random.default_rng(derive_seed(self.seed, "view", view, self.names[position]))
-            pixels = random_view(open_image(path, 2 * self.size, self.allow_truncated), self.size, random)
+            image = open_image(path, 2 * self.size, self.allow_truncated)
+            pixels = random_view(image, self.size, random, resampling=self.resampling)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), position
 
 
 def random_view(
-    image: Image, size: int, rng: np.random.Generator, scale: Range = (0.25, 1.0), ratio: Range = (3 / 4, 4 / 3)
+    image: Image,
+    size: int,
+    rng: np.random.Generator,
+    scale: Range = (0.25, 1.0),
+    ratio: Range = (3 / 4, 4 / 3),
+    resampling: str = BICUBIC,
 ) -> np.ndarray:
-    """(size, size, 3) uint8: a random part of an RGB image, resized by bicubic interpolation; half of them mirrored.
+    """(size, size, 3) uint8: a random part of an RGB image, resized by `resampling`; half of them mirrored.
 
     The part's share of the area is uniform in `scale`, the logarithm of its aspect uniform in `ratio`. The default
     scale is that of the laboratory's crops (sides of 256 to 512 in 512). `rng` is the only source of randomness.
@@ -81,7 +89,7 @@ def random_view(
     else:  # none of these fits: the largest part in the middle
         w, h = max(1, min(width, round(height * ratio[1]))), max(1, min(height, round(width / ratio[0])))
         left, top = (width - w) // 2, (height - h) // 2
-    pixels = np.array(image.resize((size, size), Resampling.BICUBIC, box=(left, top, left + w, top + h)))
+    pixels = np.array(image.resize((size, size), RESAMPLINGS[resampling], box=(left, top, left + w, top + h)))
     return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
 

@@ -53,7 +53,7 @@ class ImageNames:
         relative = self._relative(name)
         if leads_outside(relative):
             is_absolute = ".." not in relative.split("/")
-            elsewhere = "are absolute paths, none below the image folder: write them relative to it"
+            elsewhere = "are an absolute path that is not below the image folder: paths relative to it are read"
             what = elsewhere if is_absolute else "lead outside the image folder"
             self._problems.add(f"image names {what}", short(name))
             return None

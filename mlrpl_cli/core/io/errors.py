@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ class Problems(defaultdict[str, list[str]]):
         super().__init__(list)
 
     def add(self, what: str, name: object) -> None:
-        """Note that `name` suffers from `what`, a plural clause such as "images are missing"."""
+        """Note that `name` suffers from `what`, a plural clause that `agreeing` knows, such as "images are missing"."""
         self[what].append(str(name))
 
     def extend(self, what: str, names: Iterable[object]) -> None:
@@ -71,7 +72,7 @@ class Problems(defaultdict[str, list[str]]):
 
     def summary(self) -> str:
         """One line: each kind of problem with its count and the first few names."""
-        return "; ".join(f"{len(names)} {what} ({first_few(names)})" for what, names in self.items())
+        return "; ".join(f"{agreeing(len(names), what)} ({first_few(names)})" for what, names in self.items())
 
     def raise_if_any(self, where: str, advice: str) -> None:
         """Raise one DataError that names everything found, or return when nothing was."""
@@ -86,8 +87,41 @@ def first_few(names: Iterable[object], shown: int = 3) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 view", "2000 views": `noun` is one that gets an s."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+    """ "1 view", "2000 views", "3 classes": `noun` is one that gets an s, or es after an s or an x."""
+    ending = "es" if noun.endswith(("s", "x")) else "s"
+    return f"{number} {noun}{'' if number == 1 else ending}"
+
+
+VERBS = {"are": "is", "have": "has", "do": "does", "cannot": "cannot"} | {
+    verb: f"{verb}s"
+    for verb in ["begin", "describe", "differ", "fit", "hold", "lack", "lead", "list", "name", "say", "show", "stand"]
+}
+"""The verbs of clauses, in the plural and in the singular."""
+
+
+def agreeing(number: int, clause: str) -> str:
+    """A plural clause, such as "images are missing", said of so many.
+
+    Its nouns come first, then one of VERBS, whose subject may also have another after "and".
+
+    >>> agreeing(2, "images are missing"), agreeing(1, "categories of a file have no name and are left out")
+    ('2 images are missing', '1 category of a file has no name and is left out')
+    """
+    if number != 1:
+        return f"{number} {clause}"
+    words = clause.split(" ")
+    verb = next((place for place, word in enumerate(words) if word in VERBS), len(words))
+    nouns = next((place for place, word in enumerate(words[:verb]) if word in ("of", "in", "that", "without")), verb)
+    said = [*map(_singular, words[:nouns]), *words[nouns:verb], *(VERBS[word] for word in words[verb : verb + 1])]
+    rest = re.sub(r"\b(and|or) (are|have)\b", lambda two: f"{two[1]} {VERBS[two[2]]}", " ".join(words[verb + 1 :]))
+    return " ".join(["1", *said, *([rest] if rest else [])])
+
+
+def _singular(noun: str) -> str:
+    for plural, singular in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ss", "ss"), ("s", "")):
+        if noun.endswith(plural):
+            return noun.removesuffix(plural) + singular
+    return noun
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

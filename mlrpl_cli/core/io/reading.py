@@ -131,6 +131,17 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def difference(name: str, old: object, new: object, told: Callable[[object], str] = shown) -> str:
+    """How an option differs from what it was, its values as `told` writes them; None is one that was not given.
+
+    >>> difference("seed", 0, 3), difference("glove", None, "a.txt")
+    ('seed was 0, not 3', "glove was not given, now it is 'a.txt'")
+    """
+    if old is None:
+        return f"{name} was not given, now it is {told(new)}"
+    return f"{name} was {told(old)}, {'now it is not given' if new is None else f'not {told(new)}'}"
+
+
 def _check(path: Path, status: os.stat_result, limit: int | None) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is a folder, a pipe or a device; name a file")

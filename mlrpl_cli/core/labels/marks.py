@@ -94,7 +94,7 @@ class Marks:
         self._seen.add(name)
         name = self._merged.get(name, name)
         if not is_name(name):
-            self._problems.add("labels are names that no class can have", short(name) or "an empty one")
+            self._problems.add("labels have a name that no class can have", short(name) or "an empty one")
             return NOWHERE
         if self._wanted is not None and name not in self._wanted:
             return NOWHERE

@@ -151,7 +151,9 @@ def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
 def _check(archive: Path, members: Sequence[_Member], folder: Path) -> None:
     problems = Problems()
     problems.extend("names lead outside the folder", (short(m.name) for m in members if leads_outside(m.name)))
-    problems.extend("members are links or devices", (short(m.name) for m in members if not m.is_plain))
+    problems.extend(
+        "members are of another kind than files and folders", (short(m.name) for m in members if not m.is_plain)
+    )
     deep = (short(m.name) for m in members if m.name.count("/") >= DEEPEST)
     problems.extend(f"names are more than {DEEPEST} folders deep", deep)
     problems.raise_if_any(f"{archive} is not unpacked", "fetch it from a source that you trust")

@@ -7,7 +7,8 @@ An image is on the side of a split that a hash of its name and the seed gives, w
     validation:  of the others, u("validation", seed, key) < validation fraction
     fold of K:   floor(K u("fold", seed, key))
 
-The key is the image's group where it has one, else its name, or the SHA-256 of its bytes. The number of test images
+The key is the image's group where it has one, else its name, or the SHA-256 of its bytes; where copies of an image join
+groups, the first of their names in order. The number of test images
 among N units is therefore binomial: its mean is N · fraction, its variance N · fraction · (1 - fraction).
 """
 
@@ -62,13 +63,25 @@ def by_hash(purpose: str, seed: int, units: Sequence[Unit], fraction: float) -> 
 
 
 def units_of(images: Sequence[str], groups: Mapping[str, str], digests: Sequence[str] | None = None) -> list[Unit]:
-    """The units of `images`: by group where `groups` has the image, else by digest where there are any, else each."""
-    rows = defaultdict[tuple[str, str], list[int]](list)
-    for row, image in enumerate(images):
+    """The units of `images`: groups, and images of no group; with `digests`, copies are one with all that is theirs.
+
+    A unit's key is the first in order of its groups, else the name or digest of its image.
+    """
+    joined: dict[tuple[str, str], tuple[str, str]] = {}  # a group or an image, and what it is part of
+
+    def whole(part: tuple[str, str]) -> tuple[str, str]:
+        while joined.setdefault(part, part) != part:
+            part = joined[part]
+        return part
+
+    own = [("image", name) for name in digests or images]
+    for part, image in zip(own, images, strict=True):
         if image in groups:
-            rows["group", groups[image]].append(row)
-        else:
-            rows["image", image if digests is None else digests[row]].append(row)
+            first, second = sorted((whole(part), whole(("group", groups[image]))))  # groups come before images
+            joined[second] = first
+    rows = defaultdict[tuple[str, str], list[int]](list)
+    for row, part in enumerate(own):
+        rows[whole(part)].append(row)
     return [Unit(key, tuple(own)) for (_, key), own in rows.items()]
 
 

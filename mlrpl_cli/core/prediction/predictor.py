@@ -62,7 +62,7 @@ class Predictor:
         """(B, S, S, 3) uint8 of the run's image size → probabilities (B, C) and attention (B, C, H, W), float32."""
         features = self.encoder(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
         recognition = self.head(features)
-        side = self.encoder.image_size // self.encoder.module.stride
+        side = self.encoder.grid_side
         attention = recognition.attention.reshape(len(pixels), len(self.classes), side, side)
         return torch.sigmoid(recognition.logits).cpu().numpy(), attention.float().cpu().numpy()
 
@@ -113,6 +113,6 @@ class Predictor:
 
     def _load(self, path: Path) -> np.ndarray | Unreadable:
         try:
-            return load_pixels(path, self.encoder.image_size, self.info.allow_truncated)
+            return load_pixels(path, self.encoder.image_size, self.info.allow_truncated, self.encoder.rule.resampling)
         except DataError as error:
             return Unreadable(path, str(error))

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import ConfigError, DataError, counted
 from mlrpl_cli.core.io.files import atomic_folder
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels import masks, sources
 from mlrpl_cli.core.labels.records import PrepareOptions, Reading
 from mlrpl_cli.core.prepared.content import content_of
+from mlrpl_cli.core.prepared.contents import digests_in
 from mlrpl_cli.core.prepared.differences import Changes, changes_between, option_differences
-from mlrpl_cli.core.prepared.division import NEW, Before, notes_on
+from mlrpl_cli.core.prepared.division import by_content, is_growing, notes_on
 from mlrpl_cli.core.prepared.folder import (
     Prepared,
     is_prepared,
@@ -105,27 +106,33 @@ def _make(job: Job, progress: Progress, before: Prepared | None = None) -> Made:
     if job.options.download and job.root is not None:
         sources.download(job.dataset, job.root, progress)
     stored = before if in_place else _stored(folder, progress)
-    had = _had(before) if before else NEW
     with suppress(_UpToDateError), atomic_folder(folder) as workspace:
         options = job.options
         reading = Reading(workspace, progress, options.classes, options.merge_classes, list(job.notes))
-        prepared, proposals = content_of(job, folder, reading, had)
-        if stored is not None and _is_same(stored, prepared, proposals):
+        prepared, proposals = content_of(job, folder, reading, before)
+        if stored is not None and _is_same(stored, prepared, proposals, in_place):
             raise _UpToDateError
         if stored is not None and not may_replace:
             raise DataError(_changed(folder, changes_between(stored, prepared)))
         prepared = write_manifest(workspace, prepared, proposals)
         stored = None
-    for warning in notes_on(prepared, job):
+    changes = changes_between(before, prepared) if before else None
+    for warning in [*notes_on(prepared, job), *_notes_on_names(changes, job)]:
         progress.warn(warning)
     if stored is not None:
         progress.note(f"{folder} is up to date: nothing was written")
-    return Made(stored or prepared, stored is None, changes_between(before, prepared) if before else None)
+    return Made(stored or prepared, stored is None, changes)
 
 
-def _had(before: Prepared) -> Before:
-    folds = {} if before.folds is None else {before.images[n]: f for n, f in enumerate(before.folds.tolist()) if f >= 0}
-    return Before(dict(zip(before.images, before.splits, strict=True)), folds)
+def _notes_on_names(changes: Changes | None, job: Job) -> list[str]:
+    """What helps where names change that decide the splits."""
+    if not changes or not changes.renamed or not is_growing(job) or by_content(job):
+        return []
+    return [
+        f"{counted(changes.renamed, 'image')} added, and as many removed, of the same sizes in bytes: if those were "
+        "renamed, some may have changed sides, since names decide; --split-by content, with another --out, keeps "
+        "renamed images where they are"
+    ]
 
 
 def _refuse_other_options(job: Job, folder: Path, advice: str) -> None:
@@ -145,9 +152,16 @@ def _stored(folder: Path, progress: Progress) -> Prepared | None:
         return None
 
 
-def _is_same(stored: Prepared, prepared: Prepared, proposals: np.ndarray | None) -> bool:
-    """Whether a folder would hold what is stored: the same options, images, splits, labels, mask and proposals."""
+def _is_same(stored: Prepared, prepared: Prepared, proposals: np.ndarray | None, is_update: bool) -> bool:
+    """Whether a folder would hold what is stored: the same options, images, splits, labels, mask and proposals.
+
+    What the images hold is compared where it decides their splits; a folder of an older mlrpl does not say it, and an
+    update writes it down.
+    """
     if any(option_differences(stored.options, prepared.options, stored.folder)):
+        return False
+    had, has = (digests_in(one.contents) for one in (stored, prepared))
+    if had != has and (had is not None or is_update):
         return False
     told = ((one.sha256, one.mask_sha256) for one in (stored, prepared))
     if len(set(told)) > 1 or (stored.proposals is None) != (proposals is None):

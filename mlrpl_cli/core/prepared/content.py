@@ -10,29 +10,33 @@ import numpy as np
 
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.images.check import TAKEN, TRUNCATED, check_files
-from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
+from mlrpl_cli.core.io.errors import ConfigError, DataError, agreeing, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels import masks
 from mlrpl_cli.core.labels.classes import same_prompts, says_nothing
 from mlrpl_cli.core.labels.proposals import kept
 from mlrpl_cli.core.labels.records import CHECKED, Reading, Records
-from mlrpl_cli.core.prepared.division import NEW, Before, divided
+from mlrpl_cli.core.prepared.contents import contents_of, digests_in
+from mlrpl_cli.core.prepared.division import before_of, by_content, divided, is_growing
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.prepared.job import Job
 
 SHOWN_PAIRS = 5
 
 
-def content_of(job: Job, folder: Path, reading: Reading, before: Before = NEW) -> tuple[Prepared, np.ndarray | None]:
+def content_of(
+    job: Job, folder: Path, reading: Reading, updated: Prepared | None = None
+) -> tuple[Prepared, np.ndarray | None]:
     """What `job` makes for `folder`, and the proposals of machines, where any were asked for; not written yet.
 
-    What images had `before` they keep. Raises DataError and ConfigError as `build.prepare` does.
+    What images had in the folder that is `updated` they keep. Raises DataError and ConfigError as `build.prepare` does.
     """
     published = job.source.read(reading)
     chosen = _check_images(_choose_classes(published, reading), job, reading)
-    records, folds = divided(chosen, job, reading, before)
+    contents = contents_of(chosen, by_content(job), reading.progress) if is_growing(job) else None
+    records, folds = divided(chosen, job, reading, digests_in(contents), before_of(updated, job))
     proposals = None if reading.proposals is None else kept(reading.proposals, published, records)
-    return replace(_hide(records, job, folder, reading), folds=folds), proposals
+    return replace(_hide(records, job, folder, reading), folds=folds, contents=contents), proposals
 
 
 def _hide(records: Records, job: Job, folder: Path, reading: Reading) -> Prepared:
@@ -64,7 +68,7 @@ def _check_images(records: Records, job: Job, reading: Reading) -> Records:
         return records
     checked = check_files(records.image_root, records.images, options.allow_truncated, reading.progress)
     if checked.taken:
-        reading.notes.append(f"{len(checked.taken)} {TAKEN} ({first_few(checked.taken)})")
+        reading.notes.append(f"{agreeing(len(checked.taken), TAKEN)} ({first_few(checked.taken)})")
     if not checked.broken:
         return records
     if not options.drop_broken:
@@ -72,7 +76,7 @@ def _check_images(records: Records, job: Job, reading: Reading) -> Records:
         also = "; --allow-truncated takes JPEGs that lack only their last bytes" if cut else ""
         advice = f"mend them, or leave them out with --drop-broken{also}"
         checked.problems.raise_if_any(f"images below {records.image_root}", advice)
-    reading.notes.append(f"{len(checked.broken)} broken images are left out: {checked.problems.summary()}")
+    reading.notes.append(f"{agreeing(len(checked.broken), 'broken images are left out')}: {checked.problems.summary()}")
     whole = [row for row, image in enumerate(records.images) if image not in checked.broken]
     images, splits = ([values[row] for row in whole] for values in (records.images, records.splits))
     return replace(records, images=tuple(images), splits=tuple(splits), full_labels=records.full_labels[whole])

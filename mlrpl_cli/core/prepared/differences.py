@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlrpl_cli.core.io.errors import counted, first_few
-from mlrpl_cli.core.io.reading import LONGEST_PATH, path_from, short, shown
+from mlrpl_cli.core.io.reading import LONGEST_PATH, difference, path_from, short, shown
 from mlrpl_cli.core.labels.records import SPLITS
 from mlrpl_cli.core.labels.states import STATES
+from mlrpl_cli.core.prepared.contents import digests_in, known_again
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.prepared.job import real
 
@@ -27,7 +29,7 @@ def option_differences(old: object, new: Mapping[str, Any], folder: Path) -> Ite
         if isinstance(value, dict):
             yield from option_differences(before, value, folder)
         elif before != value and not _is_same_path(before, value, folder):
-            yield f"{name} was {_told(before, folder)}, not {_told(value, folder)}"
+            yield difference(name, before, value, partial(_told, folder=folder))
 
 
 def _is_same_path(old: object, new: object, folder: Path) -> bool:
@@ -55,6 +57,10 @@ class Changes:
     """Images in another split, as "train → test"."""
     flipped: dict[str, int]
     """Published cells, of images and classes of both, with another state, as "absent → present"."""
+    renamed: int
+    """Of the images added, those whose bytes were there under a name that is removed; without digests, by size."""
+    edited: int
+    """Images of both with other bytes, as far as both folders have digests (--split-by content)."""
     classes_added: tuple[str, ...]
     classes_removed: tuple[str, ...]
     hidden: int
@@ -68,6 +74,10 @@ class Changes:
     def __str__(self) -> str:
         """One line: each kind of change with its number."""
         told = [f"{_number(images, 'image')} {what} ({_listed(images)})" for what, images in self._images() if images]
+        if self.renamed:
+            told.append(f"{self.renamed} of those added under another name than before")
+        if self.edited:
+            told.append(f"{counted(self.edited, 'image')} with other bytes")
         if self.flipped:
             told.append(f"{_number(self.flipped, 'cell')} flipped ({_listed(self.flipped)})")
         for what, names in (("added", self.classes_added), ("removed", self.classes_removed)):
@@ -100,11 +110,29 @@ def changes_between(old: Prepared, new: Prepared) -> Changes:
         removed=_by_split(split for name, split in before.items() if name not in after),
         moved=_counts(f"{before[name]} → {after[name]}" for name in both if before[name] != after[name]),
         flipped={f"{names[was]} → {names[now]}": count for (was, now), count in cells.most_common()},
+        renamed=known_again(
+            _contents(old, [name for name in old.images if name not in after]),
+            _contents(new, [name for name in new.images if name not in before]),
+        ),
+        edited=_edited(old, new, both),
         classes_added=tuple(name for name in new.classes if name not in old.classes),
         classes_removed=tuple(name for name in old.classes if name not in new.classes),
         hidden=int(hidden.sum()),
         order=not kept_order or [name for name in old.classes if name in new.classes] != classes,
     )
+
+
+def _contents(prepared: Prepared, images: Sequence[str]) -> np.ndarray | None:
+    """(M,) of CONTENT of some images; None where nothing is known of any."""
+    if prepared.contents is None:
+        return None
+    row_of = {name: row for row, name in enumerate(prepared.images)}
+    return prepared.contents[[row_of[name] for name in images]]
+
+
+def _edited(old: Prepared, new: Prepared, both: Sequence[str]) -> int:
+    digests = [digests_in(_contents(one, both)) for one in (old, new)]
+    return 0 if None in digests else sum(first != second for first, second in zip(*digests, strict=True))
 
 
 def _cells(prepared: Prepared, images: list[str], classes: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.io.files import sha256_of_file
-from mlrpl_cli.core.io.progress import track
+from mlrpl_cli.core.io.errors import DataError, counted
 from mlrpl_cli.core.labels.own import GrowingData, OwnData
 from mlrpl_cli.core.labels.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Reading, Records
 from mlrpl_cli.core.labels.splits import (
@@ -25,34 +23,68 @@ from mlrpl_cli.core.labels.splits import (
     units_of,
 )
 from mlrpl_cli.core.labels.states import PRESENT
-from mlrpl_cli.core.prepared.folder import NO_FOLD
+from mlrpl_cli.core.prepared.contents import digests_in
+from mlrpl_cli.core.prepared.folder import NO_FOLD, Prepared
 from mlrpl_cli.core.prepared.job import Job
 
 CONTENT = "content"
 
 
 class Before(NamedTuple):
-    """What images had in the folder that is updated, by name, and keep."""
+    """What images had in the folder that is updated, and keep: by what their split is decided by, name or digest."""
 
     splits: Mapping[str, str] = {}
     folds: Mapping[str, int] = {}
+    by_name: Mapping[str, str] = {}
+    """Where digests decide, the splits by name: an image that was edited is nothing that a digest knows."""
 
 
 NEW = Before()
 """A folder that is not updated."""
 
 
-def divided(records: Records, job: Job, reading: Reading, before: Before = NEW) -> tuple[Records, np.ndarray | None]:
+def before_of(updated: Prepared | None, job: Job) -> Before:
+    """What a folder says that is updated.
+
+    Where digests decide, one of an older mlrpl does not say them: the hash then gives the same sides again.
+    """
+    if updated is None:
+        return NEW
+    keys = (digests_in(updated.contents) or ()) if by_content(job) else updated.images
+    if not keys:
+        return NEW
+    folds = [] if updated.folds is None else updated.folds.tolist()
+    by_name = dict(zip(updated.images, updated.splits, strict=True)) if by_content(job) else {}
+    had = {key: fold for key, fold in zip(keys, folds, strict=False) if fold != NO_FOLD}
+    return Before(dict(zip(keys, updated.splits, strict=True)), had, by_name)
+
+
+def is_growing(job: Job) -> bool:
+    """Whether images are divided each by itself."""
+    return isinstance(job.source, GrowingData) and not job.is_published
+
+
+def by_content(job: Job) -> bool:
+    """Whether it is their bytes that decide."""
+    return isinstance(job.source, GrowingData) and job.source.split_by == CONTENT
+
+
+def divided(
+    records: Records, job: Job, reading: Reading, digests: Sequence[str] | None = None, before: Before = NEW
+) -> tuple[Records, np.ndarray | None]:
     """`records` with a split for every image, and the fold of each (N,) int16, NO_FOLD for those that do not train.
 
-    What images had `before` stays. Without `job.options.folds` there are none. Raises DataError for groups that are on
-    two sides, and where no training image is left.
+    Where `digests` of the images are given, copies of an image stay together. What images had `before` stays. Without
+    `job.options.folds` there are no folds. Raises DataError for groups that are on two sides, and where no training
+    image is left.
     """
     shares = _shares(job)
     named = VALIDATION in records.splits
-    units, choose = _units(records, job, reading), _choice(records, job, reading, before)
+    units, choose = units_of(records.images, reading.groups, digests), _choice(records, job, reading, before)
+    keys = records.images if digests is None else digests
     if isinstance(job.source, GrowingData) and not job.is_published:
-        splits = _by_unit(records, job.source, shares, reading, before.splits, units, choose)
+        kept = _kept(records, units, keys, before)
+        splits = _by_unit(records, job.source, shares, reading, kept, units, choose)
         left, least = splits.count(TRAIN), 1
         advice = "; divide them otherwise, with another --split-seed or with --stratify, or add some"
     else:
@@ -60,14 +92,19 @@ def divided(records: Records, job: Job, reading: Reading, before: Before = NEW) 
         left = splits.count(TRAIN) + (0 if named else splits.count(VALIDATION))
         least = 2 if shares.validation and not named else 1
     if left < least:
-        raise DataError(f"{job.dataset}: {left} training images, at least {least} are needed{advice}")
+        raise DataError(f"{job.dataset}: {counted(left, 'training image')}, at least {least} needed{advice}")
     records = replace(records, splits=splits)
-    return records, _folds(records, job, units, choose, before.folds) if job.options.folds else None
+    return records, _folds(records, job, units, choose, keys, before.folds) if job.options.folds else None
 
 
-def _units(records: Records, job: Job, reading: Reading) -> list[Unit]:
-    by_content = isinstance(job.source, GrowingData) and job.source.split_by == CONTENT
-    return units_of(records.images, reading.groups, _digests(records, reading) if by_content else None)
+def _kept(records: Records, units: Sequence[Unit], keys: Sequence[str], before: Before) -> dict[int, str]:
+    """The splits of the rows that had one: by their keys, and where no key of a unit is known, by a name in it."""
+    kept = {row: before.splits[key] for row, key in enumerate(keys) if key in before.splits}
+    for unit in units if before.by_name else ():
+        if not any(row in kept or records.splits[row] for row in unit.rows):
+            named = [before.by_name[name] for row in unit.rows if (name := records.images[row]) in before.by_name]
+            kept |= {unit.rows[0]: named[0]} if named else {}
+    return kept
 
 
 def _choice(records: Records, job: Job, reading: Reading, before: Before) -> Choice:
@@ -82,16 +119,18 @@ def _choice(records: Records, job: Job, reading: Reading, before: Before) -> Cho
     return stratified(records.full_labels == PRESENT)
 
 
-def _folds(records: Records, job: Job, units: Sequence[Unit], choose: Choice, before: Mapping[str, int]) -> np.ndarray:
+def _folds(
+    records: Records, job: Job, units: Sequence[Unit], choose: Choice, keys: Sequence[str], before: Mapping[str, int]
+) -> np.ndarray:
     """(N,) int16. Images of a unit are of one fold; one that had a fold keeps it. Raises DataError for an empty one."""
     count, folds = job.options.folds or 0, np.full(len(records.images), NO_FOLD, np.int16)
     learning = [unit for unit in units if any(records.splits[row] == TRAIN for row in unit.rows)]
     for unit, fold in folds_of(learning, count, job.options.seed, choose).items():
-        had = next((before[records.images[row]] for row in unit.rows if records.images[row] in before), fold)
+        had = next((before[keys[row]] for row in unit.rows if keys[row] in before), fold)
         folds[[row for row in unit.rows if records.splits[row] == TRAIN]] = had
     if empty := sorted(set(range(count)) - set(folds.tolist())):
         raise DataError(
-            f"{job.dataset}: {len(empty)} of {count} folds have no image; take fewer --folds, another --seed, "
+            f"{job.dataset}: no image is in {len(empty)} of {count} folds; take fewer --folds, another --seed, "
             "or --stratify"
         )
     return folds
@@ -107,35 +146,24 @@ def _by_unit(
     source: GrowingData,
     shares: Shares,
     reading: Reading,
-    before: Mapping[str, str],
+    kept: Mapping[int, str],
     units: Sequence[Unit],
     choose: Choice,
 ) -> tuple[str, ...]:
     said, images = records.splits, records.images
-    # A name may stand for another image by now; what a content's hash says of it stays the same by itself.
-    by_content = source.split_by == CONTENT
-    kept = {} if by_content else {row: before[name] for row, name in enumerate(images) if name in before}
     check_sides(said, units, images, reading.problems, kept)
     reading.problems.raise_if_any(
         str(source.root), "correct the groups or splits of the labels, or prepare them from scratch with --replace"
     )
     free = sum(split == UNASSIGNED and row not in kept for row, split in enumerate(said))
     if 0 < free < len(said) and not kept:
-        reading.notes.append(f"{free} of {len(said)} images are of no split yet and are divided by {_rule(source)}")
+        are = "is" if free == 1 else "are"
+        reading.notes.append(f"{free} of {len(said)} images {are} of no split yet and {are} divided by {_rule(source)}")
     return divide(said, units, shares, choose, kept)
 
 
 def _rule(source: GrowingData) -> str:
     return "class" if source.stratify else f"the hash of their {source.split_by or 'name'} (or group)"
-
-
-def _digests(records: Records, reading: Reading) -> list[str]:
-    """SHA-256 of each image's bytes. Raises DataError for one that cannot be read."""
-    names = track(reading.progress, records.images, "hashing images", len(records.images))
-    try:
-        return [sha256_of_file(records.image_root / name) for name in names]
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}; check the images") from error
 
 
 def notes_on(records: Records, job: Job) -> list[str]:

@@ -5,6 +5,7 @@
     labels_full.npy        (N, C) int8, the labels as published
     labels_observed.npy    (N, C) int8, the labels that training may see; test rows are whole
 
+    contents.npy           of own images that may grow: size of each file, and its SHA-256 where that decides its split
     proposals.npy          only where asked for: cells that a machine says something of and nobody verified
 
 No file holds a time, so the same options give the same bytes. What is read may be damaged: nothing is made of the size
@@ -48,13 +49,14 @@ from mlrpl_cli.core.io.schema import Text, validated
 from mlrpl_cli.core.labels.proposals import PROPOSAL
 from mlrpl_cli.core.labels.records import SPLITS, TEST, TRAIN, Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.prepared.contents import is_whole
 
 PREPARED = Path("prepared")
 """Where prepared folders lie when nothing else is said, below the current folder."""
 KIND, VERSION = "mlrpl-prepared", 1
 MANIFEST, IMAGES = "manifest.json", "images.csv"
 FULL, OBSERVED = "labels_full.npy", "labels_observed.npy"
-PROPOSALS = "proposals.npy"
+PROPOSALS, CONTENTS = "proposals.npy", "contents.npy"
 IMAGES_HEADER = ("split", "image", "fold")
 """The last column only where there are folds."""
 NO_FOLD = -1
@@ -90,6 +92,8 @@ class Prepared(Records):
     """How many cells of each split a machine proposes a label of (`read_proposals`); None where nobody asked."""
     folds: np.ndarray | None = field(default=None, repr=False)
     """(N,) int16: the fold of each training image, from 0, NO_FOLD for the others; None without cross-validation."""
+    contents: np.ndarray | None = field(default=None, repr=False)
+    """(N,) of `contents.CONTENT`; None for published sets, and for folders of an older mlrpl."""
 
     @property
     def allow_truncated(self) -> bool:
@@ -161,6 +165,9 @@ def write_manifest(folder: Path, prepared: Prepared, proposals: np.ndarray | Non
     Returns `prepared`, which counts the `proposals` (P,) of PROPOSAL if there are any to be written.
     """
     names = [IMAGES, FULL, OBSERVED]
+    if prepared.contents is not None:
+        np.save(folder / CONTENTS, prepared.contents, allow_pickle=False)
+        names.append(CONTENTS)
     if proposals is not None:
         np.save(folder / PROPOSALS, proposals, allow_pickle=False)
         names.append(PROPOSALS)
@@ -222,18 +229,21 @@ def read_prepared(folder: Path, elsewhere: str = NAME_ANOTHER) -> Prepared:
     """
     content = _read_manifest(folder, elsewhere)
     try:
-        for name in (IMAGES, FULL, OBSERVED, *([PROPOSALS] if content.proposals is not None else [])):
+        has_contents = CONTENTS in content.sha256
+        optional = [CONTENTS] * has_contents + [PROPOSALS] * (content.proposals is not None)
+        for name in (IMAGES, FULL, OBSERVED, *optional):
             if not (folder / name).is_file():
                 raise damaged(folder, f"{name} is missing")
             if sha256_of_file(folder / name) != content.sha256.get(name):
                 raise damaged(folder, f"{name} has changed since it was written")
         splits, images, folds = _read_images(folder / IMAGES)
         full, observed = (_read_labels(folder / name, (len(images), len(content.classes))) for name in (FULL, OBSERVED))
+        contents = _read_contents(folder / CONTENTS, len(images)) if has_contents else None
     except OSError as error:
         raise damaged(folder, f"it cannot be read ({error.strerror})") from error
     classes, root = tuple(content.classes), path_from(folder, content.image_root)
     told = content.model_dump(include=AS_GIVEN)
-    prepared = Prepared(classes, root, images, full, splits, folder, observed, **told, folds=folds)
+    prepared = Prepared(classes, root, images, full, splits, folder, observed, **told, folds=folds, contents=contents)
     _verify(prepared, content.counts)
     return prepared
 
@@ -339,6 +349,14 @@ def _read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
         got = f"{labels.dtype} {labels.shape}"
         raise damaged(path.parent, f"{path.name} holds {got}, expected int8 {shape} (images, classes)")
     return np.array(labels)
+
+
+def _read_contents(path: Path, images: int) -> np.ndarray:
+    """(N,) of CONTENT. Raises DataError for what `write_manifest` cannot have written."""
+    contents = np.array(_read_array(path))
+    if not is_whole(contents, images):
+        raise damaged(path.parent, f"{path.name} does not hold the sizes and digests of {images} images")
+    return contents
 
 
 def _read_array(path: Path) -> np.ndarray:

@@ -26,7 +26,15 @@ MOST_FOLDS = 100
 NOT_RECORDED = frozenset({"out", "download", "check_images", "replace"})
 """Options that do not decide the content."""
 OUR_ENTRIES = frozenset(
-    {manifest.MANIFEST, manifest.IMAGES, manifest.FULL, manifest.OBSERVED, manifest.PROPOSALS, "images"}
+    {
+        manifest.MANIFEST,
+        manifest.IMAGES,
+        manifest.FULL,
+        manifest.OBSERVED,
+        manifest.PROPOSALS,
+        manifest.CONTENTS,
+        "images",
+    }
 )
 PLAIN_NAMES = frozenset((
     *SPLIT_NAMES, "labels", "label", "annotations", "annotation", "data", "dataset", "result", "results", "export",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
+from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, is_file, load_state
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.config import AUTO, BEST, LAST, TrainConfig, read_yaml
 from mlrpl_cli.core.io import files
 from mlrpl_cli.core.io.errors import ConfigError, RunError
-from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.io.reading import difference
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.folder import (
@@ -28,6 +32,9 @@ from mlrpl_cli.core.runs.options import short_method
 WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
 """Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
 
+Weights = Callable[[], str | None]
+"""The fingerprint of the weights in the file that is a run's backbone; None for a name, which always means the same."""
+
 
 def was_begun(folder: Path) -> bool:
     """Whether a run of mlrpl was begun in `folder`: its configuration names every option, as no one's own does."""
@@ -43,18 +50,32 @@ def place_of(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh:
     behind them until there is no other run in it: made now, so that two who ask at once get two. Raises RunError for a
     named folder that holds another run, with all that differs.
     """
+    weights = _weights_of(config)
     if config.run is None:
-        return _below_runs(asked, config, prepared, fresh)
+        return _below_runs(asked, config, prepared, fresh, weights)
     folder = Path(config.run)
     if fresh or not has_checkpoint(folder):
         return folder, False
-    if differing := differences(folder, asked, config, prepared):
+    if differing := differences(folder, asked, config, prepared, weights):
         told = "; ".join(differing)
         raise RunError(f"{folder} holds another run: {told}; --fresh starts it over, and --run names another folder")
     return folder, True
 
 
-def _below_runs(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh: bool) -> tuple[Path, bool]:
+def _weights_of(config: TrainConfig) -> Weights:
+    """Reads the file once, when it is first asked."""
+
+    @cache
+    def weights() -> str | None:
+        name = config.backbone or TINY
+        return fingerprint(load_state(name, prefix=VISUAL)) if is_file(name) else None
+
+    return weights
+
+
+def _below_runs(
+    asked: TrainConfig, config: TrainConfig, prepared: Prepared, fresh: bool, weights: Weights
+) -> tuple[Path, bool]:
     files.make_folder(RUNS)
     name = f"{prepared.folder.resolve().name}-{short_method(config)}-seed{config.seed}"
     folder, number = RUNS / name, 1
@@ -62,35 +83,40 @@ def _below_runs(asked: TrainConfig, config: TrainConfig, prepared: Prepared, fre
         with suppress(FileExistsError):
             folder.mkdir()
             return folder, False
-        if not fresh and _is_same(folder, asked, config, prepared):
+        if not fresh and _is_same(folder, asked, config, prepared, weights):
             return folder, True
         number += 1
         folder = folder.with_name(f"{name}-{number}")
 
 
-def _is_same(folder: Path, asked: TrainConfig, config: TrainConfig, prepared: Prepared) -> bool:
+def _is_same(folder: Path, asked: TrainConfig, config: TrainConfig, prepared: Prepared, weights: Weights) -> bool:
     """Whether `folder` holds the run of `config` and no process is at work on it."""
     if not has_checkpoint(folder):
         return False
     with files.held(folder / files.LOCK) as mine, suppress(RunError):  # a damaged one is not the same
-        return mine is not False and not differences(folder, asked, config, prepared)
+        return mine is not False and not differences(folder, asked, config, prepared, weights)
     return False
 
 
-def differences(folder: Path, asked: TrainConfig, config: TrainConfig, prepared: Prepared) -> list[str]:
+def differences(
+    folder: Path, asked: TrainConfig, config: TrainConfig, prepared: Prepared, weights: Weights
+) -> list[str]:
     """A phrase for each thing that makes the run in `folder`, which has a checkpoint, another one than `config`.
 
-    `config` is what comes of the options that were `asked` for. Raises RunError for a run that is damaged.
+    `config` is what comes of the options that were `asked` for. Raises RunError for a run that is damaged, WeightsError
+    for a backbone's file that cannot be read.
     """
     stored = load_config(folder)
     free = {*WITHOUT_EFFECT, *(("precision",) if asked.precision == AUTO else ())}  # that depends on the device
     pairs = {name: (value, getattr(config, name)) for name, value in vars(stored).items() if name not in free}
-    found = [f"{name} was {shown(old)}, not {shown(new)}" for name, (old, new) in pairs.items() if old != new]
+    found = [difference(name, old, new) for name, (old, new) in pairs.items() if old != new]
     info = load_checkpoint(folder, LAST).info
     if info.data_sha256 != prepared.sha256:
         found.append(f"images or labels of {prepared.folder} have changed")
     if info.mask_sha256 != prepared.mask_sha256:
         found.append(f"{prepared.folder} hides other labels")
+    if stored.backbone == config.backbone and weights() not in (None, info.fingerprint):
+        found.append(f"the weights in {config.backbone} have changed")
     return found
 
 

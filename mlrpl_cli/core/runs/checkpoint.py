@@ -15,10 +15,10 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.checkpoints import load_state
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
-from mlrpl_cli.core.backbones.openai.architectures import VISUAL
+from mlrpl_cli.core.backbones.registry import load_backbone
 from mlrpl_cli.core.config import AUTO, BEST, LAST, ImageSize, Precision
 from mlrpl_cli.core.heads.methods import rebuild_recognizer
 from mlrpl_cli.core.heads.recognizers import Recognition, TrainableRecognizer
@@ -30,9 +30,10 @@ from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs import trained_on
 from mlrpl_cli.core.runs.folder import Epoch, checkpoint_path, existing
 
-FORMAT, _METADATA = 7, "run"
-READABLE = (6, FORMAT)
-"""Formats that are read. One of format 6 does not say what it was trained on, and its method had no options."""
+FORMAT, _METADATA = 8, "run"
+READABLE = (6, 7, FORMAT)
+"""Formats that are read. One of format 6 does not say what it was trained on, and its method had no options; one of
+format 7 records nothing of its backbone but the name."""
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
@@ -55,7 +56,7 @@ class RunInfo:
     """Checksum of what was read of that folder; another one means other images or labels."""
     backbone: schema.Text
     fingerprint: str
-    """SHA-256 of the backbone's image weights; features of other weights mean nothing to this recognizer."""
+    """SHA-256 over all that decides the backbone's features; others mean nothing to this recognizer."""
     image_size: ImageSize
     precision: Precision
     """What its frozen encoders computed in."""
@@ -79,6 +80,8 @@ class RunInfo:
     """Whether the loss takes unknown cells for something."""
     method_options: dict[str, Any] = Field(default_factory=dict)
     """Those of the method itself, each with its value."""
+    backbone_record: dict[str, Any] = Field(default_factory=dict)
+    """What rebuilds the backbone besides its name (`Backbone.record`)."""
     format: int = FORMAT
 
     @property
@@ -203,8 +206,9 @@ class TrainedHead(nn.Module):
 
         Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
         """
-        info, state = self.info, load_state(self.info.backbone, progress, VISUAL)
-        encoder = make_encoder(state, info.image_size, device, info.precision if precision == AUTO else precision)
+        info = self.info
+        backbone = load_backbone(BackboneOptions(info.backbone), info.backbone_record, progress, text=False)
+        encoder = make_encoder(backbone, info.image_size, device, info.precision if precision == AUTO else precision)
         if encoder.fingerprint != info.fingerprint:
             found = f"expected fingerprint {info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…"
             advice = "put the original checkpoint back"
@@ -215,7 +219,7 @@ class TrainedHead(nn.Module):
 def _run_info(values: Any, path: Path) -> RunInfo:
     """Raises ValueError for what is not what a checkpoint says of itself, RunError for what another mlrpl wrote."""
     if isinstance(values, dict) and values.get("format") not in READABLE:
-        known = " or ".join(map(str, READABLE))
+        known = f"{', '.join(map(str, READABLE[:-1]))} or {FORMAT}"
         found = f"expected checkpoint format {known}, got {reading.shown(values.get('format'))}"
         raise RunError(f"{path}: {found}; train again, or use the mlrpl that wrote it")
     info = schema.validated(RunInfo, values)

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from mlrpl_cli.core.config import LAST, TrainConfig, make_config
-from mlrpl_cli.core.io import files, schema, tensorfiles
-from mlrpl_cli.core.io.errors import ConfigError, RunError
+from mlrpl_cli.core.io import files, reading, schema, tensorfiles
+from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 
 CONFIG_FILE, LOG_FILE, EVENTS = "config.yaml", "metrics.jsonl", "tensorboard"
 FOLDS, OUT_OF_FOLD = "folds", "out_of_fold.json"
@@ -35,6 +35,14 @@ class LoggedEpoch(BaseModel, strict=True):
     split: str
 
 
+class OutOfFoldFile(BaseModel, strict=True):
+    """What the figures of all folds together have; there is more."""
+
+    folds: Annotated[int, Field(ge=2)]
+    map: Annotated[float, Field(ge=0, le=1)] | None
+    """Mean average precision; None when no class has an AP."""
+
+
 def checkpoint_path(run: Path, which: str) -> Path:
     """Where a run folder keeps its "best" or "last" checkpoint."""
     return run / f"{which}{tensorfiles.SUFFIX}"
@@ -47,6 +55,19 @@ def load_config(run: Path) -> TrainConfig:
         return make_config(path, {"run": run})
     except ConfigError as error:
         raise RunError(f"{path} is not what this mlrpl writes: {error}; train again") from error
+
+
+def read_out_of_fold(run: Path) -> OutOfFoldFile | None:
+    """The figures of a cross-validated run; None for another one. Raises RunError for a file that is damaged."""
+    path = run / OUT_OF_FOLD
+    if not path.is_file():
+        return None
+    try:
+        return schema.validated(OutOfFoldFile, json.loads(reading.read_text(path, reading.MIB * 64)))
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is damaged: {one_line(error)}; remove it, and train again to have it written"
+        ) from error
 
 
 def newest_run(parent: Path = RUNS) -> Path:

@@ -16,7 +16,7 @@ from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.labels.records import SPLITS
 from mlrpl_cli.core.prepared.folder import MANIFEST, PREPARED, is_prepared, newest_prepared, options_of, read_prepared
 from mlrpl_cli.core.runs.checkpoint import data_of, load_checkpoint
-from mlrpl_cli.core.runs.folder import RUNS, checkpoint_path, load_config, newest_run
+from mlrpl_cli.core.runs.folder import RUNS, checkpoint_path, load_config, newest_run, read_out_of_fold
 
 T = TypeVar("T")
 
@@ -60,6 +60,10 @@ class RunEntry:
     """When its last checkpoint was written."""
     newest: bool
     """Whether it is what a command takes that is given no --run."""
+    folds: int | None = None
+    """How many folds it was measured with; None without cross-validation, and until that is done."""
+    out_of_fold_map: float | None = None
+    """mAP in [0, 1] of scores by recognizers that were not trained on the image; None when no class has an AP."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,12 @@ def _run(folder: Path, newest: bool) -> RunEntry:
     info, config = load_checkpoint(folder, LAST).info, load_config(folder)
     data = data_of(folder, info)
     date = _date(checkpoint_path(folder, LAST))
-    epochs = config.epochs, info.epoch
+    epochs, measured = (config.epochs, info.epoch), read_out_of_fold(folder)
+    told = (measured.folds, measured.map) if measured else ()
     return RunEntry(
-        folder, data, info.method, info.backbone, _keep(data), *epochs, config.selection, info.best_map, date, newest
-    )
+        folder, data, info.method, info.backbone, _keep(data), *epochs, config.selection, info.best_map, date, newest,
+        *told,
+    )  # fmt: skip
 
 
 def _keep(prepared: Path) -> float | None:

@@ -12,15 +12,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, backbone_problem, is_file, known_stride
-from mlrpl_cli.core.backbones.frozen import image_size_problem
+from mlrpl_cli.core.backbones.registry import backbone_options, describe, is_path
+from mlrpl_cli.core.backbones.tiny import TINY
 from mlrpl_cli.core.config import AUTO, TrainConfig, given_options, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
 from mlrpl_cli.core.heads import losses, methods
 from mlrpl_cli.core.heads.registry import LOSSES, METHODS
 from mlrpl_cli.core.heads.text_inputs import check_class_names
 from mlrpl_cli.core.io import devices
-from mlrpl_cli.core.io.errors import ConfigError, RunError, did_you_mean, first_few
+from mlrpl_cli.core.io.errors import ConfigError, RunError, WeightsError, did_you_mean, first_few
 from mlrpl_cli.core.io.registry import Registry
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, classes_without
@@ -41,14 +41,21 @@ def config_problems(config: TrainConfig) -> list[str]:
         _problem_of(LOSSES, config.loss, lambda: losses.make_loss(config)),
     ]
     if config.backbone is not None:
-        problems.append(backbone_problem(config.backbone))
-        if config.image_size and (stride := known_stride(config.backbone)):
-            problems.append(image_size_problem(config.image_size, stride))
+        problems.append(_backbone_problem(config))
     if config.semantics == "glove" and not config.glove:
         problems.append("semantics glove needs glove, the path of a GloVe text file")
     if config.glove is not None and not os.path.isfile(config.glove):
         problems.append(f"glove: expected a file of word vectors, got '{config.glove}', which is none")
     return [problem for problem in problems if problem]
+
+
+def _backbone_problem(config: TrainConfig) -> str | None:
+    """Why the backbone, at the image size that is asked for, cannot be had, as far as is known without weights."""
+    try:
+        described = describe(backbone_options(config))
+    except (ConfigError, WeightsError) as error:
+        return str(error)
+    return described.rule.problem(config.image_size) if config.image_size else None
 
 
 def _problem_of(known: Registry, name: str | None, load: Callable[[], object]) -> str | None:
@@ -75,23 +82,20 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     check_class_names(prepared.classes)
     if not len(prepared.rows(TRAIN)):
         raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
-    backbone = config.backbone or (TINY if prepared.dataset == "scenes" else "RN101")
-    # The literature's 448 pixels and width 1024. Tiny's scenes are 256 pixels wide; 64 is for speed (docs/trials.md).
-    image_size, attention_width = (256, 64) if backbone == TINY else (448, 1024)
+    config = replace(config, backbone=config.backbone or (TINY if prepared.dataset == "scenes" else "RN101"))
+    raise_together(config_problems(config))
+    defaults = describe(backbone_options(config)).defaults
     resolved = replace(
         config,
         data=str(prepared.folder),
         cache=config.cache or str(prepared.folder.resolve().parent / CACHE),
-        backbone=backbone,
-        image_size=config.image_size or image_size,
-        attention_width=config.attention_width or attention_width,
+        image_size=config.image_size or defaults.image_size,
+        attention_width=config.attention_width or defaults.attention_width,
         method_options=asdict(methods.method_options(config.method, config.method_options)),
         loss=config.loss or losses.default_loss(prepared.observed_labels[prepared.rows(TRAIN)]),
     )
     raise_together(config_problems(resolved))
-    device = devices.choose_device(resolved.device)
-    # Tiny is fast enough in float32.
-    automatic: Any = devices.FLOAT32 if backbone == TINY else devices.choose_precision(device)
+    automatic: Any = defaults.precision or devices.choose_precision(devices.choose_device(resolved.device))
     precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
 
@@ -162,7 +166,8 @@ def short_method(config: TrainConfig) -> str:
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    names = ["data", "glove", "cache", *(["backbone"] if is_file(config.backbone or "") else [])]
+    names = ["data", "glove", "cache", *(["backbone"] if is_path(config.backbone or "") else [])]
+    names += ["backbone_config"] if os.path.isfile(config.backbone_config or "") else []
     given = {name: path for name in names if (path := getattr(config, name)) is not None}
     resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
     return replace(config, **resolved)

@@ -1,7 +1,8 @@
 """A fingerprint of the code that computes a run: what its rows are worth after a change.
 
-Over the training loop, the modules that make the method and its loss, and what those import of their own room or
-package. Comments, docstrings and layout do not count.
+Over what trains, what stores and batches features, what computes figures, and the modules that make the method and its
+loss with what these import of their own room or package. How an image becomes features is said by the version of the
+feature cache, which is in one of these. Comments, docstrings and layout do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from pathlib import Path
 from mlrpl_cli.core.heads.methods import load_method
 from mlrpl_cli.core.heads.registry import LOSSES
 
-LOOP, HEADS = "mlrpl_cli.core.training.loop", "mlrpl_cli.core.heads."
+ALWAYS = (
+    "mlrpl_cli.core.training.loop",
+    "mlrpl_cli.core.training.assembly",
+    "mlrpl_cli.core.sweep.worker",
+    "mlrpl_cli.core.evaluation.metrics",
+)
+"""What every run goes through, with all that these import of `ROOMS`."""
+ROOMS = ("mlrpl_cli.core.heads.", "mlrpl_cli.core.features.")
 NAMES_ALONE = "mlrpl_cli.core.heads.registry"
 """A line more in it changes no other run."""
 
@@ -31,7 +39,7 @@ def code_sha256(method: str, loss: str) -> str:
     entry = load_method(method)
     parts = [entry.recognizer, entry.text_head, entry.rebuild, entry.groups, entry.options, LOSSES.load(loss)]
     roots = {getattr(getattr(part, "func", part), "__module__", "") for part in parts}  # a partial is of its function
-    trees = {LOOP: ast.parse(source_of(LOOP))} | modules_from(roots)
+    trees = modules_from(roots | {*ALWAYS})
     digest = hashlib.sha256()
     for name in sorted(trees):
         digest.update(f"{name}\n{bare(trees[name])}\n".encode())
@@ -39,8 +47,9 @@ def code_sha256(method: str, loss: str) -> str:
 
 
 def modules_from(roots: set[str]) -> dict[str, ast.Module]:
-    """The modules of these names and all that they import, directly or not, of our heads or of their own packages."""
-    families = (HEADS, *(f"{root.split('.')[0]}." for root in roots if not root.startswith("mlrpl_cli.")))
+    """The modules of these names and all that they import, directly or not, of ROOMS or of their own packages."""
+    theirs = (f"{root.split('.')[0]}." for root in roots if not root.startswith("mlrpl_cli."))
+    families = (*ROOMS, *(f"{name}." for name in ALWAYS), *theirs)
     found: dict[str, ast.Module] = {}
     left = sorted(roots)
     while left:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.frozen import make_encoder
-from mlrpl_cli.core.backbones.openai.architectures import StateDict
 from mlrpl_cli.core.features.batches import CachedViews
 from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.io.devices import make_accelerator
@@ -35,11 +35,11 @@ class Shared:
     """File of where the classes of the test images are; None for data that do not know it."""
 
 
-def encode_once(plan: Plan, prepared: Prepared, state: StateDict, progress: Progress) -> Shared:
+def encode_once(plan: Plan, prepared: Prepared, backbone: Backbone, progress: Progress) -> Shared:
     """Encode what the feature cache lacks. Raises ConfigError when there is no room for it."""
     config = plan.config
     accelerator = make_accelerator(config.device)
-    encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
+    encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
     learning, test = prepared.paths(learning_rows(prepared)), prepared.paths(prepared.rows(TEST))
     views = max(config.views, 1)
     filler = CacheFiller(encoder, config, accelerator, progress)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, load_state
-from mlrpl_cli.core.backbones.openai.architectures import StateDict
+from mlrpl_cli.core.backbones.backbone import Backbone
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.io.errors import DataError, RunError, counted, first_few, one_line
@@ -98,14 +98,20 @@ def trial(options: SweepOptions, progress: Progress | None = None) -> None:
 def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     """The rows that are stored below `options.out`, as `stored.shown_rows` has them; trains nothing.
 
-    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored.
+    `chosen` are variants as `SweepOptions.methods` has them; None for all. Raises RunError where no row is stored, or
+    none can be shown.
     """
     rows = read_results(options.out / RESULTS)
     if not rows:
         raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
-    return shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
+    shown = shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
+    if not shown.rows and shown.notes:
+        raise RunError(
+            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.notes)}; run `mlrpl sweep` again"
+        )
+    return shown
 
 
 def all_shown(summary: SweepSummary) -> Shown:
@@ -137,7 +143,7 @@ def pending(options: SweepOptions) -> SweepSize:
     return SweepSize(len(tuning), len(tuned), runs, len(done) - len(tuned), stale_rows(rows), *times)
 
 
-def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, StateDict]:
+def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, Backbone]:
     raise_together(sweep_problems(options))
     if options.source:
         prepare_once(options.source, progress)
@@ -151,8 +157,10 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
     for warning in label_notes(options.config, config, prepared):
         progress.warn(warning)
-    state = load_state(config.backbone or TINY, progress)
-    return Plan(options, config, data_sha256(prepared), fingerprint(state)), prepared, state
+    backbone = load_backbone(backbone_options(config), progress=progress)
+    for note in backbone.notes:
+        progress.note(note)
+    return Plan(options, config, data_sha256(prepared), backbone.fingerprint), prepared, backbone
 
 
 def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
@@ -165,7 +173,7 @@ def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row
 @contextmanager
 def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
     """A sweep's folder, which no other process writes to, with every image encoded."""
-    plan, prepared, state = _resolve(options, progress)
+    plan, prepared, backbone = _resolve(options, progress)
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
@@ -174,7 +182,7 @@ def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
         results = Results(options.out / RESULTS)
         if lost := results.without_scores:
             progress.warn(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
-        yield _Work(encode_once(plan, prepared, state, progress), results, progress)
+        yield _Work(encode_once(plan, prepared, backbone, progress), results, progress)
 
 
 @dataclass(frozen=True)

@@ -39,33 +39,37 @@ def shown_rows(
     """The tested rows to report of a folder over the data whose SHA-256 is `data`.
 
     Those `asked` for, and every other one that is of the code and data as they are, and of the same backbone: of each
-    variant those of one setting, that of `asked` or else the latest. `chosen` are the names of the only variants shown.
-    Raises ConfigError for a chosen one without a row.
+    variant those of one setting, that of `asked` or else the latest. Rows that do not say their data, as of an older
+    mlrpl, are compared with no other. `chosen` are the names of the only variants shown. Raises ConfigError for a
+    chosen one without a row.
     """
     tested = [row for row in rows if row["kind"] == RUN]
     if chosen is not None and (absent := [name for name in chosen if name not in set(map(name_of, tested))]):
         has = f"the stored rows are of {first_few(dict.fromkeys(map(name_of, tested)), 30)}"
         raise ConfigError(f"no stored row is of {first_few(absent)}; {has if tested else 'there is no stored row'}")
     wanted = [row for row in tested if chosen is None or name_of(row) in chosen]
-    stale = [row for row in wanted if code_of(row) == STALE]
     asked_keys = {row["key"] for row in asked}
-    usable = [row for row in wanted if row not in stale and row["key"] not in asked_keys]
+    stored = [row for row in wanted if row["key"] not in asked_keys]
+    unsaid = [row for row in stored if row.get("data_sha256") is None]
+    stale = [row for row in stored if row not in unsaid and code_of(row) == STALE]
+    usable = [row for row in stored if row not in unsaid and row not in stale]
     fitting = _fitting(usable, data, asked)
     kept = [*asked, *fitting]
-    notes = [_note(stale, "kept and not shown, since the code was changed")]
-    notes += [
+    notes = [
+        _note(unsaid, "kept and not shown, since they do not say which data they are of"),
+        _note(stale, "kept and not shown, since the code was changed"),
         _note(
             [row for row in usable if row not in fitting],
             "kept and not shown, since they are of other data or settings",
-        )
+        ),
+        _note([row for row in kept if code_of(row) == UNKNOWN], "of unknown code"),
     ]
-    notes += [_note([row for row in kept if code_of(row) == UNKNOWN], "of unknown code")]
     return Shown(kept, [note for note in notes if note])
 
 
 def _fitting(rows: Sequence[Row], data: str, asked: Sequence[Row]) -> list[Row]:
     """Those that can stand beside the rows `asked` for: the latest of each cell, of one setting a variant."""
-    same_data = [row for row in rows if row.get("data_sha256") in (data, None)]
+    same_data = [row for row in rows if row["data_sha256"] == data]
     backbone = [*same_data, *asked][-1].get("fingerprint") if same_data or asked else None
     comparable = [row for row in same_data if row.get("fingerprint") == backbone]
     # Rows of the present code before those of which nobody knows it, and later rows before earlier ones.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mlrpl_cli import __version__
-from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, or_none
@@ -39,7 +39,7 @@ class Worker:
         config = self.plan.config
         self.prepared = read_prepared(self.plan.options.data)
         self.accelerator = make_accelerator(config.device)
-        self.state = load_state(config.backbone or TINY)
+        self.backbone = load_backbone(backbone_options(config))
         self.learning = shared.learning.found()
         self.test_images = cached(shared.test.found(), self.accelerator, config.batch_size)
         self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
@@ -92,7 +92,7 @@ class Worker:
         )
         seen = cached(training, self.accelerator, config.batch_size, config.seed)
         features = seen, cached(validation, self.accelerator, config.batch_size)
-        return Trainer(config, prepared, self.state, self.plan.fingerprint, features)
+        return Trainer(config, prepared, self.backbone, features)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
         return score(head.to(self.accelerator.device), self.test_images, Silent(), "")

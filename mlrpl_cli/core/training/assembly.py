@@ -8,8 +8,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, load_state
 from mlrpl_cli.core.backbones.frozen import make_encoder
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.features.cache import CACHE, image_digests
 from mlrpl_cli.core.features.filler import CacheFiller
@@ -31,15 +31,17 @@ def trainer_maker(config: TrainConfig, accelerator: Accelerator, progress: Progr
     Raises WeightsError when it cannot be loaded, and ConfigError for an image size that it cannot take.
     """
     with accelerator.main_process_first():  # a checkpoint that must be fetched is fetched once
-        state = load_state(config.backbone or TINY, progress)
-    encoder = make_encoder(state, config.image_size or 0, accelerator.device, config.precision)
+        backbone = load_backbone(backbone_options(config), progress=progress)
+    for note in backbone.notes:
+        progress.note(note)
+    encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
 
     def make(config: TrainConfig, prepared: Prepared, scored: str) -> Trainer:
         paths = [prepared.paths(prepared.rows(split)) for split in (TRAIN, scored)]
         filler = CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated)
         images = _image_tensors(config, paths) if accelerator.is_main_process else None  # it writes the checkpoints
         features = features_of_run(filler, *paths)
-        return Trainer(config, prepared, state, encoder.fingerprint, features, images)
+        return Trainer(config, prepared, backbone, features, images)
 
     return make
 

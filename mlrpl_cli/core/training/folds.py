@@ -128,7 +128,8 @@ def _without(prepared: Prepared, fold: int, contents: np.ndarray) -> Prepared:
     rows = rows[kept]
     splits = tuple(TEST if own else TRAIN for own in held[kept].tolist())
     images, observed = tuple(prepared.images[row] for row in rows), prepared.observed_labels[rows]
-    return replace(prepared, images=images, splits=splits, full_labels=observed, observed_labels=observed, folds=None)
+    labels = {"full_labels": observed, "observed_labels": observed}
+    return replace(prepared, images=images, splits=splits, **labels, folds=None, contents=None)
 
 
 def _scores(config: TrainConfig, prepared: Prepared, path: Path, make_trainer: MakeTrainer) -> np.ndarray:

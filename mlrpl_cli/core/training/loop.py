@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.backbones.openai.architectures import StateDict, build_text_encoder, image_architecture
-from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import evaluate, metrics
 from mlrpl_cli.core.features.of_run import FeaturesOfRun
@@ -49,12 +48,11 @@ class Trainer:
         self,
         config: TrainConfig,
         prepared: Prepared,
-        state: StateDict,
-        fingerprint: str,
+        backbone: Backbone,
         features: FeaturesOfRun,
         images: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Of a resolved `config`; `state` is the backbone's state dict and `fingerprint` that of its weights.
+        """Of a resolved `config`.
 
         `images` are what checkpoints are to say of the images (`trained_on.image_tensors`): without them, nothing.
         Raises ConfigError for class names that no prompt can hold.
@@ -70,9 +68,10 @@ class Trainer:
         told |= {name: getattr(config, name) for name in ("method", "backbone", "image_size", "precision", "selection")}
         told["method_options"] = config.method_options
         told |= self._known_cells()
-        self.info = RunInfo(**told, fingerprint=fingerprint, epoch=0, best_epoch=0, best_map=None)
+        told |= {"fingerprint": backbone.fingerprint, "backbone_record": dict(backbone.record)}
+        self.info = RunInfo(**told, epoch=0, best_epoch=0, best_map=None)
         """What a checkpoint made at this moment says of itself."""
-        self.trainable = make_trainable(state, config, prepared.classes).to(self.accelerator.device)
+        self.trainable = make_trainable(backbone, config, prepared.classes).to(self.accelerator.device)
         self.loss, self.count = losses.make_loss(config), losses.make_count(config)
         self.images = dict(images or {})
 
@@ -210,11 +209,11 @@ class Trainer:
         self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
 
 
-def make_trainable(state: StateDict, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
-    """An untrained recognizer over the backbone whose state dict is `state`, its parameters drawn from config.seed."""
-    image, text_encoder = image_architecture(state), build_text_encoder(state)
-    inputs = TextInputs(config, classes, text_encoder, tokenize, make_generator(config.seed, "initialisation"))
-    trainable = methods.build_trainable(inputs, image.channels, image.embed_dim)
+def make_trainable(backbone: Backbone, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
+    """An untrained recognizer over `backbone`, its parameters drawn from config.seed."""
+    text_encoder, generator = backbone.text_tower(), make_generator(config.seed, "initialisation")
+    inputs = TextInputs(config, classes, text_encoder, backbone.tokenizer, generator)
+    trainable = methods.build_trainable(inputs, backbone.channels, backbone.embed_dim)
     text_encoder.fold()
     text_encoder.to(DTYPES[config.precision])  # only now: what is read off it once was read in float32
     return trainable

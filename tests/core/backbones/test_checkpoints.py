@@ -7,7 +7,10 @@ from safetensors.torch import save_file
 
 from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones import checkpoints as weights
+from mlrpl_cli.core.backbones import tiny
+from mlrpl_cli.core.backbones.backbone import BackboneOptions, fingerprint_of
 from mlrpl_cli.core.backbones.files import reading
+from mlrpl_cli.core.backbones.openai import family, published
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -15,8 +18,11 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     TextArchitecture,
     random_state,
 )
+from mlrpl_cli.core.backbones.registry import family_of, load_backbone
 from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.progress import Silent
 from scripts.pretrain_tiny import pack_token_embedding
+from tests import small
 
 SMALL = Architecture(ImageArchitecture((1, 1, 1, 1), 2, 8, 64), TextArchitecture(64, 1, 8))
 
@@ -33,13 +39,13 @@ def same(left, right) -> bool:
 def test_safetensors_and_plain_state_dicts_are_read(state, tmp_path):
     save_file(state, tmp_path / "clip.safetensors")
     torch.save(state, tmp_path / "clip.pt")
-    assert same(weights.load_state(str(tmp_path / "clip.safetensors")), state)
-    assert same(weights.load_state(str(tmp_path / "clip.pt")), state)
+    assert same(weights.read_state(tmp_path / "clip.safetensors"), state)
+    assert same(weights.read_state(tmp_path / "clip.pt"), state)
 
 
 def test_a_training_checkpoint_is_unwrapped(state, tmp_path):
     torch.save({"state_dict": {f"module.{name}": t for name, t in state.items()}, "epoch": 3}, tmp_path / "clip.pt")
-    assert same(weights.load_state(str(tmp_path / "clip.pt")), state)
+    assert same(weights.read_state(tmp_path / "clip.pt"), state)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -48,13 +54,17 @@ def test_the_image_encoders_part_is_the_same_however_it_is_read(state, tmp_path,
     path = tmp_path / f"clip.{suffix}"
     {"safetensors": save_file, "pt": torch.save}[suffix]({prefix + name: t for name, t in state.items()}, path)
     expected = {name: tensor for name, tensor in state.items() if name.startswith("visual.")}
-    assert same(weights.load_state(str(path), prefix="visual."), expected)
+    assert same(weights.read_state(path, prefix="visual."), expected)
 
 
 def test_tinys_image_encoder_is_read_without_its_text_encoder():
-    whole, image = weights.load_state("tiny"), weights.load_state("tiny", prefix="visual.")
+    whole, image = tiny.tiny_state(), tiny.tiny_state("visual.")
     assert same(image, {name: tensor for name, tensor in whole.items() if name.startswith("visual.")})
-    assert weights.fingerprint(image) == weights.fingerprint(whole)
+    options = BackboneOptions("tiny")
+    without, loaded = load_backbone(options, text=False), load_backbone(options)
+    assert without.fingerprint == loaded.fingerprint == fingerprint_of(image)
+    with pytest.raises(WeightsError, match="this backbone was loaded without its text encoder"):
+        without.text_tower()
 
 
 @pytest.mark.parametrize("name", ["clip.safetensors", "clip.pt"])
@@ -65,7 +75,7 @@ def test_a_truncated_file_is_refused_by_name(state, tmp_path, name, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(WeightsError, match=rf"{name} is not a readable checkpoint, or only part of one"):
-        weights.load_state(str(path))
+        weights.read_state(path)
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
@@ -79,7 +89,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     torch.save({"weight": Payload()}, tmp_path / "evil2.pt")
     for name in ("evil.pt", "evil2.pt"):
         with pytest.raises(WeightsError, match=r"is a pickle that needs .*, so it stays closed"):
-            weights.load_state(str(tmp_path / name))
+            weights.read_state(tmp_path / name)
     assert not marker.exists()
 
 
@@ -88,7 +98,7 @@ def test_torchscript_that_openai_did_not_publish_stays_closed(tmp_path):
         archive.writestr("clip/constants.pkl", b"")
         archive.writestr("clip/code/__torch__.py", b"")
     with pytest.raises(WeightsError, match=r"TorchScript archive with SHA-256 .*, none that OpenAI published"):
-        weights.load_state(str(tmp_path / "clip.pt"))
+        weights.read_state(tmp_path / "clip.pt")
 
 
 def test_published_torchscript_is_hashed_once_and_opened(state, tmp_path, monkeypatch):
@@ -102,14 +112,15 @@ def test_published_torchscript_is_hashed_once_and_opened(state, tmp_path, monkey
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.visual(x) + self.token_embedding.weight
 
-    path, hashed, digest_of = tmp_path / "RN50.pt", [], weights.sha256_of_file
+    path, hashed, digest_of = tmp_path / "RN50.pt", [], reading.sha256_of_file
     torch.jit.script(Holder()).save(str(path))
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
-    monkeypatch.setitem(weights.PUBLISHED_SHA256, "RN50", digest_of(path))
-    for module in (weights, reading):
+    monkeypatch.setitem(published.PUBLISHED_SHA256, "RN50", digest_of(path))
+    for module in (reading, published):
         monkeypatch.setattr(module, "sha256_of_file", lambda file: hashed.append(file) or digest_of(file))
-    for name in ("RN50", str(path)):
-        assert weights.load_state(name).keys() == {"visual.weight", "token_embedding.weight"}
+    by_name = weights.read_state(published.fetch_published("RN50", Silent()), published=True)
+    for state in (by_name, weights.read_state(path)):
+        assert state.keys() == {"visual.weight", "token_embedding.weight"}
     assert hashed == [path, path]
 
 
@@ -117,24 +128,26 @@ def test_an_unknown_name_is_answered_with_the_closest():
     with pytest.raises(
         WeightsError, match=r"backbone 'RN5O' is neither a file nor a known name; did you mean 'RN50'\?"
     ):
-        weights.load_state("RN5O")
+        family_of("RN5O")
 
 
 def test_a_file_that_is_called_like_an_untrained_one_is_read(state, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_file(state, "random:mine.safetensors")
-    assert same(weights.load_state("random:mine.safetensors"), state)
+    backbone = load_backbone(BackboneOptions("random:mine.safetensors"))
+    assert same(backbone.image_tower(64).state_dict(), small.backbone(state).image_tower(64).state_dict())
 
 
 def test_a_name_longer_than_any_files_is_an_unknown_one():
-    assert "x" * 300 in weights.backbone_problem("x" * 300)
+    with pytest.raises(WeightsError, match="x" * 300):
+        family_of("x" * 300)
 
 
 def test_the_addresses_are_those_that_open_clip_knows():
     known = import_open_clip().get_pretrained_url
     for name in ARCHITECTURES:
         other = {"ViT-L/14@336px": "ViT-L-14-336"}.get(name, name.replace("/", "-"))
-        assert weights.published_url(name) == known(other, "openai")
+        assert published.published_url(name) == known(other, "openai")
 
 
 def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path, monkeypatch):
@@ -146,29 +159,34 @@ def test_a_name_is_fetched_into_the_cache_by_its_published_hash(state, tmp_path,
         return destination.with_suffix(".safetensors")
 
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
-    monkeypatch.setattr(weights, "fetch", fetch)
-    assert same(weights.load_state("ViT-L/14@336px"), state)
+    monkeypatch.setattr(published, "fetch", fetch)
+    backbone = family.FAMILY.load(BackboneOptions("ViT-L/14@336px"))
+    assert backbone.fingerprint == small.backbone(state).fingerprint
     assert asked["sha256"] in asked["url"]
     assert asked["url"].endswith("ViT-L-14-336px.pt")
 
 
+def visual_fingerprint(state):
+    return small.backbone(state).fingerprint
+
+
 def test_the_fingerprint_is_of_the_visual_head_alone(state):
-    before = weights.fingerprint(state)
-    assert weights.fingerprint({**state, "text_projection": state["text_projection"] + 1}) == before
-    assert weights.fingerprint({**state, "visual.conv1.weight": state["visual.conv1.weight"] + 1}) != before
-    assert weights.fingerprint(dict(reversed(state.items()))) == before
+    before = visual_fingerprint(state)
+    assert visual_fingerprint({**state, "text_projection": state["text_projection"] + 1}) == before
+    assert visual_fingerprint({**state, "visual.conv1.weight": state["visual.conv1.weight"] + 1}) != before
+    assert visual_fingerprint(dict(reversed(state.items()))) == before
 
 
 def test_packing_keeps_changed_rows_and_draws_the_others_again(state):
-    table = weights.initial_token_embedding(64, seed=7)
+    table = tiny.initial_token_embedding(64, seed=7)
     table[[5, 40_000]] = 1.5
     packed = pack_token_embedding({**state, "token_embedding.weight": table}, [40_000, 5], seed=7)
     assert sum(tensor.numel() for name, tensor in packed.items() if "embedding." in name) < 200
-    assert torch.equal(weights.unpack_token_embedding(packed)["token_embedding.weight"], table)
+    assert torch.equal(tiny.unpack_token_embedding(packed)["token_embedding.weight"], table)
 
 
 def test_a_file_in_the_cache_that_openai_did_not_publish_is_refused(state, tmp_path, monkeypatch):
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
     torch.save(state, tmp_path / "RN101.pt")
     with pytest.raises(WeightsError, match="is not what OpenAI published as RN101: expected SHA-256 8fa8567bab74"):
-        weights.load_state("RN101")
+        family.FAMILY.load(BackboneOptions("RN101"))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.textbook import import_open_clip
+from mlrpl_cli.core.backbones.backbone import BackboneOptions, pad_tokens
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.openai.architectures import (
@@ -17,9 +18,9 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     image_architecture,
     random_state,
 )
-from mlrpl_cli.core.backbones.openai.resnet import fold
-from mlrpl_cli.core.backbones.openai.text import pad_tokens
+from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
+from mlrpl_cli.core.backbones.openai.transformer import Form
 from mlrpl_cli.core.io.errors import WeightsError
 from tests import reference
 
@@ -48,17 +49,18 @@ def open_clip_model(architecture: Architecture, state: dict[str, torch.Tensor]) 
     image, text = architecture.image, architecture.text
     vision = {"image_size": image.image_size, "width": image.width}
     if len(image.layers) == 1:
-        vision |= {"layers": image.layers[0], "patch_size": image.stride, "head_width": 64}
+        vision |= {"layers": image.layers[0], "patch_size": image.stride, "head_width": image.form.head_width}
+        vision |= {"mlp_ratio": image.hidden / image.width} if image.hidden else {}
     else:
         vision |= {"layers": list(image.layers), "head_width": 64}
     words = {
         "context_length": text.context_length,
         "vocab_size": text.vocabulary,
         "width": text.width,
-        "heads": text.width // 64,
+        "heads": text.width // text.form.head_width,
         "layers": text.layers,
     }
-    model = import_open_clip().CLIP(image.embed_dim, vision, words, quick_gelu=True)
+    model = import_open_clip().CLIP(image.embed_dim, vision, words, quick_gelu=text.form.quick_gelu)
     model.load_state_dict(state)
     return model.eval()
 
@@ -70,7 +72,8 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
 @torch.no_grad()
 def check_parity(architecture: Architecture) -> None:
     state = state_of(architecture)
-    visual, text, theirs = build_image_encoder(state), build_text_encoder(state), open_clip_model(architecture, state)
+    visual = build_image_encoder(state, architecture.image.form)
+    text, theirs = build_text_encoder(state, architecture.text.form), open_clip_model(architecture, state)
     size = architecture.image.image_size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2))
     assert relative_error(visual(images).pooled, theirs.encode_image(images)) < 1e-4
@@ -82,6 +85,34 @@ def check_parity(architecture: Architecture) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_equals_open_clip_at_small_width(name):
     check_parity(small(ARCHITECTURES[name]))
+
+
+@pytest.mark.parametrize(
+    ("head_width", "quick_gelu", "hidden"), [(80, True, None), (64, False, None), (40, False, 300)]
+)
+def test_other_heads_activations_and_mlps_equal_open_clip(head_width, quick_gelu, hidden):
+    """ViT-H has heads of 80, LAION's checkpoints GELU, ViT-g MLPs of another width."""
+    architecture = small(ARCHITECTURES["ViT-B/32"])
+    image = replace(architecture.image, width=320, hidden=hidden, form=Form(head_width, quick_gelu))
+    check_parity(Architecture(image, replace(architecture.text, form=Form(64, quick_gelu))))
+
+
+@torch.no_grad()
+def test_a_vits_joint_grid_is_its_last_block_with_every_patch_seeing_itself_alone():
+    architecture = small(ARCHITECTURES["ViT-B/16"])
+    architecture = replace(architecture, image=replace(architecture.image, image_size=64))
+    state = state_of(architecture)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    values, tokens = (build_image_encoder(state, dense=dense)(images) for dense in ("values", "tokens"))
+    theirs = open_clip_model(architecture, state).visual
+    expected = theirs.forward_intermediates(images, indices=2, normalize_intermediates=False)["image_intermediates"][0]
+    before = expected.flatten(2).transpose(1, 2)  # (B, P, D) into the last block
+    alone = torch.full((16, 16), -torch.inf).fill_diagonal_(0)
+    after = theirs.transformer.resblocks[-1](before, attn_mask=alone)
+    torch.testing.assert_close(values.joint, theirs.ln_post(after) @ theirs.proj, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tokens.joint, tokens.grid @ theirs.proj, rtol=1e-4, atol=1e-5)
+    for field in ("grid", "pooled", "attention"):
+        assert torch.equal(vars(values)[field], vars(tokens)[field])
 
 
 @pytest.mark.parametrize("name", ["RN50", "ViT-B/32"])
@@ -137,7 +168,7 @@ def test_the_joint_grid_is_the_projected_grid():
 def test_any_multiple_of_the_stride_is_an_input_size(name):
     architecture = small(ARCHITECTURES[name])
     encoder = build_image_encoder(random_state(architecture, seed=0))
-    height, width = 3 * encoder.stride, 5 * encoder.stride
+    height, width = 3 * architecture.image.stride, 5 * architecture.image.stride
     features = encoder(torch.randn(2, 3, height, width))
     assert features.grid.shape == (2, 15, encoder.channels)
     assert features.joint.shape == (2, 15, 32)
@@ -162,7 +193,7 @@ def test_positions_are_resized_by_cubic_convolution_and_the_first_row_is_kept():
 def test_folding_changes_no_feature(name):
     state = state_of(small(ARCHITECTURES[name]))
     plain, folded = build_image_encoder(state), build_image_encoder(state)
-    fold(folded)
+    folded.fold()
     assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(2))
     for field, expected in vars(plain(images)).items():
@@ -175,7 +206,9 @@ def test_bf16_is_within_two_percent_of_float32(name):
     state = state_of(small(ARCHITECTURES[name]))
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     cpu = torch.device("cpu")
-    exact, rounded = (make_encoder(state, 64, cpu, p)(pixels) for p in ("float32", "bf16"))
+    exact, rounded = (
+        make_encoder(assemble(BackboneOptions("small"), state), 64, cpu, p)(pixels) for p in ("float32", "bf16")
+    )
     for field, expected in vars(exact).items():
         assert vars(rounded)[field].dtype == torch.bfloat16
         assert relative_error(vars(rounded)[field], expected) < 2e-2, field

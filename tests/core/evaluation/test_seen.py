@@ -103,24 +103,44 @@ def test_a_run_that_was_told_to_select_by_test_is_measured_there_and_it_is_told(
     assert measured(tmp_path / "run", checkpoint="last")[1] == []
 
 
-def test_a_run_that_does_not_say_its_images_is_measured_on_all_and_it_is_told(run, tmp_path):
+def forgetful(run: Path, folder: Path) -> Path:
+    """The run with a checkpoint that does not say its images, as those of format 6."""
     old = load_checkpoint(run)
     tensors = {name: tensor for name, tensor in old.tensors.items() if name not in IMAGE_TENSORS}
-    save_checkpoint(replace(old, tensors=tensors), tmp_path / "best.safetensors")
-    found, said = measured(tmp_path)
+    save_checkpoint(replace(old, tensors=tensors), folder / "best.safetensors")
+    return folder
+
+
+def test_a_run_that_does_not_say_its_images_is_measured_on_all_of_its_own_data_and_it_is_told(run, tmp_path):
+    found, said = measured(forgetful(run, tmp_path))
     assert (found.images, found.seen.trained_on, found.seen.selected_on) == (6, None, None)
-    assert said[0].startswith(f"{tmp_path} does not say which images it was trained on, so all are measured")
-    assert len(said) == 1
-    prepared = read_prepared(run.parent / "prepared")
+    assert said == [
+        f"{tmp_path} does not say which images it was trained on, so all are measured; train again with this mlrpl to "
+        "have them left out"
+    ]
+
+
+def test_a_run_that_does_not_say_its_images_is_not_measured_on_data_that_were_prepared_anew(run, tmp_path):
+    prepared, old = read_prepared(run.parent / "prepared"), forgetful(run, tmp_path)
+    other = with_split(run, tmp_path / "anew", {})
+    with pytest.raises(RunError) as caught:
+        measured(old, other)
+    assert str(caught.value) == (
+        f"{old} does not say which images it was trained on, and {other} has other images, splits or labels than it "
+        "was trained with: its training images cannot be left out of a figure; give the data it was trained on with "
+        "--data, or train again with this mlrpl"
+    )
     labels = prepared.full_labels.copy()
     try:
         prepared.full_labels[:] = prepared.observed_labels
         write_manifest(prepared.folder, prepared)
-        assert "was prepared anew since this run was trained" in measured(tmp_path)[1][1]
+        with pytest.raises(RunError, match="has other images, splits or labels than it was trained with"):
+            measured(old)
         assert measured(run)[1] == []  # other labels of images that it has not seen say nothing wrong
     finally:
         prepared.full_labels[:] = labels
         write_manifest(prepared.folder, prepared)
+    assert measured(old, prepared.folder)[0].images == 6
 
 
 def test_a_class_that_could_not_be_learned_is_told_beside_its_figures(run, tmp_path):

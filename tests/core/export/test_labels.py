@@ -53,7 +53,7 @@ def test_table_and_long_to_the_letter(tmp_path: Path) -> None:
     written = writer_of("table")(Export(records), tmp_path / "table.csv")
     text = (tmp_path / "table.csv").read_text(encoding="utf-8")
     assert text == 'image,split,=1+2,"b, c"\nx/ü.png,train,1,0\ny.png,validation,?,?\n-z.png,test,?,0\n'
-    told = "2 names begin as formulas do (=1+2, -z.png) and are written as they are"
+    told = "2 names begin as formulas do (=1+2, -z.png) and are written unchanged"
     assert written.notes == (f"{told}: let a spreadsheet import the columns as text, and open no table of strangers",)
     assert writer_of("long")(Export(records), tmp_path / "long.csv").flags == ()
     rows = list(csv.reader((tmp_path / "long.csv").open(encoding="utf-8")))
@@ -82,7 +82,7 @@ def test_labelstudio(prepared: Prepared) -> None:
     configuration = exported.notes[0].removeprefix("the labelling configuration needs ")
     (choices,) = ElementTree.fromstring(configuration).iter("Choices")
     assert [choice.get("value") for choice in choices] == list(CLASSES)
-    assert "1 images of which nothing is known are tasks without annotation" in exported.notes
+    assert "1 image of which nothing is known has a task without annotation" in exported.notes
     assert "2 classes are present in no image and are not in the file: never shown, never said" in exported.notes
     assert exported.read_back is None
     assert exported.notes[-1].startswith("names of images begin with /data/local-files/?d=photos/, so mlrpl prepare")
@@ -226,9 +226,9 @@ def test_a_split_without_images_and_data_without_training_images(prepared: Prepa
 def test_names_that_a_format_cannot_hold(prepared: Prepared) -> None:
     odd = _rewritten(prepared, images=("\udcff.png", *prepared.images[1:]))
     for name in FORMATS:
-        assert "1 image names are not UTF-8, which label files are (" in _problem(odd, name)
+        assert "1 image name is not UTF-8, which label files are (" in _problem(odd, name)
     bell = _rewritten(prepared, classes=("bell\a", *CLASSES[1:]))
-    assert "1 names have characters that XML cannot hold (" in _problem(bell, "cvat")
+    assert "1 name has characters that XML cannot hold (" in _problem(bell, "cvat")
     alike = _rewritten(prepared, images=("a.png", "a.jpg", *prepared.images[2:]))
     assert "by which 1 are the same (a.png and a.jpg)" in _problem(alike, "fiftyone")
     assert not Path("exports").exists()

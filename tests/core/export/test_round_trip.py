@@ -68,7 +68,7 @@ def test_data_without_an_unknown_cell_come_back(name: str, tmp_path: Path, mlrpl
     exported = _export(prepared, name)
     back = _read_back(exported, mlrpl, tmp_path / "back")
     assert cells(back) == cells(prepared, [CLASSES[NEVER_SHOWN]] if "classes" in LOST[name] else [])
-    assert ("1 classes are present in no image and are not in the file: never shown" in exported.notes) == (
+    assert ("1 class is present in no image and is not in the file: never shown" in exported.notes) == (
         "classes" in LOST[name]
     )
     if "splits" in LOST[name]:

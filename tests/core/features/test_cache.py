@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlrpl_cli.core.backbones.checkpoints import load_state
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
-from mlrpl_cli.core.backbones.openai.architectures import random_state
+from mlrpl_cli.core.backbones.registry import load_backbone
 from mlrpl_cli.core.config import FLOAT16, UINT8, TrainConfig
 from mlrpl_cli.core.features import filler as filling
 from mlrpl_cli.core.features.batches import CachedViews
@@ -60,7 +60,7 @@ class CountingEncoder:
     """A small encoder that remembers how many images went through it, and stops after `limit`."""
 
     def __init__(self, limit: int | None = None) -> None:
-        self.real = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
+        self.real = make_encoder(small.backbone(), small.SIZE, CPU)
         self.images, self.limit = 0, limit
 
     def __call__(self, pixels):
@@ -279,7 +279,7 @@ def test_a_damaged_file_is_told_of_once(paths, config):
 def test_a_feature_has_the_same_bits_whoever_encodes_it_and_wherever_somebody_was_stopped(paths, config, monkeypatch):
     """At a number of images where it matters: a matrix product of one image takes another way than that of many."""
     monkeypatch.setattr(filling, "ENCODED_TOGETHER", 32)
-    encoder = make_encoder(load_state("tiny"), 128, CPU)
+    encoder = make_encoder(load_backbone(BackboneOptions("tiny")), 128, CPU)
     whole = fill(encoder, paths, config)
     for order in (paths[:1], paths[5:8], paths[::-1], paths):
         other = TrainConfig(**{**vars(config), "cache": f"{config.cache}-other", "batch_size": len(order)})
@@ -343,7 +343,7 @@ def test_a_shard_of_another_shape_or_number_of_views_counts_as_not_there(tmp_pat
 
 def test_more_than_cache_gib_is_encoded_anew_every_epoch(paths, config):
     tight = TrainConfig(**{**vars(config), "cache_gib": 1e-6})
-    encoder = make_encoder(random_state(small.ARCHITECTURE, 0), small.SIZE, CPU)
+    encoder = make_encoder(small.backbone(), small.SIZE, CPU)
     assert "more than cache_gib 1e-06" in (filler(encoder, tight).problem(24) or "")
     for options, source in ((tight, ImageViews), (config, CachedViews)):
         training, _ = features_of_run(filler(encoder, options), paths, paths[:2])

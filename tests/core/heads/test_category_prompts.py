@@ -15,6 +15,9 @@ def by_letter(texts):
     return [[1, *(ord(letter) % 90 + 3 for letter in text), 2] for text in texts]
 
 
+by_letter.leading = by_letter.trailing = 1
+
+
 @pytest.fixture
 def text_encoder() -> TextEncoder:
     torch.manual_seed(0)

@@ -116,7 +116,7 @@ def test_what_a_folder_leaves_out_is_counted_by_kind_but_for_hidden_files(photos
         warn = note
 
     find_images(["b", "b/*"], progress=Listener())
-    assert said == ["4 files that are no images are left out: 2 .txt, 1 .json, 1 without a suffix"]
+    assert said == ["4 files without an image are left out: 2 .txt, 1 .json, 1 without a suffix"]
     said.clear()
     find_images(["b/notes.txt", "b/more.TXT", "a.jpg"], progress=Listener())
     assert said == []

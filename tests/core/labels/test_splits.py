@@ -129,8 +129,34 @@ def test_a_group_on_two_sides_and_a_moved_image_are_told() -> None:
 
 
 def test_images_of_one_content_are_one_unit() -> None:
-    units = units_of(["a", "b", "c"], {"c": "x"}, ["x", "x", "x"])
-    assert units == [Unit("x", (0, 1)), Unit("x", (2,))]
+    assert units_of(["a", "b", "c"], {}, ["x", "y", "x"]) == [Unit("x", (0, 2)), Unit("y", (1,))]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_neither_copies_nor_groups_are_on_two_sides(seed: int) -> None:
+    """Reference: images are of one unit where a walk over common groups and contents leads from one to the other."""
+    draw = random.Random(seed)
+    images = [f"{n}" for n in range(40)]
+    groups = {image: draw.choice("pqrstuvw") + draw.choice("12") for image in images if draw.random() < 0.5}
+    digests = [draw.choice("0123456789abcdef") * 2 + str(n % 3) for n in range(40)]
+    units = units_of(images, groups, digests)
+    assert sorted(row for unit in units for row in unit.rows) == list(range(40))
+    of = {row: unit for unit in units for row in unit.rows}
+    for start in range(40):
+        reached, left = {start}, [start]
+        while left:
+            row = left.pop()
+            near = {
+                other
+                for other in range(40)
+                if digests[other] == digests[row]
+                or (images[row] in groups and groups.get(images[other]) == groups[images[row]])
+            }
+            left += near - reached
+            reached |= near
+        assert set(of[start].rows) == reached
+        own = sorted(groups[images[row]] for row in reached if images[row] in groups)
+        assert of[start].key == (own[0] if own else digests[start])
 
 
 @pytest.mark.parametrize("seed", [0, 7])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
@@ -42,7 +43,7 @@ import sys
 from pathlib import Path
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.backbones.openai import text, tokenizer
-from mlrpl_cli.core.backbones import checkpoints as weights
+from mlrpl_cli.core.backbones import checkpoints as weights, plain_file
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 read = weights.read_state
 def recorded(path, prefix="", published=False):
@@ -50,7 +51,7 @@ def recorded(path, prefix="", published=False):
     assert state
     assert all(name.startswith(VISUAL) for name in state)
     return state
-weights.read_state = recorded
+plain_file.read_state = recorded
 text.TextEncoder.__init__ = tokenizer.tokenize = None
 list(Predictor.from_run(Path({str(run)!r}), device="cpu").predict_files([Path({str(tmp_path / "a.png")!r})]))
 unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "pycocotools", "torch._dynamo")
@@ -87,7 +88,7 @@ def test_results_keep_the_order_of_their_images_whether_or_not_the_next_batch_is
         Image.new("L", (9, 9), grey).save(path)
     paths[3].write_text("no image")
     predictor = Predictor.__new__(Predictor)
-    predictor.encoder = SimpleNamespace(device=torch.device(device), image_size=8)
+    predictor.encoder = SimpleNamespace(device=torch.device(device), image_size=8, rule=CLIP_RULE)
     predictor.info, predictor.learnable = SimpleNamespace(allow_truncated=False), None
     predictor.predict = lambda pixels: (pixels.mean((1, 2, 3)), pixels)
     found = [getattr(result, "probabilities", "-") for result in predictor.predict_files(paths, 2, workers=2)]

@@ -107,7 +107,7 @@ def test_validation_images_of_the_data_set_stay(toy: type[Toy]) -> None:
 
 def test_too_few_training_images_are_told(toy: type[Toy]) -> None:
     toy.use(("train",))
-    with pytest.raises(DataError, match=r"^toy: 1 training images, at least 2 are needed$"):
+    with pytest.raises(DataError, match=r"^toy: 1 training image, at least 2 needed$"):
         prepare(PrepareOptions("toy"))
 
 
@@ -369,7 +369,7 @@ def test_broken_images_are_found_together_and_nothing_is_written(tmp_path: Path)
     reading = {"root": tmp_path / "photos" / "labels.csv"}
     with pytest.raises(DataError) as caught:
         prepare(PrepareOptions("table", out=tmp_path / "out", reading=reading))
-    expected = "1 images are empty (3.jpg); 1 files are no images (4.jpg); 1 images are truncated or damaged (5.jpg)"
+    expected = "1 image is empty (3.jpg); 1 file holds no image (4.jpg); 1 image is truncated or damaged (5.jpg)"
     assert expected in str(caught.value)
     assert "--drop-broken" in str(caught.value)
     assert "--allow-truncated" in str(caught.value)
@@ -384,13 +384,13 @@ def test_broken_images_are_left_out_and_truncated_ones_taken_when_asked(tmp_path
     read = read_prepared(tmp_path / "out")
     assert set(read.images) == {f"{row}.jpg" for row in range(12)} - {"3.jpg", "4.jpg", "5.jpg"}
     assert len(read.full_labels) == len(read.splits) == 9
-    assert any(note.startswith("3 broken images are left out: 1 images are empty (3.jpg)") for note in read.notes)
+    assert any(note.startswith("3 broken images are left out: 1 image is empty (3.jpg)") for note in read.notes)
     assert not read.allow_truncated
     prepare(replace(options, allow_truncated=True, replace=True))
     read = read_prepared(tmp_path / "out")
     assert "5.jpg" in read.images
     assert read.allow_truncated
-    assert any("1 JPEGs lack their last bytes" in note and "5.jpg" in note for note in read.notes)
+    assert any("1 JPEG lacks the last bytes" in note and "5.jpg" in note for note in read.notes)
 
 
 def test_many_images_are_checked_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +407,7 @@ def test_many_images_are_checked_only_when_asked(tmp_path: Path, monkeypatch: py
     options = PrepareOptions("table", out=tmp_path / "out", reading={"root": tmp_path / "photos" / "labels.csv"})
     assert len(prepare(options, Listener()).images) == 12
     assert any("12 images are not checked, since they are more than 11; --check-images" in note for note in said)
-    with pytest.raises(DataError, match="images are empty"):
+    with pytest.raises(DataError, match="1 image is empty"):
         prepare(replace(options, check_images=True))
     with pytest.raises(ConfigError, match="--drop-broken needs the images to be checked"):
         prepare(replace(options, check_images=False, drop_broken=True))

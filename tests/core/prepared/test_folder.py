@@ -87,7 +87,7 @@ def test_rows_and_paths_of_a_split(written: Prepared) -> None:
     rows = written.rows("train")
     assert rows.dtype == np.int64
     assert rows.tolist() == [0, 2]
-    with pytest.raises(DataError, match=r"(?s)1 images are missing \(line.break.jpg\); put them back"):
+    with pytest.raises(DataError, match=r"(?s)1 image is missing \(line.break.jpg\); put them back"):
         (written.image_root / "plain.jpg").touch()
         written.paths(rows)
     (written.image_root / "line\nbreak.jpg").touch()

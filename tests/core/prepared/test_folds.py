@@ -88,7 +88,7 @@ def test_folds_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for folds in (1, 0, 101):
         with pytest.raises(ConfigError, match=f"expected from 2 to 100 folds, got {folds}"):
             folded(tmp_path / "out", path, folds=folds)
-    with pytest.raises(DataError, match=r"of 40 folds have no image; take fewer --folds, another --seed, or --strat"):
+    with pytest.raises(DataError, match=r"of 40 folds; take fewer --folds, another --seed, or --strat"):
         folded(tmp_path / "out", path, folds=40)
     assert not (tmp_path / "out").exists()
 

@@ -140,6 +140,8 @@ def test_other_options_are_named(tmp_path: Path) -> None:
     before = bytes_of(out)
     advice = "--out names another folder, and --replace replaces this one"
     assert refusal(out, path, seed=3) == f"{out} was prepared with other options: seed was 0, not 3; {advice}"
+    told = "group_column was not given, now it is dog"
+    assert told in refusal(out, path, reading={"root": path, "group_column": "dog"})
     assert bytes_of(out) == before
 
 
@@ -224,7 +226,7 @@ def test_a_group_on_two_sides_is_refused(tmp_path: Path) -> None:
     rows = {"a.jpg": ("1", "p1", "train"), "b.jpg": ("0", "p1", "test"), "c.jpg": ("1", "", "train")}
     path = write(tmp_path / "in", rows, "dog,patient,split")
     told = refusal(tmp_path / "out", path, reading={"root": path, "group_column": "patient"})
-    assert "1 groups are on two sides of a split (p1: b.jpg test, a.jpg train)" in told
+    assert "1 group is on two sides of a split (p1: b.jpg test, a.jpg train)" in told
 
 
 def test_a_table_that_moves_an_image_is_refused_by_update(tmp_path: Path) -> None:
@@ -232,9 +234,7 @@ def test_a_table_that_moves_an_image_is_refused_by_update(tmp_path: Path) -> Non
     path, out = write(tmp_path / "in", rows, "dog,split"), tmp_path / "out"
     make_it(out, path)
     write(tmp_path / "in", rows | {"3.jpg": ("1", "test")}, "dog,split")
-    with pytest.raises(
-        DataError, match=r"1 images are of another split than the prepared .*\(3.jpg: train, not test\)"
-    ):
+    with pytest.raises(DataError, match=r"1 image is of another split than the prepared .*\(3.jpg: train, not test\)"):
         update(out)
 
 
@@ -248,6 +248,96 @@ def test_content_decides_where_names_change(tmp_path: Path) -> None:
     again = sides(update(out).prepared)
     assert again == {f"x{name}": own for name, own in first.items()}
     assert sides(make_it(tmp_path / "other", path, split_by="content")) == again
+
+
+def with_contents(folder: Path, contents: Mapping[str, str], cells: Mapping[str, tuple[str, ...]], header: str) -> Path:
+    path = write(folder, cells, header)
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_content_decides_an_update_keeps_every_split_whatever_the_names(tmp_path: Path, seed: int) -> None:
+    """Names are shuffled among the images, some go and others come, and no split is the one that a hash gives."""
+    draw = random.Random(seed)
+    names = [f"{n}.jpg" for n in range(40)]
+    first = {name: f"photograph {n}" for n, name in enumerate(names)}
+    path, out = with_contents(tmp_path / "in", first, plain(40), "dog,cat"), tmp_path / "out"
+    old = make_it(out, path, split_by="content")
+    splits = tuple(draw.choice(["train", "train", "validation", "test"]) for _ in names)
+    write_manifest(out, replace(old, splits=splits, mask_sha256=observe(old.full_labels, splits, 1, 0)[1]))
+    was = dict(zip(first.values(), splits, strict=True))
+    texts = [*draw.sample([*first.values()], 30), *(f"new {n}" for n in range(10))]
+    draw.shuffle(texts)
+    with_contents(tmp_path / "in", second := dict(zip(names, texts, strict=True)), plain(40), "dog,cat")
+    made = update(out)
+    assert made.is_written
+    found = {second[name]: split for name, split in sides(made.prepared).items()}
+    assert {text: found[text] for text in found if text in was} == {text: was[text] for text in found if text in was}
+    assert made.changes is not None
+    assert made.changes.edited == sum(first[name] != second[name] for name in names)
+    assert not update(out).is_written
+
+
+def test_where_content_decides_an_edited_image_of_the_same_name_stays_where_it_was(tmp_path: Path) -> None:
+    path, out = write(tmp_path / "in", plain(40)), tmp_path / "out"
+    first = sides(make_it(out, path, split_by="content"))
+    for name in plain(40):
+        (tmp_path / "in" / name).write_bytes(name.encode() + b" turned upright")
+    told = refusal(out, path, reading={"root": path, "split_by": "content"})
+    assert "40 images with other bytes" in told
+    made = update(out)
+    assert sides(made.prepared) == first
+    assert str(made.changes) == "40 images with other bytes"
+
+
+def test_a_folder_of_an_older_mlrpl_is_divided_by_content_as_it_was_and_says_it_from_then_on(tmp_path: Path) -> None:
+    path, out = write(tmp_path / "in", plain(40)), tmp_path / "out"
+    old = make_it(out, path, split_by="content")
+    (out / "contents.npy").unlink()
+    write_manifest(out, replace(old, contents=None))
+    assert read_prepared(out).contents is None
+    assert not make(asked(out, path, split_by="content")).is_written
+    made = update(out)
+    assert made.is_written
+    assert sides(made.prepared) == sides(old)
+    assert read_prepared(out).contents is not None
+
+
+def test_a_copy_outside_its_group_is_on_the_side_of_the_group(tmp_path: Path) -> None:
+    rows = {f"{n}.jpg": ("1" if n % 2 else "0", f"p{n % 20}" if n < 40 else "") for n in range(80)}
+    texts = {f"{n}.jpg": f"photograph {n % 40}" for n in range(80)}
+    path = with_contents(tmp_path / "in", texts, rows, "dog,patient")
+    found = sides(make_it(tmp_path / "out", path, split_by="content", group_column="patient"))
+    assert all(found[f"{n}.jpg"] == found[f"{n + 40}.jpg"] == found[f"{n % 20}.jpg"] for n in range(40))
+    assert len(set(found.values())) > 1
+
+
+def test_an_update_hints_at_content_where_images_were_renamed(tmp_path: Path) -> None:
+    path, out, notes = write(tmp_path / "in", plain(20)), tmp_path / "out", Notes()
+    for n in range(20):
+        (tmp_path / "in" / f"{n}.jpg").write_bytes(b"x" * (n + 1))
+    make_it(out, path)
+    write(tmp_path / "in", {(f"{n}.jpg" if n < 15 else f"renamed{n}.jpg"): c for n, c in enumerate(plain(20).values())})
+    for n in range(15, 20):
+        (tmp_path / "in" / f"{n}.jpg").rename(tmp_path / "in" / f"renamed{n}.jpg")
+    made = make({}, out, notes)
+    assert made.changes is not None
+    assert made.changes.renamed == 5
+    assert "5 of those added under another name than before" in str(made.changes)
+    assert notes.said == [
+        "5 images added, and as many removed, of the same sizes in bytes: if those were renamed, some may have changed "
+        "sides, since names decide; --split-by content, with another --out, keeps renamed images where they are"
+    ]
+    notes.said.clear()
+    (tmp_path / "in" / "new.jpg").write_bytes(b"x" * 99)
+    rows = {(f"{n}.jpg" if n < 15 else f"renamed{n}.jpg"): c for n, c in enumerate(plain(20).values())}
+    del rows["0.jpg"]
+    write(tmp_path / "in", rows | {"new.jpg": ("1", "0")})
+    (tmp_path / "in" / "new.jpg").write_bytes(b"x" * 99)
+    assert make({}, out, notes).changes.renamed == 0
+    assert notes.said == []
 
 
 def test_options_beside_update_are_refused_by_name(tmp_path: Path) -> None:
@@ -309,7 +399,7 @@ def test_a_split_that_few_images_leave_empty_is_told(tmp_path: Path) -> None:
     ]
     names = [n for n in plain(200) if reference.hash_split(n, "", "", 0.2, 0.1, False) == "test"][:4]
     told = refusal(tmp_path / "none", write(tmp_path / "in", dict.fromkeys(names, ("1", "0"))))
-    assert told.startswith("table: 0 training images, at least 1 are needed; divide them otherwise")
+    assert told.startswith("table: 0 training images, at least 1 needed; divide them otherwise")
 
 
 def test_blank_splits_are_assigned_and_counted(tmp_path: Path) -> None:

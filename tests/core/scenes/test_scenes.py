@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from mlrpl_cli.core.backbones.checkpoints import TINY_PATH, load_state
-from mlrpl_cli.core.backbones.frozen import normalize
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.backbones.openai.architectures import build_image_encoder, build_text_encoder
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
+from mlrpl_cli.core.backbones.tiny import TINY_PATH, tiny_state
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.formats import scenes as scenes_format
@@ -202,20 +202,20 @@ def test_a_read_only_folder_is_one_clear_line(tmp_path):
 
 
 def test_tiny_is_small_enough_for_the_package():
-    visual = [tensor for name, tensor in load_state("tiny").items() if name.startswith("visual.")]
+    visual = [tensor for name, tensor in tiny_state().items() if name.startswith("visual.")]
     assert TINY_PATH.stat().st_size <= 8_000_000
     assert 1_500_000 <= sum(tensor.numel() for tensor in visual) <= 2_500_000
 
 
 def test_tiny_recognises_scenes_without_training():
     """Zero-shot mAP on 64 test scenes, against the same scores given to the scenes in another order."""
-    state = load_state("tiny")
+    state = tiny_state()
     visual, text = build_image_encoder(state), build_text_encoder(state)
     shown = [render_scene(0, FIRST_TEST_INDEX + index) for index in range(64)]
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in shown])).permute(0, 3, 1, 2)
     present = np.stack([scene.present for scene in shown])
     with torch.no_grad():
-        images = visual(normalize(pixels)).pooled
+        images = visual(CLIP_RULE.normalize(pixels)).pooled
         prompts = text.encode_tokens(tokenize([f"a photo of a {name}" for name in SCENE_CLASSES]))
     scores = torch.nn.functional.cosine_similarity(images[:, None], prompts[None], dim=-1).numpy()
     assert average_precision_score(present, scores) > 3 * average_precision_score(present, np.roll(scores, 1, axis=0))

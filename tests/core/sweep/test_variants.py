@@ -102,6 +102,36 @@ def test_the_fingerprint_covers_the_loop_the_loss_and_the_modules_of_heads_but_n
     assert code.code_sha256("sarl", "asl") == PRESENT
 
 
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [
+        ("training.loop", True),
+        ("training.assembly", True),
+        ("sweep.worker", True),
+        ("evaluation.metrics", True),
+        ("features.batches", True),
+        ("features.cache", True),
+        ("features.filler", True),
+        ("heads.losses", True),
+        ("heads.registry", False),
+        ("reports.figures", False),
+    ],
+)
+def test_the_fingerprint_is_of_all_that_decides_a_figure_and_of_no_comment(monkeypatch, module, counts):
+    source, name = code.source_of, f"mlrpl_cli.core.{module}"
+
+    def with_more(text: bytes) -> str:
+        monkeypatch.setattr(code, "source_of", lambda own: source(own) + (text if own == name else b""))
+        code.code_sha256.cache_clear()
+        return code.code_sha256("sarl", "asl")
+
+    try:
+        assert (with_more(b"\nMORE = 1\n") != PRESENT) is counts
+        assert with_more(b"\n# more\n") == with_more(b'\n"""More."""\n') == PRESENT
+    finally:
+        code.code_sha256.cache_clear()
+
+
 def row(variant: str, seed: int = 0, **more) -> dict:
     told = {
         "key": f"{variant}{seed}{sorted(more.items())}",
@@ -139,11 +169,22 @@ def test_of_two_settings_of_a_variant_that_of_the_call_is_shown_or_else_the_late
     assert stored.shown_rows([*old, *new], "d", old[:1]).rows == old
 
 
-def test_a_row_of_an_older_mlrpl_is_of_its_method_and_of_unknown_code_until_a_new_one_takes_its_place():
-    older = {k: v for k, v in row("a").items() if k not in ("variant", "code", "setting", "data_sha256")}
-    shown = stored.shown_rows([older], "d")
-    assert (shown.rows, shown.notes) == ([older], ["rows of unknown code: sarl (1)"])
-    assert stored.shown_rows([older, row("sarl")], "d").rows == [row("sarl")]
+def test_a_row_that_does_not_say_its_data_is_compared_with_no_other():
+    older = [
+        {k: v for k, v in row("a", n).items() if k not in ("variant", "code", "setting", "data_sha256")} for n in (0, 1)
+    ]
+    note = "rows kept and not shown, since they do not say which data they are of: sarl (2)"
+    assert stored.shown_rows(older, "d") == stored.Shown([], [note])
+    assert stored.shown_rows([*older, row("sarl", 1)], "d") == stored.Shown([row("sarl", 1)], [note])
+    asked = [row("b")]
+    assert stored.shown_rows([*older, *asked], "d", asked) == stored.Shown(asked, [note])
+
+
+def test_a_row_of_unknown_code_is_told_until_one_of_the_present_code_takes_its_place():
+    unknown = row("sarl", code=None)
+    shown = stored.shown_rows([unknown], "d")
+    assert (shown.rows, shown.notes) == ([unknown], ["rows of unknown code: sarl (1)"])
+    assert stored.shown_rows([row("sarl"), unknown], "d").rows == [row("sarl")]
 
 
 def test_the_time_that_is_left_is_the_median_of_the_stored_runs_of_each_method():

@@ -68,7 +68,7 @@ def test_the_encoder_gives_the_same_features_on_cuda(architecture):
     state = random_state(architecture, 0)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, 3, small.SIZE, small.SIZE), generator=generator, dtype=torch.uint8)
-    expected, got = (make_encoder(state, small.SIZE, device)(pixels) for device in (CPU, CUDA))
+    expected, got = (make_encoder(small.backbone(state), small.SIZE, device)(pixels) for device in (CPU, CUDA))
     for field in fields(got):
         assert_close(getattr(got, field.name), getattr(expected, field.name))
 

@@ -215,6 +215,9 @@ def test_another_run_is_not_written_over_and_what_differs_is_named(flags):
     told = r"holds another run: epochs was 3, not 4; seed was 0, not 1; --fresh starts it over, and --run names another"
     with pytest.raises(RunError, match=told):
         train(make_config(flags={**flags, "epochs": 4, "seed": 1}))
+    (glove := Path(flags["run"]).parent / "glove.txt").write_text("red 1\n")
+    with pytest.raises(RunError, match=r"another run: glove was not given, now it is '.*glove.txt'; --fresh"):
+        train(make_config(flags={**flags, "glove": str(glove)}))
     prepared = read_prepared(Path(flags["data"]))
     for labels in (prepared.full_labels, prepared.observed_labels):
         labels[:] = -labels
@@ -250,6 +253,24 @@ def test_without_a_run_folder_the_same_run_is_found_again(flags, tmp_path, monke
     runs = [train(make_config(flags=flags)).run.name for flags in asked]
     assert runs == [name := "prepared-sarl+-seed0", f"{name}-2", name, f"{name}-2"]
     assert train(make_config(flags=flags), fresh=True).run.name == f"{name}-3"
+
+
+def test_a_run_of_other_weights_in_the_same_file_is_another_run(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    del flags["run"]
+    flags["epochs"] = 1
+    file, name = Path(flags["backbone"]), "prepared-sarl+-seed0"
+    assert train(make_config(flags=flags)).run.name == name
+    first = file.read_bytes()
+    small.write_backbone(file, seed=1)
+    with pytest.raises(RunError) as caught:
+        train(make_config(flags={**flags, "run": f"runs/{name}"}))
+    told = f"runs/{name} holds another run: the weights in {file} have changed"
+    assert str(caught.value) == f"{told}; --fresh starts it over, and --run names another folder"
+    runs = [train(make_config(flags=flags)).run.name for _ in range(2)]
+    assert runs == [f"{name}-2", f"{name}-2"]
+    file.write_bytes(first)
+    assert train(make_config(flags=flags)).run.name == name
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(flags, tmp_path):

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
-from mlrpl_cli.core.backbones.checkpoints import PUBLISHED_SHA256
 from mlrpl_cli.core.backbones.files.forms import Decided, decide
 from mlrpl_cli.core.backbones.files.huggingface.names import of_image, to_open_clip
 from mlrpl_cli.core.backbones.files.reading import Weights, check_floating, open_weights
 from mlrpl_cli.core.backbones.files.sizes import is_custom
 from mlrpl_cli.core.backbones.files.tokenizers import tokenizer_of
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture, architecture_from, assemble, describe
+from mlrpl_cli.core.backbones.openai.published import PUBLISHED_SHA256
 from mlrpl_cli.core.io.progress import Progress
 
 KIND = "file"

@@ -1,7 +1,7 @@
 """Frozen CLIP encoders built from an OpenAI-format state dict, the sizes read off the tensors."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlrpl_cli.core.backbones.backbone import Dense
 from mlrpl_cli.core.backbones.openai.resnet import STRIDE, ResNetEncoder
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
+from mlrpl_cli.core.backbones.openai.transformer import OPENAI_FORM, Form
 from mlrpl_cli.core.backbones.openai.vit import VisionTransformer
 from mlrpl_cli.core.io.errors import WeightsError, first_few
 
@@ -32,30 +34,44 @@ class ImageArchitecture:
     image_size: int
     stride: int = STRIDE
     """Pixels per grid position along each side: a ViT's patch, and 32 for every ResNet."""
+    hidden: int | None = None
+    """Width of a ViT's MLPs; None: 4 times `width`."""
+    form: Form = OPENAI_FORM
+    """Of a ViT."""
+
+    @property
+    def is_vit(self) -> bool:
+        return len(self.layers) == 1
 
     @property
     def channels(self) -> int:
         """D, channels of the grid."""
-        return self.width if len(self.layers) == 1 else self.width * 32
+        return self.width if self.is_vit else self.width * 32
 
-    def build(self) -> ImageEncoder:
-        if len(self.layers) == 1:
-            return VisionTransformer(self.stride, self.width, self.layers[0], self.embed_dim, self.image_size)
+    def build(self, dense: Dense = "values") -> ImageEncoder:
+        """`dense` says where a ViT's joint grid comes from; a ResNet's is always the value path of its pool."""
+        if self.is_vit:
+            sizes = self.stride, self.width, self.layers[0], self.embed_dim, self.image_size, self.hidden
+            return VisionTransformer(*sizes, self.form, dense)
         return ResNetEncoder(self.layers, self.width, self.embed_dim, self.image_size)
 
 
 @dataclass(frozen=True)
 class TextArchitecture:
-    """The sizes of a text encoder; it has `width / 64` heads."""
+    """The sizes of a text encoder."""
 
     width: int
     layers: int
     embed_dim: int
     context_length: int = 77
     vocabulary: int = 49408
+    hidden: int | None = None
+    """Width of the MLPs; None: 4 times `width`."""
+    form: Form = OPENAI_FORM
 
     def build(self) -> TextEncoder:
-        return TextEncoder(self.width, self.layers, self.embed_dim, self.context_length, self.vocabulary)
+        sizes = self.width, self.layers, self.embed_dim, self.context_length, self.vocabulary, self.hidden
+        return TextEncoder(*sizes, self.form)
 
 
 @dataclass(frozen=True)
@@ -79,19 +95,37 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def image_architecture(state: StateDict) -> ImageArchitecture:
+def image_architecture(state: StateDict, form: Form = OPENAI_FORM) -> ImageArchitecture:
     """Read the sizes of the image encoder off the shapes. Raises WeightsError when the tensors are not a CLIP's."""
+    hidden = None
     with _of_clip("image encoder", state):
         if VISUAL + "proj" in state:
             width, _, patch, _ = state["visual.conv1.weight"].shape
             layers: tuple[int, ...] = (_count(state, r"visual\.transformer\.resblocks\.(\d+)\."),)
             positions, embed_dim = state["visual.positional_embedding"], state["visual.proj"].shape[1]
+            hidden = _hidden(state, VISUAL, width)
         else:
             layers = tuple(_count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
             width, patch = state["visual.layer1.0.conv1.weight"].shape[0], STRIDE
             positions = state["visual.attnpool.positional_embedding"]
             embed_dim = len(state["visual.attnpool.c_proj.weight"])
-        return ImageArchitecture(layers, width, embed_dim, int((len(positions) - 1) ** 0.5) * patch, patch)
+        size = int((len(positions) - 1) ** 0.5) * patch
+        return ImageArchitecture(layers, width, embed_dim, size, patch, hidden, form)
+
+
+def text_architecture(state: StateDict, form: Form = OPENAI_FORM) -> TextArchitecture:
+    """Read the sizes of the text encoder off the shapes. Raises WeightsError when the tensors are not a CLIP's."""
+    with _of_clip("text encoder", state):
+        width, embed_dim = state["text_projection"].shape
+        length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
+        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
+        return TextArchitecture(width, layers, embed_dim, length, vocabulary, _hidden(state, "", width), form)
+
+
+def _hidden(state: StateDict, prefix: str, width: int) -> int | None:
+    """The width of a transformer's MLPs, None where it is 4 times its own."""
+    hidden = len(state[prefix + "transformer.resblocks.0.mlp.c_fc.weight"])
+    return None if hidden == 4 * width else hidden
 
 
 @contextmanager
@@ -108,20 +142,17 @@ def _of_clip(tower: str, state: StateDict) -> Iterator[None]:
         raise WeightsError(f"not an OpenAI-format CLIP: the {tower}'s tensors have other dimensions") from error
 
 
-def build_image_encoder(state: StateDict) -> ImageEncoder:
+def build_image_encoder(state: StateDict, form: Form = OPENAI_FORM, dense: Dense = "values") -> ImageEncoder:
     """The image encoder, frozen, in evaluation mode and float32. Raises WeightsError when these are not a CLIP's."""
     own = {name.removeprefix(VISUAL): tensor for name, tensor in state.items() if name.startswith(VISUAL)}
-    return _load(image_architecture(state), own)
+    architecture = image_architecture(state, form)
+    return _load(lambda: architecture.build(dense), own)
 
 
-def build_text_encoder(state: StateDict) -> TextEncoder:
+def build_text_encoder(state: StateDict, form: Form = OPENAI_FORM) -> TextEncoder:
     """The text encoder, frozen, in evaluation mode and float32. Raises WeightsError when these are not a CLIP's."""
-    with _of_clip("text encoder", state):
-        width, embed_dim = state["text_projection"].shape
-        length, vocabulary = len(state["positional_embedding"]), len(state["token_embedding.weight"])
-        layers = _count(state, r"transformer\.resblocks\.(\d+)\.")
     own = {name: tensor for name, tensor in state.items() if not name.startswith((VISUAL, "logit_scale", *SIZES))}
-    return _load(TextArchitecture(width, layers, embed_dim, length, vocabulary), own)
+    return _load(text_architecture(state, form).build, own)
 
 
 def _count(state: StateDict, pattern: str) -> int:
@@ -132,13 +163,13 @@ def _count(state: StateDict, pattern: str) -> int:
     return len(found)
 
 
-def _load(architecture: ImageArchitecture | TextArchitecture, state: StateDict) -> Any:
+def _load(build: Callable[[], nn.Module], state: StateDict) -> Any:
     """Fill a module made on the meta device, so that no random initialisation is computed only to be overwritten.
 
     The image encoders scale in place: out of place, PyTorch would import its compiler there, which takes seconds.
     """
     with torch.device("meta"):
-        module = architecture.build()
+        module = build()
     expected = module.state_dict()
     got = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
     got |= {name: tensor.float() for name, tensor in state.items() if not name.endswith(COUNTERS)}

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mlrpl_cli.core.backbones.backbone import ImageTower
 from mlrpl_cli.core.backbones.features import ImageFeatures, resize_positions
 
 EXPANSION, STRIDE, HEAD_WIDTH = 4, 32, 64
@@ -91,10 +92,8 @@ class AttentionPool(nn.Module):
         return self.c_proj(value.flatten(1))
 
 
-class ResNetEncoder(nn.Module):
+class ResNetEncoder(ImageTower):
     """OpenAI's modified ResNet: a three-convolution stem, anti-aliased strides, an attention pool."""
-
-    stride = STRIDE
 
     def __init__(self, layers: Sequence[int], width: int, embed_dim: int, image_size: int) -> None:
         super().__init__()
@@ -127,23 +126,22 @@ class ResNetEncoder(nn.Module):
         grid = feature_map.flatten(2).transpose(1, 2)
         return ImageFeatures(grid, joint, pooled, attention[:, :, 1:].mean(dim=1))
 
+    def fold(self) -> None:
+        """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
 
-def fold(encoder: ResNetEncoder) -> None:
-    """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
-
-    For a frozen encoder in evaluation mode; what remains of a batch norm is an identity. The attention pool's value and
-    output projections, with nothing between them, become one, D→E.
-    """
-    pool = encoder.attnpool
-    weight, bias = pool.c_proj.weight, pool.c_proj.bias
-    pool.joint = nn.Linear(pool.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
-    joint = {"weight": weight @ pool.v_proj.weight, "bias": torch.addmv(bias, weight, pool.v_proj.bias)}
-    pool.joint.load_state_dict(joint, assign=True)
-    for parent in list(encoder.modules()):
-        for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
-            if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(layer, after))
-                setattr(parent, name_after, nn.Identity())
+        What remains of a batch norm is an identity. The attention pool's value and output projections, with nothing
+        between them, become one, D→E.
+        """
+        pool = self.attnpool
+        weight, bias = pool.c_proj.weight, pool.c_proj.bias
+        pool.joint = nn.Linear(pool.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
+        joint = {"weight": weight @ pool.v_proj.weight, "bias": torch.addmv(bias, weight, pool.v_proj.bias)}
+        pool.joint.load_state_dict(joint, assign=True)
+        for parent in list(self.modules()):
+            for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
+                if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                    setattr(parent, name, fuse_conv_bn_eval(layer, after))
+                    setattr(parent, name_after, nn.Identity())
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:

@@ -4,24 +4,41 @@ Axes: C prompts, T tokens in a prompt, W text width, E joint embedding.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.openai.transformer import QUICK, SelfAttention, Transformer
+from mlrpl_cli.core.backbones.backbone import TextTower
+from mlrpl_cli.core.backbones.openai.transformer import (
+    OPENAI_FORM,
+    QUICK,
+    Form,
+    QuickGELU,
+    SelfAttention,
+    Transformer,
+)
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(TextTower):
     """A causal transformer, read out at each prompt's end-of-text token."""
 
-    def __init__(self, width: int, layers: int, embed_dim: int, context_length: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        embed_dim: int,
+        context_length: int,
+        vocabulary: int,
+        hidden: int | None = None,
+        form: Form = OPENAI_FORM,
+    ) -> None:
+        """`hidden` is the width of the MLPs, 4 times `width` by default."""
         super().__init__()
         self.width, self.context_length = width, context_length
         self.token_embedding = nn.Embedding(vocabulary, width)
         self.positional_embedding = nn.Parameter(torch.randn(context_length, width) * 0.01)
-        self.transformer = Transformer(width, layers)
+        self.transformer = Transformer(width, layers, hidden or 4 * width, form)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, embed_dim) * width**-0.5)
 
@@ -47,6 +64,8 @@ class TextEncoder(nn.Module):
     def fold(self) -> None:
         """Put QuickGELU's two factors into the frozen layers around it, for good: what is left is silu, one pass."""
         for block in self.transformer.resblocks:
+            if not isinstance(block.mlp.gelu, QuickGELU):
+                continue
             before, after = block.mlp.c_fc, block.mlp.c_proj
             scaled = ((before, "weight", QUICK), (before, "bias", QUICK), (after, "weight", 1 / QUICK))
             for layer, name, factor in scaled:
@@ -57,17 +76,6 @@ class TextEncoder(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids of any shape and on any device → their embeddings (…, W)."""
         return self.token_embedding(ids.to(self.token_embedding.weight.device))
-
-    def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Token ids of each text, from start-of-text to end-of-text and not padded → (C, E)."""
-        ids, end = pad_tokens(tokens)
-        return self(self.embed(ids), end)
-
-
-def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ragged token ids → ids (C, T) padded with 0 to the longest, and the index of each last token (C,)."""
-    ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
-    return ids, torch.tensor([len(row) - 1 for row in tokens])
 
 
 # The rows of a packed batch: the start token that all prompts share, then prompt after prompt the others, grouped by

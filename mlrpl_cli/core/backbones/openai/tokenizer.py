@@ -29,6 +29,15 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
     return rows
 
 
+class ClipTokenizer:
+    """`tokenize`, and that one token stands before the words and one after them."""
+
+    leading, trailing = 1, 1
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return tokenize(texts)
+
+
 @cache
 def _tokenizer() -> Callable[[str], list[int]]:
     for package, file in SOURCES:

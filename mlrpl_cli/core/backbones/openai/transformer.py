@@ -4,13 +4,26 @@ Axes: B images or texts, T tokens, W width, N heads.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HEAD_WIDTH, QUICK = 64, 1.702
+QUICK = 1.702
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the shapes of a transformer's tensors do not say, or not by themselves; the defaults are OpenAI's."""
+
+    head_width: int = 64
+    quick_gelu: bool = True
+    """Whether the activation is x · sigmoid(1.702 x), or the exact GELU."""
+
+
+OPENAI_FORM = Form()
 
 
 class QuickGELU(nn.Module):
@@ -23,9 +36,9 @@ class QuickGELU(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention with the packed projections of `nn.MultiheadAttention`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_width: int) -> None:
         super().__init__()
-        self.heads = width // HEAD_WIDTH
+        self.heads = width // head_width
         self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width).mul_(width**-0.5))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -65,11 +78,13 @@ class SelfAttention(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int, form: Form) -> None:
         super().__init__()
-        self.attn = SelfAttention(width)
+        self.attn = SelfAttention(width, form.head_width)
         self.ln_1 = nn.LayerNorm(width)
-        layers = OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
+        gelu = QuickGELU() if form.quick_gelu else nn.GELU()
+        layers = OrderedDict[str, nn.Module](c_fc=nn.Linear(width, hidden), gelu=gelu)
+        layers["c_proj"] = nn.Linear(hidden, width)
         self.mlp = nn.Sequential(layers)
         self.ln_2 = nn.LayerNorm(width)
 
@@ -78,10 +93,15 @@ class ResidualBlock(nn.Module):
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
+    def values(self, x: Tensor) -> Tensor:
+        """(B, T, W) → (B, T, W), every position seeing itself alone: then attention gives its own value."""
+        x = x + self.attn.out_proj(self.attn.pack(self.ln_1(x), slice(2, 3)))
+        return x + self.mlp(self.ln_2(x))
+
 
 class Transformer(nn.Module):
-    """`layers` residual blocks; each encoder goes through them in its own way."""
+    """`layers` residual blocks, their MLPs `hidden` wide; each encoder goes through them in its own way."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, hidden: int, form: Form) -> None:
         super().__init__()
-        self.resblocks: Any = nn.ModuleList(ResidualBlock(width) for _ in range(layers))
+        self.resblocks: Any = nn.ModuleList(ResidualBlock(width, hidden, form) for _ in range(layers))

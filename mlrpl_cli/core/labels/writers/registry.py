@@ -8,7 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlrpl_cli.core.io.errors import ConfigError, did_you_mean, first_few
+from mlrpl_cli.core.io.errors import ConfigError, agreeing, did_you_mean, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import Records
@@ -103,6 +103,6 @@ def without_present(export: Export) -> tuple[str, ...]:
     """The sentence on classes that vanish where only what is present has a name."""
     present = (export.records.full_labels == PRESENT).any(axis=0).tolist()
     missing = [short(name) for name, found in zip(export.records.classes, present, strict=True) if not found]
-    return (f"{len(missing)} classes are present in no image and are not in the file: {first_few(missing)}",) * bool(
-        missing
-    )
+    return (
+        agreeing(len(missing), f"classes are present in no image and are not in the file: {first_few(missing)}"),
+    ) * bool(missing)

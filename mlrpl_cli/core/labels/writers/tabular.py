@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
-from mlrpl_cli.core.io.errors import FORMULA_STARTS, first_few
+from mlrpl_cli.core.io.errors import FORMULA_STARTS, agreeing, first_few
 from mlrpl_cli.core.io.files import atomic_file
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import short
@@ -91,7 +91,7 @@ def _formulas(export: Export) -> tuple[str, ...]:
     """The sentence on names that a spreadsheet takes for a formula."""
     names = (*export.records.classes, *map(export.image, range(len(export.records.images))))
     found = [short(name) for name in names if name.lstrip().startswith(FORMULA_STARTS)]
-    told = f"{len(found)} names begin as formulas do ({first_few(found)}) and are written as they are"
+    told = agreeing(len(found), f"names begin as formulas do ({first_few(found)}) and are written unchanged")
     return (f"{told}: let a spreadsheet import the columns as text, and open no table of strangers",) if found else ()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from xml.sax.saxutils import quoteattr
 
-from mlrpl_cli.core.io.errors import DataError, Problems, first_few
+from mlrpl_cli.core.io.errors import DataError, Problems, agreeing, first_few
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import short
@@ -42,7 +42,7 @@ def write_labelstudio(export: Export, path: Path) -> Written:
     if export.scores is not None:
         return Written(None, notes=(needed, "they are pre-annotations: labels once somebody submits them"))
     bare = sum("annotations" in task and not task["annotations"] for task in tasks)
-    unlabelled = (f"{bare} images of which nothing is known are tasks without annotation",) * bool(bare)
+    unlabelled = (agreeing(bare, "images of which nothing is known have a task without annotation"),) * bool(bare)
     dataset, flags, notes = only_present(export, "labelstudio", knows_unlabelled=True)
     return Written(dataset, flags, (needed, *notes, *unlabelled, *without_present(export)))
 

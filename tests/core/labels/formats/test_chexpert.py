@@ -110,11 +110,11 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     message = _problem(root)
     for part in (
         "2 cells of train.csv are none of 1, 0, -1 and blank (row 2 'Edema': 'maybe', row 3 'Edema': '2')",
-        "1 findings have no column in train.csv (Fracture)",
-        "1 images are listed twice",
-        "1 images are missing (train/gone.jpg)",
-        "1 rows do not have the header's 19 cells (row 5: 2)",
-        "1 names are none that a file can have (an empty one)",
+        "1 finding has no column in train.csv (Fracture)",
+        "1 image is listed twice",
+        "1 image is missing (train/gone.jpg)",
+        "1 row does not have the header's 19 cells (row 5: 2)",
+        "1 name is none that a file can have (an empty one)",
         "--images",
     ):
         assert part in message, message
@@ -173,8 +173,8 @@ def test_mimic_needs_its_split_file_and_says_what_is_wrong_with_it(tmp_path: Pat
     message = _problem(root)
     for part in (
         "2 splits of mimic-cxr-2.0.0-split.csv are none of train, validate, test ('other', 'other')",
-        "1 studies are listed twice (51000011)",
-        "1 images are missing (files/p11/p11000011/s51000011/../../x.jpg)",
+        "1 study is listed twice (51000011)",
+        "1 image is missing (files/p11/p11000011/s51000011/../../x.jpg)",
     ):
         assert part in message, message
     path.write_text(text.replace("dicom_id", "image"))

@@ -100,13 +100,13 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
     message = _problem(tmp_path)
     for part in (
         "2 annotations are of unknown categories (2 in instances_train2017.json, 2 in instances_train2017.json)",
-        "1 annotations are of unknown images (555 in instances_train2017.json)",
-        "1 image ids are repeated (7 in instances_train2017.json)",
-        "1 images are listed twice (train2017/a.jpg in instances_train2017.json)",
-        "1 image names lead outside the image folder (train2017/../../evil.jpg)",
-        "1 images are missing (train2017/c.jpg)",
-        "1 category ids or names are repeated (1 in instances_val2017.json)",
-        "1 files differ in their categories (13 is 'stop sign' and 'go sign' in instances_val2017.json)",
+        "1 annotation is of unknown images (555 in instances_train2017.json)",
+        "1 image id is repeated (7 in instances_train2017.json)",
+        "1 image is listed twice (train2017/a.jpg in instances_train2017.json)",
+        "1 image name leads outside the image folder (train2017/../../evil.jpg)",
+        "1 image is missing (train2017/c.jpg)",
+        "1 category id or name is repeated (1 in instances_val2017.json)",
+        "1 file differs in categories (13 is 'stop sign' and 'go sign' in instances_val2017.json)",
     ):
         assert part in message, message
 
@@ -115,27 +115,27 @@ def test_absolute_image_name_leads_outside(tmp_path: Path) -> None:
     train, _ = _release(tmp_path, "2017")
     train["images"][0]["file_name"] = "/etc/passwd"
     _save(tmp_path, "train2017", train)
-    assert "are absolute paths, none below the image folder" in _problem(tmp_path)
+    assert "is an absolute path that is not below the image folder" in _problem(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ('{"images": [', "1 annotation files cannot be read (instances_val2017.json: Expecting"),
-        ("[1, 2]", "1 annotation files cannot be read (instances_val2017.json: annotation file format"),
-        ('{"images": [], "categories": []}', "1 annotation files lack a key (instances_val2017.json: 'annotations')"),
-        ('{"images": 3, "categories": [], "annotations": []}', "1 annotation files cannot be read"),
-        ('{"images": [], "categories": [], "annotations": [7]}', "1 annotation files cannot be read"),
+        ('{"images": [', "1 annotation file cannot be read (instances_val2017.json: Expecting"),
+        ("[1, 2]", "1 annotation file cannot be read (instances_val2017.json: annotation file format"),
+        ('{"images": [], "categories": []}', "1 annotation file lacks a key (instances_val2017.json: 'annotations')"),
+        ('{"images": 3, "categories": [], "annotations": []}', "1 annotation file cannot be read"),
+        ('{"images": [], "categories": [], "annotations": [7]}', "1 annotation file cannot be read"),
         (
             '{"images": [{"id": 1}], "categories": [], "annotations": []}',
-            "1 annotation files lack a key (instances_val2017.json: 'file_name')",
+            "1 annotation file lacks a key (instances_val2017.json: 'file_name')",
         ),
-        ('{"images": [], "categories": [], "annotations": []}', "have no images or no categories"),
+        ('{"images": [], "categories": [], "annotations": []}', "has no images or no categories"),
         (
             '{"images": [{"id": [1], "file_name": "d.jpg"}], "categories": [], "annotations": []}',
-            "1 annotation files cannot be read",
+            "1 annotation file cannot be read",
         ),
-        ("\x00\x01", "1 annotation files cannot be read"),
+        ("\x00\x01", "1 annotation file cannot be read"),
     ],
 )
 def test_unreadable_json_is_one_line_that_names_the_file(tmp_path: Path, text: str, part: str) -> None:
@@ -152,7 +152,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "instances_val2017.json").unlink()
     (tmp_path / "train2017").rename(tmp_path / "images")
     message = _problem(tmp_path)
-    assert "1 annotation files are missing (instances_val2017.json)" in message
+    assert "1 annotation file is missing (instances_val2017.json)" in message
     assert "3 images are missing (train2017/b.jpg, train2017/a.jpg, train2017/c.jpg)" in message
 
 

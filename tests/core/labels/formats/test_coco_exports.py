@@ -132,11 +132,11 @@ def test_files_whose_splits_do_not_fit_together(tmp_path: Path) -> None:
     _touch(tmp_path, "a.jpg", "b.jpg")
     for name in ("train", "more"):
         _save(tmp_path / f"{name}.json", _content(["a.jpg"], []))
-    assert "1 annotation files have no split in their names, beside others that do (more.json)" in _problem(tmp_path)
+    assert "1 annotation file says no split by name, beside others that do (more.json)" in _problem(tmp_path)
     (tmp_path / "more.json").rename(tmp_path / "test.json")
-    assert "1 images are in two splits (a.jpg: train, test)" in _problem(tmp_path)
+    assert "1 image is in two splits (a.jpg: train, test)" in _problem(tmp_path)
     (tmp_path / "train.json").rename(tmp_path / "val.json")
-    assert "annotation files are all of other splits than train (test.json, val.json)" in _problem(tmp_path)
+    assert "annotation file is of no split that trains (test.json, val.json)" in _problem(tmp_path)
 
 
 def test_an_id_is_the_same_as_number_float_and_text(tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ def test_ids_that_mean_two_things_are_told(tmp_path: Path) -> None:
     content["annotations"].pop()
     content["categories"] = [FISH, CRAB, {"id": "1", "name": "whale"}]
     message = _problem(_one(tmp_path, content))
-    assert "1 image ids are repeated (0 in labels.json)" in message
-    assert "1 category ids or names are repeated (1 in labels.json)" in message
-    assert "1 annotations are of unknown images ('5' in labels.json)" in message
+    assert "1 image id is repeated (0 in labels.json)" in message
+    assert "1 category id or name is repeated (1 in labels.json)" in message
+    assert "1 annotation is of unknown images ('5' in labels.json)" in message
     assert message.endswith("; correct the labels, or name the images' folder with --images")
 
 
@@ -239,7 +239,7 @@ def test_a_parent_of_the_name_of_its_only_child(tmp_path: Path) -> None:
 def test_categories_of_one_name_are_refused_until_they_are_merged(tmp_path: Path) -> None:
     categories = [{"id": 4, "name": "crab"}, {"id": "x", "name": " crab "}, FISH]
     path = _one(tmp_path, _content(["a.jpg", "b.jpg"], [(0, 4), (1, "x")], categories))
-    assert "1 category names are repeated ('crab' with ids 4 and 'x': --merge-classes 'crab=crab'" in _problem(path)
+    assert "1 category name is repeated ('crab' with ids 4 and 'x': --merge-classes 'crab=crab'" in _problem(path)
     records, _ = _asked(path, merged={"crab": "crab"})
     assert records.classes == ("fish", "crab")
     np.testing.assert_array_equal(records.full_labels, [[-1, 1], [-1, 1]])
@@ -275,7 +275,7 @@ def test_an_id_of_another_name_in_another_file_is_told(tmp_path: Path) -> None:
     _touch(tmp_path, "a.jpg", "b.jpg")
     _save(tmp_path / "train.json", _content(["a.jpg"], [], [FISH, CRAB]))
     _save(tmp_path / "test.json", _content(["b.jpg"], [], [{"id": 1, "name": "crab"}]))
-    assert "1 files differ in their categories (1 is 'fish' and 'crab' in test.json)" in _problem(tmp_path)
+    assert "1 file differs in categories (1 is 'fish' and 'crab' in test.json)" in _problem(tmp_path)
 
 
 def test_files_that_say_what_was_checked_are_refused_as_coco(tmp_path: Path) -> None:
@@ -347,14 +347,14 @@ def test_a_folder_with_a_file_for_each_image_is_not_searched(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"images": {"a": 1}}, "1 annotation files cannot be read (labels.json: expected a list as images, got {}"),
+        ({"images": {"a": 1}}, "1 annotation file cannot be read (labels.json: expected a list as images, got {}"),
         (
             {"annotations": [7]},
-            "1 annotation files cannot be read (labels.json: expected objects in annotations, got 7",
+            "1 annotation file cannot be read (labels.json: expected objects in annotations, got 7",
         ),
         (
             {"categories": [[]]},
-            "1 annotation files cannot be read (labels.json: expected objects in categories, got []",
+            "1 annotation file cannot be read (labels.json: expected objects in categories, got []",
         ),
     ],
 )
@@ -365,7 +365,7 @@ def test_lists_of_another_kind(tmp_path: Path, changes: dict[str, Any], part: st
 def test_a_file_of_another_encoding_is_told(tmp_path: Path) -> None:
     path = _one(tmp_path, _content(["a.jpg"], []))
     path.write_bytes(path.read_text().encode("utf-16"))
-    assert "1 annotation files are no UTF-8 text (labels.json)" in _problem(path)
+    assert "1 annotation file is no UTF-8 text (labels.json)" in _problem(path)
 
 
 def test_advice_to_restore_is_for_files_of_the_release_only(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_places_of_images(tmp_path: Path, folder: str) -> None:
     assert set(records.splits) == {UNASSIGNED}
     assert reading.notes == [
         "subsets that are no split are left to --test-fraction: default (4 images)",
-        "2 images are listed several times: their tags are put together",
+        "2 images are listed several times: tags are put together",
     ]
 
 
@@ -86,12 +86,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     )
     message = _problem(_export(tmp_path, images))
     for part in (
-        "1 images have no name (id 7)",
+        "1 image has no name (id 7)",
         "2 tags have no label (<tag> in a.jpg, <box> in a.jpg)",
-        "1 images are missing (lost.jpg)",
-        "1 image names lead outside the image folder (../a.jpg)",
-        "1 images are in two splits (images/b.jpg: test, train)",
-        "1 labels are names that no class can have (an empty one)",
+        "1 image is missing (lost.jpg)",
+        "1 image name leads outside the image folder (../a.jpg)",
+        "1 image is in two splits (images/b.jpg: test, train)",
+        "1 label has a name that no class can have (an empty one)",
     ):
         assert part in message, message
 

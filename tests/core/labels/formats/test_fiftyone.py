@@ -44,7 +44,7 @@ def test_indices_of_the_classes_and_an_unlabelled_image(tmp_path: Path, unlisted
     assert reading.unlisted == f"{unlisted}: --unlisted"
     assert reading.notes == [
         "labels have confidences, as a model's have; they count whatever these are",
-        "1 images without labels, which FiftyOne calls unlabelled, are unknown",
+        "1 image without labels, which FiftyOne calls unlabelled, is unknown",
     ]
 
 
@@ -135,12 +135,12 @@ def test_all_that_is_wrong_with_labels_is_told_at_once(tmp_path: Path) -> None:
     labels = {"a": 3, "a.jpg": -1, "gone": True, "../x": [None], "": "dog", "b": 0.5, "d": ["", {"label": [1]}]}
     message = _problem(_write(tmp_path, "labels.json", {"classes": ["dog"], "labels": labels}), unlisted="absent")
     for part in (
-        "6 labels are neither names nor indices of the classes (a: 3, a.jpg: -1, gone: True, …)",
-        "1 labels are names that no class can have (an empty one)",
-        "1 images are listed twice (data/a.jpg)",
-        "1 images are missing (gone)",
-        "1 image names lead outside the image folder (../x)",
-        "1 names are none that a file can have (an empty one)",
+        "6 labels are no name and no index of a class (a: 3, a.jpg: -1, gone: True, …)",
+        "1 label has a name that no class can have (an empty one)",
+        "1 image is listed twice (data/a.jpg)",
+        "1 image is missing (gone)",
+        "1 image name leads outside the image folder (../x)",
+        "1 name is none that a file can have (an empty one)",
     ):
         assert part in message, message
 
@@ -152,10 +152,10 @@ def test_all_that_is_wrong_with_samples_is_told_at_once(tmp_path: Path) -> None:
     message = _problem(_dataset(tmp_path, samples, {"classes": [], "default_classes": "dog"}), unlisted="absent")
     for part in (
         "3 samples lack a filepath and a list of tags (sample 0: 7, sample 1: {'filepath': 3}, sample 4: {",
-        "1 labels are neither names nor indices of the classes (data/d.jpg: 5)",
-        "1 lists of classes hold no names ('dog')",
-        "1 images are missing (data/e.jpg)",
-        "1 images are listed twice (data/d.jpg)",
+        "1 label is no name and no index of a class (data/d.jpg: 5)",
+        "1 list of classes holds no names ('dog')",
+        "1 image is missing (data/e.jpg)",
+        "1 image is listed twice (data/d.jpg)",
     ):
         assert part in message, message
 
@@ -163,15 +163,15 @@ def test_all_that_is_wrong_with_samples_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "part"),
     [
-        ("labels.json", b"", "1 files cannot be read (labels.json: Expecting value"),
-        ("labels.json", b"[]", "1 files hold no labels of FiftyOne (labels.json: [])"),
-        ("labels.json", b"{}", "1 files have no labels by image, as labels.json has (None)"),
-        ("labels.json", b'{"classes": 5, "labels": {"a": "dog"}}', "1 lists of classes hold no names (5)"),
-        ("labels.json", b'{"classes": null, "labels": {"a": 1}}', "labels are neither names nor indices of the clas"),
-        ("labels.json", b'{"labels": {"a": "\\ud800"}}', "1 labels are names that no class can have"),
-        ("labels.json", b"\xff\xfe", "1 files cannot be read (labels.json: 'utf-8'"),
-        ("labels.json", b"[" * 100_000, "1 files cannot be read (labels.json: values are nested too deeply)"),
-        ("samples.json", b'{"samples": 5}', "1 files have no list of samples (samples.json: 5)"),
+        ("labels.json", b"", "1 file cannot be read (labels.json: Expecting value"),
+        ("labels.json", b"[]", "1 file holds no labels of FiftyOne (labels.json: [])"),
+        ("labels.json", b"{}", "1 file has no labels by image, as labels.json has (None)"),
+        ("labels.json", b'{"classes": 5, "labels": {"a": "dog"}}', "1 list of classes holds no names (5)"),
+        ("labels.json", b'{"classes": null, "labels": {"a": 1}}', "label is no name and no index of a clas"),
+        ("labels.json", b'{"labels": {"a": "\\ud800"}}', "1 label has a name that no class can have"),
+        ("labels.json", b"\xff\xfe", "1 file cannot be read (labels.json: 'utf-8'"),
+        ("labels.json", b"[" * 100_000, "1 file cannot be read (labels.json: values are nested too deeply)"),
+        ("samples.json", b'{"samples": 5}', "1 file has no list of samples (samples.json: 5)"),
         ("samples.json", b'{"samples": []}', "no field of the samples in "),
         (
             "samples.json",
@@ -181,7 +181,7 @@ def test_all_that_is_wrong_with_samples_is_told_at_once(tmp_path: Path) -> None:
         (
             "samples.json",
             b'{"samples": [{"filepath": "a", "x": {"_cls": "Classification", "label": "dog"}}]}',
-            "1 files are missing (metadata.json)",
+            "1 file is missing (metadata.json)",
         ),
     ],
 )

@@ -46,7 +46,7 @@ def test_an_image_of_two_groups_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "image,scene,dog,cat\na.jpg,s1,1,\na.jpg,,,1\nb.jpg,s1,0,0\n")
     assert reading_of(Table, path, group_column="scene")[1].groups == {"a.jpg": "s1", "b.jpg": "s1"}
     write(tmp_path, "image,scene,dog,cat\na.jpg,s1,1,\na.jpg,s2,,1\n")
-    assert "1 images are in two groups (a.jpg: s1, s2)" in problem(Table, path, group_column="scene")
+    assert "1 image is in two groups (a.jpg: s1, s2)" in problem(Table, path, group_column="scene")
 
 
 def test_a_group_column_that_cannot_be_is_told(tmp_path: Path) -> None:

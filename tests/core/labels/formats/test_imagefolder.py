@@ -58,7 +58,7 @@ def test_lists_in_json_lines_of_three_folders(tmp_path: Path, unlisted: str, res
     assert records.splits == ("train", "train", "validation", "test")
     # An empty list was given, null was not: nobody said anything of the last image.
     assert records.full_labels.tolist() == [[rest, 1, 1], [rest] * 3, [1, rest, rest], [0, 0, 0]]
-    assert reading.notes == ["1 images whose labels are empty or null are unknown in every class"]
+    assert reading.notes == ["1 image without a label (empty or null) is unknown in every class"]
     assert reading.unlisted == f"{unlisted}: --unlisted"
 
 
@@ -150,26 +150,26 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     rows += [{"labels": ["cat"]}, {"file_name": "b.jpg", "labels": ["c" * 2000, "dog"]}]
     message = _problem(_write(tmp_path, _lines(rows)), unlisted="absent")
     for part in (
-        "1 images are missing (gone.jpg)",
-        "1 image names lead outside the image folder (../x.jpg)",
+        "1 image is missing (gone.jpg)",
+        "1 image name leads outside the image folder (../x.jpg)",
         "2 rows name no image (metadata.jsonl row 5, metadata.jsonl row 7)",
-        "1 names are none that a file can have (aaa",
-        "1 labels are names that no class can have (ccc",
+        "1 name is none that a file can have (aaa",
+        "1 label has a name that no class can have (ccc",
     ):
         assert part in message, message
     rows = [{"file_name": 5, "labels": {"a": 1}}, {"file_name": "a.jpg", "labels": True}]
     message = _problem(_write(tmp_path, _lines(rows)), unlisted="absent")
     assert "2 labels are no list of names (metadata.jsonl row 1: {'a': 1}, metadata.jsonl row 2: True)" in message
-    assert "1 names are none that a file can have (metadata.jsonl row 1: 5)" in message
+    assert "1 name is none that a file can have (metadata.jsonl row 1: 5)" in message
 
 
 @pytest.mark.parametrize(
     ("name", "data", "part"),
     [
-        ("metadata.jsonl", b"", "1 files have no row (metadata.jsonl)"),
+        ("metadata.jsonl", b"", "1 file has no row (metadata.jsonl)"),
         ("metadata.jsonl", b'[]\n{"file_name"\n', "2 lines of metadata.jsonl are no JSON object (line 1: [], line 2: "),
-        ("metadata.jsonl", b"[" * 100_000, "1 lines of metadata.jsonl are no JSON object (line 1: [["),
-        ("metadata.jsonl", b'{"file_name": 1' + b"0" * 5000 + b"}", "1 lines of metadata.jsonl are no JSON object"),
+        ("metadata.jsonl", b"[" * 100_000, "1 line of metadata.jsonl is no JSON object (line 1: [["),
+        ("metadata.jsonl", b'{"file_name": 1' + b"0" * 5000 + b"}", "1 line of metadata.jsonl is no JSON object"),
         ("metadata.jsonl", b"\xff\xfe", "save it as UTF-8"),
         ("metadata.csv", b"", "has nothing in it"),
         ("metadata.parquet", b"PAR1", "is no readable Parquet file"),

@@ -54,7 +54,7 @@ def test_choices_are_present_and_images_without_annotation_unknown(tmp_path: Pat
     assert reading.notes == [
         "cancelled annotations are left out: 1",
         "images are named by image: 1 uploads (/data/upload/…), 1 URLs, 1 local files (?d=…), …",
-        "1 images have no annotation: all their cells are unknown",
+        "1 image has no annotation: every cell is unknown",
     ]
     assert read(LabelStudio, root, unlisted="unknown").full_labels.tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]]
     assert "lists choices and does not say what a missing one means" in problem(LabelStudio, root)
@@ -80,7 +80,7 @@ def test_a_field_called_image_names_files_without_suffix(tmp_path: Path) -> None
 
 def test_annotations_that_disagree_are_asked_about(tmp_path: Path) -> None:
     root = _export(tmp_path, [_task("a.jpg", _made("hat", "vest"), _made("hat")), _task("e.jpg", _made("vest"))])
-    assert "annotations of 1 images of " in _problem(root)
+    assert "annotations of 1 image of " in _problem(root)
     assert "disagree (a.jpg: vest): --disagreement unknown makes such labels unknown" in _problem(root)
     assert _read(root, disagreement="unknown").full_labels.tolist() == [[1, 0], [-1, 1]]
     assert _read(root, disagreement="present").full_labels.tolist() == [[1, 1], [-1, 1]]
@@ -130,7 +130,7 @@ def test_csv(tmp_path: Path, separator: str) -> None:
     assert records.full_labels.tolist() == [[1, -1], [1, 1], [-1, -1], [0, 0]]
     assert reading.notes == [
         "images are named by image: 4 file names, 1 uploads (/data/upload/…)",
-        "1 images have no annotation: all their cells are unknown",
+        "1 image has no annotation: every cell is unknown",
     ]
     assert read(LabelStudio, root, unlisted="unknown").full_labels.tolist() == [[1, 0], [1, 1], [0, 0], [0, 0]]
     assert "lists choices and does not say what a missing one means" in problem(LabelStudio, root)
@@ -153,10 +153,10 @@ def test_csv_of_annotators_that_disagree_and_of_several_columns(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
-        ('[""hat"", ""vest""]', "7", "1 choices are no list of text (row 3: 7)"),
-        ("sub/d.jpg", "lost/d.jpg", "1 images are missing (lost/d.jpg)"),
-        ("sub/d.jpg,3", "sub/d.jpg", "1 rows do not have the header's 8 cells (row 5: 7)"),
-        ("sub/d.jpg", "", "1 tasks have no text in image (row 5: None)"),
+        ('[""hat"", ""vest""]', "7", "1 choice is no list of text (row 3: 7)"),
+        ("sub/d.jpg", "lost/d.jpg", "1 image is missing (lost/d.jpg)"),
+        ("sub/d.jpg,3", "sub/d.jpg", "1 row does not have the header's 8 cells (row 5: 7)"),
+        ("sub/d.jpg", "", "1 task has no text in image (row 5: None)"),
         ("b c.jpg,4", 'b c.jpg,"4', "is no readable table: "),
     ],
 )
@@ -197,9 +197,9 @@ def test_all_that_is_wrong_with_tasks_is_told_at_once(tmp_path: Path) -> None:
     message = _problem(_export(tmp_path, tasks))
     for part in (
         "2 tasks lack data and a list of annotations (task 0: 7, task 8: ",
-        "1 annotations lack a list of results (task 7: 5)",
-        "1 results have no value (task 7: {'value': 1})",
-        "1 choices are no list of text (task 7: 'hat')",
+        "1 annotation lacks a list of results (task 7: 5)",
+        "1 result has no value (task 7: {'value': 1})",
+        "1 choice is no list of text (task 7: 'hat')",
     ):
         assert part in message, message
 
@@ -213,10 +213,10 @@ def test_all_that_is_wrong_with_images_is_told_at_once(tmp_path: Path) -> None:
     ]
     message = _problem(_export(tmp_path, tasks), image_key="image")
     for part in (
-        "1 images fit several tasks (a.jpg, /data/upload/1/0123abcd-a.jpg)",
-        "1 images are missing (lost/f.jpg)",
-        "1 labels are names that no class can have (an empty one)",
-        "1 tasks have no text in image (task 7: 5)",
+        "1 image fits several tasks (a.jpg, /data/upload/1/0123abcd-a.jpg)",
+        "1 image is missing (lost/f.jpg)",
+        "1 label has a name that no class can have (an empty one)",
+        "1 task has no text in image (task 7: 5)",
     ):
         assert part in message, message
 

@@ -43,12 +43,12 @@ def test_everything_wrong_with_a_long_table_is_told_at_once(tmp_path: Path) -> N
     text = "image,label,confidence,split\na.jpg,dog,1,train\na.jpg,dog,0,test\nb.jpg,,1,train\nc.jpg,cat,0.7,other\n"
     message = problem(Long, write(tmp_path, text))
     for part in (
-        "1 rows name no label (row 4)",
-        "1 splits are none of train, validation, test (row 5: 'other')",
-        "1 images are in two splits (a.jpg: train, test)",
-        "1 images are missing (c.jpg)",
-        "1 cells are scores, no labels: write 1, 0 or nothing in their place, by a threshold of yours (row 5: '0.7')",
-        "1 cells are said to be present and absent (a.jpg 'dog')",
+        "1 row names no label (row 4)",
+        "1 split is none of train, validation, test (row 5: 'other')",
+        "1 image is in two splits (a.jpg: train, test)",
+        "1 image is missing (c.jpg)",
+        "1 cell holds a score, no label: write 1, 0 or nothing instead, by a threshold of yours (row 5: '0.7')",
+        "1 cell is said to be present and absent (a.jpg 'dog')",
     ):
         assert part in message, message
 
@@ -161,7 +161,7 @@ def test_no_answer_is_no_class_and_flags_are_no_names(tmp_path: Path) -> None:
     path = write(tmp_path, "image,tags\na.jpg,dog\nb.jpg,nan\n")
     records, reading = reading_of(Tags, path, unlisted="absent")
     assert (records.classes, records.full_labels.tolist()) == (("dog",), [[1], [0]])
-    assert "1 images whose labels are nan, none or the like are unknown in every class" in reading.notes
+    assert "1 image without a label (nan, none or the like) is unknown in every class" in reading.notes
     path = write(tmp_path, 'image,tags\na.jpg,"[1, 0]"\nb.jpg,"[0, 1]"\n')
     assert "lists 0 and 1, which are no names of labels" in problem(Tags, path, unlisted="absent")
 

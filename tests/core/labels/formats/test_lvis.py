@@ -104,10 +104,10 @@ def test_contradictions_and_unknown_ids_are_told_at_once(tmp_path: Path) -> None
     (tmp_path / "train2017").mkdir()
     message = _problem(_write(tmp_path, **content))
     for part in (
-        "1 cells are said to be present and absent (train2017/0.jpg 'bagel')",
-        "1 categories in neg_category_ids are unknown (99 in lvis_v1_train.json)",
-        "1 categories in not_exhaustive_category_ids are unknown (98 in lvis_v1_train.json)",
-        "1 annotations are of unknown categories (97 in lvis_v1_train.json)",
+        "1 cell is said to be present and absent (train2017/0.jpg 'bagel')",
+        "1 category in neg_category_ids is unknown (99 in lvis_v1_train.json)",
+        "1 category in not_exhaustive_category_ids is unknown (98 in lvis_v1_train.json)",
+        "1 annotation is of unknown categories (97 in lvis_v1_train.json)",
     ):
         assert part in message, message
 
@@ -120,7 +120,7 @@ def test_contradictions_and_unknown_ids_are_told_at_once(tmp_path: Path) -> None
         ({"not_exhaustive_category_ids": [[1]]}, "expected ids that are whole numbers or text, got [1]"),
         ({"coco_url": 7}, "expected a coco_url that is text, got 7"),
         ({"coco_url": "http://[/a.jpg"}, "lvis_v1_train.json: Invalid IPv6 URL"),
-        ({"coco_url": "http://a/../../b.jpg"}, "image names lead outside the image folder (../../b.jpg)"),
+        ({"coco_url": "http://a/../../b.jpg"}, "image name leads outside the image folder (../../b.jpg)"),
     ],
 )
 def test_wrong_fields(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -141,7 +141,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
         in _problem(tmp_path / "lvis_v1_train.json")
     )
     (tmp_path / "lvis_v1_train.json").write_text("{")
-    assert "1 annotation files cannot be read (lvis_v1_train.json: " in _problem(tmp_path / "lvis_v1_train.json")
+    assert "1 annotation file cannot be read (lvis_v1_train.json: " in _problem(tmp_path / "lvis_v1_train.json")
     (tmp_path / "lvis_v1_train.json").unlink()
     assert "holds no JSON file of LVIS; name it, or its folder, with --root" in _problem(tmp_path)
     assert "holds no JSON file of LVIS" in _problem(Path("a" * 300))

@@ -45,7 +45,7 @@ def test_labels_of_training_and_test(tmp_path: Path) -> None:
     assert (records.classes, records.images) == (("sky", "lake"), IMAGES)
     assert records.splits == ("train", "train", "test")
     assert records.full_labels.tolist() == [[1, -1], [-1, -1], [1, 1]]
-    assert reading.notes == ["1 images show none of the concepts and stay"]
+    assert reading.notes == ["1 image shows none of the concepts and is kept"]
 
 
 def test_labels_of_all_images_count_where_both_are_there(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_images_that_are_not_there_are_counted(tmp_path: Path) -> None:
     (_release(tmp_path, PARTS) / IMAGES[0]).unlink()
     records, reading = reading_of(NusWide, tmp_path)
     assert records.full_labels.tolist() == [[-1, -1], [1, 1]]
-    assert "1 images that are not there are left out; 2 are" in reading.notes
+    assert "1 missing image is left out; 2 are there" in reading.notes
     for image in IMAGES[1:]:
         (tmp_path / image).unlink()
-    assert "1 images are missing, all that the lists name (actor/1_11.jpg)" in _problem(tmp_path)
+    assert "1 image is missing, all that the lists name (actor/1_11.jpg)" in _problem(tmp_path)
 
 
 def test_the_known_error_of_the_release_is_unknown(tmp_path: Path) -> None:
@@ -94,12 +94,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "Groundtruth/AllLabels/Labels_lake.txt").unlink()
     message = _problem(tmp_path)
     for part in (
-        "1 names are twice in Concepts81.txt (sky)",
-        "1 names are twice in Imagelist.txt (zebra/2_12.jpg)",
-        "1 labels are names that no class can have (aaa",
+        "1 name is twice in Concepts81.txt (sky)",
+        "1 name is twice in Imagelist.txt (zebra/2_12.jpg)",
+        "1 label has a name that no class can have (aaa",
         "2 images are not in one of the lists of training and test (actor/1_11.jpg: in 2, x.jpg: in 0)",
-        "1 files of labels have cells that are neither 0 nor 1 (Labels_sky.txt: 2, the first in line 2: '2')",
-        "1 files are missing (Labels_lake.txt)",
+        "1 file of labels has cells that are neither 0 nor 1 (Labels_sky.txt: 2, the first in line 2: '2')",
+        "1 file is missing (Labels_lake.txt)",
     ):
         assert part in message, message
     assert "do not have a line for each image" not in message
@@ -108,17 +108,17 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "data", "part"),
     [
-        ("ImageList/TrainImagelist.txt", b"\xff\xfe", "1 files cannot be read (TrainImagelist.txt: 'utf-8'"),
+        ("ImageList/TrainImagelist.txt", b"\xff\xfe", "1 file cannot be read (TrainImagelist.txt: 'utf-8'"),
         (
             "ImageList/TestImagelist.txt",
             b"",
             "2 files of labels do not have a line for each image (Labels_sky_T",
         ),
         ("ConceptsList/Concepts81.txt", b"", ": there is no class that counts; "),
-        ("ConceptsList/Concepts81.txt", b"a/../../x\n", "1 concepts are no part of a file's name (a/../../x)"),
-        ("ConceptsList/Concepts81.txt", b"\xef\xbb\xbfa\0\n", "1 labels are names that no class can have (a"),
-        ("Groundtruth/TrainTestLabels/Labels_sky_Test.txt", b"", "Labels_sky_Test.txt: 0 lines, 1 images)"),
-        ("Groundtruth/TrainTestLabels/Labels_sky_Test.txt", b"1 1 1", "Labels_sky_Test.txt: 3 lines, 1 images)"),
+        ("ConceptsList/Concepts81.txt", b"a/../../x\n", "1 concept is no part of a file's name (a/../../x)"),
+        ("ConceptsList/Concepts81.txt", b"\xef\xbb\xbfa\0\n", "1 label has a name that no class can have (a"),
+        ("Groundtruth/TrainTestLabels/Labels_sky_Test.txt", b"", "Labels_sky_Test.txt: 0 lines, 1 image)"),
+        ("Groundtruth/TrainTestLabels/Labels_sky_Test.txt", b"1 1 1", "Labels_sky_Test.txt: 3 lines, 1 image)"),
     ],
 )
 def test_a_file_that_is_none(tmp_path: Path, file: str, data: bytes, part: str) -> None:

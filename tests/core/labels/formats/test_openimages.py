@@ -61,7 +61,7 @@ def test_cells_splits_and_names(tmp_path: Path) -> None:
     assert set(records.classes) == {"Dog, wet", "Cat", "Bow (/m/bow1)", "Bow (/m/bow2)"}
     assert reading.unlisted == "unknown: Open Images' documentation"
     assert reading.notes == [
-        "rows of 1 classes that are not described are left out: /m/odd",
+        "rows of 1 class without a description are left out: /m/odd",
         "rows of images that are not in the folder are left out: 1",
         "images in the folder without a verified label of these classes are left out: 1",
     ]
@@ -270,15 +270,15 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "class-descriptions-boxable.csv").write_text("/m/dog,Hund\n")
     message = _problem(tmp_path)
     for part in (
-        "1 confidences are neither 1 nor 0, as those of machine labels are ('maybe')",
-        "1 rows name no image",
-        "1 rows name no class",
-        "1 rows do not have the header's 4 cells (row 5: 2)",
-        "1 images are in two splits (validation/data/0c.jpg: train, validation)",
-        "1 image ids fit several files (0a: test/0a.jpg, train/0a.jpg)",
-        "1 ids have two names in class-descriptions.csv (row 6: /m/cat)",
-        "1 class ids have two names, name one file with --class-descriptions (/m/dog: Hund, Dog, wet)",
-        "1 rows of class-descriptions.csv are no id and name (row 7: /m/x)",
+        "1 confidence is neither 1 nor 0, as those of machine labels are ('maybe')",
+        "1 row names no image",
+        "1 row names no class",
+        "1 row does not have the header's 4 cells (row 5: 2)",
+        "1 image is in two splits (validation/data/0c.jpg: train, validation)",
+        "1 image id fits several files (0a: test/0a.jpg, train/0a.jpg)",
+        "1 id has two names in class-descriptions.csv (row 6: /m/cat)",
+        "1 class id has two names, name one file with --class-descriptions (/m/dog: Hund, Dog, wet)",
+        "1 row of class-descriptions.csv is no id and name (row 7: /m/x)",
         "--images",
     ):
         assert part in message, message
@@ -314,7 +314,7 @@ def test_a_damaged_archive_a_missing_file_and_a_folder_of_nothing(tmp_path: Path
     (tmp_path / "class-descriptions.csv").write_bytes(b"/m/cat,\xff\n")
     assert "is no CSV in UTF-8" in _problem(tmp_path)
     (tmp_path / "class-descriptions.csv").write_bytes(b"\n")
-    assert "1 files describe no class (class-descriptions.csv)" in _problem(tmp_path)
+    assert "1 file describes no class (class-descriptions.csv)" in _problem(tmp_path)
 
 
 def test_more_cells_than_memory_holds_are_refused_with_the_way_out(

@@ -47,7 +47,7 @@ def test_classes_of_some_files_and_unlabelled_images_are_unknown(tmp_path: Path)
     assert records.classes == ("Alert", "eye closed", "hat")
     assert records.full_labels.tolist() == [[1, -1, 0], [1, 1, 0], [-1, -1, 0], [1, 0, 1], [0, 0, 0]]
     assert reading.notes == [
-        "1 images that Roboflow calls Unlabeled are unknown in every class",
+        "1 image that Roboflow calls Unlabeled is of unknown classes",
         "classes that not every _classes.csv has are unknown where it has not: Unlabeled, eye closed, hat",
     ]
     assert _read(tmp_path, classes=["Unlabeled"]).full_labels.tolist() == [[0], [0], [0], [-1], [1]]
@@ -78,12 +78,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     _export(tmp_path, train=text, valid="file, Alert\nc.jpg, 1\n", test="filename, Alert, alert\nd.jpg, 1, 1\n")
     message = _problem(tmp_path)
     for part in (
-        "1 rows do not have the header's 3 cells (row 5: 2)",
+        "1 row does not have the header's 3 cells (row 5: 2)",
         "3 cells are neither 1 nor 0 (train/_classes.csv row 3 'Alert': '', train/_classes.csv row 2 'eye closed': '2'",
-        "1 rows name no image (train/_classes.csv row 4)",
-        "1 image names lead outside the image folder (../x.jpg)",
-        "1 tables have no column filename (valid/_classes.csv)",
-        "1 names stand over several columns (test/_classes.csv: alert)",
+        "1 row names no image (train/_classes.csv row 4)",
+        "1 image name leads outside the image folder (../x.jpg)",
+        "1 table has no column filename (valid/_classes.csv)",
+        "1 name stands over several columns (test/_classes.csv: alert)",
     ):
         assert part in message, message
 
@@ -94,7 +94,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("", "has nothing in it"),
         ("filename, Alert\n", "has a header and no rows"),
         ("filename\na.jpg\n", ": there is no class that counts; "),
-        ("filename, \0\na.jpg, 1\n", "1 labels are names that no class can have"),
+        ("filename, \0\na.jpg, 1\n", "1 label has a name that no class can have"),
     ],
 )
 def test_a_file_that_is_no_such_table(tmp_path: Path, text: str, part: str) -> None:
@@ -107,7 +107,7 @@ def test_several_files_without_training_and_roots_without_any(tmp_path: Path) ->
     assert f"{tmp_path} has no train/_classes.csv" in _problem(tmp_path)
     _export(tmp_path)
     (tmp_path / "train" / "_classes.csv").unlink()
-    assert "1 folders of splits are none of train (test and validation)" in _problem(tmp_path)
+    assert "1 folder of splits is none of train (test and validation)" in _problem(tmp_path)
     (tmp_path / "valid" / "_classes.csv").write_text("image, a\nc.jpg, 1\n")
     (tmp_path / "test" / "_classes.csv").write_text("")
     for root in (tmp_path, tmp_path / "train/a.jpg", tmp_path / "absent", Path("a" * 300)):

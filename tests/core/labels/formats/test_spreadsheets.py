@@ -118,7 +118,7 @@ def test_numbered_folds_are_asked_about(tmp_path: Path) -> None:
 
 def test_a_column_without_a_label_is_named_and_can_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, "image,weather,car,mug\n0.jpg,sunny,1,0\n1.jpg,rain,0,1\n")
-    assert "1 columns hold no label, leave them out with --ignore-columns (weather: 'sunny')" in problem(Table, path)
+    assert "1 column holds no label: --ignore-columns leaves one out (weather: 'sunny')" in problem(Table, path)
     assert reading_of(Table, path, ignore_columns=("weather",))[0].full_labels.tolist() == CELLS
     assert "no column of" in problem(Table, path, ignore_columns=("wether",))
 
@@ -171,7 +171,7 @@ def test_names_of_another_unicode_form_and_without_suffix_find_their_file(tmp_pa
     (tmp_path / "labels.csv").write_text("image,car\nBu\u0308ro.jpg,1\nplain,0\n", encoding="utf-8")
     assert reading_of(Table, tmp_path / "labels.csv")[0].images == ("Büro.jpg", "plain.png")
     (tmp_path / "plain.jpg").touch()
-    assert "1 names fit several files (plain: plain.jpg, plain.png)" in problem(Table, tmp_path / "labels.csv")
+    assert "1 name fits several files (plain: plain.jpg, plain.png)" in problem(Table, tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize("name", ["is_checked", "car_conf", "dog prob", "#", "__index_level_0__", "width (px)", "year"])
@@ -193,4 +193,4 @@ def test_formulas_that_nobody_worked_out_are_refused(tmp_path: Path) -> None:
     for row in (("image", "car"), ("0.jpg", "=1"), ("1.jpg", 0)):
         book.active.append(row)
     book.save(tmp_path / "labels.xlsx")
-    assert "1 cells hold formulas without a value" in problem(Table, tmp_path / "labels.xlsx")
+    assert "1 cell holds formulas without a value" in problem(Table, tmp_path / "labels.xlsx")

@@ -114,7 +114,7 @@ def test_a_blank_cell_of_a_split_column_says_none(tmp_path: Path, blank: str) ->
 
 def test_ticks_of_a_flag_do_not_show_what_a_blank_is(tmp_path: Path) -> None:
     message = _problem(_write(tmp_path, "image,is_test,dog\na.jpg,1,1\nb.jpg,,1\n"))
-    assert "1 cells of is_test are neither yes nor no (row 3: '')" in message
+    assert "1 cell of is_test is neither yes nor no (row 3: '')" in message
 
 
 def test_rows_of_an_image_that_say_its_split_count_for_those_that_do_not(tmp_path: Path) -> None:
@@ -152,12 +152,13 @@ def test_all_that_is_wrong_is_reported_together(tmp_path: Path) -> None:
     for part in (
         f"{tmp_path / 'labels.csv'} (images in column 'image', below {tmp_path}): ",
         "2 rows do not have the header's 5 cells (row 10: 3, row 11: 6)",
-        "1 columns have no name (column 4)",
-        "1 names stand over several columns (dog)",
-        "1 rows name no image (row 9)",
-        "1 image names lead outside the image folder (../../evil.jpg)",
-        "2 image names are absolute paths, none below the image folder: write them relative to it (/else/a.jpg, C:",
-        "1 images are missing (gone.jpg)",
+        "1 column has no name (column 4)",
+        "1 name stands over several columns (dog)",
+        "1 row names no image (row 9)",
+        "1 image name leads outside the image folder (../../evil.jpg)",
+        "2 image names are an absolute path that is not below the image folder: paths relative to it are read "
+        "(/else/a.jpg, C:",
+        "1 image is missing (gone.jpg)",
         "2 cells are none of 1/yes/present, 0/no/absent, empty/?/unknown (row 4 'dog': '2', row 2 'cat': 'maybe')",
         "--images",
     ):
@@ -214,7 +215,7 @@ def test_names_that_no_class_or_file_has_are_told_short(tmp_path: Path) -> None:
     long, path = "d" * 100_000, "p" * 300
     text = f"image,do\0g,{long},cat\na.jpg,1,0,{long}\n{path}/b.jpg,1,0,1\nb\0.jpg,1,0,1\n"
     message = _problem(_write(tmp_path, text))
-    assert "2 columns have names that no class can have" in message
+    assert "2 columns have a name that no class can have" in message
     assert "2 names are none that a file can have" in message
-    assert "1 cells are none of" in message
+    assert "1 cell is none of" in message
     assert len(message) < 2000

@@ -43,7 +43,7 @@ def test_flags_say_the_same_in_any_order(
 
 def test_an_image_of_two_splits_or_of_none_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "labels.csv", "image,dog,is_test,is_valid\na.jpg,1,1,1\nb.jpg,0,0,0\n")
-    assert "1 rows are of two splits or of none, by is_test, is_valid (row 2)" in problem(Table, path)
+    assert "1 row is of two splits or of none, by is_test, is_valid (row 2)" in problem(Table, path)
     write(tmp_path, "labels.csv", "image,dog,is_train,is_valid,is_test\na.jpg,1,1,0,0\nb.jpg,0,0,0,0\n")
     assert "of none, by is_train, is_valid, is_test (row 3)" in problem(Table, path)
 
@@ -108,7 +108,7 @@ def test_a_word_for_no_label_is_none_of_an_image_folder_either(tmp_path: Path) -
     write(tmp_path, "metadata.csv", "file_name,tags\na.jpg,Edema\nb.jpg,No Finding\n")
     records, reading = reading_of(ImageFolder, tmp_path, unlisted="absent", tag_separator="none")
     assert (records.classes, records.full_labels.tolist()) == (("Edema",), [[1], [-1]])
-    assert reading.notes == ["1 rows say 'No Finding', which is read as no label; --classes takes it as a class"]
+    assert reading.notes == ["1 row says 'No Finding', which is read as no label; --classes takes it as a class"]
 
 
 def test_an_image_folder_has_no_folds(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_column_of_bytes_is_told(tmp_path: Path) -> None:
     path = tmp_path / "labels.parquet"
     parquet.write_table(pa.table({"image": ["a.jpg", "b.jpg"], "thumb": [b"\xff\xd8", None], "dog": [1, 0]}), path)
     assert recognise(path)[0] == "table"
-    assert "columns hold no label, leave them out with --ignore-columns (thumb: 'b'" in problem(Table, path)
+    assert "column holds no label: --ignore-columns leaves one out (thumb: 'b'" in problem(Table, path)
     assert reading_of(Table, path, ignore_columns=("thumb",))[0].full_labels.tolist() == [[1], [-1]]
 
 
@@ -188,7 +188,7 @@ def test_a_folder_of_masks_is_no_folder_of_images(tmp_path: Path) -> None:
     write(tmp_path, "test.csv", "image,dog\n1.png,0\n")
     assert reading_of(Table, tmp_path)[0].images == ("train/1.png", "test_jpg/1.png")
     write(tmp_path, "test.csv", "image,dog\n2.png,0\n")
-    assert "1 image names fit several files (test_jpg/2.png, test_masks/2.png)" in problem(Table, tmp_path)
+    assert "1 image name fits several files (test_jpg/2.png, test_masks/2.png)" in problem(Table, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x", "yes", "1"])

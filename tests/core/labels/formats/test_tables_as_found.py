@@ -99,7 +99,7 @@ def test_a_sheet_is_named(tmp_path: Path) -> None:
 def test_scores_are_no_labels(tmp_path: Path, cell: str) -> None:
     for other in ("1", cell):
         path = write(tmp_path, labels=f"image,dog,cat\na.jpg,{cell},0\nb.jpg,{other},1\n")
-        assert "write 1, 0 or nothing in their place, by a threshold of yours" in problem(Table, path)
+        assert "write 1, 0 or nothing instead, by a threshold of yours" in problem(Table, path)
 
 
 def test_all_and_nothing_in_percent_are_labels(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_chest_xrays_of_nih_are_tags(tmp_path: Path) -> None:
     assert "--unlisted absent" in problem(Tags, path)
     records, reading = reading_of(Tags, path, unlisted="absent")
     assert (records.classes, records.full_labels.tolist()) == (("Cardiomegaly", "Edema"), [[1, 1], [-1, -1]])
-    assert any("1 rows say 'No Finding', which is read as no label" in note for note in reading.notes)
+    assert any("1 row says 'No Finding', which is read as no label" in note for note in reading.notes)
     write(tmp_path, Data_Entry_2017=f"Image Index,Finding Labels,Patient ID\n{rows}c.jpg,Edema|No Finding,2\n")
-    assert "1 rows say that there is no label beside labels (row 4)" in problem(Tags, path, unlisted="absent")
+    assert "1 row says that there is no label beside labels (row 4)" in problem(Tags, path, unlisted="absent")
 
 
 def test_rows_of_one_image_are_joined_unless_they_contradict(tmp_path: Path) -> None:
@@ -125,12 +125,12 @@ def test_rows_of_one_image_are_joined_unless_they_contradict(tmp_path: Path) -> 
     assert (records.images, records.full_labels.tolist()) == (("a.jpg", "b.jpg"), [[1, -1], [-1, 1]])
     assert "2 images of labels.csv come in several rows, whose labels are joined" in reading.notes
     write(tmp_path, labels="image,dog\na.jpg,1\na.jpg,0\n")
-    assert "1 cells are said to be present and absent (a.jpg 'dog')" in problem(Table, path)
+    assert "1 cell is said to be present and absent (a.jpg 'dog')" in problem(Table, path)
 
 
 def test_what_is_merged_may_differ_and_nothing_else(tmp_path: Path) -> None:
     path = write(tmp_path, labels="image,dog,Cat,cat\na.jpg,1,0,1\na.jpg,0,1,0\nb.jpg,0,0,0\n")
-    assert "1 cells are said to be present and absent (a.jpg 'dog')" in problem(Table, path, merged={"Cat": "cat"})
+    assert "1 cell is said to be present and absent (a.jpg 'dog')" in problem(Table, path, merged={"Cat": "cat"})
     assert "(a.jpg 'hound')" in problem(Table, path, merged={"Cat": "cat", "dog": "hound"})
     records = reading_of(Table, path, merged={"Cat": "cat"}, ignore_columns=("dog",))[0]
     assert records.full_labels.tolist() == [[1], [-1]]

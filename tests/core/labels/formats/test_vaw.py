@@ -81,15 +81,15 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text("{}")
     message = _problem(tmp_path)
     for part in (
-        "1 images are missing (99)",
-        "1 attributes are not in attribute_index.json (train_part1.json, box 1: shiny)",
-        "1 boxes have an attribute and lack it (train_part1.json, box 2: wet)",
+        "1 image is missing (99)",
+        "1 attribute is not in attribute_index.json (train_part1.json, box 1: shiny)",
+        "1 box lists an attribute as present and as absent (train_part1.json, box 2: wet)",
         "4 boxes lack an image_id and lists of positive_attributes and negative_attributes (train_part1.json, box 3: ",
-        "1 files cannot be read (train_part2.json: ",
-        "1 files hold no list of boxes (test.json: {})",
-        "1 image ids fit several files (12: VG_100K/12.jpg, VG_100K_2/12.jpg)",
-        "1 images are in two splits (VG_100K/12.jpg: train, validation)",
-        "1 attributes are names that no class can have ('')",
+        "1 file cannot be read (train_part2.json: ",
+        "1 file holds no list of boxes (test.json: {})",
+        "1 image id fits several files (12: VG_100K/12.jpg, VG_100K_2/12.jpg)",
+        "1 image is in two splits (VG_100K/12.jpg: train, validation)",
+        "1 attribute has a name that no class can have ('')",
     ):
         assert part in message, message
     assert len(message) < 3000
@@ -98,12 +98,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "data", "part"),
     [
-        ("attribute_index.json", b"[]", "1 files hold no numbers by attribute (attribute_index.json: [])"),
-        ("attribute_index.json", b'{"wet": "1"}', "1 attributes of attribute_index.json have no number ('wet': '1')"),
-        ("attribute_index.json", b"{", "1 files cannot be read (attribute_index.json: Expecting"),
-        ("val.json", b"", "1 files cannot be read (val.json: Expecting value"),
-        ("val.json", b"\xff\xfe", "1 files cannot be read (val.json: 'utf-8'"),
-        ("val.json", b"[" * 100_000, "1 files cannot be read (val.json: values are nested too deeply)"),
+        ("attribute_index.json", b"[]", "1 file holds no numbers by attribute (attribute_index.json: [])"),
+        ("attribute_index.json", b'{"wet": "1"}', "1 attribute of attribute_index.json has no number ('wet': '1')"),
+        ("attribute_index.json", b"{", "1 file cannot be read (attribute_index.json: Expecting"),
+        ("val.json", b"", "1 file cannot be read (val.json: Expecting value"),
+        ("val.json", b"\xff\xfe", "1 file cannot be read (val.json: 'utf-8'"),
+        ("val.json", b"[" * 100_000, "1 file cannot be read (val.json: values are nested too deeply)"),
         ("val.json", b'[{"image_id": "\\ud800", "positive_attributes": [], "negative_attributes": []}]', "missing"),
     ],
 )
@@ -118,6 +118,6 @@ def test_missing_files_are_told(tmp_path: Path) -> None:
     )
     _release(tmp_path)
     (tmp_path / "attribute_index.json").unlink()
-    assert "1 files are missing (attribute_index.json)" in _problem(tmp_path)
+    assert "1 file is missing (attribute_index.json)" in _problem(tmp_path)
     for root in (tmp_path, tmp_path / "val.json", tmp_path / "absent", Path("a" * 300)):
         assert Vaw.recognise(root) is None

@@ -39,7 +39,7 @@ def test_indices_are_present_and_the_rest_is_absent(tmp_path: Path) -> None:
     assert records.images == ("VG_100K_2/2.jpg", "VG_100K/1.jpg", "VG_100K/3.jpg")
     assert np.argwhere(records.full_labels == 1).tolist() == [[1, 0], [1, 199], [2, 7], [2, 8]]
     assert (records.full_labels == -1).sum() == 3 * 200 - 4
-    assert reading.notes == ["1 images of vg_category_200_labels_index.json are in neither list and left out"]
+    assert reading.notes == ["1 image of vg_category_200_labels_index.json is in neither list and left out"]
 
 
 def test_names_as_json_chosen_classes_and_images_elsewhere(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_names_as_json_chosen_classes_and_images_elsewhere(tmp_path: Path) -> No
         ),
         ("dog\ncat\n", "should hold 200 names of classes, got 2 different ones; check --class-descriptions"),
         ("dog\n" * 200, "should hold 200 names of classes, got 1 different ones"),
-        ("\n".join(["x" * 2000, *NAMES[1:]]), "1 labels are names that no class can have (xxx"),
+        ("\n".join(["x" * 2000, *NAMES[1:]]), "1 label has a name that no class can have (xxx"),
         ("", "got 0 different ones"),
     ],
 )
@@ -92,8 +92,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "5 images have no list of indices from 0 to 199 (2.jpg: 'dog', 1.jpg: [200, -1], 3.jpg: [True], …)",
         "2 images are not in vg_category_200_labels_index.json (4.jpg, ../x.jpg)",
         "3 images are missing (4.jpg, 5.jpg, ../x.jpg)",
-        "1 image ids fit several files (3: VG_100K/3.jpg, VG_100K_2/3.jpg)",
-        "1 images are in two splits (VG_100K/1.jpg: train, test)",
+        "1 image id fits several files (3: VG_100K/3.jpg, VG_100K_2/3.jpg)",
+        "1 image is in two splits (VG_100K/1.jpg: train, test)",
     ):
         assert part in message, message
 
@@ -104,16 +104,16 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         (
             "vg_category_200_labels_index.json",
             b"[]",
-            "1 files hold no lists of indices by image (vg_category_200_la",
+            "1 file holds no lists of indices by image (vg_category_200_la",
         ),
         (
             "vg_category_200_labels_index.json",
             b"{",
-            "1 files cannot be read (vg_category_200_labels_index.json: ",
+            "1 file cannot be read (vg_category_200_labels_index.json: ",
         ),
         ("vg_category_200_labels_index.json", b"[" * 100_000, "values are nested too deeply"),
-        ("train_list_500.txt", b"\xff\xfe", "1 files cannot be read (train_list_500.txt: 'utf-8'"),
-        ("train_list_500.txt", None, "1 files are missing (train_list_500.txt)"),
+        ("train_list_500.txt", b"\xff\xfe", "1 file cannot be read (train_list_500.txt: 'utf-8'"),
+        ("train_list_500.txt", None, "1 file is missing (train_list_500.txt)"),
     ],
 )
 def test_a_file_that_is_none(tmp_path: Path, file: str, data: bytes | None, part: str) -> None:

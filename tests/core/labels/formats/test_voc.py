@@ -102,12 +102,12 @@ def test_all_that_is_wrong_is_reported_together(devkit: Path) -> None:
     (folder / "ImageSets" / "Main" / "test.txt").write_text("000005\n000001\n000009\n../x\n")
     message = _problem(devkit)
     for part in (
-        "1 ids are paths, not names (../x)",
-        "1 images are listed twice (000009)",
-        "images are missing (JPEGImages/000009)",
-        "1 annotations are missing (000002.xml)",
-        "1 annotations are no readable XML (000005.xml: ",
-        "1 objects are of no VOC class ('unicorn' in 000001.xml)",
+        "1 id holds a path, no name (../x)",
+        "1 image is listed twice (000009)",
+        "image is missing (JPEGImages/000009)",
+        "1 annotation is missing (000002.xml)",
+        "1 annotation is no readable XML (000005.xml: ",
+        "1 object is of no VOC class ('unicorn' in 000001.xml)",
     ):
         assert part in message
 
@@ -119,7 +119,7 @@ def test_all_that_is_wrong_is_reported_together(devkit: Path) -> None:
 def test_entities_are_never_expanded(devkit: Path, declaration: str) -> None:
     text = f"<!DOCTYPE x [{declaration}]><annotation><object><name>&b;</name></object></annotation>"
     (devkit / "VOC2007" / "Annotations" / "000001.xml").write_text(text)
-    assert "1 annotations are no readable XML (000001.xml: a document type is not allowed)" in _problem(devkit)
+    assert "1 annotation is no readable XML (000001.xml: a document type is not allowed)" in _problem(devkit)
 
 
 def test_xml_of_another_kind_and_of_an_unknown_encoding(devkit: Path) -> None:
@@ -127,8 +127,8 @@ def test_xml_of_another_kind_and_of_an_unknown_encoding(devkit: Path) -> None:
     (annotations / "000001.xml").write_text("<html/>")
     (annotations / "000002.xml").write_text('<?xml version="1.0" encoding="klingon"?><annotation/>')
     message = _problem(devkit)
-    assert "1 annotations are XML of another kind (000001.xml: <html>)" in message
-    assert "1 annotations are no readable XML (000002.xml: " in message
+    assert "1 annotation is XML of another kind (000001.xml: <html>)" in message
+    assert "1 annotation is no readable XML (000002.xml: " in message
 
 
 def test_missing_test_set_and_empty_training_set_say_what_to_do(devkit: Path) -> None:
@@ -136,8 +136,8 @@ def test_missing_test_set_and_empty_training_set_say_what_to_do(devkit: Path) ->
     (sets / "test.txt").unlink()
     (sets / "trainval.txt").write_text("\n")
     message = _problem(devkit)
-    assert "image-set files are missing, unpack the archive that has them into the same VOCdevkit (test.txt)" in message
-    assert "1 image-set files list no image (trainval.txt)" in message
+    assert "image-set file is missing, unpack the archive that has them into the same VOCdevkit (test.txt)" in message
+    assert "1 image-set file lists no image (trainval.txt)" in message
 
 
 def test_folder_without_a_release_names_what_was_looked_for(devkit: Path, tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_ids_that_no_file_has_and_long_names_are_told_short(devkit: Path) -> Non
     text = "<annotation><object><name>" + "x\n" * 5000 + "</name></object></annotation>"
     (folder / "Annotations" / "000001.xml").write_text(text)
     message = _problem(devkit)
-    assert "2 ids are paths, not names" in message
-    assert "1 objects are of no VOC class" in message
+    assert "2 ids hold a path, no name" in message
+    assert "1 object is of no VOC class" in message
     assert len(message) < 1000
 
 

@@ -80,7 +80,7 @@ def test_a_release_with_a_foreign_class_asks_whose_images_they_are(tmp_path: Pat
     objects = {"000001": _xml("person", "persn"), "000002": _xml("car")}
     root = _own(tmp_path / HOME, objects, trainval="000001\n", test="000002\n")
     message = _problem(root)
-    assert message.startswith(f"VOC 2007 in {root}: 1 objects are of no VOC class ('persn' in 000001.xml); restore ")
+    assert message.startswith(f"VOC 2007 in {root}: 1 object is of no VOC class ('persn' in 000001.xml); restore ")
     assert message.endswith("or, if the images are your own, name their classes with --classes")
     assert _read(root, classes=["persn", "car"]).full_labels.tolist() == [[-1, 1], [1, -1]]
     merged = _read(root, merged={"persn": "person"})
@@ -137,8 +137,8 @@ def test_encodings_that_the_xml_declares(tmp_path: Path, data: bytes) -> None:
         (b"", "p0.xml: no element found"),
         (_xml("hat", difficult="<difficult>maybe</difficult>"), "neither 0 nor 1 ('maybe' in p0.xml)"),
         (_xml("hat", difficult="<difficult>nan</difficult>"), "neither 0 nor 1 ('nan' in p0.xml)"),
-        (_xml("hat", " "), "1 objects have no name (p0.xml)"),
-        (_xml("x" * 2000), "1 labels are names that no class can have"),
+        (_xml("hat", " "), "1 object has no name (p0.xml)"),
+        (_xml("x" * 2000), "1 label has a name that no class can have"),
     ],
 )
 def test_annotations_that_are_refused(tmp_path: Path, data: bytes | str, part: str) -> None:
@@ -200,12 +200,12 @@ def test_without_lists_images_are_of_no_split_and_this_is_said(tmp_path: Path) -
     assert set(records.splits) == {UNASSIGNED}
     assert reading.notes[:2] == [
         "no image-set file says which images test: some are drawn",
-        f"1 images in {root / 'JPEGImages'} have no annotation and are left out",
+        f"1 image in {root / 'JPEGImages'} has no annotation and is left out",
     ]
     _write(root / "ImageSets/Main/train.txt", "p0\np1\n")
     records, reading = reading_of(Voc, root)
     assert set(records.splits) == {UNASSIGNED}
-    assert "8 annotations that they do not list are left out" in reading.notes
+    assert "8 annotations are left out that they do not list" in reading.notes
 
 
 def test_other_layouts(tmp_path: Path) -> None:

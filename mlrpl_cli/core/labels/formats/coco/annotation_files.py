@@ -101,9 +101,9 @@ def with_splits(root: Path, paths: Sequence[Path], images: Path, reading: Readin
         splits[paths[0]] = None
     elif told and len(told) < len(set(splits.values())):
         bare = [name for path, name in names.items() if not splits[path]]
-        reading.problems.extend("annotation files have no split in their names, beside others that do", bare)
+        reading.problems.extend("annotation files say no split by name, beside others that do", bare)
     elif told and TRAIN not in told:
-        reading.problems.add("annotation files are all of other splits than train", first_few(names.values()))
+        reading.problems.add("annotation files are of no split that trains", first_few(names.values()))
     elif told:
         said = (f"{names[path]} is of {splits[path]}" for path in paths)
         reading.notes.append(f"splits are told by names of files and folders: {first_few(said, 6)}")

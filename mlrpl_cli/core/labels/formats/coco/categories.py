@@ -45,7 +45,7 @@ def _union(parts: Sequence[Part], problems: Problems) -> Categories:
                 both = f"'{short(union[identifier][0])}' and '{short(name)}'"
                 differing.append(f"{shown(identifier)} is {both} in {part.file.path.name}")
     if differing:
-        problems.add("files differ in their categories", first_few(differing))
+        problems.add("files differ in categories", first_few(differing))
     return union
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mlrpl_cli.core.io.errors import DataError, Problems
+from mlrpl_cli.core.io.errors import DataError, Problems, agreeing, counted
 from mlrpl_cli.core.io.progress import track
 from mlrpl_cli.core.io.reading import MIB, short
 from mlrpl_cli.core.labels.formats.files import text_of
@@ -86,7 +86,7 @@ class NusWide(OwnData):
                 marks.extend(at[told], 0 * at[told] + columns[concept], states[told])
         records = self.records(marks, reading, ABSENT, self.root)
         if bare := int((records.full_labels != PRESENT).all(axis=1).sum()):
-            reading.notes.append(f"{bare} images show none of the concepts and stay")
+            reading.notes.append(agreeing(bare, "images show none of the concepts and are kept"))
         return records
 
     def _folder(self) -> str:
@@ -108,7 +108,7 @@ def _rows(parts: Parts, folder: str, marks: Marks, reading: Reading) -> dict[str
             else:
                 missing, first = missing + 1, first or name
     if missing and marks.images:
-        reading.notes.append(f"{missing} images that are not there are left out; {len(marks.images)} are")
+        reading.notes.append(agreeing(missing, f"missing images are left out; {len(marks.images)} are there"))
     elif missing:
         reading.problems.add("images are missing, all that the lists name", short(first))
     return found
@@ -130,7 +130,7 @@ def _states(path: Path, images: int, reading: Reading) -> np.ndarray:
 
     cells = text_of(path, _MOST_BYTES, reading.problems).split()
     if len(cells) != images and path.name not in reading.problems.get("files are missing", ()):
-        told = f"{path.name}: {len(cells)} lines, {images} images"
+        told = f"{path.name}: {counted(len(cells), 'line')}, {counted(images, 'image')}"
         reading.problems.add("files of labels do not have a line for each image", told)
     states = np.fromiter((CELLS.get(cell, _BAD) for cell in cells), np.int8, len(cells))
     wrong = np.flatnonzero(states == _BAD).tolist()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from mlrpl_cli.core.images.names import ImagesById
-from mlrpl_cli.core.io.errors import DataError, first_few
+from mlrpl_cli.core.io.errors import DataError, counted, first_few
 from mlrpl_cli.core.io.progress import Task
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.published.descriptions import ClassNames, describe
@@ -256,7 +256,7 @@ def _told(rows: _Rows, names: ClassNames, unverified: int, disputed: int) -> Ite
         )
     if names.unnamed:
         told = first_few(sorted(names.unnamed))
-        yield f"rows of {len(names.unnamed)} classes that are not described are left out: {told}"
+        yield f"rows of {counted(len(names.unnamed), 'class')} without a description are left out: {told}"
     if rows.elsewhere:
         yield f"rows of images that are not in the folder are left out: {rows.elsewhere}"
     if unverified:

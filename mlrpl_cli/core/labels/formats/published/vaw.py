@@ -92,7 +92,7 @@ def _checked(entry: Any, where: str, known: Container[str], problems: Problems) 
     problems.extend(f"attributes are not in {INDEX}", unknown)
     times = Counter(name for name, _ in set(states))
     both = (f"{where}: {short(name)}" for name, count in times.items() if count > 1)
-    problems.extend("boxes have an attribute and lack it", both)
+    problems.extend("boxes list an attribute as present and as absent", both)
     return _Box(str(image), states)
 
 
@@ -113,5 +113,7 @@ def _attributes(path: Path, problems: Problems) -> list[str]:
     index = json_of(path, dict, "numbers by attribute", problems)
     odd = {name: number for name, number in index.items() if type(number) is not int}
     problems.extend(f"attributes of {path.name} have no number", (f"{shown(name)}: {shown(odd[name])}" for name in odd))
-    problems.extend("attributes are names that no class can have", (shown(name) for name in index if not is_name(name)))
+    problems.extend(
+        "attributes have a name that no class can have", (shown(name) for name in index if not is_name(name))
+    )
     return sorted((name for name in index if is_name(name) and name not in odd), key=index.__getitem__)

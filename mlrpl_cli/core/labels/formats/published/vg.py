@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from mlrpl_cli.core.images.names import ImagesById
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, one_line
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, agreeing, one_line
 from mlrpl_cli.core.io.reading import MIB, read_json, read_text, short, shown
 from mlrpl_cli.core.labels.formats.files import json_of, text_of
 from mlrpl_cli.core.labels.marks import Marks
@@ -68,7 +68,7 @@ class Vg200(OwnData):
                     for number in indices:
                         marks.mark(row, columns[number], PRESENT)
         if others := len(index.keys() - {name for listed in lists.values() for name in listed}):
-            reading.notes.append(f"{others} images of {INDEX} are in neither list and left out")
+            reading.notes.append(agreeing(others, f"images of {INDEX} are in neither list and left out"))
         reading.unlisted = "absent: every index that VG-200 does not list is negative"
         return self.records(marks, reading, ABSENT, self.root)
 

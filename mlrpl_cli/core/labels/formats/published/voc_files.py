@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from mlrpl_cli.core.images.find import is_image, list_folder
-from mlrpl_cli.core.io.errors import DataError, Problems
+from mlrpl_cli.core.io.errors import DataError, Problems, agreeing
 from mlrpl_cli.core.io.reading import MIB, is_file_name, open_file, short
 from mlrpl_cli.core.labels.formats.published.voc_xml import looks_like
 from mlrpl_cli.core.labels.records import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Reading
@@ -193,7 +193,7 @@ def _listed(place: Place, asked: str | None, named: str | None, reading: Reading
     told = ", ".join(f"{name}.txt is {split}" for split, name in sets.items())
     reading.notes.append(f"image-set files say the splits: {told}")
     if left := len(set(place.files.values()).difference(entry.file for entry in entries)):
-        reading.notes.append(f"{left} annotations that they do not list are left out")
+        reading.notes.append(agreeing(left, "annotations are left out that they do not list"))
     if TEST in sets:
         return Layout(place.home, None, entries)
     reading.notes.append("none lists test images: some are drawn")
@@ -214,7 +214,7 @@ def _all(place: Place, reading: Reading) -> list[Entry]:
     """Every annotation of a folder, in the order of their names."""
     folder = place.image_root / place.images
     if (others := sum(map(is_image, list_folder(folder))) - len(place.files)) > 0:
-        reading.notes.append(f"{others} images in {folder} have no annotation and are left out")
+        reading.notes.append(agreeing(others, f"images in {folder} have no annotation and are left out"))
     return [Entry(place, file, place.split) for file in place.files.values()]
 
 
@@ -235,7 +235,7 @@ def _read_list(path: Path, known: Mapping[str, str], problems: Problems) -> list
     if not ids:
         problems.add("image-set files list no image", path.name)
     paths = {identifier for identifier in ids if not (_is_id(identifier) or normalize("NFC", identifier) in known)}
-    problems.extend("ids are paths, not names", (short(identifier) for identifier in ids if identifier in paths))
+    problems.extend("ids hold a path, no name", (short(identifier) for identifier in ids if identifier in paths))
     return [identifier for identifier in ids if identifier not in paths]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.io.errors import DataError, did_you_mean, first_few, one_line
+from mlrpl_cli.core.io.errors import DataError, agreeing, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import GIB, open_file, short
 from mlrpl_cli.core.labels.formats.tabular.dialect import NEEDED, EmptyTableError, check_width
 
@@ -82,7 +82,7 @@ def read_workbook(path: Path, most: int, title: str | None) -> Cells:
     chosen = _chosen(path, read, title)
     rows = read[chosen]
     if formulas := sum(map(_without_values, rows, stored[chosen])):
-        where = f"{formulas} cells hold formulas without a value"
+        where = agreeing(formulas, "cells hold formulas without a value")
         raise DataError(f"{path}: {where}; open and save it in a spreadsheet program, or save it as CSV")
     if not any(cell is not None for row in rows for cell in row):
         raise EmptyTableError(f"{path} has nothing in it; {NEEDED}")

@@ -49,8 +49,8 @@ _CHECKED = re.compile(rf"(is|has|was)[\s_-](been[\s_-])?({_DONE})")
 _UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 
 MINUS_ONE, BAD, EMPTY = 2, 3, 4
-BY_THRESHOLD = "write 1, 0 or nothing in their place, by a threshold of yours"
-SCORES = f"cells are scores, no labels: {BY_THRESHOLD}"
+BY_THRESHOLD = "write 1, 0 or nothing instead, by a threshold of yours"
+SCORES = f"cells hold a score, no label: {BY_THRESHOLD}"
 _SCORED = re.compile(r".+[:=(]\s*\d*\.\d+\s*%?\)?")
 MISSING = frozenset(("nan", "<na>", "#n/a", "null"))
 """How programs write a missing value: no label is called so."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import ConfigError, DataError, agreeing
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.options import TableOptions, recognised
@@ -69,7 +69,7 @@ class Long(TableOptions):
                 what = known.SCORES if known.is_score(cell) else "rows say neither yes nor no, nor unknown"
                 problems.add(what, f"row {sheet.numbers[row]}: '{cell}'")
         if twice := _repeated(rows, columns):
-            reading.notes.append(f"{twice} rows say a label of an image again")
+            reading.notes.append(agreeing(twice, "rows say a label of an image again"))
         marks.extend(rows, columns, np.where(states > PRESENT, UNKNOWN, states))
         return self.records(marks, reading, self._unlisted(sheet, states, reading), sheet.path)
 

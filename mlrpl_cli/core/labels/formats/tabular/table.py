@@ -162,12 +162,12 @@ def _kind_of(cells: Sequence[str]) -> str:
     filled = [cell for cell in cells if cell]
     repeated = 1 < len(set(filled)) < len(filled)
     if all(map(known.is_score, filled)):
-        return f"columns hold scores, no labels: {known.BY_THRESHOLD}, or leave them out with --ignore-columns"
+        return f"columns hold scores, no labels: {known.BY_THRESHOLD}; --ignore-columns leaves one out"
     if repeated and any("," in cell or ";" in cell for cell in filled):
-        return "columns hold words, leave them out with --ignore-columns, or --dataset tags if they list labels"
-    told = "columns hold no label, leave them out with --ignore-columns"
+        return "columns hold words: --ignore-columns leaves one out, and --dataset tags is for one that lists labels"
+    told = "columns hold no label: --ignore-columns leaves one out"
     # The same patient or scene in several rows: left out, it would not keep its images together.
-    return f"{told}, or name one with --group-column if it says which images belong together" if repeated else told
+    return f"{told}, and --group-column is for one that says which images belong together" if repeated else told
 
 
 class _Roles(NamedTuple):
@@ -209,7 +209,7 @@ def _check_names(sheet: Sheet, classes: Sequence[int], reading: Reading) -> None
     problems, names = reading.problems, sheet.names
     problems.extend("columns have no name", (f"column {column + 1}" for column in classes if not names[column]))
     odd = [names[column] for column in classes if names[column] and not is_name(names[column])]
-    problems.extend("columns have names that no class can have", map(short, odd))
+    problems.extend("columns have a name that no class can have", map(short, odd))
     counts = Counter(names[column] for column in classes)
     repeated = [short(name) for name, count in counts.items() if name and count > 1]
     problems.extend("names stand over several columns", repeated)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import ConfigError, DataError, agreeing
 from mlrpl_cli.core.io.reading import MIB, short, shown
 from mlrpl_cli.core.labels.formats.tabular import columns as known
 from mlrpl_cli.core.labels.formats.tabular.long import STATE_COLUMNS
@@ -79,7 +79,7 @@ class Tags(TableOptions):
         report_repeated(sheet.path.name, rows, reading)
         if silent:
             reading.notes.append(
-                f"{len(silent)} images whose labels are nan, none or the like are unknown in every class"
+                agreeing(len(silent), "images without a label (nan, none or the like) are unknown in every class")
             )
         self.check_labelled(marks, labelled - silent, unlisted)
         return self.records(marks, reading, UNKNOWN, sheet.path)
@@ -120,7 +120,7 @@ def without_words(lists: Sequence[list[str] | None], reading: Reading) -> list[l
         return list(lists)
     count = sum(names is not None and len(names) == 1 and names[0] in words for names in lists)
     told = " and ".join(f"'{word}'" for word in sorted(words))
-    reading.notes.append(f"{count} rows say {told}, which is read as no label; --classes takes it as a class")
+    reading.notes.append(agreeing(count, f"rows say {told}, which is read as no label; --classes takes it as a class"))
     return [[] if names is not None and len(names) == 1 and names[0] in words else names for names in lists]
 
 

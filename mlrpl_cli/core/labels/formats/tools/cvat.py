@@ -17,7 +17,7 @@ from xml.etree.ElementTree import ParseError
 
 from defusedxml import DefusedXmlException
 
-from mlrpl_cli.core.io.errors import DataError, first_few, one_line
+from mlrpl_cli.core.io.errors import DataError, agreeing, counted, first_few, one_line
 from mlrpl_cli.core.io.reading import GIB, KIB, beginning_of, leads_outside, open_file, short
 from mlrpl_cli.core.io.xml import XmlParser
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
@@ -165,10 +165,12 @@ class _Contents:
             told = first_few(f"{count} {tag}" for tag, count in shapes.most_common())
             notes.append(f"labels of shapes count as present, too: {told}")
         if self._subsets:
-            told = first_few(f"{short(name)} ({count} images)" for name, count in self._subsets.most_common())
+            told = first_few(
+                f"{short(name)} ({counted(count, 'image')})" for name, count in self._subsets.most_common()
+            )
             notes.append(f"subsets that are no split are left to --test-fraction: {told}")
         if again := sum(row >= 0 and count > 1 for row, count in self._times.items()):
-            notes.append(f"{again} images are listed several times: their tags are put together")
+            notes.append(agreeing(again, "images are listed several times: tags are put together"))
 
 
 def _file(root: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, agreeing, did_you_mean
 from mlrpl_cli.core.io.reading import KIB, beginning_of, short, shown
 from mlrpl_cli.core.labels.formats.files import json_of
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
@@ -68,7 +68,7 @@ class FiftyOne(Tagged):
         labelled = [row for row, entry in zip(rows, entries, strict=True) if entry.names is not None]
         self.check_labelled(marks, labelled, unlisted)
         if bare := len(entries) - len(labelled):
-            reading.notes.append(f"{bare} images without labels, which FiftyOne calls unlabelled, are unknown")
+            reading.notes.append(agreeing(bare, "images without labels, which FiftyOne calls unlabelled, are unknown"))
         return self.records(marks, reading, UNKNOWN, path.parent)
 
     def _file(self) -> Path:
@@ -155,7 +155,7 @@ def _entry(image: str, value: Any, classes: Sequence[str], reading: Reading, tag
         if isinstance(target, str):
             names.append(target)
         elif target is not None or isinstance(value, list):
-            problems.add("labels are neither names nor indices of the classes", f"{short(image)}: {shown(target)}")
+            problems.add("labels are no name and no index of a class", f"{short(image)}: {shown(target)}")
     known = frozenset(
         SPLIT_NAMES[tag.casefold()] for tag in tags if isinstance(tag, str) and tag.casefold() in SPLIT_NAMES
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, did_you_mean, first_few, one_line
+from mlrpl_cli.core.io.errors import ConfigError, DataError, Problems, agreeing, did_you_mean, first_few, one_line
 from mlrpl_cli.core.io.reading import MIB, open_file, read_text, short, shown
 from mlrpl_cli.core.labels.formats.tabular.columns import FLAGS, FOLD_COLUMNS, SPLIT_COLUMNS, TAG_COLUMNS, check_names
 from mlrpl_cli.core.labels.formats.tabular.dialect import SEPARATORS, peek
@@ -76,7 +76,9 @@ class ImageFolder(Tags):
         silent = {row for row, names in zip(rows, lists, strict=True) if names is None}
         self.check_labelled(marks, sorted({*rows} - silent), unlisted)
         if silent:
-            reading.notes.append(f"{len(silent)} images whose labels are empty or null are unknown in every class")
+            reading.notes.append(
+                agreeing(len(silent), "images without a label (empty or null) are unknown in every class")
+            )
         self.settle_splits(marks, reading)
         return self.records(marks, reading, UNKNOWN, home)
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from mlrpl_cli.core.images.find import list_folder
-from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean, first_few
+from mlrpl_cli.core.io.errors import ConfigError, DataError, agreeing, counted, did_you_mean, first_few
 from mlrpl_cli.core.io.reading import short, shown
 from mlrpl_cli.core.labels.formats.tools.labelstudio_tasks import (
     SUFFIXES,
@@ -91,7 +91,7 @@ class LabelStudio(Tagged):
         labelled = (row for row, made in found.items() if made and row != NOWHERE)
         self.check_labelled(marks, labelled, unlisted)
         if bare := sum(not made for row, made in found.items() if row != NOWHERE):
-            reading.notes.append(f"{bare} images have no annotation: all their cells are unknown")
+            reading.notes.append(agreeing(bare, "images have no annotation: every cell is unknown"))
         return self.records(marks, reading, UNKNOWN, path)
 
     def _path(self) -> Path:
@@ -159,8 +159,8 @@ class LabelStudio(Tagged):
                 marks.mark(row, columns[name], state)
         if differing and self.disagreement is None:
             raise ConfigError(
-                f"annotations of {len(differing)} images of {path} disagree ({first_few(differing)}): --disagreement "
-                "unknown makes such labels unknown, --disagreement present takes what any annotation has"
+                f"annotations of {counted(len(differing), 'image')} of {path} disagree ({first_few(differing)}): "
+                "--disagreement unknown makes such labels unknown, --disagreement present takes what any annotation has"
             )
 
 

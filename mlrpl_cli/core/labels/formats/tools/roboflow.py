@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mlrpl_cli.core.io.errors import DataError, Problems, first_few
+from mlrpl_cli.core.io.errors import DataError, Problems, agreeing, first_few
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.formats.tabular.dialect import peek
 from mlrpl_cli.core.labels.formats.tabular.options import report_repeated
@@ -57,7 +57,7 @@ class Roboflow(GrowingData):
         marks = Marks(self.image_root(home), reading)
         unlabelled = sum(_mark(sheet, home, marks, reading) for sheet in sheets)
         if unlabelled:
-            reading.notes.append(f"{unlabelled} images that Roboflow calls Unlabeled are unknown in every class")
+            reading.notes.append(agreeing(unlabelled, "images that Roboflow calls Unlabeled are of unknown classes"))
         headers: list[set[str]] = [set(sheet.names) for sheet in sheets]
         if only := set().union(*headers) - headers[0].intersection(*headers[1:]):
             told = first_few(map(short, sorted(only)))

@@ -1,0 +1,65 @@
+"""Which backbones there are: families of ours and of installed packages, asked one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.io.errors import WeightsError, did_you_mean
+from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.registry import Registry
+
+FAMILIES = Registry(
+    "family of backbones",
+    "mlrpl.backbone_families",
+    {
+        "added": "mlrpl_cli.core.backbones.added:FAMILY",
+        "tiny": "mlrpl_cli.core.backbones.tiny:FAMILY",
+        "openai": "mlrpl_cli.core.backbones.openai.family:FAMILY",
+        "files": "mlrpl_cli.core.backbones.plain_file:FAMILY",
+    },
+)
+"""Name → a `Family`. The first that claims a backbone has it, files last: a known name is never taken for a file."""
+LAST = "files"
+
+
+def families() -> Iterator[Family]:
+    """Every family, in the order in which they are asked."""
+    for name in [*(name for name in FAMILIES if name != LAST), LAST]:
+        yield cast(Family, FAMILIES.load(name))
+
+
+def family_of(name: str) -> Family:
+    """The family of a backbone. Raises WeightsError, naming the closest name, when it is none's."""
+    for family in families():
+        if family.claims(name):
+            return family
+    known = [known for family in families() for known in family.names()]
+    raise WeightsError(f"backbone '{name}' is neither a file nor a known name; {did_you_mean(name, known)}")
+
+
+def is_path(name: str) -> bool:
+    """Whether a backbone is a file or folder that is there. Raises WeightsError when it is nothing."""
+    return family_of(name) is FAMILIES.load(LAST)
+
+
+def describe(options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    """What is known of a backbone before it is loaded. Raises WeightsError."""
+    return family_of(options.name).describe(options, recorded)
+
+
+def load_backbone(
+    options: BackboneOptions,
+    recorded: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    text: bool = True,
+) -> Backbone:
+    """The backbone that `options` name; see `Family.load`. Raises WeightsError."""
+    return family_of(options.name).load(options, recorded, progress, text)
+
+
+def backbone_options(config: TrainConfig) -> BackboneOptions:
+    """The backbone of a resolved configuration."""
+    return BackboneOptions(config.backbone or "", config.backbone_config, config.dense)
