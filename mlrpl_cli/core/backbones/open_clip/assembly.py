@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from mlrpl_cli.core.backbones.backbone import (
     CLIP_MEAN,
@@ -20,7 +18,6 @@ from mlrpl_cli.core.backbones.backbone import (
     ImageTower,
     InputRule,
     TextTower,
-    Tokenizer,
     Triple,
     fingerprint_of,
     rule_as_decided,
@@ -28,10 +25,12 @@ from mlrpl_cli.core.backbones.backbone import (
 )
 from mlrpl_cli.core.backbones.open_clip import building
 from mlrpl_cli.core.backbones.open_clip.building import VISUAL, StateDict
-from mlrpl_cli.core.backbones.open_clip.library import kind_of
-from mlrpl_cli.core.backbones.open_clip.text import READ_AT_END, TRANSFORMER, text_tower
-from mlrpl_cli.core.backbones.open_clip.tokenizers import ClipTokenizer, HubTokenizer, tokenizer_of
+from mlrpl_cli.core.backbones.open_clip.plain import check_sizes, form_of, plain_sizes, plain_state
+from mlrpl_cli.core.backbones.open_clip.text import check_end, text_tower
+from mlrpl_cli.core.backbones.open_clip.tokenizers import LateTokenizer
 from mlrpl_cli.core.backbones.open_clip.towers import ClassTokenTower, image_tower, input_of, set_size
+from mlrpl_cli.core.backbones.openai import assembly as openai
+from mlrpl_cli.core.backbones.openai.transformer import Form
 from mlrpl_cli.core.io.errors import WeightsError
 
 VALUES: Dense = "values"
@@ -51,8 +50,16 @@ class Architecture:
     """A folder with a tokenizer's files, or its name on the hub; None: what text_cfg says."""
 
     @cached_property
-    def form(self) -> tuple[int, InputRule]:
+    def plain(self) -> tuple[Form, Form] | None:
+        """The forms of our own towers where these compute the same; None where open_clip's modules are taken."""
+        return form_of(self.model)
+
+    @cached_property
+    def sizes(self) -> tuple[int, InputRule]:
         """D and the input rule. Raises WeightsError for a configuration that cannot be built, or not with a grid."""
+        if self.plain:
+            channels, stride = plain_sizes(self.model)
+            return channels, input_rule(self, stride, any_size=True)
         visual = building.empty_visual(self.model)
         image_tower(visual, VALUES)
         channels, stride, free = input_of(visual)
@@ -86,36 +93,19 @@ def assemble(
     `record` is added to what a run keeps. Raises WeightsError when the tensors are not the architecture's, or the
     architecture is none that is known here.
     """
+    kept = {"architecture": architecture.recorded(), **logits_of(state), **(record or {})}
     try:
-        channels, rule = architecture.form
-        dense = options.dense or VALUES
-        towers = _Towers(architecture, state, dense)
-        first = towers.image(rule.size)  # tells at once what is missing
-        tokens = _LateTokenizer(architecture) if text else None
+        if architecture.plain:
+            return replace(_ours(options, architecture, state, text, kept), notes=tuple(notes))
+        return _theirs(options, architecture, state, text, kept, tuple(notes))
     except WeightsError as error:
         raise WeightsError(f"{family} backbone '{options.name}': {error}") from error
-    kept = {"architecture": architecture.recorded(), "dense": dense, **logits_of(state), **(record or {})}
-    return Backbone(
-        name=options.name,
-        rule=rule,
-        channels=channels,
-        embed_dim=int(architecture.model["embed_dim"]),
-        fingerprint=fingerprint_of(
-            {name: tensor for name, tensor in state.items() if name.startswith(VISUAL)},
-            decided(architecture, rule, dense if isinstance(first, ClassTokenTower) else None),
-        ),
-        image_tower=towers.image,
-        text_tower=(lambda: towers.text(cast(_LateTokenizer, tokens))) if tokens else without_text,
-        tokenizer=tokens or cast(Tokenizer, _NoTokenizer()),
-        record=kept,
-        notes=tuple(notes),
-    )
 
 
 def describe(options: BackboneOptions, family: str, architecture: Architecture, **told: Any) -> Description:
     """What a configuration says of a backbone; `told` are other fields of `Description`."""
     try:
-        channels, rule = architecture.form
+        channels, rule = architecture.sizes
     except WeightsError as error:
         raise WeightsError(f"{family} backbone '{options.name}': {error}") from error
     embed_dim = int(architecture.model["embed_dim"])
@@ -152,7 +142,49 @@ def logits_of(state: StateDict) -> dict[str, float]:
     return {name: float(state[name].reshape(-1)[0]) for name in names if name in state and state[name].numel()}
 
 
-class _Towers:
+def _ours(
+    options: BackboneOptions, architecture: Architecture, state: StateDict, text: bool, record: Mapping[str, Any]
+) -> Backbone:
+    """Of our own towers."""
+    assert architecture.plain is not None
+    _, rule = architecture.sizes
+    state = plain_state(state)
+    check_sizes(architecture.model, state)
+    given = {"mean": rule.mean, "std": rule.std, "resampling": rule.resampling}
+    return openai.assemble(options, state, None, text, *architecture.plain, given, **record)
+
+
+def _theirs(
+    options: BackboneOptions,
+    architecture: Architecture,
+    state: StateDict,
+    text: bool,
+    record: Mapping[str, Any],
+    notes: tuple[str, ...],
+) -> Backbone:
+    """Of open_clip's modules."""
+    channels, rule = architecture.sizes
+    dense = options.dense or VALUES
+    towers = Towers(architecture, state, dense)
+    first = towers.image(rule.size)  # tells at once what is missing
+    tokenizer = LateTokenizer(architecture.model["text_cfg"], architecture.tokenizer)
+    weights = {name: tensor for name, tensor in state.items() if name.startswith(VISUAL)}
+    decides = decided(architecture, rule, dense if isinstance(first, ClassTokenTower) else None)
+    return Backbone(
+        options.name,
+        rule,
+        channels,
+        int(architecture.model["embed_dim"]),
+        fingerprint_of(weights, decides),
+        towers.image,
+        (lambda: towers.text(tokenizer)) if text else without_text,
+        tokenizer,
+        {**record, "dense": dense},
+        notes,
+    )
+
+
+class Towers:
     """Builds towers from one state dict, whose tensors they share."""
 
     def __init__(self, architecture: Architecture, state: StateDict, dense: Dense) -> None:
@@ -161,7 +193,7 @@ class _Towers:
 
     def image(self, image_size: int) -> ImageTower:
         """A new image tower for images of that size. Raises WeightsError when the tensors are not its own."""
-        channels, rule = self._architecture.form
+        channels, rule = self._architecture.sizes
         visual = building.empty_visual(self._architecture.model, image_size)
         state = self._visual if image_size == rule.size else building.resized_state(self._visual, visual)
         building.fill(visual, state, "image tower")
@@ -170,57 +202,11 @@ class _Towers:
         tower.channels, tower.embed_dim = channels, int(self._architecture.model["embed_dim"])
         return tower.eval().requires_grad_(False)
 
-    def text(self, tokenizer: _LateTokenizer) -> TextTower:
+    def text(self, tokenizer: LateTokenizer) -> TextTower:
         """A new text tower. Raises WeightsError when the tensors are not its own, or it ends texts otherwise."""
         module = building.fill(building.empty_text(self._architecture.model), self._text, "text tower")
-        _check_end(module, tokenizer)
+        check_end(module, tokenizer)
         return text_tower(module, tokenizer.padding).eval().requires_grad_(False)
-
-
-class _LateTokenizer:
-    """A backbone's tokenizer, whose files are read when it is first used: a run on features alone needs none."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        self._architecture = architecture
-
-    @cached_property
-    def _own(self) -> ClipTokenizer | HubTokenizer:
-        return tokenizer_of(self._architecture.model["text_cfg"], self._architecture.tokenizer)
-
-    @property
-    def leading(self) -> int:
-        return self._own.leading
-
-    @property
-    def padding(self) -> list[int]:
-        return self._own.padding
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._own(texts)
-
-
-class _NoTokenizer:
-    """Of a backbone that was loaded without its text tower."""
-
-    leading = 0
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        without_text()
-        return []
-
-
-def _check_end(module: Any, tokenizer: Callable[[Sequence[str]], list[list[int]]]) -> None:
-    """Raise WeightsError where the tower would look for the end of a text elsewhere than the tokenizer puts it."""
-    if kind_of(module) != TRANSFORMER or module.cls_emb is not None or module.pool_type not in READ_AT_END:
-        return
-    for row in tokenizer(["", "a photo of a dog"]):
-        ids = torch.tensor(row)
-        read = ids.argmax() if module.pool_type == "argmax" else (ids == module.eos_id).int().argmax()
-        if int(read) != len(row) - 1:
-            raise WeightsError(
-                f"its text tower reads a text at token {int(read)} of {row}, not at its last one; "
-                "expected a tokenizer whose end token is the one that pool_type and eos_id say"
-            )
 
 
 def _triple(values: Any) -> Triple:

@@ -5,7 +5,7 @@ Axes: C texts, T tokens of a text, L the tower's context length, W text width, E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -109,6 +109,20 @@ def text_tower(module: Any, padding: Sequence[int]) -> TextTower:
     if kind == TRANSFORMER and module.pool_type == "none":
         raise WeightsError("its text tower's pool_type is 'none', which gives no text vector; choose another backbone")
     return CausalText(module) if is_causal(module) else PaddedText(module, padding)
+
+
+def check_end(module: Any, tokenize: Callable[[Sequence[str]], list[list[int]]]) -> None:
+    """Raise WeightsError where the tower would look for the end of a text elsewhere than the tokenizer puts it."""
+    if kind_of(module) != TRANSFORMER or module.cls_emb is not None or module.pool_type not in READ_AT_END:
+        return
+    for row in tokenize(["", "a photo of a dog"]):
+        ids = torch.tensor(row)
+        read = ids.argmax() if module.pool_type == "argmax" else (ids == module.eos_id).int().argmax()
+        if int(read) != len(row) - 1:
+            raise WeightsError(
+                f"its text tower reads a text at token {int(read)} of {row}, not at its last one; "
+                "expected a tokenizer whose end token is the one that pool_type and eos_id say"
+            )
 
 
 def is_causal(module: Any) -> bool:

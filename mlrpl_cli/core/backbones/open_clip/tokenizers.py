@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ CLIPS = "clips"
 class ClipTokenizer:
     """CLIP's byte pairs, with a start and an end token."""
 
-    leading = 1
+    leading, trailing = 1, 1
 
     def __init__(self, context_length: int, clean: Callable[[Sequence[str]], list[list[int]]] = tokenize) -> None:
         self.context_length, self._tokenize = context_length, clean
@@ -48,7 +49,7 @@ class HubTokenizer:
             self.padding[:-1] = [self._words.pad_token_id] * (self.context_length - 1)
             self.padding[-1] = self._words.cls_token_id
             self._most -= 1
-        self.leading = _leading(self.rows(["", "a"]))
+        self.leading, self.trailing = _special(*self.rows(["", "a"]))
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         rows = self.rows(texts)
@@ -71,6 +72,34 @@ class HubTokenizer:
             return self._own.clean_fn(text)
         library = open_clip().tokenizer
         return library.canonicalize_text(library.basic_clean(text))
+
+
+class LateTokenizer:
+    """The tokenizer of a backbone, whose files are read when it is first used: a run on features alone needs none."""
+
+    def __init__(self, text: Mapping[str, Any], where: str | None) -> None:
+        """See `tokenizer_of`."""
+        self._given = text, where
+
+    @cached_property
+    def own(self) -> ClipTokenizer | HubTokenizer:
+        return tokenizer_of(*self._given)
+
+    @property
+    def leading(self) -> int:
+        return self.own.leading
+
+    @property
+    def trailing(self) -> int:
+        return self.own.trailing
+
+    @property
+    def padding(self) -> list[int]:
+        """The ids that texts are filled up with, for each place of the context."""
+        return self.own.padding
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.own(texts)
 
 
 def tokenizer_of(text: Mapping[str, Any], where: str | None = None) -> ClipTokenizer | HubTokenizer:
@@ -114,8 +143,8 @@ def _clip_tokenizer(context: int, options: Mapping[str, Any]) -> ClipTokenizer:
     return ClipTokenizer(context, lambda texts: [[start, *own.encode(text), end] for text in texts])
 
 
-def _leading(rows: Sequence[Sequence[int]]) -> int:
-    """How many ids stand before the words: those that the empty text and another one begin with."""
-    empty, other = rows
+def _special(empty: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
+    """How many ids stand before and after the words: of the empty text there is nothing else."""
     same = [first == second for first, second in zip(empty, other, strict=False)]
-    return same.index(False) if False in same else len(same)
+    leading = same.index(False) if False in same else len(same)
+    return leading, len(empty) - leading
