@@ -18,7 +18,7 @@ FAMILIES = Registry(
         "added": "mlrpl_cli.core.backbones.added:FAMILY",
         "tiny": "mlrpl_cli.core.backbones.tiny:FAMILY",
         "openai": "mlrpl_cli.core.backbones.openai.family:FAMILY",
-        "files": "mlrpl_cli.core.backbones.plain_file:FAMILY",
+        "files": "mlrpl_cli.core.backbones.files.family:FAMILY",
     },
 )
 """Name → a `Family`. The first that claims a backbone has it, files last: a known name is never taken for a file."""

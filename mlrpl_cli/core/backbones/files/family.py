@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
-from mlrpl_cli.core.backbones.files.forms import Decided, decide
+from mlrpl_cli.core.backbones.files.forms import Decided, decide, openai_form
 from mlrpl_cli.core.backbones.files.huggingface.names import of_image, to_open_clip
 from mlrpl_cli.core.backbones.files.reading import Weights, check_floating, open_weights
 from mlrpl_cli.core.backbones.files.sizes import is_custom
 from mlrpl_cli.core.backbones.files.tokenizers import tokenizer_of
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture, architecture_from, assemble, describe
+from mlrpl_cli.core.backbones.openai import assembly as openai
 from mlrpl_cli.core.backbones.openai.published import PUBLISHED_SHA256
 from mlrpl_cli.core.io.progress import Progress
 
-KIND = "file"
+KIND, ARCHITECTURE = "file", "architecture"
 LOGITS = ("logit_scale", "logit_bias")
 
 
@@ -47,8 +48,12 @@ class Files:
         progress: Progress | None = None,
         text: bool = True,
     ) -> Backbone:
+        if recorded is not None and ARCHITECTURE not in recorded:  # an older run: of files, it took OpenAI's form alone
+            state = open_weights(Path(options.name), PUBLISHED_SHA256.values()).read(bool if text else of_image)
+            return openai.assemble(options, state, recorded, text)
         weights, architecture, notes = _opened(options, recorded, text)
         state = tensors_of(weights, architecture, text)
+        options = replace(options, dense=options.dense or (recorded or {}).get("dense"))
         return assemble(options, KIND, architecture, state, text, notes=(*weights.notes, *notes))
 
 
@@ -74,8 +79,10 @@ def tensors_of(weights: Weights, architecture: Architecture, text: bool = True) 
 def _opened(options: BackboneOptions, recorded: Mapping[str, Any] | None, text: bool) -> _Opened:
     """The weights, still to be read, and their architecture: the one that a run recorded, or the one decided on."""
     weights = open_weights(Path(options.name), trusted=PUBLISHED_SHA256.values())
-    if recorded is not None:
+    if recorded is not None and ARCHITECTURE in recorded:
         decided = Decided(architecture_from(recorded))
+    elif recorded is not None:
+        decided = Decided(openai_form(to_open_clip(weights.on_meta()), quick_gelu=True))
     else:
         decided = decide(weights, to_open_clip(weights.on_meta()), options.config)
     architecture = replace(decided.architecture, tokenizer=None)

@@ -1,8 +1,8 @@
 """The copies of OpenAI's checkpoints on the Hugging Face hub, for where OpenAI's own address cannot be reached.
 
-OpenAI's archives are known by their SHA-256. These are other files, of the same values under open_clip's names. What
-can be checked is that a file is the one that the hub lists, by its SHA-256, and of which revision it is. That its values
-are OpenAI's is known once the archive is at hand: a fingerprint is over values in float32, which both share.
+OpenAI's archives are known by their SHA-256. These are other files, of the same values under open_clip's names. It can
+be checked that a file is the one that the hub lists, by its SHA-256, and of which revision it is. That its values are
+OpenAI's is known once the archive is at hand: a fingerprint is over values in float32, which both share.
 """
 
 from __future__ import annotations
