@@ -75,7 +75,7 @@ class Changes:
         """One line: each kind of change with its number."""
         told = [f"{_number(images, 'image')} {what} ({_listed(images)})" for what, images in self._images() if images]
         if self.renamed:
-            told.append(f"{self.renamed} of those added under another name than before")
+            told.append(f"{self.renamed} of those added match removed ones")
         if self.edited:
             told.append(f"{counted(self.edited, 'image')} with other bytes")
         if self.flipped:

@@ -9,8 +9,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from mlrpl_cli.core.backbones.checkpoints import TINY, fingerprint, is_file, load_state
-from mlrpl_cli.core.backbones.openai.architectures import VISUAL
+from mlrpl_cli.core.backbones.registry import backbone_options, is_path, load_backbone
 from mlrpl_cli.core.config import AUTO, BEST, LAST, TrainConfig, read_yaml
 from mlrpl_cli.core.io import files
 from mlrpl_cli.core.io.errors import ConfigError, RunError
@@ -33,7 +32,7 @@ WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
 """Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
 
 Weights = Callable[[], str | None]
-"""The fingerprint of the weights in the file that is a run's backbone; None for a name, which always means the same."""
+"""The fingerprint of the backbone that is a file; None for a name, which always means the same."""
 
 
 def was_begun(folder: Path) -> bool:
@@ -67,8 +66,8 @@ def _weights_of(config: TrainConfig) -> Weights:
 
     @cache
     def weights() -> str | None:
-        name = config.backbone or TINY
-        return fingerprint(load_state(name, prefix=VISUAL)) if is_file(name) else None
+        options = backbone_options(config)
+        return load_backbone(options, text=False).fingerprint if is_path(options.name) else None
 
     return weights
 

@@ -325,7 +325,7 @@ def test_an_update_hints_at_content_where_images_were_renamed(tmp_path: Path) ->
     made = make({}, out, notes)
     assert made.changes is not None
     assert made.changes.renamed == 5
-    assert "5 of those added under another name than before" in str(made.changes)
+    assert "5 of those added match removed ones" in str(made.changes)
     assert notes.said == [
         "5 images added, and as many removed, of the same sizes in bytes: if those were renamed, some may have changed "
         "sides, since names decide; --split-by content, with another --out, keeps renamed images where they are"
