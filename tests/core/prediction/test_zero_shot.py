@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +82,15 @@ def test_the_command_predicts_without_a_run_and_says_that_it_is_uncalibrated(ima
 def test_what_does_not_go_together_is_told(image, mlrpl, options, told):
     done = mlrpl("predict", image, *options)
     assert (done.code, told in done.err) == (1, True), done.err
+
+
+@pytest.mark.parametrize(
+    ("photograph", "name"), [("chelsea.png", "cat"), ("coffee.png", "coffee cup"), ("rocket.jpg", "rocket")]
+)
+def test_lite_recognises_a_photograph_from_the_command_line(mlrpl, monkeypatch, tmp_path, photograph, name):
+    photographs = Path(pytest.importorskip("skimage").__file__).parent / "data"
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    names = "astronaut, bicycle, cat, coffee cup, dog, motorcycle, rocket, sofa, train"
+    done = mlrpl("predict", str(photographs / photograph), "--backbone", "lite", "--classes", names, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["result"][0]["classes"][0]["class"] == name
