@@ -218,7 +218,7 @@ def mean_ap(scores: np.ndarray, photographs: Photographs) -> float:
 
 def probed(photographs: Photographs, images: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
     """Out-of-fold scores of logistic regression on unit vectors beside α times the zero-shot score."""
-    known = np.where(known_mask(*photographs.labels.shape, KEEP, seed), photographs.labels, UNKNOWN)
+    known = np.where(known_mask(len(images), len(CLASSES), KEEP, seed), photographs.labels, UNKNOWN)
     beside = (scores - scores.mean(axis=0)) / scores.std(axis=0)
     found = np.zeros_like(scores)
     for fold in np.unique(photographs.fold):
@@ -242,7 +242,7 @@ def _logistic(images: Tensor, known: Tensor, beside: Tensor) -> tuple[Tensor, Te
         value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     return 10 * weight.detach(), bias.detach(), scale.detach()
 
 

@@ -42,9 +42,17 @@ class Lite:
 
     def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
         _check(options)
-        sizes: dict[str, int] = {"channels": image.CHANNELS, "embed_dim": EMBED_DIM}
-        told = {"pretraining": "ImageNet-1k, sentence pairs", "licence": "Apache-2.0"}
-        return Description(NAME, NAME, RULE, DEFAULTS, downloaded=packages.installed(), **sizes, **told)
+        return Description(
+            NAME,
+            NAME,
+            RULE,
+            DEFAULTS,
+            channels=image.CHANNELS,
+            embed_dim=EMBED_DIM,
+            pretraining="ImageNet-1k, sentence pairs",
+            licence="Apache-2.0",
+            downloaded=packages.installed(),
+        )
 
     def load(
         self,
