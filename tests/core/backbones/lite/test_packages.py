@@ -87,12 +87,8 @@ def test_without_the_packages_lite_is_described_and_not_loaded(monkeypatch):
 
 def test_imagenets_labels_have_names_and_definitions():
     labels = packages.imagenet_labels()
-<<<<<<< HEAD
     assert len(labels) == 1000
-    assert len({name for name, _ in labels}) >= 998
-=======
-    assert len(labels) == 1000 and len({name for name, _ in labels}) >= 998  # ImageNet has a few twice
->>>>>>> main
+    assert len({name for name, _ in labels}) >= 998  # ImageNet has a few twice
     assert labels[0] == (
         "tench",
         "freshwater dace-like game fish of Europe and western Asia noted for ability to survive outside water",
