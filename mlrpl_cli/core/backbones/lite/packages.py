@@ -100,7 +100,7 @@ def imagenet_labels() -> list[tuple[str, str]]:
         return [(str(name), definitions[synset]) for name, synset in zip(names, synsets, strict=True)]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
-            "expected ImageNet's names in open_clip and its definitions in timm, found them in neither or one; "
+            "expected ImageNet's names in open_clip and their definitions in timm, did not find both; "
             "pip install open-clip-torch==3.3.0 timm==1.0.31"
         ) from error
 
