@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions
 from mlrpl_cli.core.backbones.openai.architectures import (
+    SIZES,
     Architecture,
     ImageArchitecture,
     TextArchitecture,
@@ -26,7 +28,8 @@ from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manife
 SIZE = 64
 CLASSES = ("red thing", "green thing", "blue thing")
 ARCHITECTURE = Architecture(ImageArchitecture((1, 1, 1, 1), 2, 8, SIZE), TextArchitecture(64, 1, 8))
-
+OPENAI_MARKS = {name: torch.tensor(size) for name, size in zip(SIZES, (SIZE, 77, 49408), strict=True)}
+"""By which a file says that it is of OpenAI's form."""
 
 OPTIONS: dict[str, Any] = {
     "image_size": SIZE,
@@ -76,8 +79,8 @@ def backbone(state: dict[str, Any] | None = None) -> Backbone:
 
 
 def write_backbone(path: Path, seed: int = 0) -> Path:
-    """An untrained CLIP of 64 channels and 2×2 positions as safetensors."""
-    save_file(random_state(ARCHITECTURE, seed), path)
+    """An untrained CLIP of 64 channels and 2×2 positions as safetensors, marked as OpenAI's own files are."""
+    save_file({**random_state(ARCHITECTURE, seed), **OPENAI_MARKS}, path)
     return path
 
 

@@ -20,7 +20,7 @@ FAMILIES = Registry(
         "openai": "mlrpl_cli.core.backbones.openai.family:FAMILY",
         "lite": "mlrpl_cli.core.backbones.lite.family:FAMILY",
         "open_clip": "mlrpl_cli.core.backbones.open_clip.family:FAMILY",
-        "files": "mlrpl_cli.core.backbones.plain_file:FAMILY",
+        "files": "mlrpl_cli.core.backbones.files.family:FAMILY",
     },
 )
 """Name → a `Family`. The first that claims a backbone has it, files last: a known name is never taken for a file."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Defaults, Description, InputRule
-from mlrpl_cli.core.backbones.checkpoints import read_state
+from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.io.progress import Progress

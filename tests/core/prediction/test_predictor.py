@@ -43,15 +43,15 @@ import sys
 from pathlib import Path
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.backbones.openai import text, tokenizer
-from mlrpl_cli.core.backbones import checkpoints as weights, plain_file
+from mlrpl_cli.core.backbones.files.family import Weights
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
-read = weights.read_state
-def recorded(path, prefix="", published=False):
-    state = read(path, prefix, published)
+read = Weights.read
+def recorded(weights, wanted):
+    state = read(weights, wanted)
     assert state
     assert all(name.startswith(VISUAL) for name in state)
     return state
-plain_file.read_state = recorded
+Weights.read = recorded
 text.TextEncoder.__init__ = tokenizer.tokenize = None
 list(Predictor.from_run(Path({str(run)!r}), device="cpu").predict_files([Path({str(tmp_path / "a.png")!r})]))
 unused = ("open_clip", "clip", "sklearn", "tensorboard", "accelerate", "matplotlib", "pycocotools", "torch._dynamo")

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.backbones.open_clip.sized import vision_of
 from mlrpl_cli.core.io.errors import MlrplError, WeightsError, first_few, one_line
 
 M = TypeVar("M", bound=nn.Module)
@@ -27,7 +28,7 @@ UNTRAINED_TEXT = {"hf_model_pretrained": False}
 
 def empty_visual(model: Mapping[str, Any], image_size: int | None = None) -> Any:
     """The image tower of a model_cfg, its tensors on the meta device. Raises WeightsError when it cannot be built."""
-    vision = {**model["vision_cfg"], **UNTRAINED}
+    vision = {**vision_of(model), **UNTRAINED}
     if image_size is not None and not vision.get("timm_model_name"):
         vision["image_size"] = image_size
     build = open_clip().model._build_vision_tower
@@ -100,7 +101,7 @@ def random_state(model: Mapping[str, Any], seed: int, text: bool = True) -> dict
     quick = model.get("quick_gelu", False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vision = {**model["vision_cfg"], **UNTRAINED}
+        vision = {**vision_of(model), **UNTRAINED}
         towers = {VISUAL: library._build_vision_tower(model["embed_dim"], vision, quick)}
         if text:
             if name := model["text_cfg"].get("hf_model_name"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Defaults, Description, InputRule
-from mlrpl_cli.core.backbones.checkpoints import read_state
+from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, VISUAL, random_state
 from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.backbones.openai.published import cached_path, fetch_published

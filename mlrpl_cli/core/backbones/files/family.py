@@ -1,0 +1,105 @@
+"""Backbones by the path of a file or a folder of weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
+from mlrpl_cli.core.backbones.files.forms import Decided, decide, openai_form
+from mlrpl_cli.core.backbones.files.huggingface.names import of_image, to_open_clip
+from mlrpl_cli.core.backbones.files.reading import Weights, check_floating, open_weights
+from mlrpl_cli.core.backbones.files.sizes import is_custom
+from mlrpl_cli.core.backbones.files.tokenizers import tokenizer_of
+from mlrpl_cli.core.backbones.open_clip.assembly import Architecture, architecture_from, assemble, describe
+from mlrpl_cli.core.backbones.openai import assembly as openai
+from mlrpl_cli.core.backbones.openai.published import PUBLISHED_SHA256
+from mlrpl_cli.core.io.progress import Progress
+
+KIND, ARCHITECTURE = "file", "architecture"
+LOGITS = ("logit_scale", "logit_bias")
+
+
+class Files:
+    """Whatever lies on this machine: the architecture is decided by `forms.decide`."""
+
+    def claims(self, name: str) -> bool:
+        try:
+            return os.path.exists(name)
+        except ValueError:  # what cannot be the name of a file
+            return False
+
+    def names(self) -> list[str]:
+        return []
+
+    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+        """Without reading weights, apart from those of a TorchScript archive."""
+        return describe(options, KIND, _opened(options, recorded, text=False).architecture, downloaded=True)
+
+    def load(
+        self,
+        options: BackboneOptions,
+        recorded: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        text: bool = True,
+    ) -> Backbone:
+        if recorded is not None and ARCHITECTURE not in recorded:  # an older run: of files, it took OpenAI's form alone
+            state = open_weights(Path(options.name), PUBLISHED_SHA256.values()).read(bool if text else of_image)
+            return openai.assemble(options, state, recorded, text)
+        weights, architecture, notes = _opened(options, recorded, text)
+        state = tensors_of(weights, architecture, text)
+        options = replace(options, dense=options.dense or (recorded or {}).get("dense"))
+        return assemble(options, KIND, architecture, state, text, notes=(*weights.notes, *notes))
+
+
+FAMILY = Files()
+
+
+class _Opened(NamedTuple):
+    weights: Weights
+    architecture: Architecture
+    notes: tuple[str, ...]
+
+
+def tensors_of(weights: Weights, architecture: Architecture, text: bool = True) -> dict[str, Tensor]:
+    """The tensors under open_clip's names, as the architecture has them; without `text`, the image encoder's alone.
+
+    Raises WeightsError for damage, and for weights that are stored as integers.
+    """
+    state = to_open_clip(weights.read(bool if text else of_image))
+    check_floating(weights.path, state)
+    return _as_named(state, architecture)
+
+
+def _opened(options: BackboneOptions, recorded: Mapping[str, Any] | None, text: bool) -> _Opened:
+    """The weights, still to be read, and their architecture: the one that a run recorded, or the one decided on."""
+    weights = open_weights(Path(options.name), trusted=PUBLISHED_SHA256.values())
+    if recorded is not None and ARCHITECTURE in recorded:
+        decided = Decided(architecture_from(recorded))
+    elif recorded is not None:
+        decided = Decided(openai_form(to_open_clip(weights.on_meta()), quick_gelu=True))
+    else:
+        decided = decide(weights, to_open_clip(weights.on_meta()), options.config)
+    architecture = replace(decided.architecture, tokenizer=None)
+    if text:
+        tokenizer = tokenizer_of(weights.path.parent, architecture.model["text_cfg"])
+        architecture = replace(architecture, tokenizer=tokenizer)
+    return _Opened(weights, architecture, decided.notes)
+
+
+def _as_named(state: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+    """As open_clip loads older files: logits' scalars without axes, and a text encoder of its own under `text.`."""
+    own = architecture.model.get("custom_text") and not is_custom(state)
+    named = {
+        f"text.{name}" if own and not name.startswith(("visual.", *LOGITS)) else name: t for name, t in state.items()
+    }
+    flat = not architecture.model.get("nonscalar_logit_scale")
+    return {
+        name: tensor.reshape(()) if flat and name in LOGITS and tensor.numel() == 1 else tensor
+        for name, tensor in named.items()
+    }
