@@ -1,6 +1,6 @@
-"""Image towers through open_clip's modules beside open_clip's own forward, on the same weights, both in float32.
+"""Image towers through open_clip's modules beside open_clip's own forward in float32, on the same weights.
 
-Ours gives a grid, a joint grid and an attention besides the vector.
+Ours gives a grid, a joint grid and an attention besides the vector, in the precision that it would choose or in float32.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture, assemble
 from mlrpl_cli.core.backbones.open_clip.building import random_state
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.io.devices import FLOAT32, choose_precision
 
 MODELS = {
     "encode-class-token": "EVA02-B-16",
@@ -29,12 +30,13 @@ MODELS = {
 """Part → a model of open_clip with that pooling."""
 
 
-def encode(model: str, device: torch.device) -> Part:
-    """Normalised images at the model's own size to all features, and to open_clip's vector."""
+def encode(model: str, exact: bool, device: torch.device) -> Part:
+    """Images at the model's own size to all features, and to open_clip's vector; `exact` is ours in float32."""
     config = open_clip().get_model_config(model)
     state = random_state(config, seed=0, text=False)
     backbone = assemble(BackboneOptions(model), "open_clip", Architecture(config), state, text=False)
-    encoder = make_encoder(backbone, backbone.rule.size, device)
+    precision = FLOAT32 if exact else choose_precision(device)
+    encoder = make_encoder(backbone, backbone.rule.size, device, precision)
     visual = open_clip().model._build_vision_tower(config["embed_dim"], deepcopy(config["vision_cfg"]))
     visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in state.items()})
     visual = visual.eval().to(device)
@@ -50,9 +52,15 @@ def encode(model: str, device: torch.device) -> Part:
     return Part(ours, other, lambda: largest_error([ours()], [other()]), rounds=7)
 
 
-def _network(model: str) -> Network:
-    build: Callable[[torch.device], Part] = partial(encode, model)
-    return Network(build, "open_clip's own forward", Promise(error=1e-4), note=f"{model}, B={BATCH}, float32")
+def _network(model: str, exact: bool) -> Network:
+    build: Callable[[torch.device], Part] = partial(encode, model, exact)
+    promise = Promise(error=1e-4) if exact else Promise(ratio=1, error=5e-2)
+    note = f"{model}, B={BATCH}" + (", ours in float32" if exact else "")
+    return Network(build, "open_clip's own forward, float32", promise, note=note)
 
 
-MODULES: dict[str, Network] = {name: _network(model) for name, model in MODELS.items()}
+MODULES: dict[str, Network] = {
+    name + suffix: _network(model, exact)
+    for name, model in MODELS.items()
+    for suffix, exact in (("", False), ("-float32", True))
+}

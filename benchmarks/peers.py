@@ -18,7 +18,6 @@ import torch
 from benchmarks import networks
 from benchmarks.measure import Part, Promise
 from benchmarks.setting import (
-from mlrpl_cli.core.backbones.open_clip.library import open_clip
     BATCH,
     CLASSES,
     SIZE,
@@ -32,6 +31,7 @@ from mlrpl_cli.core.backbones.open_clip.library import open_clip
     make_pixels,
 )
 from mlrpl_cli.core.backbones.backbone import CLIP_RULE
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.heads.semantic_decoupling import pool
 
 FOLDER = "MLRPL_BENCH_PEERS"

@@ -144,9 +144,6 @@ class NotFilled(TorchFunctionMode):
     names = frozenset(
         ("uniform_", "normal_", "erfinv_", "mul_", "div_", "add_", "sub_", "clamp_", "copy_", "fill_", "zero_")
     )
-        f"{verb}_"
-        for verb in ["uniform", "normal", "erfinv", "mul", "div", "add", "sub", "clamp", "copy", "fill", "zero"]
-    )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in self.names and args and args[0].is_meta:
