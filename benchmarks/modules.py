@@ -1,6 +1,6 @@
 """Image towers through open_clip's modules beside open_clip's own forward in float32, on the same weights.
 
-Ours gives a grid, a joint grid and an attention besides the vector, in the precision that it would choose or in float32.
+Ours gives a grid, a joint grid and an attention besides the vector, in the precision it would choose or in float32.
 """
 
 from __future__ import annotations
