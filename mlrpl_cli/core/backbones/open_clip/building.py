@@ -145,12 +145,7 @@ class NotFilled(TorchFunctionMode):
     """On the meta device nothing is filled with values: what would be done for nothing takes most of building."""
 
     names = frozenset(
-<<<<<<< HEAD
         ("uniform_", "normal_", "erfinv_", "mul_", "div_", "add_", "sub_", "clamp_", "copy_", "fill_", "zero_")
-=======
-        f"{verb}_"
-        for verb in ["uniform", "normal", "erfinv", "mul", "div", "add", "sub", "clamp", "copy", "fill", "zero"]
->>>>>>> main
     )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
