@@ -16,10 +16,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import networks, peers, program, scale
+from benchmarks import modules, networks, peers, program, scale
 from benchmarks.measure import GIB, Ceilings, Needs, Row, describe_machine, measure_ceilings
 
-PARTS = [*networks.NETWORKS, *program.PROGRAM, *scale.SCALE]
+PARTS = [*networks.NETWORKS, *modules.MODULES, *program.PROGRAM, *scale.SCALE]
 COLUMNS = ("part", "against", "ours", "other", "ratio", "memory", "other", "needs", "limit", "error", "promised", "")
 
 
@@ -37,7 +37,7 @@ def main(
     rivals = peers.parts_of(peer) if peer is not None else {}
     if peer is not None and not rivals:
         _refuse(f"{peer} holds no clone of a rival; clone one into it, as benchmarks/peers.py says")
-    parts = {**networks.NETWORKS, **rivals}
+    parts = {**networks.NETWORKS, **modules.MODULES, **rivals}
     names = only.split(",") if only else list(rivals or PARTS)
     known = [*parts, *program.PROGRAM, *scale.SCALE]
     if unknown := [name for name in names if name not in known]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import networks, textbook
+from benchmarks import networks
 from benchmarks.measure import Part, Promise
 from benchmarks.setting import (
     BATCH,
@@ -31,6 +31,7 @@ from benchmarks.setting import (
     make_pixels,
 )
 from mlrpl_cli.core.backbones.backbone import CLIP_RULE
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.heads.semantic_decoupling import pool
 
 FOLDER = "MLRPL_BENCH_PEERS"
@@ -113,7 +114,7 @@ def dualcoop_step(device: torch.device) -> Part:
 
 def _dualcoop_modules() -> tuple[Any, Any]:
     """Its `clip` and its model; the path is put back, since measured processes inherit it."""
-    textbook.import_open_clip()  # lets torchvision import where its compiled part belongs to another PyTorch
+    open_clip()  # lets torchvision import where its compiled part belongs to another PyTorch
     sys.path.insert(0, str(_folder() / "DualCoOp"))
     try:
         return importlib.import_module("clip.clip"), importlib.import_module("models.dualcoop")

@@ -5,8 +5,6 @@ Axes: B images, P grid positions, D channels, C classes, K attention width, E jo
 
 from __future__ import annotations
 
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,34 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import resize_positions
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.openai.architectures import Architecture, StateDict
 from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
 
 POSITIONS = "visual.attnpool.positional_embedding"
-
-
-def import_open_clip() -> ModuleType:
-    """open_clip, also where torchvision's compiled part belongs to another torch."""
-    try:
-        import open_clip
-    except RuntimeError:
-        _declare_torchvision_operators()
-        import open_clip
-    return open_clip
-
-
-@cache
-def _declare_torchvision_operators() -> torch.library.Library:
-    """Let torchvision's Python part import where its compiled operators were built for another torch.
-
-    Only the declarations are missing, and no module that is compared here calls them. The library has to stay alive for
-    as long as its declarations, so the cache holds it.
-    """
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, operator):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
 
 
 def openai_model(architecture: Architecture, state: StateDict, image_size: int) -> Any:
@@ -49,7 +24,7 @@ def openai_model(architecture: Architecture, state: StateDict, image_size: int) 
     image, text = architecture.image, architecture.text
     side = image_size // image.stride
     words = {"context_length": text.context_length, "vocab_size": text.vocabulary, "width": text.width}
-    model = import_open_clip().CLIP(
+    model = open_clip().CLIP(
         image.embed_dim,
         {"image_size": image_size, "layers": list(image.layers), "width": image.width, "head_width": 64},
         {**words, "heads": text.width // 64, "layers": text.layers},

@@ -5,13 +5,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones import tiny
 from mlrpl_cli.core.backbones.backbone import BackboneOptions, fingerprint_of
 from mlrpl_cli.core.backbones.files import reading
 from mlrpl_cli.core.backbones.files import reading as weights
 from mlrpl_cli.core.backbones.files.hub import Copy
 from mlrpl_cli.core.backbones.lite import packages
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.openai import family, published
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
@@ -146,7 +146,7 @@ def test_a_name_longer_than_any_files_is_an_unknown_one():
 
 
 def test_the_addresses_are_those_that_open_clip_knows():
-    known = import_open_clip().get_pretrained_url
+    known = open_clip().get_pretrained_url
     for name in ARCHITECTURES:
         other = {"ViT-L/14@336px": "ViT-L-14-336"}.get(name, name.replace("/", "-"))
         assert published.published_url(name) == known(other, "openai")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones.backbone import BackboneOptions, pad_tokens
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.frozen import make_encoder
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -60,7 +60,7 @@ def open_clip_model(architecture: Architecture, state: dict[str, torch.Tensor]) 
         "heads": text.width // text.form.head_width,
         "layers": text.layers,
     }
-    model = import_open_clip().CLIP(image.embed_dim, vision, words, quick_gelu=text.form.quick_gelu)
+    model = open_clip().CLIP(image.embed_dim, vision, words, quick_gelu=text.form.quick_gelu)
     model.load_state_dict(state)
     return model.eval()
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.textbook import import_open_clip
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.openai import tokenizer
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.io.errors import ConfigError
@@ -22,7 +22,7 @@ def _fresh():
 
 
 def test_token_ids_are_open_clips_without_padding():
-    padded = import_open_clip().tokenize(TEXTS).tolist()
+    padded = open_clip().tokenize(TEXTS).tolist()
     for row, expected in zip(tokenize(TEXTS), padded, strict=True):
         assert row == expected[: len(row)]
         assert not any(expected[len(row) :])

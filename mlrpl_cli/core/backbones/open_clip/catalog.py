@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.backbones.files.reading import weights_in
 from mlrpl_cli.core.backbones.open_clip import hub
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.backbones.open_clip.hub import CARD, CONFIG, Place
@@ -112,7 +113,7 @@ def _of_folder(folder: Path) -> Entry:
     if not path.is_file():
         raise WeightsError(f"{FOLDER}{folder}: expected a folder with {CONFIG}, as open_clip writes it; got none")
     architecture = _architecture(path, folder)
-    return Entry(architecture, hub.weights_in(folder))
+    return Entry(architecture, weights_in(folder))
 
 
 def _of_hub(place: Place) -> Entry:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
-from mlrpl_cli.core.io.errors import WeightsError, first_few, one_line
+from mlrpl_cli.core.io.errors import WeightsError, one_line
 
 CONFIG = "open_clip_config.json"
 CARD = "README.md"
@@ -88,18 +88,6 @@ def licence_in(card: Path | None) -> str | None:
     head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
     found = re.search(r"^license:\s*([\w.-]+)\s*$", head, re.MULTILINE)
     return found[1] if head.startswith("---") and found else None
-
-
-def weights_in(folder: Path) -> Path:
-    """The weights beside a configuration, by the names that open_clip gives them. Raises WeightsError for none."""
-    for name in _weight_names(""):
-        if (folder / name).is_file():
-            return folder / name
-    others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
-    if len(others) == 1:
-        return folder / others[0]
-    got = first_few(others) if others else "none"
-    raise WeightsError(f"{folder}: expected weights called {' or '.join(_weight_names(''))}, got {got}; rename them")
 
 
 def _weight_names(file: str) -> tuple[str, ...]:

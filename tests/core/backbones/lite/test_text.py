@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks.textbook import import_open_clip
 from mlrpl_cli.core.backbones.backbone import pad_tokens
 from mlrpl_cli.core.backbones.lite.joint import JointSpace
 from mlrpl_cli.core.backbones.lite.text import MiniLM, SentenceEncoder, WordPieces, renamed
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.io.errors import ConfigError
 
 TEXTS = [[101, 4937, 102], [101, 1037, 6302, 1997, 1037, 4937, 1012, 102], [101, 3899, 102], [101, 102]]
@@ -15,7 +15,7 @@ TEXTS = [[101, 4937, 102], [101, 1037, 6302, 1997, 1037, 4937, 1012, 102], [101,
 
 def bert():
     pytest.importorskip("transformers", reason="pip install 'mlrpl[photos]'")
-    import_open_clip()  # transformers imports torchvision, which this lets import
+    open_clip()  # transformers imports torchvision, which this lets import
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)

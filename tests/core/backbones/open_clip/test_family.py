@@ -204,7 +204,7 @@ def test_weights_of_another_name_are_asked_for(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
         (tmp_path / name).write_bytes((tmp_path / FILES[1]).read_bytes())
     (tmp_path / FILES[1]).unlink()
-    with pytest.raises(WeightsError, match=r"expected weights called open_clip_model\.safetensors or"):
+    with pytest.raises(WeightsError, match="expected one file of weights"):
         load_backbone(BackboneOptions(f"local-dir:{tmp_path}"))
     (tmp_path / "b.safetensors").unlink()
     assert load_backbone(BackboneOptions(f"local-dir:{tmp_path}"), text=False).channels == 64
