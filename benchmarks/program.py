@@ -25,7 +25,7 @@ from benchmarks.setting import (
     make_pixels,
 )
 from mlrpl_cli.core.backbones.openai.architectures import StateDict
-from mlrpl_cli.core.prediction.predictor import Predictor
+from mlrpl_cli.core.prediction.predictor import TrainedPredictor
 from mlrpl_cli.core.runs import checkpoint as checkpoints
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, TrainedHead
 
@@ -37,7 +37,7 @@ def predict_rows(device: torch.device) -> Iterator[Row]:
     """Files to probabilities and maps, beside the encoder alone on pixels that are decoded already."""
     state, _ = backbone()
     encoder = make_frozen_encoder(state, device)
-    predictor = Predictor(TrainedHead(_checkpoint(state, device)), encoder)
+    predictor = TrainedPredictor(TrainedHead(_checkpoint(state, device)), encoder)
     pixels = make_pixels(32)
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder))

@@ -45,6 +45,7 @@ COMMANDS = {
         "Write labels or predictions in a format that other programs read.",
     ),
     "runs": ("mlrpl_cli.commands.runs:runs", "List prepared folders and runs, and which is the newest."),
+    "backbones": ("mlrpl_cli.commands.backbones:backbones", "List the backbones there are, and which are downloaded."),
     "visualize": ("mlrpl_cli.commands.visualize:visualize", "Draw where a trained run looks, and how it trained."),
 }
 

@@ -17,7 +17,12 @@ from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.prediction.options import PredictOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+    from mlrpl_cli.core.runs.provenance import Provenance
+
+UNCALIBRATED = "the probabilities are uncalibrated, and good for ranking alone"
 
 
 class Row(NamedTuple):
@@ -47,19 +52,18 @@ def predict(
 ) -> None:
     """Predict which classes images show, with a trained run.
 
+    With --backbone and --classes no run is needed: the backbone says, as it came, which of the names fits an image
+    best, and its probabilities are uncalibrated.
+
     With both --top-k and --threshold a class must pass both. An image that cannot be read has an error in its place,
     also on stderr, and the others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image
     could be read.
     """
     from mlrpl_cli.commands.results import print_result
-    from mlrpl_cli.core.prediction.predictor import Predictor
-    from mlrpl_cli.core.runs.folder import newest_run
-    from mlrpl_cli.core.runs.provenance import of_run
 
     form = _form(output, as_json)
     chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
-    run = chosen.run or newest_run()
-    predictor = Predictor.from_run(run, chosen.checkpoint, chosen.device)
+    predictor, run, provenance = _load(chosen, classes)
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
     failed = list[str]()
@@ -69,7 +73,7 @@ def predict(
             "predict",
             [_record(row) for row in rows],
             vars(chosen) | {"run": run, "classes": classes, "images": images},
-            of_run(run, predictor.info),
+            provenance,
             flat=False,
         )
     else:
@@ -78,6 +82,28 @@ def predict(
         raise typer.Exit(console.NOTHING_READ)
     if failed and not skip_bad:
         raise typer.Exit(1)
+
+
+def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[Predictor, Path | None, Provenance]:
+    """The predictor that is asked for, its run folder if it has one, and what its results come from."""
+    from mlrpl_cli.core.prediction.predictor import Predictor
+    from mlrpl_cli.core.runs.folder import newest_run
+    from mlrpl_cli.core.runs.provenance import Provenance, of_run
+
+    if chosen.backbone is None:
+        if chosen.backbone_config is not None:
+            raise ConfigError("--backbone-config is for --backbone, which is not given; a run knows its own")
+        run = chosen.run or newest_run()
+        trained = Predictor.from_run(run, chosen.checkpoint, chosen.device)
+        return trained, run, of_run(run, trained.info)
+    if chosen.run is not None:
+        raise ConfigError("expected --run or --backbone, got both; --backbone alone predicts without a run")
+    if not classes:
+        names = '--classes "cat, dog, sofa"'
+        raise ConfigError(f"--backbone {chosen.backbone} without a run needs the names to look for; add {names}")
+    predictor = Predictor.from_backbone(chosen.backbone, classes, chosen.backbone_config, chosen.device)
+    console.progress().warn(f"{chosen.backbone} as it came, trained on none of your labels: {UNCALIBRATED}")
+    return predictor, None, Provenance(backbone_sha256=predictor.encoder.fingerprint)
 
 
 def _form(output: str | None, as_json: bool) -> str:

@@ -20,6 +20,7 @@ RESULTS = {
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
     "export-labels": "mlrpl_cli.core.export.labels:Exported",
     "runs": "mlrpl_cli.core.runs.listing:Listing",
+    "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
     "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",
 }
 """The type of each command's result; of `predict` that of an image, of which its result is a list."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
     "runs": [],
+    "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
 }
 

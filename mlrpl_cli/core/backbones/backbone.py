@@ -186,6 +186,16 @@ class Backbone:
     notes: tuple[str, ...] = ()
     """What was assumed, a sentence each: shown when the backbone is loaded for training."""
 
+    @property
+    def logit_scale(self) -> float | None:
+        """The logarithm of what cosines of images and texts were multiplied by; None where the weights do not say."""
+        return self.record.get("logit_scale")
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What was added to them, of a backbone that was trained to say of each text by itself whether it fits."""
+        return self.record.get("logit_bias")
+
 
 class Family(Protocol):
     """A kind of backbones: one file in this package or another one, and one line in the registry."""

@@ -18,6 +18,8 @@ FAMILIES = Registry(
         "added": "mlrpl_cli.core.backbones.added:FAMILY",
         "tiny": "mlrpl_cli.core.backbones.tiny:FAMILY",
         "openai": "mlrpl_cli.core.backbones.openai.family:FAMILY",
+        "lite": "mlrpl_cli.core.backbones.lite.family:FAMILY",
+        "open_clip": "mlrpl_cli.core.backbones.open_clip.family:FAMILY",
         "files": "mlrpl_cli.core.backbones.files.family:FAMILY",
     },
 )

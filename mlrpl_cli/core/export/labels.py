@@ -27,7 +27,7 @@ from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, Written, wr
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.prediction.predictor import Predictor
+    from mlrpl_cli.core.prediction.predictor import TrainedPredictor
 
 EXPORTS = Path("exports")
 """Where label files are written when nothing else is said, below the current folder."""
@@ -101,7 +101,7 @@ def _check(options: ExportOptions) -> None:
     raise_together(found)
 
 
-def _read(options: ExportOptions) -> tuple[Predictor | None, Prepared]:
+def _read(options: ExportOptions) -> tuple[TrainedPredictor | None, Prepared]:
     """The run, if there is one, and the data. Raises RunError for a run of other classes."""
     if options.run is None:
         return None, read_prepared(newest_prepared() if options.data is None else options.data)
@@ -140,7 +140,7 @@ def _check_names(names: list[str]) -> None:
 
 
 def _predicted(
-    export: Export, predictor: Predictor, paths: list[Path], threshold: float, workers: int | None
+    export: Export, predictor: TrainedPredictor, paths: list[Path], threshold: float, workers: int | None
 ) -> Export:
     """`export` with what a run says of its images. Raises DataError, which names them, for images it cannot read."""
     from mlrpl_cli.core.prediction.predictor import Unreadable

@@ -7,12 +7,18 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.io.schema import FileName, Name
 from mlrpl_cli.core.runs.selection import RunOptions
 
 
 @dataclass(frozen=True)
 class PredictOptions(RunOptions):
     """Which classes of an image to show, and how many images to take together."""
+
+    backbone: Name | None = None
+    """Compare the images with --classes by this backbone alone, without a run: uncalibrated."""
+    backbone_config: FileName | None = None
+    """What the tensors of a backbone's file do not say, as of train."""
 
     top_k: Annotated[int | None, Field(ge=1)] = None
     """Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold."""

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from mlrpl_cli.core.backbones.frozen import FrozenEncoder
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
+from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
+from mlrpl_cli.core.backbones.registry import load_backbone
 from mlrpl_cli.core.config import BEST
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.loading import ahead
@@ -45,17 +48,35 @@ class Unreadable:
 
 
 class Predictor:
-    """A trained run, loaded once; images in, probabilities and maps out."""
+    """A trained run, or a backbone alone, loaded once; images in, probabilities and maps out."""
 
-    def __init__(self, head: TrainedHead, encoder: FrozenEncoder) -> None:
-        self.head, self.encoder = head.to(encoder.device), encoder
-        self.info, self.classes, self.learnable = head.info, head.info.classes, head.info.learnable
+    def __init__(self, head: nn.Module, encoder: FrozenEncoder, classes: Sequence[str]) -> None:
+        """`head` makes a `Recognition` of C `classes` out of the encoder's features."""
+        self.head, self.encoder, self.classes = head.to(encoder.device), encoder, tuple(classes)
+        self.learnable: tuple[bool, ...] | None = None
+        """(C,) whether a run could learn each class; None where it is not known."""
+        self.allow_truncated = False
+        """Whether JPEGs may lack their last bytes."""
 
     @classmethod
-    def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> Predictor:
+    def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> TrainedPredictor:
         """Load `run` (None: the newest) and the backbone it was trained with. Raises RunError or WeightsError."""
         head = TrainedHead(load_checkpoint(newest_run() if run is None else Path(run), checkpoint))
-        return cls(head, head.load_encoder(choose_device(device)))
+        return TrainedPredictor(head, head.load_encoder(choose_device(device)))
+
+    @classmethod
+    def from_backbone(
+        cls, name: str, classes: Sequence[str], config: str | None = None, device: str = "auto"
+    ) -> Predictor:
+        """A backbone as it is, at the size of its training, for any `classes`: its probabilities are uncalibrated.
+
+        `config` says what the tensors of a file do not. Raises WeightsError, and ConfigError like `ZeroShotHead`.
+        """
+        backbone = load_backbone(BackboneOptions(name, config))
+        encoder = make_encoder(backbone, backbone.rule.size, choose_device(device))
+        from mlrpl_cli.core.prediction.zero_shot import ZeroShotHead  # it brings the tokenizer, which runs do without
+
+        return cls(ZeroShotHead(backbone, classes), encoder, classes)
 
     @torch.no_grad()
     def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +134,14 @@ class Predictor:
 
     def _load(self, path: Path) -> np.ndarray | Unreadable:
         try:
-            return load_pixels(path, self.encoder.image_size, self.info.allow_truncated, self.encoder.rule.resampling)
+            return load_pixels(path, self.encoder.image_size, self.allow_truncated, self.encoder.rule.resampling)
         except DataError as error:
             return Unreadable(path, str(error))
+
+
+class TrainedPredictor(Predictor):
+    """A trained run and the backbone that it was trained with."""
+
+    def __init__(self, head: TrainedHead, encoder: FrozenEncoder) -> None:
+        super().__init__(head, encoder, head.info.classes)
+        self.info, self.learnable, self.allow_truncated = head.info, head.info.learnable, head.info.allow_truncated

@@ -23,7 +23,7 @@ from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
-from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, TrainedPredictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
 from mlrpl_cli.core.reports.names import picture_name
@@ -65,7 +65,7 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
 class Shown:
     """Which classes of an image are drawn, and what stands beside them."""
 
-    predictor: Predictor
+    predictor: TrainedPredictor
     columns: list[int]
     """The chosen classes; empty for the most probable ones."""
     top_k: int

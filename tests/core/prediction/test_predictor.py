@@ -89,7 +89,7 @@ def test_results_keep_the_order_of_their_images_whether_or_not_the_next_batch_is
     paths[3].write_text("no image")
     predictor = Predictor.__new__(Predictor)
     predictor.encoder = SimpleNamespace(device=torch.device(device), image_size=8, rule=CLIP_RULE)
-    predictor.info, predictor.learnable = SimpleNamespace(allow_truncated=False), None
+    predictor.allow_truncated, predictor.learnable = False, None
     predictor.predict = lambda pixels: (pixels.mean((1, 2, 3)), pixels)
     found = [getattr(result, "probabilities", "-") for result in predictor.predict_files(paths, 2, workers=2)]
     assert found == [0, 10, 20, "-", 40, 50, 60]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from mlrpl_cli.core.backbones.backbone import (
@@ -60,14 +61,20 @@ class Architecture:
         if self.plain:
             channels, stride = plain_sizes(self.model)
             return channels, input_rule(self, stride, any_size=True)
-        visual = building.empty_visual(self.model)
-        image_tower(visual, VALUES)
-        channels, stride, free = input_of(visual)
+        channels, stride, free = _built_sizes(json.dumps(dict(self.model), sort_keys=True))
         return channels, input_rule(self, stride, free)
 
     def recorded(self) -> dict[str, Any]:
         """JSON values, from which `architecture_from` makes the same again."""
         return {"model": dict(self.model), "preprocess": _kept(self.preprocess), "tokenizer": self.tokenizer}
+
+
+@lru_cache(maxsize=256)
+def _built_sizes(model: str) -> tuple[int, int, bool]:
+    """`input_of` the tower of a model_cfg in JSON: many weights have the same one, and building it takes a while."""
+    visual = building.empty_visual(json.loads(model))
+    image_tower(visual, VALUES)
+    return input_of(visual)
 
 
 def architecture_from(recorded: Mapping[str, Any]) -> Architecture:
@@ -124,7 +131,9 @@ def input_rule(architecture: Architecture, stride: int, any_size: bool) -> Input
     if (resampling := given.get("interpolation", "bicubic")) not in ("bicubic", "bilinear"):
         raise WeightsError(f"its preprocess_cfg has the interpolation '{resampling}'; expected bicubic or bilinear")
     mean, std = (_triple(given.get(name, default)) for name, default in (("mean", CLIP_MEAN), ("std", CLIP_STD)))
-    return InputRule(sides.pop(), stride, any_size, mean, std, resampling)
+    # SigLIP's towers of 384 pixels and patches of 14 leave out the last 6, so they have seen 378.
+    side = sides.pop()
+    return InputRule(side - side % stride, stride, any_size, mean, std, resampling)
 
 
 def decided(architecture: Architecture, rule: InputRule, dense: Dense | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
@@ -128,13 +129,24 @@ def _built(build: Callable[[], M]) -> M:
     from accelerate import init_empty_weights
 
     for place in (init_empty_weights(include_buffers=False), torch.device("meta")):
-        with suppress(RuntimeError), place:
+        with suppress(RuntimeError), place, NotFilled():
             module = build()
             tables = dict(module.named_buffers())
             if not any(tables[name].is_meta for name in tables.keys() - module.state_dict().keys()):
                 return module
     with torch.random.fork_rng(devices=[]):
         return build()
+
+
+class NotFilled(TorchFunctionMode):
+    """On the meta device nothing is filled with values: what would be done for nothing takes most of building."""
+
+    names = frozenset(f"{verb}_" for verb in "uniform normal erfinv mul div add sub clamp copy fill zero".split())
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self.names and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _need_transformers(name: str) -> None:

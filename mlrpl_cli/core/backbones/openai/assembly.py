@@ -46,6 +46,8 @@ def assemble(
     image = image_architecture(state, form)
     rule = InputRule(image.image_size, image.stride, **(input_rule or {}))
     decides, record = rule_as_decided(rule), {"rule": asdict(rule), **told}
+    if "logit_scale" in state:
+        record.setdefault("logit_scale", float(state["logit_scale"]))
     dense: Dense = "values"
     if image.is_vit:
         dense = options.dense or _recorded_dense(recorded)

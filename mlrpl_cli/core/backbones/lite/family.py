@@ -1,0 +1,126 @@
+"""`lite` as a family of backbones: one name, and what its towers are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlrpl_cli.core.backbones.backbone import (
+    Backbone,
+    BackboneOptions,
+    Defaults,
+    Description,
+    InputRule,
+    fingerprint_of,
+    pad_tokens,
+    rule_as_decided,
+    without_text,
+)
+from mlrpl_cli.core.backbones.lite import image, packages, text
+from mlrpl_cli.core.backbones.lite.joint import EMBED_DIM, Encode, JointSpace, cached_fit, digest_of
+from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.progress import Progress, Silent
+
+NAME, FIT = "lite", "fit"
+TRAINED_ON = 256  # 260, which is no multiple of the stride
+RULE = InputRule(TRAINED_ON, image.STRIDE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+DEFAULTS = Defaults(image_size=384, precision="float32")
+
+
+class Lite:
+    """EfficientNet-Lite2 and MiniLM, from packages that pip installs."""
+
+    def claims(self, name: str) -> bool:
+        return name == NAME
+
+    def names(self) -> list[str]:
+        return [NAME]
+
+    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+        _check(options)
+        sizes: dict[str, int] = {"channels": image.CHANNELS, "embed_dim": EMBED_DIM}
+        told = {"pretraining": "ImageNet-1k, sentence pairs", "licence": "Apache-2.0"}
+        return Description(NAME, NAME, RULE, DEFAULTS, downloaded=packages.installed(), **sizes, **told)
+
+    def load(
+        self,
+        options: BackboneOptions,
+        recorded: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        text: bool = True,
+    ) -> Backbone:
+        _check(options)
+        labels = packages.imagenet_labels()
+        fitted = digest_of(labels)
+        if recorded and recorded.get(FIT) != fitted:
+            raise WeightsError(
+                "this run's joint space was fitted to other names or definitions of ImageNet's labels than the "
+                "installed open_clip and timm have, or by another mlrpl; install the versions that it was trained with"
+            )
+        state = dict(image.renamed(packages.read_tensors(packages.LITE2)))
+        tokenizer = _tokenizer()
+        space = cached_fit(labels, lambda: _double_encoder(tokenizer, progress or Silent()))
+        return Backbone(
+            name=NAME,
+            rule=RULE,
+            channels=image.CHANNELS,
+            embed_dim=EMBED_DIM,
+            fingerprint=fingerprint_of(state, {FIT: fitted, "rule": rule_as_decided(RULE)}),
+            image_tower=lambda image_size: _image_tower(state, space),
+            text_tower=(lambda: _text_tower(space)) if text else without_text,
+            tokenizer=tokenizer,
+            record={FIT: fitted},
+        )
+
+
+FAMILY = Lite()
+
+
+def _check(options: BackboneOptions) -> None:
+    given = {"backbone_config": options.config, "backbone_dense": options.dense}
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise WeightsError(f"the backbone lite has one form, got {' and '.join(wrong)}; leave it out")
+
+
+def _image_tower(state: Mapping[str, Tensor], space: JointSpace) -> image.LiteTower:
+    tower = image.LiteTower(image.LITE2, space.basis)
+    tower.load_state_dict({**state, "basis": space.basis})
+    return _frozen(tower)
+
+
+def _text_tower(space: JointSpace) -> text.MiniLM:
+    tower = text.MiniLM(space)
+    tower.encoder = _sentence_encoder()
+    return _frozen(tower)
+
+
+def _sentence_encoder() -> text.SentenceEncoder:
+    encoder = text.SentenceEncoder()
+    encoder.load_state_dict(dict(text.renamed(packages.read_tensors(packages.MINILM))))
+    return _frozen(encoder)
+
+
+@cache
+def _tokenizer() -> text.WordPieces:
+    return text.WordPieces(packages.WORD_PIECES.checked().read_text("utf-8"))
+
+
+def _double_encoder(tokenizer: text.WordPieces, progress: Progress) -> Encode:
+    """Texts → embeddings in float64, which the fit needs."""
+    progress.note("fitting lite's joint space to ImageNet's 1,000 labels, once: this takes some seconds")
+    encoder = _sentence_encoder().double()
+
+    @torch.inference_mode()
+    def encode(texts: Sequence[str]) -> Tensor:
+        ids, end = pad_tokens(tokenizer(texts))
+        return encoder(encoder.words(ids), end)
+
+    return encode
+
+
+def _frozen(module: Any) -> Any:
+    return module.requires_grad_(False).eval()

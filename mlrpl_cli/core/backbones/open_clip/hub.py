@@ -1,0 +1,116 @@
+"""Files of a model on the Hugging Face hub: fetched through open_clip, or found where they were fetched before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.io.errors import WeightsError, first_few, one_line
+
+CONFIG = "open_clip_config.json"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model's folder on the hub."""
+
+    repository: str
+    """ "timm/ViT-B-16-SigLIP2"."""
+    file: str = ""
+    """The file with its weights; empty: as open_clip names it."""
+    revision: str | None = None
+    """A commit, a tag or a branch; None: the newest."""
+
+    def __str__(self) -> str:
+        return self.repository + (f"@{self.revision}" if self.revision else "")
+
+
+def place_of(text: str) -> Place:
+    """The place that "ORG/NAME", or "ORG/NAME@REVISION", says. Raises WeightsError when it says none."""
+    repository, _, revision = text.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise WeightsError(f"hf-hub:{text}: expected hf-hub:ORG/NAME or hf-hub:ORG/NAME@REVISION")
+    return Place(repository, revision=revision or None)
+
+
+def fetch(place: Place, file: str | None = None) -> Path:
+    """The file, of which the newest is asked for unless a revision is said; the weights where `file` is None.
+
+    Raises WeightsError, which says how to do without the network, when it cannot be had.
+    """
+    download = open_clip().pretrained.download_pretrained_from_hf
+    wanted = file or place.file or None
+    try:
+        return Path(download(place.repository, filename=wanted, revision=place.revision))
+    except Exception as error:  # whatever the hub's client raises, and open_clip makes of it
+        if file == CONFIG and "404" in str(error):
+            raise WeightsError(
+                f"{place} has no {CONFIG}, so it is none of open_clip's; download it and give its folder"
+            ) from error
+        raise WeightsError(
+            f"{place} cannot be had from the hub ({one_line(error)[:200]}); on a machine that reaches it run "
+            f"hf download {place.repository}, bring the folder here and give local-dir:FOLDER as the backbone"
+        ) from error
+
+
+def revision_of(path: Path) -> str | None:
+    """The commit that a file of the hub's cache is of."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
+def cached(place: Place, file: str | None = None) -> Path | None:
+    """The file where it was fetched before, without asking the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in [file] if file else _weight_names(place.file):
+        found = try_to_load_from_cache(place.repository, name, revision=place.revision)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def has_cache() -> bool:
+    """Whether anything was ever fetched from the hub on this machine."""
+    from huggingface_hub import constants
+
+    return any(Path(constants.HF_HUB_CACHE).glob("models--*"))
+
+
+def licence_in(card: Path | None) -> str | None:
+    """What a model card says in its first lines; None where there is no card, or it says none."""
+    if card is None or not card.is_file():
+        return None
+    head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
+    found = re.search(r"^license:\s*([\w.-]+)\s*$", head, re.MULTILINE)
+    return found[1] if head.startswith("---") and found else None
+
+
+def weights_in(folder: Path) -> Path:
+    """The weights beside a configuration, by the names that open_clip gives them. Raises WeightsError for none."""
+    for name in _weight_names(""):
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    if len(others) == 1:
+        return folder / others[0]
+    got = first_few(others) if others else "none"
+    raise WeightsError(f"{folder}: expected weights called {' or '.join(_weight_names(''))}, got {got}; rename them")
+
+
+def _weight_names(file: str) -> tuple[str, ...]:
+    """What open_clip looks for, in its order: safetensors first."""
+    constants = open_clip().constants
+    if not file:
+        return constants.HF_SAFE_WEIGHTS_NAME, constants.HF_WEIGHTS_NAME
+    return tuple(_safe_first(file))
+
+
+def _safe_first(file: str) -> Iterator[str]:
+    if file.endswith((".bin", ".pth")):
+        yield file[:-4] + ".safetensors"
+    yield file
