@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
-from mlrpl_cli.core.backbones.checkpoints import read_state
+from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.open_clip import assembly, hub
 from mlrpl_cli.core.backbones.open_clip.building import VISUAL, random_state
 from mlrpl_cli.core.backbones.open_clip.catalog import Entry, entry_of, is_known, models, tagged
