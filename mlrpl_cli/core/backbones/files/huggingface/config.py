@@ -68,7 +68,7 @@ def architecture_of(path: Path, config: Mapping[str, Any], processor: Mapping[st
     Without a processor, the input rule is what transformers takes for the model. Raises WeightsError.
     """
     kind = config.get("model_type")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         known = "' or '".join(KINDS)
         advice = "if open_clip has this model, give its file with --set backbone_config=NAME"
         raise WeightsError(f"{path}: model_type: expected '{known}', got {shown(kind)}; {advice}")
