@@ -166,5 +166,7 @@ def test_openais_name_falls_back_to_the_hub_to_the_same_features(server, tmp_pat
 
 @pytest.mark.usefixtures("_unreachable", "server")
 def test_where_neither_can_be_had_both_are_told():
-    with pytest.raises(WeightsError, match=r"cannot fetch http://127.*RN50\.pt.*: cannot fetch http.*/timm/resnet50_clip"):
+    with pytest.raises(
+        WeightsError, match=r"cannot fetch http://127.*RN50\.pt.*: cannot fetch http.*/timm/resnet50_clip"
+    ):
         FAMILY.load(BackboneOptions("RN50"))
