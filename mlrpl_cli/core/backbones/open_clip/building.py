@@ -140,7 +140,10 @@ def _built(build: Callable[[], M]) -> M:
 class NotFilled(TorchFunctionMode):
     """On the meta device nothing is filled with values: what would be done for nothing takes most of building."""
 
-    names = frozenset(f"{verb}_" for verb in "uniform normal erfinv mul div add sub clamp copy fill zero".split())
+    names = frozenset(
+        f"{verb}_"
+        for verb in ["uniform", "normal", "erfinv", "mul", "div", "add", "sub", "clamp", "copy", "fill", "zero"]
+    )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in self.names and args and args[0].is_meta:

