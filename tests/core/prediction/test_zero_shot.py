@@ -84,13 +84,13 @@ def test_what_does_not_go_together_is_told(image, mlrpl, options, told):
     assert (done.code, told in done.err) == (1, True), done.err
 
 
-@pytest.mark.parametrize(
-    ("photograph", "name"), [("chelsea.png", "cat"), ("coffee.png", "coffee cup"), ("rocket.jpg", "rocket")]
-)
-def test_lite_recognises_a_photograph_from_the_command_line(mlrpl, monkeypatch, tmp_path, photograph, name):
+def test_lite_recognises_photographs_from_the_command_line(mlrpl, monkeypatch, fitted_lite):
     photographs = Path(pytest.importorskip("skimage").__file__).parent / "data"
-    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path))
+    expected = {"chelsea.png": "cat", "coffee.png": "coffee cup", "rocket.jpg": "rocket"}
+    monkeypatch.setenv("MLRPL_CACHE", str(fitted_lite))
     names = "astronaut, bicycle, cat, coffee cup, dog, motorcycle, rocket, sofa, train"
-    done = mlrpl("predict", str(photographs / photograph), "--backbone", "lite", "--classes", names, "--json")
+    images = [str(photographs / name) for name in expected]
+    done = mlrpl("predict", *images, "--backbone", "lite", "--classes", names, "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["result"][0]["classes"][0]["class"] == name
+    found = {Path(row["image"]).name: row["classes"][0]["class"] for row in json.loads(done.out)["result"]}
+    assert found == expected

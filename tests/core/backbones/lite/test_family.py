@@ -23,10 +23,9 @@ pytestmark = pytest.mark.skipif(not packages.installed(), reason="pip install 'm
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """The fit takes seconds, so it is made once for this file."""
+def cache(fitted_lite):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLRPL_CACHE", str(tmp_path_factory.mktemp("lite")))
+        patch.setenv("MLRPL_CACHE", str(fitted_lite))
         yield
 
 
