@@ -162,6 +162,10 @@ def test_openais_name_falls_back_to_the_hub_to_the_same_features(server, tmp_pat
     before = list(server.asked)
     assert FAMILY.load(BackboneOptions("ViT-B/32"), backbone.record).fingerprint == backbone.fingerprint
     assert server.asked == before, "a copy that is there is taken without asking"
+    (kept,) = (tmp_path / "cache").glob("*.safetensors")
+    kept.write_bytes(save({**half, "logit_scale": torch.tensor(1.0)}))
+    with pytest.raises(WeightsError, match=r"is not what .* should give: its sha256"):
+        FAMILY.load(BackboneOptions("ViT-B/32"))
 
 
 @pytest.mark.usefixtures("_unreachable", "server")
