@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, InputRule
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, image_architecture
-from mlrpl_cli.core.backbones.openai.assembly import assemble
-from mlrpl_cli.core.backbones.openai.family import DEFAULTS, RANDOM
+from mlrpl_cli.core.backbones.openai.assembly import DEFAULTS, assemble
+from mlrpl_cli.core.backbones.openai.family import RANDOM
 from mlrpl_cli.core.backbones.tiny import TINY
 from mlrpl_cli.core.io.errors import MlrplError, WeightsError, one_line
 from mlrpl_cli.core.io.progress import Progress

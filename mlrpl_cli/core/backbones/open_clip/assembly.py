@@ -116,7 +116,9 @@ def describe(options: BackboneOptions, family: str, architecture: Architecture, 
     except WeightsError as error:
         raise WeightsError(f"{family} backbone '{options.name}': {error}") from error
     embed_dim = int(architecture.model["embed_dim"])
-    return Description(options.name, family, rule, Defaults(rule.size), channels, embed_dim, **told)
+    ours = architecture.plain is not None and rule.problem(openai.DEFAULTS.image_size) is None
+    defaults = openai.DEFAULTS if ours else Defaults(rule.size)
+    return Description(options.name, family, rule, defaults, channels, embed_dim, **told)
 
 
 def input_rule(architecture: Architecture, stride: int, any_size: bool) -> InputRule:

@@ -9,6 +9,7 @@ from typing import Any
 from mlrpl_cli.core.backbones.backbone import (
     Backbone,
     BackboneOptions,
+    Defaults,
     Dense,
     InputRule,
     fingerprint_of,
@@ -25,6 +26,9 @@ from mlrpl_cli.core.backbones.openai.architectures import (
 from mlrpl_cli.core.backbones.openai.tokenizer import ClipTokenizer
 from mlrpl_cli.core.backbones.openai.transformer import OPENAI_FORM, Form
 from mlrpl_cli.core.io.errors import ConfigError
+
+DEFAULTS = Defaults(image_size=448)
+"""As the literature has it."""
 
 
 def assemble(
