@@ -122,10 +122,15 @@ class TextTower(nn.Module):
 class Tokenizer(Protocol):
     """Texts to token ids, as the text tower was trained on."""
 
-    leading: int
-    """Special tokens before the words: a learnable context follows them. 1 of CLIP's start token, 0 of T5's."""
-    trailing: int
-    """Special tokens after the words."""
+    @property
+    def leading(self) -> int:
+        """Special tokens before the words: a learnable context follows them. 1 of CLIP's start token, 0 of T5's."""
+        ...
+
+    @property
+    def trailing(self) -> int:
+        """Special tokens after the words."""
+        ...
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text with its special tokens, not padded. Raises ConfigError, naming it, for one too long."""

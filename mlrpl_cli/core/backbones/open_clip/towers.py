@@ -232,7 +232,7 @@ def input_of(visual: Any) -> tuple[int, int, bool]:
 @torch.no_grad()
 def set_size(visual: Any, image_size: int) -> None:
     """Make a filled tower take images of that size, where timm does not do so by itself."""
-    trunk = getattr(visual, "trunk", None)
+    trunk: Any = getattr(visual, "trunk", None)
     if hasattr(trunk, "set_input_size") and tuple(trunk.patch_embed.img_size) != (image_size, image_size):
         visual.set_input_size(image_size)
         visual.requires_grad_(False)
