@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch counts the cores: the workers share them
 
 import torch
+from filelock import FileLock
 
 from mlrpl_cli.app import main
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
+from mlrpl_cli.core.backbones.lite import packages
+from mlrpl_cli.core.backbones.lite.family import FAMILY
 from tests.warm import Outcome
 
 
@@ -31,6 +36,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def fitted_lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that all processes of the tests share, for lite's joint space, whose fit takes many seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fitted-lite"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "fit.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLRPL_CACHE", str(folder))
+        if packages.installed():
+            FAMILY.load(BackboneOptions("lite"), text=False)
+    return folder
 
 
 class _Here(Executor):

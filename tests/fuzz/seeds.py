@@ -176,6 +176,7 @@ _WORDS = {
     "archive": b"ustar PK\x01\x02 PK\x03\x04 PK\x05\x06 path= ../ \x80\x00\x00\x00",
     "glove": b"cat stop sign nan inf 1e308 0",
     "checkpoint": b'"dtype" "shape" "data_offsets" __metadata__ "mlrpl" "F32" "BOOL" "sha256" -1 [] null',
+    "backbone": b'"dtype" "shape" "F32" "I8" visual. module. "weight_map" "model_cfg" "clip" "hidden_act" 0 -1 [] null',
     "": b'{ } [ ] null 1 -1 NaN "key" "epoch"',
 }
 """Pieces of each format, by how the names of its targets begin."""
@@ -292,6 +293,88 @@ def _checkpoint_file() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(_checkpoint(), Path(folder) / "best.safetensors")
         return (Path(folder) / "best.safetensors").read_bytes()
+
+
+def clip_sizes() -> dict[str, Any]:
+    """A configuration of transformers of a CLIP whose tensors have a few values."""
+    tower = {"hidden_size": 4, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**tower, "vocab_size": 5, "max_position_embeddings": 6, "eos_token_id": 4}
+    vision = {**tower, "image_size": 4, "patch_size": 2}
+    return {"model_type": "clip", "projection_dim": 3, "text_config": text, "vision_config": vision}
+
+
+@cache
+def _clip_state() -> dict[str, Tensor]:
+    """A CLIP of `clip_sizes` under transformers' names."""
+    import torch
+
+    block = {f"{name}.{kind}": (4,) for name in ("layer_norm1", "layer_norm2") for kind in ("weight", "bias")}
+    for part in ("q", "k", "v", "out"):
+        block |= {f"self_attn.{part}_proj.weight": (4, 4), f"self_attn.{part}_proj.bias": (4,)}
+    block |= {"mlp.fc1.weight": (8, 4), "mlp.fc1.bias": (8,), "mlp.fc2.weight": (4, 8), "mlp.fc2.bias": (4,)}
+    towers = ("text_model", "vision_model")
+    shapes = {f"{tower}.encoder.layers.0.{name}": shape for tower in towers for name, shape in block.items()}
+    norms = ("text_model.final_layer_norm", "vision_model.pre_layrnorm", "vision_model.post_layernorm")
+    shapes |= {f"{norm}.{kind}": (4,) for norm in norms for kind in ("weight", "bias")}
+    shapes |= {
+        **{"logit_scale": (), "text_projection.weight": (3, 4), "visual_projection.weight": (3, 4)},
+        "text_model.embeddings.token_embedding.weight": (5, 4),
+        "text_model.embeddings.position_embedding.weight": (6, 4),
+        "vision_model.embeddings.class_embedding": (4,),
+        "vision_model.embeddings.patch_embedding.weight": (4, 3, 2, 2),
+        "vision_model.embeddings.position_embedding.weight": (5, 4),
+    }
+    return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+
+@cache
+def clip_file() -> bytes:
+    """The same as safetensors."""
+    from safetensors.torch import save
+
+    return save(_clip_state())
+
+
+def _marked() -> dict[str, Tensor]:
+    """A CLIP of OpenAI's form that says so, under what training puts around it."""
+    import torch
+
+    from mlrpl_cli.core.backbones.openai.architectures import (
+        SIZES,
+        Architecture,
+        ImageArchitecture,
+        TextArchitecture,
+        random_state,
+    )
+
+    smallest = Architecture(ImageArchitecture((1,), 64, 2, 1, 1), TextArchitecture(64, 1, 2, 2, 3))
+    return {**random_state(smallest, 0), **{name: torch.tensor(1) for name in SIZES}}
+
+
+def _safetensors_files() -> list[bytes]:
+    from safetensors.torch import save
+
+    return [save(_marked()), clip_file()]
+
+
+def _pickles() -> list[bytes]:
+    import torch
+
+    found = []
+    for zipped in (True, False):
+        memory = io.BytesIO()
+        wrapped = {"state_dict": {f"module.{name}": tensor for name, tensor in _marked().items()}, "epoch": 1}
+        torch.save(wrapped, memory, _use_new_zipfile_serialization=zipped)
+        found.append(memory.getvalue())
+    return found
+
+
+def _backbone_configs() -> list[bytes]:
+    sizes = {"layers": 1, "width": 4}
+    vision, words = {**sizes, "patch_size": 2, "image_size": 4, "mlp_ratio": 2}, {**sizes, "heads": 2, "mlp_ratio": 2}
+    model = {"embed_dim": 3, "vision_cfg": vision, "text_cfg": {**words, "context_length": 6, "vocab_size": 5}}
+    contents = (clip_sizes(), model, {"model_cfg": model, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}})
+    return [json.dumps(content).encode() for content in contents]
 
 
 def _shapes() -> list[bytes]:
@@ -445,6 +528,10 @@ _SEEDS = {
     "checkpoint": lambda: (_checkpoint_file(),),
     "checkpoint_metadata": lambda: (json.dumps(checkpoint_metadata()).encode(),),
     "checkpoint_shapes": _shapes,
+    "backbone_file": _safetensors_files,
+    "backbone_pickle": _pickles,
+    "backbone_config": _backbone_configs,
+    "backbone_index": lambda: (json.dumps({"weight_map": dict.fromkeys(_clip_state(), "a.safetensors")}).encode(),),
     "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
     "sweep_results": lambda: (_RESULT,),
 }

@@ -446,6 +446,33 @@ def checkpoint_shapes(data: bytes) -> None:
     _rebuild(run)
 
 
+def backbone_file(data: bytes) -> None:
+    """A safetensors file that is a backbone."""
+    _decide("clip.safetensors", data)
+
+
+def backbone_pickle(data: bytes) -> None:
+    """A checkpoint of PyTorch that is a backbone."""
+    _decide("clip.pt", data)
+
+
+def backbone_config(data: bytes) -> None:
+    """A configuration of transformers or open_clip beside a CLIP of transformers."""
+    from tests.fuzz.seeds import clip_file
+
+    (_folder("backbone_config") / "config.json").write_bytes(data)
+    _decide("clip.safetensors", clip_file(), "backbone_config")
+
+
+def backbone_index(data: bytes) -> None:
+    """The index of a CLIP that lies in several files."""
+    from tests.fuzz.seeds import clip_file, clip_sizes
+
+    (_folder("backbone_index") / "a.safetensors").write_bytes(clip_file())
+    (_folder("backbone_index") / "config.json").write_text(json.dumps(clip_sizes()))
+    _decide("model.safetensors.index.json", data, "backbone_index")
+
+
 def run_log(data: bytes) -> None:
     """metrics.jsonl of a run."""
     from mlrpl_cli.core.runs.folder import read_log
@@ -517,6 +544,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "checkpoint": checkpoint,
     "checkpoint_metadata": checkpoint_metadata,
     "checkpoint_shapes": checkpoint_shapes,
+    "backbone_file": backbone_file,
+    "backbone_pickle": backbone_pickle,
+    "backbone_config": backbone_config,
+    "backbone_index": backbone_index,
     "run_log": run_log,
     "sweep_results": sweep_results,
 }
@@ -662,6 +693,23 @@ def _is_small_shape(shape: object) -> bool:
     if not isinstance(shape, list) or len(shape) > 4:
         return False
     return all(type(side) is int and 0 <= side <= 16 for side in shape)
+
+
+def _decide(name: str, data: bytes, folder: str | None = None) -> None:
+    """What a file of weights is decided to be, whose tensors have the shapes that were promised."""
+    from mlrpl_cli.core.backbones.files.forms import decide
+    from mlrpl_cli.core.backbones.files.huggingface.names import to_open_clip
+    from mlrpl_cli.core.backbones.files.reading import open_weights
+    from mlrpl_cli.core.backbones.files.sizes import differences, sizes_of_state
+
+    path = _folder(folder or name) / name
+    path.write_bytes(data)
+    weights = open_weights(path)
+    promised = to_open_clip(weights.on_meta())
+    decided = decide(weights, promised, None)
+    assert not differences(decided.architecture.model, sizes_of_state(promised))
+    state = to_open_clip(weights.read())
+    assert {name: tensor.shape for name, tensor in state.items()} == {n: t.shape for n, t in promised.items()}
 
 
 def _rebuild(run: Path) -> None:

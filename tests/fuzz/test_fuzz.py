@@ -42,6 +42,8 @@ JSON_TARGETS = (
     "manifest_fields",
     "checkpoint_metadata",
     "checkpoint_shapes",
+    "backbone_config",
+    "backbone_index",
     "run_log",
     "sweep_results",
 )

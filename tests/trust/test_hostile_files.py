@@ -87,6 +87,8 @@ def pickles(marker: Path) -> dict[str, bytes]:
 
 
 KINDS = ("pickle", "torch", "old torch", "numpy")
+CLOSED = ("a pickle that needs", "not a readable checkpoint")
+"""What is said of a pickle with code, and of a file that is none for its reader."""
 
 
 def refused(outcome, *parts: str) -> bool:
@@ -105,7 +107,9 @@ def test_the_payload_runs_where_it_is_let(marker: Path) -> None:
 def test_a_backbone_that_would_run_code_is_refused(kind, suffix, place, marker, mlrpl) -> None:
     (place / f"evil.{suffix}").write_bytes(pickles(marker)[kind])
     train = [argument.replace("clip.safetensors", f"evil.{suffix}") for argument in TRAIN]
-    assert refused(mlrpl(*train), f"evil.{suffix} is not a readable checkpoint")
+    outcome = mlrpl(*train)
+    closed, broken = (refused(outcome, f"evil.{suffix} is {told}") for told in CLOSED)
+    assert closed or broken
     assert not marker.exists()
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +82,15 @@ def test_the_command_predicts_without_a_run_and_says_that_it_is_uncalibrated(ima
 def test_what_does_not_go_together_is_told(image, mlrpl, options, told):
     done = mlrpl("predict", image, *options)
     assert (done.code, told in done.err) == (1, True), done.err
+
+
+def test_lite_recognises_photographs_from_the_command_line(mlrpl, monkeypatch, fitted_lite):
+    photographs = Path(pytest.importorskip("skimage").__file__).parent / "data"
+    expected = {"chelsea.png": "cat", "coffee.png": "coffee cup", "rocket.jpg": "rocket"}
+    monkeypatch.setenv("MLRPL_CACHE", str(fitted_lite))
+    names = "astronaut, bicycle, cat, coffee cup, dog, motorcycle, rocket, sofa, train"
+    images = [str(photographs / name) for name in expected]
+    done = mlrpl("predict", *images, "--backbone", "lite", "--classes", names, "--json")
+    assert done.code == 0, done.err
+    found = {Path(row["image"]).name: row["classes"][0]["class"] for row in json.loads(done.out)["result"]}
+    assert found == expected

@@ -29,7 +29,7 @@ def beside(folder: Path, transformers_names: bool) -> tuple[Path, Architecture] 
     names = (TRANSFORMERS, OPEN_CLIP) if transformers_names else (OPEN_CLIP, TRANSFORMERS)
     for path in (folder / name for name in names if (folder / name).is_file()):
         ours = path.name == OPEN_CLIP or transformers_names
-        if ours or _content(path).get("model_type") in huggingface.KINDS:
+        if ours or _content(path).get("model_type") in tuple(huggingface.KINDS):
             return path, read_configuration(path)
     return None
 

@@ -18,7 +18,7 @@ from mlrpl_cli.core.io.reading import short
 Sizes = dict[str, Any]
 """Names as open_clip's configurations have them, those of the encoders after "vision_cfg." and "text_cfg."."""
 
-RESNET_STRIDE = 32
+RESNET_STRIDE, LARGEST = 32, 1 << 20
 BLOCK = "transformer.resblocks.0."
 
 
@@ -36,32 +36,33 @@ def sizes_of_state(state: Mapping[str, Tensor]) -> Sizes:
 
 
 def sizes_of_config(model: Mapping[str, Any]) -> Sizes:
-    """What `sizes_of_state` would read off the model that open_clip makes of the configuration."""
-    vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
-    embed = model["embed_dim"]
-    image: Sizes = {"timm_model_name": False}
-    if vision.get("timm_model_name"):
-        image = {"timm_model_name": True}
+    """What `sizes_of_state` would read off the model that open_clip makes of the configuration.
+
+    Raises TypeError and ValueError for a configuration whose sizes are none.
+    """
+    vision, text, embed = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
+    image: Sizes = {"timm_model_name": bool(vision.get("timm_model_name"))}
+    if image["timm_model_name"]:
+        image |= _of_timm(vision.get("timm_kwargs") or {})
     elif isinstance(vision.get("layers", 12), list | tuple):
-        side = vision.get("image_size", 224) // RESNET_STRIDE
-        image |= {"layers": tuple(vision["layers"]), "width": vision.get("width", 64), "grid": side, "embed_dim": embed}
+        side = _side(vision) // RESNET_STRIDE
+        image |= {"layers": tuple(vision["layers"]), "width": _number(vision, "width", 64), "grid": side}
+        image["embed_dim"] = embed
     else:
-        width, patch = vision.get("width", 768), vision.get("patch_size", 16)
+        width, patch = _number(vision, "width", 768), _number(vision, "patch_size", 16)
         image |= {
             **{"layers": vision.get("layers", 12), "width": width, "patch_size": patch, "embed_dim": embed},
-            **{
-                "mlp_width": int(width * vision.get("mlp_ratio", 4.0)),
-                "grid": _side(vision.get("image_size", 224)) // patch,
-            },
+            **{"mlp_width": int(width * _number(vision, "mlp_ratio", 4.0)), "grid": int(_side(vision) // patch)},
             **_blocks(vision),
             **{"no_ln_pre": bool(vision.get("no_ln_pre")), "attentional_pool": bool(vision.get("attentional_pool"))},
         }
     words: Sizes = {"hf_model_name": bool(text.get("hf_model_name"))}
     if not words["hf_model_name"]:
-        width, length = text.get("width", 512), text.get("context_length", 77)
+        width = _number(text, "width", 512)
         words |= {
             **{"layers": text.get("layers", 12), "width": width, "vocab_size": text.get("vocab_size", 49408)},
-            **{"context_length": length, "mlp_width": int(width * text.get("mlp_ratio", 4.0)), **_blocks(text)},
+            **{"context_length": text.get("context_length", 77), **_blocks(text)},
+            "mlp_width": int(width * _number(text, "mlp_ratio", 4.0)),
             **{"embed_cls": bool(text.get("embed_cls")), "proj_bias": bool(text.get("proj_bias"))},
         }
         if text.get("proj_type", "linear") != "none":
@@ -84,7 +85,7 @@ def is_custom(state: Mapping[str, Tensor]) -> bool:
 
 def _image(state: Mapping[str, Tensor]) -> Sizes:
     if _any(state, "visual.trunk."):
-        return _named("vision_cfg", {"timm_model_name": True})
+        return _named("vision_cfg", {"timm_model_name": True, **_trunk(state)})
     sizes: Sizes = {"timm_model_name": False}
     if "visual.class_embedding" not in state:
         positions = state["visual.attnpool.positional_embedding"]
@@ -169,5 +170,43 @@ def _square(positions: int) -> int:
     return side
 
 
-def _side(size: Any) -> int:
-    return size[0] if isinstance(size, list | tuple) else size
+def _of_timm(kwargs: Mapping[str, Any]) -> Sizes:
+    """Of a vision transformer of timm that is told its sizes."""
+    if not kwargs:
+        return {}
+    width, patch = _number(kwargs, "embed_dim", 768), _number(kwargs, "patch_size", 16)
+    return {
+        **{"timm.width": width, "timm.patch_size": patch, "timm.depth": kwargs.get("depth", 12)},
+        "timm.positions": int(_number(kwargs, "img_size", 224) // patch) ** 2,
+        "timm.mlp_width": int(width * _number(kwargs, "mlp_ratio", 4.0)),
+    }
+
+
+def _trunk(state: Mapping[str, Tensor]) -> Sizes:
+    """The same of the tensors of such a transformer; nothing of another trunk."""
+    patches, positions, inner = (
+        state.get(f"visual.trunk.{name}")
+        for name in ("patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
+    )
+    if patches is None or positions is None or inner is None:
+        return {}
+    return {
+        **{"timm.width": patches.shape[0], "timm.patch_size": patches.shape[2]},
+        **{"timm.depth": _count(state, r"visual\.trunk\.blocks\.(\d+)\."), "timm.positions": positions.shape[1]},
+        "timm.mlp_width": inner.shape[0],
+    }
+
+
+def _side(vision: Mapping[str, Any]) -> float:
+    size = vision.get("image_size", 224)
+    return _number({"image_size": size[0] if isinstance(size, list | tuple) else size}, "image_size", 224)
+
+
+def _number(tower: Mapping[str, Any], name: str, default: float) -> float:
+    """Raises TypeError and ValueError for what is no size."""
+    value = tower.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(name)
+    if not 0 < value <= LARGEST:
+        raise ValueError(name)
+    return value

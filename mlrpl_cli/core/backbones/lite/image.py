@@ -67,8 +67,9 @@ class Convolution(nn.Sequential):
 
     def fold(self) -> None:
         """Put the batch norm into the convolution, for good."""
-        if isinstance(self[1], nn.BatchNorm2d):
-            self[0], self[1] = fuse_conv_bn_eval(self[0], self[1]), nn.Identity()
+        convolution, norm = self[0], self[1]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            self[0], self[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
 
 
 class Block(nn.Module):

@@ -33,7 +33,7 @@ class PackageFile:
 
     def place(self) -> Path | None:
         """Where it is; None when it is not installed."""
-        place = _folder(self.package, self.path)
+        place = folder(self.package, self.path)
         return place if place and place.is_file() else None
 
     def checked(self) -> Path:
@@ -91,7 +91,7 @@ def imagenet_labels() -> list[tuple[str, str]]:
 
     open_clip has the names and timm the definitions. Raises WeightsError when the installed ones have them no more.
     """
-    names_in, synsets_in = _folder("open_clip", "zero_shot_metadata.py"), _folder("timm", "data/_info")
+    names_in, synsets_in = folder("open_clip", "zero_shot_metadata.py"), folder("timm", "data/_info")
     try:
         names = runpy.run_path(str(names_in))["IMAGENET_CLASSNAMES"]
         synsets = (synsets_in / "imagenet_synsets.txt").read_text("utf-8").split()  # type: ignore[operator]
@@ -100,13 +100,13 @@ def imagenet_labels() -> list[tuple[str, str]]:
         return [(str(name), definitions[synset]) for name, synset in zip(names, synsets, strict=True)]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
-            "expected ImageNet's names in open_clip and its definitions in timm, found them in neither or one; "
+            "expected ImageNet's names in open_clip and their definitions in timm, did not find both; "
             "pip install open-clip-torch==3.3.0 timm==1.0.31"
         ) from error
 
 
-def _folder(package: str, path: str) -> Path | None:
+def folder(package: str, path: str) -> Path | None:
     """`path` in the folder of an installed package, which is not imported; None for one that is not installed."""
     found = importlib.util.find_spec(package)
     folders = (found and found.submodule_search_locations) or ()
-    return next((Path(folder) / path for folder in folders), None)
+    return next((Path(place) / path for place in folders), None)

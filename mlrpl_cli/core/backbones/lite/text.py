@@ -80,6 +80,9 @@ class MiniLM(TextTower):
     """
 
     width, context_length = WIDTH, CONTEXT_LENGTH
+    mean: Tensor
+    keys: Tensor
+    basis: Tensor
 
     def __init__(self, space: JointSpace) -> None:
         super().__init__()

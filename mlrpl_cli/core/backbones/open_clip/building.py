@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mlrpl_cli.core.backbones.features import resize_positions
-from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.backbones.open_clip.library import open_clip, vision_of
 from mlrpl_cli.core.io.errors import MlrplError, WeightsError, first_few, one_line
 
 M = TypeVar("M", bound=nn.Module)

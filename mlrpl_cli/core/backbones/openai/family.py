@@ -61,7 +61,8 @@ def _fetched(name: str, progress: Progress) -> tuple[Path, dict[str, Any]]:
 
     Raises WeightsError when neither can be had, with what can be done instead.
     """
-    if not cached_path(name).is_file() and (kept := kept_copy(name, cached_path(name).parent)):
+    if not cached_path(name).is_file() and kept_copy(name, cached_path(name).parent):
+        kept = fetch_from_hub(name, cached_path(name).parent, progress)  # which verifies it
         return kept.path, _told(kept)
     try:
         return fetch_published(name, progress), {}

@@ -9,15 +9,26 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save
 
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.files import hub
 from mlrpl_cli.core.backbones.files.hub import COPIES, FILE, fetch_from_hub
 from mlrpl_cli.core.backbones.files.reading import open_weights
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.backbones.openai import published
+from mlrpl_cli.core.backbones.openai.architectures import (
+    Architecture,
+    ImageArchitecture,
+    TextArchitecture,
+    random_state,
+)
+from mlrpl_cli.core.backbones.openai.assembly import assemble
+from mlrpl_cli.core.backbones.openai.family import FAMILY
 from mlrpl_cli.core.io.errors import WeightsError
 
 REVISION = "0123456789abcdef" * 2 + "01234567"
 STATE = {"visual.proj": torch.arange(4.0).reshape(2, 2), "token_embedding.weight": torch.eye(2)}
 CONTENT = save(STATE)
+SMALL = Architecture(ImageArchitecture((1,), 64, 8, 64, 32), TextArchitecture(64, 1, 8))
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -130,3 +141,36 @@ def test_the_repositories_are_those_that_open_clip_takes():
         known = open_clip().get_pretrained_cfg(names.get(name, name.replace("/", "-")), "openai")
         assert known["hf_hub"] == f"{repository}/"
     assert hub.FILE == open_clip().constants.HF_SAFE_WEIGHTS_NAME
+
+
+@pytest.fixture
+def _unreachable(monkeypatch, tmp_path):
+    """OpenAI's address answers nothing, and the cache is empty."""
+    monkeypatch.setenv("MLRPL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(published, "published_url", lambda name: f"http://127.0.0.1:9/{name.replace('/', '-')}.pt")
+
+
+@pytest.mark.usefixtures("_unreachable")
+def test_openais_name_falls_back_to_the_hub_to_the_same_features(server, tmp_path):
+    """The copy has float32 values where the archive has the same in float16: one fingerprint."""
+    half = {name: tensor.half() for name, tensor in random_state(SMALL, seed=0).items() if tensor.is_floating_point()}
+    server.content = save({name: tensor.float() for name, tensor in half.items()})
+    server.listed = hashlib.sha256(server.content).hexdigest()
+    backbone = FAMILY.load(BackboneOptions("ViT-B/32"))
+    assert backbone.fingerprint == assemble(BackboneOptions("ViT-B/32"), half).fingerprint
+    assert (backbone.record["revision"], backbone.record["sha256"]) == (REVISION, server.listed)
+    before = list(server.asked)
+    assert FAMILY.load(BackboneOptions("ViT-B/32"), backbone.record).fingerprint == backbone.fingerprint
+    assert server.asked == before, "a copy that is there is taken without asking"
+    (kept,) = (tmp_path / "cache").glob("*.safetensors")
+    kept.write_bytes(save({**half, "logit_scale": torch.tensor(1.0)}))
+    with pytest.raises(WeightsError, match=r"is not what .* should give: its sha256"):
+        FAMILY.load(BackboneOptions("ViT-B/32"))
+
+
+@pytest.mark.usefixtures("_unreachable", "server")
+def test_where_neither_can_be_had_both_are_told():
+    with pytest.raises(
+        WeightsError, match=r"cannot fetch http://127.*RN50\.pt.*: cannot fetch http.*/timm/resnet50_clip"
+    ):
+        FAMILY.load(BackboneOptions("RN50"))

@@ -23,10 +23,9 @@ pytestmark = pytest.mark.skipif(not packages.installed(), reason="pip install 'm
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """The fit takes seconds, so it is made once for this file."""
+def cache(fitted_lite):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLRPL_CACHE", str(tmp_path_factory.mktemp("lite")))
+        patch.setenv("MLRPL_CACHE", str(fitted_lite))
         yield
 
 
@@ -61,14 +60,16 @@ def test_a_cat_a_coffee_cup_and_a_rocket_are_recognised(similarity):
 
 def test_each_name_finds_its_photograph(similarity):
     """The astronaut has a rocket behind her, so that both names fit that photograph, and no other two."""
-    assert similarity.argmax(dim=0).tolist()[:2] == [0, 1] and similarity[:, 3].argmax() == 3
+    assert similarity.argmax(dim=0).tolist()[:2] == [0, 1]
+    assert similarity[:, 3].argmax() == 3
     assert set(similarity[3].topk(2).indices.tolist()) == {2, 3}
 
 
 def test_the_input_is_what_the_network_was_trained_on(lite):
     pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     torch.testing.assert_close(lite.rule.normalize(pixels).flatten(), torch.tensor([-127 / 128, 0, 1]))
-    assert lite.rule.problem(384) is None and "take 384 or 416" in str(lite.rule.problem(400))
+    assert lite.rule.problem(384) is None
+    assert "take 384 or 416" in str(lite.rule.problem(400))
 
 
 def test_the_same_backbone_is_loaded_again_from_what_a_run_keeps(lite):
@@ -101,7 +102,7 @@ def test_loading_imports_neither_transformers_nor_open_clip(tmp_path):
     code = (
         "import sys; from mlrpl_cli.core.backbones.lite.family import FAMILY, NAME; FAMILY.names();"
         "from mlrpl_cli.core.backbones.lite import packages; packages.imagenet_labels();"
-        "packages.read_tensors(packages.LITE2); FAMILY.load.__globals__['_tokenizer']();"
+        "packages.read_tensors(packages.LITE2); FAMILY.load.__globals__['word_pieces']();"
         "sys.exit(bool({'transformers', 'open_clip', 'timm', 'torchvision'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0

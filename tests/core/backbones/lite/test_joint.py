@@ -64,7 +64,8 @@ def test_the_fit_is_made_once_and_the_same_bytes_again(cache):
     (file,) = cache.glob("lite-*")
     content = file.read_bytes()
     again, encoded_again = fitted()
-    assert (encoded, encoded_again) == (2, 0) and same(first, again)
+    assert (encoded, encoded_again) == (2, 0)
+    assert same(first, again)
     file.unlink()
     fitted()
     assert file.read_bytes() == content
@@ -77,17 +78,21 @@ def test_a_damaged_file_is_made_again(cache, damage):
     content = file.read_bytes()
     file.write_bytes(damage(content))
     again, encoded = fitted()
-    assert encoded == 2 and same(first, again) and file.read_bytes() == content
+    assert encoded == 2
+    assert same(first, again)
+    assert file.read_bytes() == content
 
 
 def test_other_labels_have_a_file_of_their_own(cache):
     fitted()
     _, encoded = fitted([*LABELS[:-1], ("thing 39", "something else")])
-    assert encoded == 2 and len(list(cache.glob("lite-*"))) == 2
+    assert encoded == 2
+    assert len(list(cache.glob("lite-*"))) == 2
 
 
 def test_where_nothing_can_be_kept_the_fit_is_made_each_time(tmp_path, cache):
     cache.write_text("a file where the folder would be")
     first, encoded = fitted()
     again, encoded_again = fitted()
-    assert (encoded, encoded_again) == (2, 2) and same(first, again)
+    assert (encoded, encoded_again) == (2, 2)
+    assert same(first, again)

@@ -60,7 +60,8 @@ def test_a_text_says_how_near_it_is_to_each_label(space):
     text = tower.encoder(tower.embed(ids), end) - space.mean
     shares = ((F.normalize(text, dim=-1) @ space.keys.T) / 0.1).softmax(dim=-1)
     found = tower.encode_tokens(TEXTS)
-    assert found.shape == (4, 6) and found.dtype == torch.float32
+    assert found.shape == (4, 6)
+    assert found.dtype == torch.float32
     torch.testing.assert_close(found, shares @ space.basis)
 
 

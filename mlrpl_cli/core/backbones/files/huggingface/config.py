@@ -68,7 +68,7 @@ def architecture_of(path: Path, config: Mapping[str, Any], processor: Mapping[st
     Without a processor, the input rule is what transformers takes for the model. Raises WeightsError.
     """
     kind = config.get("model_type")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         known = "' or '".join(KINDS)
         advice = "if open_clip has this model, give its file with --set backbone_config=NAME"
         raise WeightsError(f"{path}: model_type: expected '{known}', got {shown(kind)}; {advice}")
@@ -207,7 +207,7 @@ def _siglip(config: _Config) -> dict[str, Any]:
     vision.head_width()
     size = vision.size("image_size") // patch * patch
     words = text.words()
-    name = SIGLIP_TOKENIZERS.get(words["vocab_size"])
+    tokenizer = SIGLIP_TOKENIZERS.get(words["vocab_size"])
     return {
         **{"embed_dim": width, "init_logit_bias": -10, "custom_text": True},
         "vision_cfg": {
@@ -221,7 +221,7 @@ def _siglip(config: _Config) -> dict[str, Any]:
         "text_cfg": {
             **words,
             **text.layers(),
-            **({"hf_tokenizer_name": name} if name else {}),
+            **({"hf_tokenizer_name": tokenizer} if tokenizer else {}),
             **{"tokenizer_kwargs": {"clean": "canonicalize"}, "no_causal_mask": True},
             **{"proj_bias": True, "pool_type": "last"},
         },
