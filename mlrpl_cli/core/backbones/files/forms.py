@@ -128,7 +128,7 @@ def _answers(state: Mapping[str, Tensor]) -> str:
 
 
 def _ask(value: str) -> str:
-    return f"say --set {configuration.OPTION}={value}, FILE being its open_clip_config.json or config.json"
+    return f"say --backbone-config {value}, FILE being its open_clip_config.json or config.json"
 
 
 def _fitting(what: str, architecture: Architecture, state: Mapping[str, Tensor], answers: Any = None) -> Architecture:

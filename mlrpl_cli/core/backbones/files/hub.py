@@ -102,7 +102,7 @@ def _address(name: str, revision: str) -> str:
 
 
 def _by_hand(address: str) -> str:
-    return f"download {address} elsewhere and give its path as --backbone, with --set backbone_config=openai"
+    return f"download {address} elsewhere and give its path as --backbone, with --backbone-config openai"
 
 
 def _stem(name: str) -> str:

@@ -25,7 +25,7 @@ from tests.core.backbones.files.models import (
     write_folder,
 )
 
-ASK = r"say --set backbone_config=NAME or FILE, FILE being its open_clip_config\.json or config\.json"
+ASK = r"say --backbone-config NAME or FILE, FILE being its open_clip_config\.json or config\.json"
 OPENAI_SIZES = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
 
 
@@ -107,7 +107,7 @@ def test_other_forms_are_right_with_their_configuration_and_refused_without(conf
     else:
         check_parity(load(folder), model)
     (folder / "open_clip_config.json").unlink()
-    with pytest.raises(WeightsError, match=r"say --set backbone_config="):
+    with pytest.raises(WeightsError, match=r"say --backbone-config "):
         load(folder)
 
 
@@ -115,7 +115,7 @@ def test_other_forms_are_right_with_their_configuration_and_refused_without(conf
 def test_what_shapes_show_to_be_another_form_is_not_openais(name, tmp_path):
     path = save(clip(KINDS[name]), tmp_path / "clip.safetensors")
     with pytest.raises(
-        WeightsError, match=r"shapes fit no configuration that is known here; say --set backbone_config=FILE"
+        WeightsError, match=r"shapes fit no configuration that is known here; say --backbone-config FILE"
     ):
         load(path)
     with pytest.raises(WeightsError, match=r"backbone_config=openai does not fit: vision_cfg\.\w+ is .*, expected"):

@@ -116,9 +116,7 @@ def test_a_server_that_lists_no_hash_is_refused(server, tmp_path):
 
 
 def test_a_repository_that_is_not_there_is_told_with_what_to_do(server, tmp_path):
-    with pytest.raises(
-        WeightsError, match=r"cannot fetch http.*resnet50_clip.*; download .* --set backbone_config=openai"
-    ):
+    with pytest.raises(WeightsError, match=r"cannot fetch http.*resnet50_clip.*; download .* --backbone-config openai"):
         fetch_from_hub("RN50", tmp_path)
 
 

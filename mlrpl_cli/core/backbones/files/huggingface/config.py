@@ -70,7 +70,7 @@ def architecture_of(path: Path, config: Mapping[str, Any], processor: Mapping[st
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in KINDS:
         known = "' or '".join(KINDS)
-        advice = "if open_clip has this model, give its file with --set backbone_config=NAME"
+        advice = "if open_clip has this model, give its file with --backbone-config NAME"
         raise WeightsError(f"{path}: model_type: expected '{known}', got {shown(kind)}; {advice}")
     model = KINDS[kind](_Config(path, config))
     return Architecture(model, input_of(path, kind, processor, model["vision_cfg"]["image_size"]))
