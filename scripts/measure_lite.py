@@ -38,6 +38,7 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 LEAST_POSITIVES, BATCH, KEEP, SEEDS, DECAY = 10, 8, 0.1, (0, 1, 2), 1e-3
 NETWORKS = {"lite0": image.Form(1.0, 1.0), "lite1": image.Form(1.0, 1.1), "lite2": image.LITE2}
 CHOSEN = "lite2", 384, "bicubic"
+SCALES = (4, 6, 8, 10, 12, 16, 32, 100)
 INPUTS = (("lite0", 384, "bicubic"), ("lite1", 384, "bicubic"), *(("lite2", size, "bicubic") for size in (320, 448)))
 
 
@@ -81,6 +82,10 @@ def main(root: Path, folder: Path) -> None:
     print("| form | zero-shot mAP | ranking AP of an image's classes | linear, 10% known |\n|---|---|---|---|")
     for name, form in FORMS.items():
         print(row(name, photographs, *form(views, texts)), flush=True)
+    print("\n| scale | cross-entropy of an image's classes |\n|---|---|")
+    for scale in SCALES:
+        print(f"| {scale} | {cross_entropy(photographs, *labels_as_space()(views, texts), scale):.2f} |")
+    print()
     for setting in (*INPUTS, ("lite2", 384, "bilinear")):
         if weights_of(setting[0]):
             found = encoded(photographs, *setting, folder)
@@ -88,6 +93,13 @@ def main(root: Path, folder: Path) -> None:
                 row("as chosen, " + " ".join(map(str, setting)), photographs, *labels_as_space()(found, texts)),
                 flush=True,
             )
+
+
+def cross_entropy(photographs: Photographs, images: np.ndarray, texts: np.ndarray, scale: float) -> float:
+    """Mean over photographs: of the softmax of scaled cosines, against equal shares of the classes that are there."""
+    present = photographs.labels == PRESENT
+    scores = softmax(scale * unit(images) @ unit(texts).T, axis=-1)
+    return float(np.mean(-(np.log(scores) * present).sum(axis=1) / present.sum(axis=1)))
 
 
 def read(root: Path) -> Photographs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -28,6 +29,8 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 NAME, FIT = "lite", "fit"
 TRAINED_ON = 256  # 260, which is no multiple of the stride
 RULE = InputRule(TRAINED_ON, image.STRIDE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+SCALE = 8.0
+"""What cosines are multiplied by where names are compared (docs/lite.md)."""
 DEFAULTS = Defaults(image_size=384, precision="float32")
 
 
@@ -81,7 +84,7 @@ class Lite:
             image_tower=lambda image_size: _image_tower(state, space),
             text_tower=(lambda: _text_tower(space)) if text else without_text,
             tokenizer=tokenizer,
-            record={FIT: fitted},
+            record={FIT: fitted, "logit_scale": math.log(SCALE)},
         )
 
 
