@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -23,8 +21,6 @@ VISUAL, TEXT, COUNTERS = "visual.", "text.", "num_batches_tracked"
 POSITIONS, POOL_POSITIONS = "positional_embedding", "attnpool.positional_embedding"
 OUTSIDE = (VISUAL, TEXT, "text_decoder.", "logit_scale", "logit_bias")
 """What the names of a whole model begin with; of a plain CLIP, all others are the text tower's."""
-KWARGS = "timm_kwargs"
-"""In a vision_cfg of ours: what timm's constructor of its timm_model_name is given beside what open_clip gives it."""
 UNTRAINED = {"timm_model_pretrained": False}
 UNTRAINED_TEXT = {"hf_model_pretrained": False}
 
@@ -163,28 +159,3 @@ def _need_transformers(name: str) -> None:
 
 def _float(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def vision_of(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The vision_cfg of a model_cfg as open_clip takes it: of other sizes, under a name that timm is told here."""
-    vision = dict(model["vision_cfg"])
-    kwargs = vision.pop(KWARGS, None)
-    return {**vision, "timm_model_name": _registered(vision["timm_model_name"], kwargs)} if kwargs else vision
-
-
-def _registered(base: str, kwargs: Mapping[str, Any]) -> str:
-    """A name under which timm makes its model `base` with these arguments."""
-    open_clip()  # before timm: see there
-    from timm.models import is_model, model_entrypoint, register_model
-
-    name = f"{base}_{hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:12]}"
-    if is_model(name):
-        return name
-    make = model_entrypoint(base)
-
-    def entry(pretrained: bool = False, **others: Any) -> Any:
-        return make(pretrained=pretrained, **{**kwargs, **others})
-
-    entry.__name__, entry.__module__ = name, make.__module__
-    register_model(entry)
-    return name
