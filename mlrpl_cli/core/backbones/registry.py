@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
@@ -25,6 +27,8 @@ FAMILIES = Registry(
 )
 """Name → a `Family`. The first that claims a backbone has it, files last: a known name is never taken for a file."""
 LAST = "files"
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+"""Suffixes of what can only be meant as a file."""
 
 
 def families() -> Iterator[Family]:
@@ -38,6 +42,8 @@ def family_of(name: str) -> Family:
     for family in families():
         if family.claims(name):
             return family
+    if name.startswith((os.sep, ".")) or Path(name).suffix in WEIGHTS:
+        raise WeightsError(f"backbone '{name}' is no file or folder that is there; put it back, or check the path")
     known = [known for family in families() for known in family.names()]
     raise WeightsError(f"backbone '{name}' is neither a file nor a known name; {did_you_mean(name, known)}")
 

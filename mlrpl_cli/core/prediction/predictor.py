@@ -18,7 +18,7 @@ from mlrpl_cli.core.config import BEST
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
-from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
+from mlrpl_cli.core.io.errors import ConfigError, DataError, WeightsError, did_you_mean
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
 from mlrpl_cli.core.runs.folder import newest_run
 
@@ -85,7 +85,10 @@ class Predictor:
         recognition = self.head(features)
         side = self.encoder.grid_side
         attention = recognition.attention.reshape(len(pixels), len(self.classes), side, side)
-        return torch.sigmoid(recognition.logits).cpu().numpy(), attention.float().cpu().numpy()
+        probabilities = torch.sigmoid(recognition.logits).cpu().numpy()
+        if not np.isfinite(probabilities).all():
+            raise WeightsError("the backbone's features are NaN or infinite; use precision float32, or other weights")
+        return probabilities, attention.float().cpu().numpy()
 
     def predict_files(
         self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None

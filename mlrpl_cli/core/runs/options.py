@@ -27,6 +27,8 @@ from mlrpl_cli.core.labels.states import ABSENT, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import load_config, newest_run
 
+LOCAL_DIR = "local-dir:"
+"""What stands before a folder that is a backbone in open_clip's form."""
 LONGEST_METHOD = 80
 """Characters that a method and its options take in the name of a run folder."""
 FREE_ON_RESUME = ("data", "device", "workers", "cache")
@@ -170,4 +172,6 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     names += ["backbone_config"] if os.path.isfile(config.backbone_config or "") else []
     given = {name: path for name in names if (path := getattr(config, name)) is not None}
     resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
+    if (config.backbone or "").startswith(LOCAL_DIR):
+        resolved["backbone"] = f"{LOCAL_DIR}{Path((config.backbone or '').removeprefix(LOCAL_DIR)).resolve()}"
     return replace(config, **resolved)

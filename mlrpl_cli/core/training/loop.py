@@ -37,6 +37,9 @@ from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
 INITIAL_IMAGES = 64
 COMPUTING_LESS = "lower the batch size (--set batch_size=N) or the image size (--set image_size=N), or free some memory"
 
+TEXT_TOLERANCE = (1e-3, 5e-2)
+"""How far text features may be apart, as a share of their norm, between machines: in float32, and in bf16."""
+
 EpochRow = dict[str, Any]
 """One epoch's figures: a line of metrics.jsonl."""
 
@@ -86,6 +89,7 @@ class Trainer:
             self._initialize_from_prior()
         else:
             checkpoints.restore(last, self.trainable, optimizer)
+            self._check_text(last)
             done = {name: getattr(last.info, name) for name in ("epoch", "best_epoch", "best_map")}
             self.info, self.images = replace(self.info, **done), trained_on.joined(self.images, last.tensors)
         self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
@@ -151,6 +155,18 @@ class Trainer:
         self.optimizer.step()
         # NaN or infinite features spoil the weights even where no label is known and the loss is 0.
         return loss.detach() + 0 * sum(tensor.sum() for tensor in vars(features).values())
+
+    @torch.no_grad()
+    def _check_text(self, last: Checkpoint) -> None:
+        """Raise RunError where the text encoder makes other features of the contexts than those that `last` holds.
+
+        The fingerprint is of the image tower; this sees other weights, heads and tokens of the text tower.
+        """
+        expected, got = last.tensors[checkpoints.TEXT_FEATURES].float().cpu(), self.trainable.text_head().float().cpu()
+        tolerance = TEXT_TOLERANCE[self.config.precision == BF16]
+        if expected.shape != got.shape or (expected - got).norm() > tolerance * expected.norm():
+            found = "the text encoder makes other features of the learned contexts than the run had"
+            raise RunError(f"cannot go on: {found}; put the original backbone back, or start over with --fresh")
 
     def _finish_epoch(self, epoch: int, loss: float, seconds: float) -> EpochRow:
         map_ = self._selection_map()

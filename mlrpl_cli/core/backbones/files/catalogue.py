@@ -57,7 +57,7 @@ def preprocess_of(name: str, tag: str | None, option: str) -> tuple[dict[str, An
         if tag not in known:
             told = f"known: {first_few(known, 30)}" if known else f"none is known; give {name}"
             raise WeightsError(f"{option}: {name} has no pretraining '{tag}'; {told}")
-        return _rule(known[tag]), bool(known[tag].get("quick_gelu"))
+        return _rule(known[tag]), True if known[tag].get("quick_gelu") else None
     rules = {json.dumps(_rule(content), sort_keys=True): tag for tag, content in known.items()}
     pixels = {json.dumps({**json.loads(rule), "resize_mode": None}, sort_keys=True) for rule in rules}
     if len(pixels) > 1:

@@ -24,12 +24,11 @@ NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
 def beside(folder: Path, transformers_names: bool) -> tuple[Path, Architecture] | None:
     """The configuration in the folder of the weights, if there is one.
 
-    Where there are two, tensors under transformers' names are of its config.json, others of open_clip's.
+    A config.json of transformers is of tensors under transformers' names; where there are two, these are of that one.
     """
     names = (TRANSFORMERS, OPEN_CLIP) if transformers_names else (OPEN_CLIP, TRANSFORMERS)
     for path in (folder / name for name in names if (folder / name).is_file()):
-        ours = path.name == OPEN_CLIP or transformers_names
-        if ours or _content(path).get("model_type") in tuple(huggingface.KINDS):
+        if path.name == OPEN_CLIP or transformers_names:
             return path, read_configuration(path)
     return None
 

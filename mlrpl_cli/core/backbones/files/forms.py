@@ -42,7 +42,8 @@ def decide(weights: Weights, state: Mapping[str, Tensor], config: str | None) ->
     published = weights.archive is not None
     if not published and (found := configuration.beside(weights.path.parent, is_huggingface(weights.entries))):
         path, architecture = found
-        return Decided(_fitting(f"{path} is not of {weights.path}", architecture, state))
+        note = f"{weights.path} is taken as {path} says ({_said(architecture.model)})"
+        return Decided(_fitting(f"{path} is not of {weights.path}", architecture, state), (note,))
     if published or weights.openai:
         if problem := openai_problem(state):
             raise WeightsError(
@@ -54,6 +55,14 @@ def decide(weights: Weights, state: Mapping[str, Tensor], config: str | None) ->
         note = f"{weights.path} is taken as OpenAI's (QuickGELU, heads of {HEAD_WIDTH}, its input): {said}"
         return Decided(openai_form(state, quick_gelu=True), (note,))
     return _only(weights.path, state)
+
+
+def _said(model: Mapping[str, Any]) -> str:
+    """What of a configuration shapes do not say."""
+    vision = model["vision_cfg"]
+    if timm := vision.get("timm_model_name"):
+        return f"timm's {timm}"
+    return f"{'Quick' if model.get('quick_gelu') else ''}GELU, heads of {vision.get('head_width', HEAD_WIDTH)}"
 
 
 def openai_problem(state: Mapping[str, Tensor]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import re
 import warnings
 import zipfile
@@ -33,6 +32,8 @@ FIRST = (
 )
 """What open_clip and transformers call the weights in a folder: the first of these that is there is taken."""
 COUNTERS = "num_batches_tracked"
+PICKLE = b"\x80"
+"""How a pickle of a protocol since 2 begins."""
 _CODE = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -169,8 +170,10 @@ def _loaded(path: Path) -> Any:
         with torch.serialization.safe_globals(_plain_values()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles that others than PyTorch wrote
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        if not (found := _CODE.search(str(error))) and beginning_of(path, 1) != pickle.PROTO:
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        if not (found := _CODE.search(str(error))) and beginning_of(path, 1) != PICKLE:
             raise
         code = f"the code of {printable(short(found[1]))}" if found else "more than tensors"
         raise WeightsError(

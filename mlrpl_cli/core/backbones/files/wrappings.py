@@ -75,10 +75,22 @@ def _mappings(content: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[tup
     """Every mapping in `content` with its tensors, after the keys it lies under."""
     if isinstance(content, Mapping):
         own = {str(name): value for name, value in content.items() if isinstance(value, Tensor | Stored)}
-        yield keys, {WRAPPERS.sub("", name): entry for name, entry in own.items()}
+        yield keys, _unwrapped(own)
         if len(keys) < DEEPEST:
             for name, value in content.items():
                 yield from _mappings(value, (*keys, str(name)))
+
+
+def _unwrapped(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Without what compiling and sharding put into names. Raises WeightsError where a tensor has both names."""
+    found = {WRAPPERS.sub("", name): entry for name, entry in entries.items()}
+    if len(found) < len(entries):
+        twice = [name for name in entries if WRAPPERS.sub("", name) != name and WRAPPERS.sub("", name) in entries]
+        raise WeightsError(
+            f"it holds tensors twice, once under the name of a wrapper ({first_few(map(short, twice))}); "
+            "save the state dict of the model that is meant, and give that"
+        )
+    return found
 
 
 def _prefixes(entries: Mapping[str, Entry]) -> set[str]:

@@ -270,3 +270,10 @@ def test_what_is_read_does_not_change_with_its_file(tmp_path):
     with (tmp_path / "clip.pt").open("r+b") as stream:
         stream.write(bytes((tmp_path / "clip.pt").stat().st_size))
     assert same(tensors, STATE)
+
+
+def test_a_tensor_with_and_without_its_wrappers_name_is_refused(tmp_path):
+    state = openai_state()
+    torch.save({**state, **{f"_orig_mod.{name}": 2 * tensor for name, tensor in state.items()}}, tmp_path / "two.pt")
+    with pytest.raises(WeightsError, match="it holds tensors twice, once under the name of a wrapper"):
+        read_state(tmp_path / "two.pt")

@@ -16,6 +16,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "siglip": {"image_mean": HALF, "image_std": HALF, "resample": 3, "do_center_crop": False},
 }
 """model_type → what transformers takes for what a processor does not say."""
+CHANGING = ("do_flip_channel_order", "offset")
+"""What changes the values of pixels and is not done here."""
 RESAMPLING = {2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic"}
 """Pillow's numbers, and names, of the ways to resize that are done here."""
 
@@ -27,6 +29,9 @@ def input_of(path: Path, kind: str, processor: Mapping[str, Any] | None, size: i
     """
     said = {**DEFAULTS[kind], **(processor or {})}
     where = path.with_name("preprocessor_config.json")
+    for name in CHANGING:
+        if said.get(name):
+            raise _refused(where, name, "false", said[name])
     resample, factor = said["resample"], said.get("rescale_factor", 1 / 255)
     if not isinstance(resample, int | str) or resample not in RESAMPLING:
         raise _refused(where, "resample", "2 (bilinear) or 3 (bicubic)", resample)
