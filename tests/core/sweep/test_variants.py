@@ -19,7 +19,6 @@ from mlrpl_cli.core.sweep.report import make_report
 from mlrpl_cli.core.sweep.results import SCORES, write_scores
 from mlrpl_cli.core.sweep.variants import Variant, parse_variant
 from tests import small
-from tests.plugins import install
 
 COLD = "sa:attention_temperature=0.01"
 PRESENT = code.code_sha256("sarl", "asl")
@@ -62,74 +61,6 @@ def test_a_key_depends_on_the_options_that_the_method_and_the_loss_use_and_on_no
 def test_a_key_depends_on_the_options_of_a_variant_and_not_on_its_name(tmp_path):
     assert key(tmp_path, COLD) == key(tmp_path, f"cold={COLD}") != key(tmp_path, "sa")
     assert key(tmp_path, "sa") == key(tmp_path, "sa:attention_temperature=0.05")
-
-
-METHOD = '''"""{doc}"""
-from theirs_package.helper import NUMBER  # {doc}
-from mlrpl_cli.core.heads.published_methods import BASELINE
-from dataclasses import replace
-def recognizer(inputs, channels, embed_dim):
-    """{doc}"""
-    return {number}
-THEIRS = replace(BASELINE, recognizer=recognizer)
-'''
-
-
-@pytest.mark.parametrize(
-    ("doc", "number", "helper", "same"),
-    [("more words", 1, 1, True), ("words", 2, 1, False), ("words", 1, 2, False)],
-)
-def test_the_fingerprint_of_code_is_of_what_computes_and_not_of_what_is_said_of_it(
-    tmp_path, monkeypatch, doc, number, helper, same
-):
-    """Of a method of another package: its own module, and one that it imports."""
-    found = []
-    for place, values in (("before", ("words", 1, 1)), ("after", (doc, number, helper))):
-        with monkeypatch.context() as inside:
-            sources = {"theirs_package/method": METHOD.format(doc=values[0], number=values[1])}
-            sources["theirs_package/helper"] = f"NUMBER = {values[2]}\n"
-            install(tmp_path / place, inside, {"mlrpl.methods": {"theirs": "theirs_package.method:THEIRS"}}, **sources)
-            code.code_sha256.cache_clear()
-            found.append(code.code_sha256("theirs", "bce"))
-    assert (found[0] == found[1]) is same
-
-
-def test_the_fingerprint_covers_the_loop_the_loss_and_the_modules_of_heads_but_not_the_list_of_names():
-    modules = code.modules_from({"mlrpl_cli.core.heads.published_methods"})
-    for name in ("methods", "recognizers", "visual_heads", "semantic_decoupling", "bilinear", "category_prompts"):
-        assert f"mlrpl_cli.core.heads.{name}" in modules
-    assert "mlrpl_cli.core.heads.registry" not in modules
-    assert code.code_sha256("sarl", "asl") == PRESENT
-
-
-@pytest.mark.parametrize(
-    ("module", "counts"),
-    [
-        ("training.loop", True),
-        ("training.assembly", True),
-        ("sweep.worker", True),
-        ("evaluation.metrics", True),
-        ("features.batches", True),
-        ("features.cache", True),
-        ("features.filler", True),
-        ("heads.losses", True),
-        ("heads.registry", False),
-        ("reports.figures", False),
-    ],
-)
-def test_the_fingerprint_is_of_all_that_decides_a_figure_and_of_no_comment(monkeypatch, module, counts):
-    source, name = code.source_of, f"mlrpl_cli.core.{module}"
-
-    def with_more(text: bytes) -> str:
-        monkeypatch.setattr(code, "source_of", lambda own: source(own) + (text if own == name else b""))
-        code.code_sha256.cache_clear()
-        return code.code_sha256("sarl", "asl")
-
-    try:
-        assert (with_more(b"\nMORE = 1\n") != PRESENT) is counts
-        assert with_more(b"\n# more\n") == with_more(b'\n"""More."""\n') == PRESENT
-    finally:
-        code.code_sha256.cache_clear()
 
 
 def row(variant: str, seed: int = 0, **more) -> dict:
