@@ -102,7 +102,8 @@ def sweep(
         _print_json(vars(summary) | {"report": page}, chosen)
     else:
         console.print_table(*_table(summary.rows, chosen))
-        console.print_note(f"{counted(len(summary.rows), 'run')} in {out / RESULTS}; report: {page or 'none'}")
+        has = f"{out / RESULTS} has {counted(summary.stored, 'run')} in all"
+        console.print_note(f"{counted(len(summary.rows), 'run')} of those asked for; {has}; report: {page or 'none'}")
     if failed := len(summary.failures):
         console.print_error(
             f"mlrpl: error: {counted(failed, 'run')} of {out} failed; run the same command to try again"

@@ -191,3 +191,12 @@ def test_rows_of_code_that_was_changed_are_named_and_run_again(mlrpl, place, swe
         "nothing to report: rows kept and not shown, since they do not say which data they are of: zero-shot (2)"
         in (done.err)
     )
+
+
+def test_the_last_line_says_how_many_runs_were_asked_for_and_how_many_the_file_has(mlrpl, sweep_here):
+    few = [option for option in OPTIONS if not option.startswith(("--methods", "--keep"))]
+    few += ["--keep=0.5", "--out=counted"]
+    assert mlrpl("sweep", *few, "--methods=zero-shot,linear").code == 0
+    done = mlrpl("sweep", *few, "--methods=baseline")
+    assert "1 run of those asked for; counted/results.jsonl has 3 runs in all; report: " in " ".join(done.err.split())
+    assert json.loads(mlrpl("sweep", *few, "--methods=linear", "--json").out)["stored"] == 3

@@ -27,6 +27,7 @@ from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
 from mlrpl_cli.core.sweep.plan import (
+    RUN,
     Cell,
     Plan,
     SweepOptions,
@@ -62,6 +63,8 @@ class SweepSummary:
     """The rows of the runs asked for, those of earlier calls included."""
     failures: list[str]
     """One line for each run that failed."""
+    stored: int = 0
+    """How many tested runs the results file holds, those of other calls included."""
 
 
 def sweep(options: SweepOptions, progress: Progress | None = None, listener: Listener | None = None) -> SweepSummary:
@@ -79,7 +82,8 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
         failures += [f"{name}: no tuning run of it succeeded" for name in names if name not in settings]
         cells = run_cells(options, settings)
         failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
-        return SweepSummary(options.out, _rows_of(plan, cells, results.rows), failures)
+        rows = _rows_of(plan, cells, results.rows)
+        return SweepSummary(options.out, rows, failures, sum(row["kind"] == RUN for row in results.rows))
 
 
 def trial(options: SweepOptions, progress: Progress | None = None) -> None:
