@@ -83,6 +83,8 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
         cells = run_cells(options, settings)
         failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
         rows = _rows_of(plan, cells, results.rows)
+        if options.tune:
+            results.mark_tuned(rows)
         return SweepSummary(options.out, rows, failures, sum(row["kind"] == RUN for row in results.rows))
 
 
@@ -111,9 +113,9 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
     shown = shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
-    if not shown.rows and shown.notes:
+    if not shown.rows and shown.told:
         raise RunError(
-            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.notes)}; run `mlrpl sweep` again"
+            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again"
         )
     return shown
 
@@ -168,10 +170,11 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
 
 
 def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
-    """The rows of those cells that have one, in the cells' order, by the names that the variants have here."""
+    """The rows of those cells that have one, in the cells' order, as this plan has them: variant's name, and tuning."""
     found = {row["key"]: row for row in rows}
     keyed = ((cell, plan.key(cell)) for cell in cells)
-    return [{**found[key], "variant": cell.variant.name} for cell, key in keyed if key in found]
+    of_plan = {"tuned": plan.options.tune}
+    return [{**found[key], "variant": cell.variant.name, **of_plan} for cell, key in keyed if key in found]
 
 
 @contextmanager
