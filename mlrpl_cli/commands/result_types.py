@@ -149,6 +149,8 @@ class SweepResult:
     """What results.jsonl has of the runs asked for."""
     failures: list[str] | None = None
     """A line for each run that failed."""
+    stored: int | None = None
+    """How many tested runs results.jsonl holds, those of other calls included."""
     report: Path | None = None
     """The page that was written."""
     notes: list[str] | None = None

@@ -56,7 +56,12 @@ def sweep(
         bool, option(None, "Run one run of each method that has none, then as --dry-run.", "--trial")
     ] = False,
     report_only: Annotated[
-        bool, option(None, "Report the stored rows, all or those of --variant and --methods.", "--report-only")
+        bool,
+        option(
+            None,
+            "Report the stored rows of the newest settings, all or those of --variant and --methods.",
+            "--report-only",
+        ),
     ] = False,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -69,7 +74,7 @@ def sweep(
 
     Rows go to OUT/results.jsonl as runs finish; the same command again goes on where it stopped. Learning rate, epochs
     and loss of each variant are chosen on validation labels from one small grid, the same for all of them. The report
-    is of every row that is stored below OUT and of the present code.
+    is of every row that is stored below OUT and of the present code, and of the same data and settings.
     """
     from mlrpl_cli.core.reports.sweep_page import report_sweep
     from mlrpl_cli.core.runs.options import asked_config
@@ -95,14 +100,15 @@ def sweep(
     page = None
     if summary.rows:
         shown = runner.all_shown(summary)
-        page = report_sweep(out, data, shown.rows, progress, shown.notes)
-        for note in shown.notes:
+        page = report_sweep(out, data, shown, progress)
+        for note in shown.told:
             progress.note(note)
     if as_json:
         _print_json(vars(summary) | {"report": page}, chosen)
     else:
         console.print_table(*_table(summary.rows, chosen))
-        console.print_note(f"{counted(len(summary.rows), 'run')} in {out / RESULTS}; report: {page or 'none'}")
+        has = f"{out / RESULTS} has {counted(summary.stored, 'run')} in all"
+        console.print_note(f"{counted(len(summary.rows), 'run')} of those asked for; {has}; report: {page or 'none'}")
     if failed := len(summary.failures):
         console.print_error(
             f"mlrpl: error: {counted(failed, 'run')} of {out} failed; run the same command to try again"
@@ -146,12 +152,12 @@ def _report(shown: Shown, chosen: SweepOptions, progress: Progress, as_json: boo
     """Page and table of stored rows."""
     from mlrpl_cli.core.reports.sweep_page import report_sweep
 
-    page = report_sweep(chosen.out, chosen.data, shown.rows, progress, shown.notes)
+    page = report_sweep(chosen.out, chosen.data, shown, progress)
     if as_json:
-        _print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.notes, "report": page}, chosen)
+        _print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.told, "report": page}, chosen)
         return
     console.print_table(*_stored_table(shown.rows))
-    for note in [*shown.notes, f"report: {page}"]:
+    for note in [*shown.told, f"report: {page}"]:
         console.print_note(note)
 
 

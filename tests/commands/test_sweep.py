@@ -1,5 +1,6 @@
 """sweep as a user types it."""
 
+import html
 import json
 from pathlib import Path
 
@@ -191,3 +192,34 @@ def test_rows_of_code_that_was_changed_are_named_and_run_again(mlrpl, place, swe
         "nothing to report: rows kept and not shown, since they do not say which data they are of: zero-shot (2)"
         in (done.err)
     )
+
+
+def test_rows_of_other_settings_are_left_out_of_the_report_and_told_with_what_differs(mlrpl, place, sweep_here):
+    few = [option for option in OPTIONS if not option.startswith(("--methods", "--keep"))]
+    few += ["--keep=0.5", "--out=settings"]
+    assert mlrpl("sweep", *few, "--methods=zero-shot,baseline").code == 0
+    done = mlrpl("sweep", *few, "--methods=linear", "--set=batch_size=4", "--set=epochs=2")
+    assert done.code == 0, done.err
+    told = "of other settings (batch_size was 8, not 4; epochs was 1, not 2): zero-shot (1), baseline (1)"
+    assert told in " ".join(done.err.split())
+    page = place / "settings/report/comparison.md"
+    text = html.unescape(page.read_text())
+    assert told in text.split("## Settings")[1].split("\n## ")[0]
+    assert "| `linear` |" in text
+    assert "| `zero-shot` |" not in text
+    stored = ["sweep", "--data=prepared/small", "--out=settings", "--report-only"]
+    result = json.loads(mlrpl(*stored, "--json").out)
+    assert [row["variant"] for row in result["rows"]] == ["linear"]
+    assert result["notes"][0] == "shown are rows of the newest settings, as linear at 50% has them"
+    assert told in result["notes"][1]
+    assert mlrpl("sweep", *few, "--methods=zero-shot,baseline").code == 0
+    assert "| `linear` |" not in page.read_text()
+
+
+def test_the_last_line_says_how_many_runs_were_asked_for_and_how_many_the_file_has(mlrpl, sweep_here):
+    few = [option for option in OPTIONS if not option.startswith(("--methods", "--keep"))]
+    few += ["--keep=0.5", "--out=counted"]
+    assert mlrpl("sweep", *few, "--methods=zero-shot,linear").code == 0
+    done = mlrpl("sweep", *few, "--methods=baseline")
+    assert "1 run of those asked for; counted/results.jsonl has 3 runs in all; report: " in " ".join(done.err.split())
+    assert json.loads(mlrpl("sweep", *few, "--methods=linear", "--json").out)["stored"] == 3

@@ -6,7 +6,7 @@ import sys
 from collections import UserDict
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pkgutil import resolve_name
 from typing import Any
 
@@ -60,6 +60,10 @@ class Registry(UserDict[str, str]):
     def owner(self, name: str) -> str:
         """The distribution that a name is of: "mlrpl", or another one and its version."""
         return "mlrpl" if name in self.data else _owner(self._added()[name][0])
+
+    def distribution(self, name: str) -> Distribution | None:
+        """The installed distribution that adds a name; None for a name of ours."""
+        return None if name in self.data else self._added()[name][0].dist
 
     def _added(self) -> Mapping[str, tuple[EntryPoint, ...]]:
         return _declared(self.group, tuple(sys.path))

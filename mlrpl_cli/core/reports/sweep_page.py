@@ -15,7 +15,7 @@ from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import draw_map_against_keep, draw_paired_bars, save_figure
 from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.sweep.report import PAPER, SweepReport, make_report
-from mlrpl_cli.core.sweep.results import Row
+from mlrpl_cli.core.sweep.stored import Shown
 
 PAGE, TABLE, TEMPLATE = "comparison.md", "comparison.csv", "comparison.md.j2"
 AGAINST_KEEP, PER_CLASS = "map-against-proportion", "per-class-ap"
@@ -23,20 +23,25 @@ BESIDE = "baseline"
 """The method whose classes are drawn beside the paper's."""
 
 
-def report_sweep(out: Path, data: Path, rows: Sequence[Row], progress: Progress, notes: Sequence[str] = ()) -> Path:
-    """Write what `rows` of the sweep in `out` over the prepared folder `data` tell, to out/report; returns the page.
-
-    The page ends with the `notes`.
+def report_sweep(out: Path, data: Path, shown: Shown, progress: Progress) -> Path:
+    """Write what rows of the sweep in `out` over the prepared folder `data` tell, to out/report; returns the page.
 
     Raises RunError when a run's scores are damaged.
     """
-    write_report(make_report(out, read_prepared(data), rows, progress), out / "report", notes)
+    report = make_report(out, read_prepared(data), shown.rows, progress)
+    write_report(report, out / "report", shown.notes, shown.settings)
     return out / "report" / PAGE
 
 
-def write_report(report: SweepReport, folder: Path, notes: Sequence[str] = ()) -> None:
-    """Write page, table and figures (PNG and SVG) to `folder`."""
-    values = {"report": report, "figures": write_figures(report, folder), "notes": notes}
+def write_report(
+    report: SweepReport, folder: Path, notes: Sequence[str] = (), settings_notes: Sequence[str] = ()
+) -> None:
+    """Write page, table and figures (PNG and SVG) to `folder`.
+
+    The page has `settings_notes` below its settings, and `notes` at its end.
+    """
+    figures = write_figures(report, folder)
+    values = {"report": report, "figures": figures, "notes": notes, "settings_notes": settings_notes}
     write_text(folder / PAGE, render_page(TEMPLATE, values))
 
 

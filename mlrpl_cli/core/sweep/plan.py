@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -124,10 +125,17 @@ class Plan:
 
 def used_options(config: TrainConfig) -> dict[str, Any]:
     """The options that decide what a run of `config` comes to, but for its seed: those that its method and loss use."""
-    of_losses = {name for loss in LOSSES.data for name in losses.options_of(loss)}
-    unused = {*OF_METHODS} - {*load_method(config.method).uses}
-    unused |= of_losses - {*losses.options_of(config.loss or losses.PARTIAL)}
+    unused = unused_options(config.method, config.loss or losses.PARTIAL)
     return {name: value for name, value in asdict(config).items() if name not in {*WITHOUT_EFFECT, "seed", *unused}}
+
+
+def unused_options(method: str, loss: str) -> set[str]:
+    """The options of methods and losses that these two do not use; all of them for one that cannot be loaded."""
+    unused = {*OF_METHODS, *(name for own in LOSSES.data for name in losses.options_of(own))}
+    for used in (lambda: load_method(method).uses, lambda: losses.options_of(loss)):
+        with suppress(ConfigError):
+            unused -= {*used()}
+    return unused
 
 
 def _digest(decides: object) -> str:

@@ -65,6 +65,8 @@ class RunRow(TuningRow):
     """Test mAP of the epoch with the highest validation mAP."""
     average_precision: Annotated[list[float | None], Field(fail_fast=True)]
     """AP of each class; None for one without a test image that shows it, or without one that does not."""
+    tuned: bool | None = field(default=None, kw_only=True)
+    """Whether the grid chose its setting; the row of a later call that tuned takes the place of one that did not."""
 
 
 class Results:
@@ -93,13 +95,28 @@ class Results:
             raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and sweep again") from error
         self.rows.append(row)
 
+    def mark_tuned(self, rows: Sequence[Row]) -> None:
+        """Note of stored runs that the grid chose their setting, which a call without tuning happened to ask for."""
+        stored = {row["key"]: row for row in self.rows}
+        for row in [stored[row["key"]] for row in rows if not stored[row["key"]].get("tuned")]:
+            self.rows.remove(row)
+            self.append({**row, "tuned": True})
+
 
 def read_results(path: Path) -> list[Row]:
-    """The whole rows of a results file; none for a file that is not there. Raises RunError when a line is damaged."""
+    """The whole rows of a results file, of each key the last; none for a file that is not there.
+
+    Raises RunError when a line is damaged.
+    """
     try:
-        return read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TuningRow)
+        rows = read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TuningRow)
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}; move it away to start anew, or remove that line") from error
+    latest: dict[str, Row] = {}
+    for row in rows:
+        latest.pop(row["key"], None)  # the later one stands where it was written
+        latest[row["key"]] = row
+    return list(latest.values())
 
 
 def name_of(row: Row) -> str:

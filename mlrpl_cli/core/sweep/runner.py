@@ -27,6 +27,7 @@ from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
 from mlrpl_cli.core.sweep.plan import (
+    RUN,
     Cell,
     Plan,
     SweepOptions,
@@ -62,6 +63,8 @@ class SweepSummary:
     """The rows of the runs asked for, those of earlier calls included."""
     failures: list[str]
     """One line for each run that failed."""
+    stored: int = 0
+    """How many tested runs the results file holds, those of other calls included."""
 
 
 def sweep(options: SweepOptions, progress: Progress | None = None, listener: Listener | None = None) -> SweepSummary:
@@ -79,7 +82,10 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
         failures += [f"{name}: no tuning run of it succeeded" for name in names if name not in settings]
         cells = run_cells(options, settings)
         failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
-        return SweepSummary(options.out, _rows_of(plan, cells, results.rows), failures)
+        rows = _rows_of(plan, cells, results.rows)
+        if options.tune:
+            results.mark_tuned(rows)
+        return SweepSummary(options.out, rows, failures, sum(row["kind"] == RUN for row in results.rows))
 
 
 def trial(options: SweepOptions, progress: Progress | None = None) -> None:
@@ -107,9 +113,9 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
     shown = shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
-    if not shown.rows and shown.notes:
+    if not shown.rows and shown.told:
         raise RunError(
-            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.notes)}; run `mlrpl sweep` again"
+            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again"
         )
     return shown
 
@@ -164,10 +170,11 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
 
 
 def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
-    """The rows of those cells that have one, in the cells' order, by the names that the variants have here."""
+    """The rows of those cells that have one, in the cells' order, as this plan has them: variant's name, and tuning."""
     found = {row["key"]: row for row in rows}
     keyed = ((cell, plan.key(cell)) for cell in cells)
-    return [{**found[key], "variant": cell.variant.name} for cell, key in keyed if key in found]
+    of_plan = {"tuned": plan.options.tune}
+    return [{**found[key], "variant": cell.variant.name, **of_plan} for cell, key in keyed if key in found]
 
 
 @contextmanager

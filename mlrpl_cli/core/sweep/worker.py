@@ -78,6 +78,7 @@ class Worker:
             "dataset": self.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
+            "tuned": self.plan.options.tune,
             "config": asdict(cell.config(self.plan.config)),
             "versions": _VERSIONS,
         }

@@ -150,6 +150,11 @@ def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path, sweep
     assert len(maps) == 20
     assert {len(found) for found in maps.values()} == {2}
     assert np.mean(maps[row["lr"], row["epochs"], row["loss"]]) == max(np.mean(found) for found in maps.values())
+    assert row["tuned"] is True
+    file = tmp_path / RESULTS
+    file.write_text(file.read_text().replace('"tuned": true', '"tuned": false'))  # as a call without tuning leaves it
+    assert sweep(tuned).rows == [row]
+    assert read_results(file)[-1] == row
 
 
 def test_a_setting_that_failed_at_one_proportion_is_not_chosen(options):

@@ -1,4 +1,4 @@
-"""Variants in a sweep: their rows, what a run's key depends on, and which stored rows are shown."""
+"""Variants in a sweep: their rows, and what a run's key depends on."""
 
 from dataclasses import replace
 
@@ -12,17 +12,15 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.sweep_page import PAGE, write_report
-from mlrpl_cli.core.sweep import code, stored
 from mlrpl_cli.core.sweep.estimate import seconds_left
 from mlrpl_cli.core.sweep.plan import RUN, Cell, Plan, SweepOptions, sweep_problems
 from mlrpl_cli.core.sweep.report import make_report
 from mlrpl_cli.core.sweep.results import SCORES, write_scores
 from mlrpl_cli.core.sweep.variants import Variant, parse_variant
 from tests import small
-from tests.plugins import install
+from tests.core.sweep.rows import row
 
 COLD = "sa:attention_temperature=0.01"
-PRESENT = code.code_sha256("sarl", "asl")
 
 
 def test_a_variant_is_a_method_its_options_and_the_name_of_its_rows():
@@ -62,129 +60,6 @@ def test_a_key_depends_on_the_options_that_the_method_and_the_loss_use_and_on_no
 def test_a_key_depends_on_the_options_of_a_variant_and_not_on_its_name(tmp_path):
     assert key(tmp_path, COLD) == key(tmp_path, f"cold={COLD}") != key(tmp_path, "sa")
     assert key(tmp_path, "sa") == key(tmp_path, "sa:attention_temperature=0.05")
-
-
-METHOD = '''"""{doc}"""
-from theirs_package.helper import NUMBER  # {doc}
-from mlrpl_cli.core.heads.published_methods import BASELINE
-from dataclasses import replace
-def recognizer(inputs, channels, embed_dim):
-    """{doc}"""
-    return {number}
-THEIRS = replace(BASELINE, recognizer=recognizer)
-'''
-
-
-@pytest.mark.parametrize(
-    ("doc", "number", "helper", "same"),
-    [("more words", 1, 1, True), ("words", 2, 1, False), ("words", 1, 2, False)],
-)
-def test_the_fingerprint_of_code_is_of_what_computes_and_not_of_what_is_said_of_it(
-    tmp_path, monkeypatch, doc, number, helper, same
-):
-    """Of a method of another package: its own module, and one that it imports."""
-    found = []
-    for place, values in (("before", ("words", 1, 1)), ("after", (doc, number, helper))):
-        with monkeypatch.context() as inside:
-            sources = {"theirs_package/method": METHOD.format(doc=values[0], number=values[1])}
-            sources["theirs_package/helper"] = f"NUMBER = {values[2]}\n"
-            install(tmp_path / place, inside, {"mlrpl.methods": {"theirs": "theirs_package.method:THEIRS"}}, **sources)
-            code.code_sha256.cache_clear()
-            found.append(code.code_sha256("theirs", "bce"))
-    assert (found[0] == found[1]) is same
-
-
-def test_the_fingerprint_covers_the_loop_the_loss_and_the_modules_of_heads_but_not_the_list_of_names():
-    modules = code.modules_from({"mlrpl_cli.core.heads.published_methods"})
-    for name in ("methods", "recognizers", "visual_heads", "semantic_decoupling", "bilinear", "category_prompts"):
-        assert f"mlrpl_cli.core.heads.{name}" in modules
-    assert "mlrpl_cli.core.heads.registry" not in modules
-    assert code.code_sha256("sarl", "asl") == PRESENT
-
-
-@pytest.mark.parametrize(
-    ("module", "counts"),
-    [
-        ("training.loop", True),
-        ("training.assembly", True),
-        ("sweep.worker", True),
-        ("evaluation.metrics", True),
-        ("features.batches", True),
-        ("features.cache", True),
-        ("features.filler", True),
-        ("heads.losses", True),
-        ("heads.registry", False),
-        ("reports.figures", False),
-    ],
-)
-def test_the_fingerprint_is_of_all_that_decides_a_figure_and_of_no_comment(monkeypatch, module, counts):
-    source, name = code.source_of, f"mlrpl_cli.core.{module}"
-
-    def with_more(text: bytes) -> str:
-        monkeypatch.setattr(code, "source_of", lambda own: source(own) + (text if own == name else b""))
-        code.code_sha256.cache_clear()
-        return code.code_sha256("sarl", "asl")
-
-    try:
-        assert (with_more(b"\nMORE = 1\n") != PRESENT) is counts
-        assert with_more(b"\n# more\n") == with_more(b'\n"""More."""\n') == PRESENT
-    finally:
-        code.code_sha256.cache_clear()
-
-
-def row(variant: str, seed: int = 0, **more) -> dict:
-    told = {
-        "key": f"{variant}{seed}{sorted(more.items())}",
-        "kind": "run",
-        "method": "sarl",
-        "variant": variant,
-        "keep": 0.5,
-    }
-    settings = {"keep": 0.5, "seed": seed, "lr": 0.1, "epochs": 5, "loss": "asl", "setting": "s", "data_sha256": "d"}
-    return {**told, **settings, "code": PRESENT, "fingerprint": "f", **more}
-
-
-def test_a_second_call_hides_no_row_of_the_first():
-    first, second = [row("a"), row("a", 1)], [row("b")]
-    assert stored.shown_rows([*first, *second], "d", second) == stored.Shown([*second, *first], [])
-    assert stored.shown_rows([*first, *second], "d").rows == [*first, *second]
-    assert stored.shown_rows([*first, *second], "d", chosen=["b"]).rows == second
-    with pytest.raises(ConfigError, match="no stored row is of c; the stored rows are of a, b"):
-        stored.shown_rows([*first, *second], "d", chosen=["c"])
-
-
-def test_rows_of_other_code_or_data_are_kept_and_told_and_not_shown():
-    rows = [row("a", code="old"), row("b", data_sha256="other"), row("c"), row("c", 1, fingerprint="other")]
-    shown = stored.shown_rows([*rows, row("d")], "d")
-    assert [each["variant"] for each in shown.rows] == ["c", "d"]
-    assert shown.notes == [
-        "rows kept and not shown, since the code was changed: a (1)",
-        "rows kept and not shown, since they are of other data or settings: b (1), c (1)",
-    ]
-
-
-def test_of_two_settings_of_a_variant_that_of_the_call_is_shown_or_else_the_later():
-    old, new = [row("a", setting="one"), row("a", 1, setting="one")], [row("a", setting="two")]
-    assert stored.shown_rows([*old, *new], "d").rows == new
-    assert stored.shown_rows([*old, *new], "d", old[:1]).rows == old
-
-
-def test_a_row_that_does_not_say_its_data_is_compared_with_no_other():
-    older = [
-        {k: v for k, v in row("a", n).items() if k not in ("variant", "code", "setting", "data_sha256")} for n in (0, 1)
-    ]
-    note = "rows kept and not shown, since they do not say which data they are of: sarl (2)"
-    assert stored.shown_rows(older, "d") == stored.Shown([], [note])
-    assert stored.shown_rows([*older, row("sarl", 1)], "d") == stored.Shown([row("sarl", 1)], [note])
-    asked = [row("b")]
-    assert stored.shown_rows([*older, *asked], "d", asked) == stored.Shown(asked, [note])
-
-
-def test_a_row_of_unknown_code_is_told_until_one_of_the_present_code_takes_its_place():
-    unknown = row("sarl", code=None)
-    shown = stored.shown_rows([unknown], "d")
-    assert (shown.rows, shown.notes) == ([unknown], ["rows of unknown code: sarl (1)"])
-    assert stored.shown_rows([row("sarl"), unknown], "d").rows == [row("sarl")]
 
 
 def test_the_time_that_is_left_is_the_median_of_the_stored_runs_of_each_method():
