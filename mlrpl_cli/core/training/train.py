@@ -16,6 +16,7 @@ from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import newest_prepared, read_prepared
 from mlrpl_cli.core.runs import again, options
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
@@ -48,6 +49,8 @@ class TrainingSummary:
     """How many folds the data has; None without cross-validation."""
     out_of_fold_map: float | None = None
     """mAP in [0, 1] of scores by recognizers that were not trained on the image; None when no class has an AP."""
+    tested: bool = True
+    """Whether the data have a test image, so that `eval` has figures of the run."""
 
 
 def train(
@@ -99,7 +102,7 @@ def train(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
         kept.best_epoch, learned, len(kept.classes), kept.not_learnable,
         len(trainer.selection_labels) > 0, measured.folds if measured else None,
-        or_none(measured.mean_average_precision) if measured else None,
+        or_none(measured.mean_average_precision) if measured else None, len(prepared.rows(TEST)) > 0,
     )  # fmt: skip
 
 
