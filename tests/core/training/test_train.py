@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -232,6 +233,31 @@ def overwritten(flags, row: int, by: int) -> None:
     prepared = read_prepared(Path(flags["data"]))
     new, old = prepared.paths(np.array([by, row]))
     old.write_bytes(new.read_bytes())
+
+
+def test_images_that_were_overwritten_make_another_run(flags, tmp_path, monkeypatch):
+    """Image 0 trains and 25 selects; 24, 26 and 28 are test images."""
+    monkeypatch.chdir(tmp_path)
+    first = train(make_config(flags={**flags, "run": None})).run
+    overwritten(flags, 0, by=24)
+    overwritten(flags, 2, by=26)
+    overwritten(flags, 25, by=28)
+    told = (
+        "2 of 24 training images have other content than the run was trained on; "
+        "1 of 6 validation images have other content than the run was selected by"
+    )
+    with pytest.raises(RunError, match=f"^{re.escape(str(first))} holds another run: {told}; --fresh starts it over"):
+        train(make_config(flags={**flags, "run": str(first)}))
+    assert train(make_config(flags={**flags, "run": None})).run == first.with_name(f"{first.name}-2")
+    assert train(make_config(flags={**flags, "run": str(first)}), fresh=True).run == first
+
+
+def test_images_that_were_overwritten_are_not_gone_on_with(flags):
+    train(make_config(flags=flags), small.StopAt(5))
+    overwritten(flags, 0, by=24)
+    told = "1 of 24 training images have other content than the run was trained on; put back"
+    with pytest.raises(RunError, match=f"^cannot resume .*/run: {told}"):
+        train(resume_config(Path(flags["run"]), None, {}), resume=True)
 
 
 @pytest.mark.parametrize("views", [0, 1])
