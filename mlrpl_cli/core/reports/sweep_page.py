@@ -11,9 +11,9 @@ import numpy as np
 
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import draw_map_against_keep, draw_paired_bars, save_figure
 from mlrpl_cli.core.reports.pages import render_page
+from mlrpl_cli.core.sweep.data import read_data
 from mlrpl_cli.core.sweep.report import PAPER, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import Row
 
@@ -26,11 +26,12 @@ BESIDE = "baseline"
 def report_sweep(out: Path, data: Path, rows: Sequence[Row], progress: Progress, notes: Sequence[str] = ()) -> Path:
     """Write what `rows` of the sweep in `out` over the prepared folder `data` tell, to out/report; returns the page.
 
-    The page ends with the `notes`.
+    The page ends with the `notes`; one on copies among the images comes before them.
 
     Raises RunError when a run's scores are damaged.
     """
-    write_report(make_report(out, read_prepared(data), rows, progress), out / "report", notes)
+    read = read_data(data)
+    write_report(make_report(out, read.measured, rows, progress), out / "report", [*read.notes, *notes])
     return out / "report" / PAGE
 
 
