@@ -18,10 +18,10 @@ from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.reports.pages import percent, points, render_page
 from mlrpl_cli.core.reports.sweep_page import write_figures
-from mlrpl_cli.core.sweep.plan import GRID_LR, RUN, data_sha256
+from mlrpl_cli.core.sweep.data import SweepData, read_data
+from mlrpl_cli.core.sweep.plan import GRID_LR, RUN
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
 
@@ -41,24 +41,24 @@ class Claim(NamedTuple):
 
 def main() -> None:
     sweep, out = (Path(argument) for argument in sys.argv[1:3])
-    prepared = read_prepared(sweep / "data")
+    data = read_data(sweep / "data")
     rows = [row for row in read_results(sweep / RESULTS) if row["kind"] == RUN]
-    report = make_report(sweep, prepared, rows, Silent())
-    values = setting(report, prepared, rows) | {"edges": edges(report), "claims": claims(report)}
+    report = make_report(sweep, data.measured, rows, Silent())
+    values = setting(report, data, rows) | {"edges": edges(report), "claims": claims(report)}
     values |= {"report": report, "figures": write_figures(report, out / FIGURES, f"{FIGURES}/")}
     write_text(out / PAGE, render_page(TEMPLATE, values, Path(__file__).parent))
 
 
-def setting(report: SweepReport, prepared: Prepared, rows: Sequence[Row]) -> dict[str, object]:
+def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[str, object]:
     """What was run, and how hard it is."""
     averages = {each.method: float(np.nanmean(each.average)) for each in report.methods}
     return {
         "runs": len(rows),
         "minutes": f"{sum(row['train_seconds'] + row['test_seconds'] for row in rows) / 60:.0f}",
         "versions": ", ".join(f"{name} {version}" for name, version in rows[0]["versions"].items()),
-        "data": data_sha256(prepared)[:16],
+        "data": data.sha256[:16],
         "fingerprint": rows[0]["fingerprint"][:16],
-        "prior": float((prepared.full_labels[prepared.rows(TEST)] == PRESENT).mean()),
+        "prior": float((data.prepared.full_labels[data.rows(TEST)] == PRESENT).mean()),
         "averages": averages,
         "best": max(averages, key=lambda method: averages[method]),
     }

@@ -83,6 +83,7 @@ def test_the_pipeline_can_be_run_again_and_again(place: Path) -> None:
     grow(place, 80)
     failed = run(place, "map>=0.999")
     assert failed.returncode == 3
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["eval.json", "prepare.json", "train.json"]
     assert "mlrpl: required map>=0.999, got 0." in failed.stderr
     second, after = out(place, "train"), read_prepared(place / "prepared" / "ours")
     assert second["run"] != first["run"]

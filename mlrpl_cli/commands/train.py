@@ -71,8 +71,8 @@ def _print_summary(summary: TrainingSummary) -> None:
         rows.append((f"out-of-fold mAP, {summary.folds} folds", console.percent(summary.out_of_fold_map)))
     if names := summary.not_learnable:
         rows.append((f"cannot be learned: {len(names)} of {summary.classes} classes", first_few(names, 10)))
-    state, following = ("Interrupted", "train --resume") if summary.interrupted else ("Trained", "eval")
-    if summary.folds and not summary.interrupted:
-        following = "predict IMAGES"
+    state, following = "Trained", "eval" if summary.tested else "predict IMAGES"
+    if summary.interrupted:
+        state, following = "Interrupted", "train --resume"
     console.print_table(f"{state}: {summary.run}", ("", ""), rows)
     console.print_note(f"next: mlrpl {following} --run {quote(str(summary.run))}")

@@ -67,6 +67,17 @@ def test_train_without_data_takes_the_newest_and_says_which(place):
     ]
 
 
+def test_train_offers_eval_only_where_there_is_a_test_image(place, mlrpl, tmp_path):
+    assert f"next: mlrpl eval --run {RUN}" in (place / "train.err").read_text()
+    prepared = read_prepared(small.write_prepared(tmp_path / "data"))
+    splits = ["train" if split == "test" else split for split in prepared.splits]
+    write_manifest(prepared.folder, replace(prepared, splits=tuple(splits)))
+    run = tmp_path / "run"
+    told = mlrpl("train", *OPTIONS, f"--data={prepared.folder}", f"--run={run}").err
+    assert f"next: mlrpl predict IMAGES --run {run}" in told
+    assert "mlrpl eval --run" not in told
+
+
 def test_eval_prints_the_figures_of_the_protocol(mlrpl):
     done = mlrpl("eval", "--workers", 0)
     assert done.code == 0

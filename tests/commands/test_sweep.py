@@ -81,7 +81,7 @@ def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
         rows = "".join(f"{row}.jpg,{cells[row % 2]},{('test', 'train')[row < 4]}\n" for row in range(8))
         (tmp_path / f"{name}.csv").write_text(f"image,cat,dog,split\n{rows}")
     for row in range(8):
-        (tmp_path / f"{row}.jpg").touch()
+        (tmp_path / f"{row}.jpg").write_bytes(bytes([row]))
     out = tmp_path / "sweep"
     table = ["--dataset=table", f"--root={tmp_path / 'a.csv'}"]
     assert mlrpl("prepare", *table, "--no-check-images", "--keep=1", f"--out={out / 'data'}").code == 0
@@ -98,7 +98,7 @@ def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path, sweep_here)
     )
     (tmp_path / "pictures").mkdir()
     for row in range(20):
-        Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / f"{row}.png")
+        Image.new("RGB", (8, 8), (row, 0, 0)).save(tmp_path / "pictures" / f"{row}.png")
     table = ["--dataset=table", f"--root={tmp_path / 'labels.csv'}", f"--images={tmp_path / 'pictures'}"]
     done = mlrpl("sweep", *OPTIONS, f"--out={tmp_path / 'sweep'}", *table, "--split-seed=6", "--methods=zero-shot")
     assert done.code == 0, done.err

@@ -11,9 +11,9 @@ import numpy as np
 
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import draw_map_against_keep, draw_paired_bars, save_figure
 from mlrpl_cli.core.reports.pages import render_page
+from mlrpl_cli.core.sweep.data import read_data
 from mlrpl_cli.core.sweep.report import PAPER, SweepReport, make_report
 from mlrpl_cli.core.sweep.stored import Shown
 
@@ -26,10 +26,11 @@ BESIDE = "baseline"
 def report_sweep(out: Path, data: Path, shown: Shown, progress: Progress) -> Path:
     """Write what rows of the sweep in `out` over the prepared folder `data` tell, to out/report; returns the page.
 
-    Raises RunError when a run's scores are damaged.
+    A note on copies among the images comes first. Raises RunError when a run's scores are damaged.
     """
-    report = make_report(out, read_prepared(data), shown.rows, progress)
-    write_report(report, out / "report", shown.notes, shown.settings)
+    read = read_data(data)
+    report = make_report(out, read.measured, shown.rows, progress)
+    write_report(report, out / "report", [*read.notes, *shown.notes], shown.settings)
     return out / "report" / PAGE
 
 

@@ -16,6 +16,7 @@ from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.reading import difference
 from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+from mlrpl_cli.core.runs.contents import run_contents
 from mlrpl_cli.core.runs.folder import (
     CONFIG_FILE,
     EVENTS,
@@ -27,9 +28,10 @@ from mlrpl_cli.core.runs.folder import (
     load_config,
 )
 from mlrpl_cli.core.runs.options import short_method
+from mlrpl_cli.core.runs.trained_on import changed_images, image_tensors
 
 WITHOUT_EFFECT = ("data", "run", "device", "workers", "cache", "cache_gib")
-"""Options that do not change what a run comes to. What is read of the data is compared by its checksum."""
+"""Options that do not change what a run comes to. Labels are compared by their checksum, and images by their own."""
 
 Weights = Callable[[], str | None]
 """The fingerprint of the backbone that is a file; None for a name, which always means the same."""
@@ -109,9 +111,13 @@ def differences(
     free = {*WITHOUT_EFFECT, *(("precision",) if asked.precision == AUTO else ())}  # that depends on the device
     pairs = {name: (value, getattr(config, name)) for name, value in vars(stored).items() if name not in free}
     found = [difference(name, old, new) for name, (old, new) in pairs.items() if old != new]
-    info = load_checkpoint(folder, LAST).info
+    last = load_checkpoint(folder, LAST)
+    info = last.info
     if info.data_sha256 != prepared.sha256:
         found.append(f"images or labels of {prepared.folder} have changed")
+    else:
+        now = run_contents(config, prepared, stored.selection)
+        found += changed_images(last.tensors, image_tensors(now.training, now.scored), stored.selection)
     if info.mask_sha256 != prepared.mask_sha256:
         found.append(f"{prepared.folder} hides other labels")
     if stored.backbone == config.backbone and weights() not in (None, info.fingerprint):

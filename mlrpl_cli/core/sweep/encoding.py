@@ -20,6 +20,7 @@ from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.formats.scenes import object_masks
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.sweep.data import SweepData
 from mlrpl_cli.core.sweep.plan import Plan
 
 
@@ -31,22 +32,26 @@ class Shared:
     learning: CachedViews
     """Training and validation images."""
     test: CachedViews
+    """Those test images that are kept."""
+    kept: np.ndarray
+    """`SweepData.kept`."""
     objects: Path | None
     """File of where the classes of the test images are; None for data that do not know it."""
 
 
-def encode_once(plan: Plan, prepared: Prepared, backbone: Backbone, progress: Progress) -> Shared:
+def encode_once(plan: Plan, data: SweepData, backbone: Backbone, progress: Progress) -> Shared:
     """Encode what the feature cache lacks. Raises ConfigError when there is no room for it."""
     config = plan.config
     accelerator = make_accelerator(config.device)
     encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
-    learning, test = prepared.paths(learning_rows(prepared)), prepared.paths(prepared.rows(TEST))
+    prepared = data.prepared
+    learning, test = prepared.paths(learning_rows(prepared)), prepared.paths(data.rows(TEST))
     views = max(config.views, 1)
     filler = CacheFiller(encoder, config, accelerator, progress)
     if problem := filler.problem(len(learning) * views + len(test)):
         raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
-    objects = _write_objects(plan, prepared) if prepared.dataset == SCENES else None
-    return Shared(plan, filler.fill(learning, views), filler.fill(test, 1, "test images"), objects)
+    objects = _write_objects(plan, data.measured) if prepared.dataset == SCENES else None
+    return Shared(plan, filler.fill(learning, views), filler.fill(test, 1, "test images"), data.kept, objects)
 
 
 def learning_rows(prepared: Prepared) -> np.ndarray:

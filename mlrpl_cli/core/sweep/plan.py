@@ -12,8 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads import losses
 from mlrpl_cli.core.heads.methods import OF_METHODS, load_method
@@ -22,7 +20,7 @@ from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
-from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared
+from mlrpl_cli.core.prepared.folder import newest_prepared
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
 from mlrpl_cli.core.runs.options import config_problems
 from mlrpl_cli.core.sweep.code import code_sha256
@@ -108,7 +106,7 @@ class Plan:
     config: TrainConfig
     """What every run has in common, with no value left open."""
     data_sha256: str
-    """Of the images' names and sizes, their splits and their published labels."""
+    """Of the images' names and content, their splits and their published labels."""
     fingerprint: str
     """Of the backbone's weights."""
 
@@ -216,10 +214,3 @@ def what_to_sweep(
     out = out or SWEEPS / dataset
     # With every label known: each run draws the mask of its own proportion and seed.
     return out / DATA, out, PrepareOptions(dataset, keep=1.0, out=out / DATA, reading=reading)
-
-
-def data_sha256(prepared: Prepared) -> str:
-    """SHA-256 of what a sweep reads of prepared data: image names and sizes in bytes, splits, published labels."""
-    sizes = [path.stat().st_size for path in prepared.paths(np.arange(len(prepared.images)))]
-    told = json.dumps([prepared.classes, prepared.images, prepared.splits, sizes])
-    return hashlib.sha256(told.encode() + prepared.full_labels.tobytes()).hexdigest()

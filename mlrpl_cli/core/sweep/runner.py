@@ -22,8 +22,9 @@ from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.labels.records import TEST, VALIDATION
 from mlrpl_cli.core.prepared.build import prepare_once
-from mlrpl_cli.core.prepared.folder import Prepared, is_prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs.options import label_notes, resolve_config
+from mlrpl_cli.core.sweep.data import SweepData, read_data
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
 from mlrpl_cli.core.sweep.plan import (
@@ -31,7 +32,6 @@ from mlrpl_cli.core.sweep.plan import (
     Cell,
     Plan,
     SweepOptions,
-    data_sha256,
     run_cells,
     sweep_problems,
     tuning_cells,
@@ -112,7 +112,7 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
         raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
-    shown = shown_rows(rows, data_sha256(read_prepared(options.data)), chosen=names)
+    shown = shown_rows(rows, read_data(options.data, options.config).sha256, chosen=names)
     if not shown.rows and shown.told:
         raise RunError(
             f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again"
@@ -149,16 +149,21 @@ def pending(options: SweepOptions) -> SweepSize:
     return SweepSize(len(tuning), len(tuned), runs, len(done) - len(tuned), stale_rows(rows), *times)
 
 
-def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared, Backbone]:
+def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, SweepData, Backbone]:
     raise_together(sweep_problems(options))
     if options.source:
         prepare_once(options.source, progress)
-    prepared = read_prepared(options.data)
+    data = read_data(options.data, options.config)
+    prepared = data.prepared
+    for note in data.notes:
+        progress.warn(note)
     splits = (TEST, VALIDATION) if options.tune else (TEST,)
     for split, advice in zip(splits, ("prepare it with some", "add --no-tune, or prepare it with some"), strict=False):
-        if not measurable(prepared.full_labels[prepared.rows(split)]).any():
+        rows = data.rows(split)
+        if not measurable(prepared.full_labels[rows]).any():
             lacks = f"no class with both a present and an absent cell among its {split} images"
-            lacks = lacks if split in prepared.splits else f"no {split} image"
+            alone = "" if split not in prepared.splits else " that is no copy of those it learns from"
+            lacks = lacks if len(rows) else f"no {split} image{alone}"
             raise DataError(f"{options.data} has {lacks}, so no method can be measured there; {advice}")
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
     for warning in label_notes(options.config, config, prepared):
@@ -166,7 +171,7 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, Prepared,
     backbone = load_backbone(backbone_options(config), progress=progress)
     for note in backbone.notes:
         progress.note(note)
-    return Plan(options, config, data_sha256(prepared), backbone.fingerprint), prepared, backbone
+    return Plan(options, config, data.sha256, backbone.fingerprint), data, backbone
 
 
 def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
@@ -180,7 +185,7 @@ def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row
 @contextmanager
 def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
     """A sweep's folder, which no other process writes to, with every image encoded."""
-    plan, prepared, backbone = _resolve(options, progress)
+    plan, data, backbone = _resolve(options, progress)
     check_writable(options.out)
     make_folder(options.out / SCORES)
     with sole_writer(options.out, "sweep into another --out"):
@@ -189,7 +194,7 @@ def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
         results = Results(options.out / RESULTS)
         if lost := results.without_scores:
             progress.warn(f"no scores are left of {counted(len(lost), 'run')} ({first_few(lost)})")
-        yield _Work(encode_once(plan, prepared, backbone, progress), results, progress)
+        yield _Work(encode_once(plan, data, backbone, progress), results, progress)
 
 
 @dataclass(frozen=True)

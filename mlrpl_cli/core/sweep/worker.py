@@ -23,6 +23,7 @@ from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.code import code_sha256
+from mlrpl_cli.core.sweep.data import SweepData
 from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
 from mlrpl_cli.core.sweep.plan import RUN, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
@@ -37,12 +38,12 @@ class Worker:
     def __init__(self, shared: Shared) -> None:
         self.plan = shared.plan
         config = self.plan.config
-        self.prepared = read_prepared(self.plan.options.data)
+        self.data = SweepData(read_prepared(self.plan.options.data), self.plan.data_sha256, shared.kept)
         self.accelerator = make_accelerator(config.device)
         self.backbone = load_backbone(backbone_options(config))
         self.learning = shared.learning.found()
         self.test_images = cached(shared.test.found(), self.accelerator, config.batch_size)
-        self.test_labels = self.prepared.full_labels[self.prepared.rows(TEST)]
+        self.test_labels = self.data.prepared.full_labels[self.data.rows(TEST)]
         self.objects = load_objects(shared.objects) if shared.objects else None
 
     def run(self, cell: Cell) -> Row:
@@ -75,7 +76,9 @@ class Worker:
             **self._test(trainer.checkpoint(), row["key"]),
             "selected_epoch": selected.info.epoch,
             "selected_map": mean_of_classes(average_precisions(self._scores(TrainedHead(selected)), self.test_labels)),
-            "dataset": self.prepared.dataset,
+            "test_images": len(self.test_labels),
+            "test_copies": len(self.data.prepared.rows(TEST)) - len(self.test_labels),
+            "dataset": self.data.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
             "tuned": self.plan.options.tune,
@@ -85,15 +88,16 @@ class Worker:
 
     def _trainer(self, cell: Cell) -> Trainer:
         config = cell.config(self.plan.config)
-        prepared = hide_again(self.prepared, cell.keep, cell.seed)
+        prepared = hide_again(self.data.prepared, cell.keep, cell.seed)
         learning = learning_rows(prepared)
         training, validation = (
             self.learning.subset(np.searchsorted(learning, rows).tolist())
-            for rows in (prepared.rows(TRAIN), prepared.rows(config.selection))
+            for rows in (prepared.rows(TRAIN), self.data.rows(config.selection))
         )
         seen = cached(training, self.accelerator, config.batch_size, config.seed)
         features = seen, cached(validation, self.accelerator, config.batch_size)
-        return Trainer(config, prepared, self.backbone, features)
+        selecting = self.data.kept[prepared.rows(config.selection)]
+        return Trainer(config, prepared, self.backbone, features, selecting=selecting)
 
     def _scores(self, head: TrainedHead) -> np.ndarray:
         return score(head.to(self.accelerator.device), self.test_images, Silent(), "")

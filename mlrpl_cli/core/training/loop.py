@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,17 +55,20 @@ class Trainer:
         backbone: Backbone,
         features: FeaturesOfRun,
         images: Mapping[str, Tensor] | None = None,
+        selecting: np.ndarray | None = None,
     ) -> None:
         """Of a resolved `config`.
 
         `images` are what checkpoints are to say of the images (`trained_on.image_tensors`): without them, nothing.
+        `selecting`, (N,) bool, are the images of the split config.selection that select an epoch; by default all.
         Raises ConfigError for class names that no prompt can hold.
         """
         self.config, (self.features, self.selection) = config, features
         self.accelerator, rows = self.features.accelerator, prepared.rows(TRAIN)
         self.names = [prepared.images[row] for row in rows]
         self.labels = torch.from_numpy(prepared.observed_labels[rows]).to(self.accelerator.device)
-        self.selection_labels = evaluate.labels_of(prepared, config.selection)
+        labels = evaluate.labels_of(prepared, config.selection)
+        self.selection_labels = labels if selecting is None else labels[selecting]
         told: dict[str, Any] = {"data": str(prepared.folder.resolve()), "data_sha256": prepared.sha256}
         told["data_from_run"] = relative_path(prepared.folder, Path(config.run)) if config.run else None
         told |= {name: getattr(prepared, name) for name in ("dataset", "classes", "mask_sha256", "allow_truncated")}

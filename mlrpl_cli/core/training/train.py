@@ -16,13 +16,17 @@ from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import newest_prepared, read_prepared
 from mlrpl_cli.core.runs import again, options
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
+from mlrpl_cli.core.runs.trained_on import changed_images
 from mlrpl_cli.core.training.assembly import trainer_maker
 from mlrpl_cli.core.training.folds import cross_validate, write_figures
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
+
+_PUT_BACK = "put back what it was trained with, or start over with --fresh"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class TrainingSummary:
     """How many folds the data has; None without cross-validation."""
     out_of_fold_map: float | None = None
     """mAP in [0, 1] of scores by recognizers that were not trained on the image; None when no class has an AP."""
+    tested: bool = True
+    """Whether the data have a test image, so that `eval` has figures of the run."""
 
 
 def train(
@@ -82,7 +88,7 @@ def train(
     with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
         make_trainer = trainer_maker(config, accelerator, progress)
         trainer = make_trainer(config, prepared, config.selection)
-        last = _last_checkpoint(folder, trainer.info) if resume else None
+        last = _last_checkpoint(folder, trainer) if resume else None
         trainer.start(last)
         log = [row for row in read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []
         if accelerator.is_main_process:
@@ -99,7 +105,7 @@ def train(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
         kept.best_epoch, learned, len(kept.classes), kept.not_learnable,
         len(trainer.selection_labels) > 0, measured.folds if measured else None,
-        or_none(measured.mean_average_precision) if measured else None,
+        or_none(measured.mean_average_precision) if measured else None, len(prepared.rows(TEST)) > 0,
     )  # fmt: skip
 
 
@@ -180,7 +186,7 @@ def _write_events(folder: Path, row: EpochRow) -> None:
                     writer.add_scalar(name, row[name], row["epoch"])
 
 
-def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
+def _last_checkpoint(folder: Path, trainer: Trainer) -> Checkpoint | None:
     """The state to go on from; None for a run that was killed before it wrote one."""
     if not checkpoint_path(folder, LAST).is_file():
         return None
@@ -189,9 +195,10 @@ def _last_checkpoint(folder: Path, info: RunInfo) -> Checkpoint | None:
         gone = f"its best checkpoint, of epoch {last.info.best_epoch}, is gone"
         raise RunError(f"cannot resume {folder}: {gone}; put it back, evaluate with --checkpoint last, or train again")
     for name, field in (("backbone weights", "fingerprint"), ("mask", "mask_sha256"), ("data", "data_sha256")):
-        expected, got = getattr(last.info, field), getattr(info, field)
+        expected, got = getattr(last.info, field), getattr(trainer.info, field)
         if expected != got:
             changed = f"its {name} had SHA-256 {expected[:16]}…, now it is {got[:16]}…"
-            advice = "put back what it was trained with, or start over with --fresh"
-            raise RunError(f"cannot resume {folder}: {changed}; {advice}")
+            raise RunError(f"cannot resume {folder}: {changed}; {_PUT_BACK}")
+    if images := changed_images(last.tensors, trainer.images, trainer.config.selection):
+        raise RunError(f"cannot resume {folder}: {'; '.join(images)}; {_PUT_BACK}")
     return last

@@ -14,8 +14,7 @@ from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.tensorfiles import write_tensors
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
-from mlrpl_cli.core.runs.options import resume_config
-from mlrpl_cli.core.runs.trained_on import image_tensors, images_in, learnable
+from mlrpl_cli.core.runs.trained_on import changed_images, image_tensors, images_in, joined, learnable
 from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.core.runs.test_folder import INFO, TENSORS
@@ -43,27 +42,46 @@ def test_both_checkpoints_say_the_images_by_content_and_the_known_cells(flags, v
         expected = {"trained_images": digests(folder, "train"), "selected_images": digests(folder, "validation")}
         assert images_in(found.tensors) == expected
         rows = [row.tobytes() for row in found.tensors["trained_images"].numpy()]
-        assert rows == sorted(rows)
+        paths = prepared.paths(prepared.rows("train"))
+        assert rows == [hashlib.sha256(path.read_bytes()).digest()[:16] for path in paths]
         assert (found.info.known_present, found.info.known_absent) == tuple(
             tuple((cells == state).sum(axis=0).tolist()) for state in (1, -1)
         )
         assert (found.info.training_images, found.info.selection) == (24, "validation")
 
 
-def test_a_run_that_goes_on_keeps_the_images_that_it_saw_before(flags):
-    """A file that was replaced between the two parts counts in both of its contents."""
-    train(make_config(flags=flags), small.StopAt(5))
-    folder = Path(flags["data"])
-    before = digests(folder, "train")
-    (folder / "images/000.png").write_bytes((folder / "images/035.png").read_bytes())
-    train(resume_config(Path(flags["run"]), None, {}), resume=True)
-    now = images_in(load_checkpoint(Path(flags["run"]), "last").tensors)
-    assert now["trained_images"] == before | digests(folder, "train")
+def test_a_run_that_goes_on_keeps_the_images_that_it_saw_before():
+    """An older mlrpl went on with files that had been replaced: they count in both of their contents."""
+    own, earlier = image_tensors(["bb" * 32, "aa" * 32], ["cc" * 32]), image_tensors(["00" * 32, "aa" * 32], [])
+    found = joined(own, earlier)
+    assert found["trained_images"].tolist() == [[0] * 16, [0xAA] * 16, [0xBB] * 16]
+    assert found["selected_images"].tolist() == [[0xCC] * 16]
+    assert joined(own, own)["trained_images"].tolist() == [[0xBB] * 16, [0xAA] * 16]
+    assert joined(own, TENSORS) == {}
 
 
-def test_images_of_equal_content_are_one_and_none_are_none(tmp_path):
+def test_changed_images_are_those_that_are_other_ones_at_their_place():
+    before = image_tensors(["bb" * 32, "aa" * 32, "dd" * 32], ["cc" * 32])
+    swapped = image_tensors(["aa" * 32, "bb" * 32, "dd" * 32], ["ee" * 32])
+    assert changed_images(before, before, "test") == changed_images(TENSORS, before, "test") == []
+    assert changed_images(before, swapped, "test") == [
+        "2 of 3 training images have other content than the run was trained on",
+        "1 of 1 test image have other content than the run was selected by",
+    ]
+
+
+def test_of_a_checkpoint_with_sorted_images_those_count_that_it_lacks():
+    """As older ones are, with every content once."""
+    before = image_tensors(["aa" * 32, "bb" * 32, "dd" * 32], [])
+    same = image_tensors(["dd" * 32, "aa" * 32, "bb" * 32, "aa" * 32], [])
+    assert changed_images(before, same, "validation") == []
+    told = "1 of 2 training images have other content than the run was trained on"
+    assert changed_images(before, image_tensors(["ee" * 32, "bb" * 32], []), "validation") == [told]
+
+
+def test_images_in_a_checkpoint_come_back_and_none_are_none(tmp_path):
     tensors = image_tensors(["ff" * 32, "00" * 32, "ff" * 32], [])
-    assert tensors["trained_images"].tolist() == [[0] * 16, [255] * 16]
+    assert tensors["trained_images"].tolist() == [[255] * 16, [0] * 16, [255] * 16]
     assert tensors["selected_images"].shape == (0, 16)
     save_checkpoint(Checkpoint(INFO, TENSORS | tensors), tmp_path / "best.safetensors")
     assert images_in(load_checkpoint(tmp_path).tensors) == images_in(tensors)

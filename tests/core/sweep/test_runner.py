@@ -1,3 +1,4 @@
+import html
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +14,12 @@ from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
+from mlrpl_cli.core.reports.sweep_page import report_sweep
 from mlrpl_cli.core.sweep import runner
+from mlrpl_cli.core.sweep.data import read_data
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
-from mlrpl_cli.core.sweep.runner import pending, sweep
+from mlrpl_cli.core.sweep.runner import pending, stored, sweep
 from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.core.sweep import failing
@@ -61,6 +64,68 @@ def test_a_run_of_a_sweep_is_the_run_that_train_and_eval_make(options, summary, 
     assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
     assert row["selected_map"] == pytest.approx(selected.metrics.mean_average_precision, abs=1e-6)
     np.testing.assert_allclose(read_scores(options.out, row["key"]), last.probabilities, atol=1e-3)
+
+
+def with_copies(options, place, pairs) -> SweepOptions:
+    """A copy of the data in which some images, by row, hold what others do; its sweep has one run."""
+    folder = shutil.copytree(options.data, place / "prepared")
+    prepared = read_prepared(folder)
+    prepared = write_manifest(folder, replace(prepared, folder=folder, image_root=folder))
+    for row, original in pairs.items():
+        shutil.copy(folder / prepared.images[original], folder / prepared.images[row])
+    return replace(options, data=folder, out=place / "out", methods=("linear",), seeds=(SEED,), jobs=1)
+
+
+class Warnings(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warn(self, message):
+        self.said.append(message)
+
+
+def test_copies_are_left_out_of_a_sweep_as_train_and_eval_leave_them_out(options, tmp_path, sweep_here):
+    """Of the test images 24 is a copy of a training image and 26 of a validation image; 27 of those is one, too."""
+    asked, progress = with_copies(options, tmp_path, {24: 0, 26: 25, 27: 1}), Warnings()
+    (row,) = sweep(asked, progress).rows
+    told = "2 of 6 test images are copies of training or validation images: left out of every figure"
+    assert [text for text in progress.said if "copies" in text] == [
+        told,
+        "1 of 6 validation images are copies of training images: left out of every figure",
+    ]
+    config = replace(asked.config, data=str(asked.data), method="linear", seed=SEED, run=str(tmp_path / "run"))
+    trained = train(replace(config, context_lr=config.lr))
+    last = evaluate(EvaluationOptions(tmp_path / "run", checkpoint=LAST, workers=0, device="cpu"))
+    assert (last.images, row["test_images"], row["test_copies"]) == (4, 4, 2)
+    assert row["mask_sha256"] == read_prepared(asked.data).mask_sha256
+    assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
+    assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
+    np.testing.assert_allclose(read_scores(asked.out, row["key"]), last.probabilities, atol=1e-3)
+    page = report_sweep(asked.out, asked.data, [row], Silent(), ["a note"]).read_text(encoding="utf-8")
+    assert told in html.unescape(page)
+    assert "a note" in page
+    assert "Test mAP (%) on 4 images" in page
+
+
+def test_a_sweep_of_copies_alone_is_refused(options, tmp_path):
+    asked = with_copies(options, tmp_path, dict.fromkeys(range(24, 36, 2), 0))
+    with pytest.raises(DataError, match="has no test image that is no copy of those it learns from, so no method"):
+        sweep(asked)
+
+
+def test_rows_of_other_pictures_are_other_rows(options, summary, tmp_path, sweep_here):
+    """The same names, splits, labels and sizes in bytes; only the content of one image is another one."""
+    asked = with_copies(options, tmp_path, {})
+    (row,) = sweep(asked).rows
+    assert pending(asked).runs_done == 1
+    image = asked.data / read_prepared(asked.data).images[0]
+    content = bytearray(image.read_bytes())
+    content[-1] ^= 1  # of a checksum behind the pixels
+    image.write_bytes(content)
+    assert pending(asked).runs_done == 0
+    with pytest.raises(RunError, match="nothing to report: rows kept and not shown, since they are of other data"):
+        stored(asked)
+    assert read_data(asked.data).sha256 != row["data_sha256"] == read_data(options.data).sha256
 
 
 def test_every_run_has_a_row_that_its_kept_scores_explain(options, summary):

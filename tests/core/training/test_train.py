@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -225,6 +226,68 @@ def test_another_run_is_not_written_over_and_what_differs_is_named(flags):
     with pytest.raises(RunError, match=r"holds another run: images or labels of .*prepared have changed; --fresh"):
         train(make_config(flags=flags))
     assert_same_bits(tensors(flags["run"]), before)
+
+
+def overwritten(flags, row: int, by: int) -> None:
+    """One image file gets the content of another."""
+    prepared = read_prepared(Path(flags["data"]))
+    new, old = prepared.paths(np.array([by, row]))
+    old.write_bytes(new.read_bytes())
+
+
+def test_images_that_were_overwritten_make_another_run(flags, tmp_path, monkeypatch):
+    """Image 0 trains and 25 selects; 24, 26 and 28 are test images."""
+    monkeypatch.chdir(tmp_path)
+    first = train(make_config(flags={**flags, "run": None})).run
+    overwritten(flags, 0, by=24)
+    overwritten(flags, 2, by=26)
+    overwritten(flags, 25, by=28)
+    told = (
+        "2 of 24 training images have other content than the run was trained on; "
+        "1 of 6 validation images have other content than the run was selected by"
+    )
+    with pytest.raises(RunError, match=f"^{re.escape(str(first))} holds another run: {told}; --fresh starts it over"):
+        train(make_config(flags={**flags, "run": str(first)}))
+    assert train(make_config(flags={**flags, "run": None})).run == first.with_name(f"{first.name}-2")
+    assert train(make_config(flags={**flags, "run": str(first)}), fresh=True).run == first
+
+
+def test_images_that_were_overwritten_are_not_gone_on_with(flags):
+    train(make_config(flags=flags), small.StopAt(5))
+    overwritten(flags, 0, by=24)
+    told = "1 of 24 training images have other content than the run was trained on; put back"
+    with pytest.raises(RunError, match=f"^cannot resume .*/run: {told}"):
+        train(resume_config(Path(flags["run"]), None, {}), resume=True)
+
+
+@pytest.mark.parametrize("views", [0, 1])
+def test_copies_of_training_images_select_no_epoch(flags, tmp_path, views):
+    """Reference: the same validation images without them, here as test images."""
+    flags, said, progress = {**flags, "views": views}, [], Silent()
+    progress.warn = said.append  # type: ignore[method-assign]
+    overwritten(flags, 25, by=0)
+    summary = train(make_config(flags=flags), progress)
+    assert [text for text in said if "copies" in text] == [
+        "1 of 6 validation images are copies of training images: they do not help to choose the best epoch"
+    ]
+    prepared = read_prepared(Path(flags["data"]))
+    splits = ["test" if row == 25 else split for row, split in enumerate(prepared.splits)]
+    prepared.observed_labels[25] = prepared.full_labels[25]
+    write_manifest(prepared.folder, replace(prepared, splits=tuple(splits)))
+    other = train(make_config(flags={**flags, "run": str(tmp_path / "other")}))
+    assert replace(other, run=summary.run) == summary
+    assert_same_bits(tensors(flags["run"]), tensors(tmp_path / "other"))
+    assert len(tensors(flags["run"])["selected_images"]) == 5
+
+
+def test_where_all_that_select_are_copies_the_last_epoch_is_kept(flags):
+    said, progress = [], Silent()
+    progress.warn = said.append  # type: ignore[method-assign]
+    for row in range(25, 36, 2):
+        overwritten(flags, row, by=row - 24)
+    summary = train(make_config(flags=flags), progress)
+    assert (summary.selected, summary.best_map, summary.best_epoch) == (False, None, 3)
+    assert said[-1].endswith("there is no other to choose the best epoch by, so the last one is kept")
 
 
 def test_a_run_starts_over_when_it_is_asked_to(flags, tmp_path):

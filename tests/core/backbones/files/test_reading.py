@@ -273,7 +273,7 @@ def test_what_is_read_does_not_change_with_its_file(tmp_path):
 
 
 def test_a_tensor_with_and_without_its_wrappers_name_is_refused(tmp_path):
-    state = openai_state()
+    state = STATE
     torch.save({**state, **{f"_orig_mod.{name}": 2 * tensor for name, tensor in state.items()}}, tmp_path / "two.pt")
     with pytest.raises(WeightsError, match="it holds tensors twice, once under the name of a wrapper"):
         read_state(tmp_path / "two.pt")
