@@ -39,9 +39,10 @@ class SweepData:
     def measured(self) -> Prepared:
         """The prepared folder without its copies: what figures are of."""
         rows, told = np.flatnonzero(self.kept), self.prepared
-        names = {name: tuple(getattr(told, name)[row] for row in rows) for name in ("images", "splits")}
-        labels = {name: getattr(told, name)[rows] for name in ("full_labels", "observed_labels")}
-        return replace(told, **names, **labels, folds=None, contents=None)
+        images, splits = (tuple(names[row] for row in rows) for names in (told.images, told.splits))
+        full, observed = told.full_labels[rows], told.observed_labels[rows]
+        kept = replace(told, images=images, splits=splits, full_labels=full, observed_labels=observed)
+        return replace(kept, folds=None, contents=None)
 
     @property
     def notes(self) -> list[str]:
