@@ -19,6 +19,7 @@ ALWAYS = (
     "mlrpl_cli.core.training.loop",
     "mlrpl_cli.core.training.assembly",
     "mlrpl_cli.core.sweep.worker",
+    "mlrpl_cli.core.sweep.data",
     "mlrpl_cli.core.evaluation.metrics",
 )
 """What every run goes through, with all that these import of `ROOMS`."""

@@ -20,6 +20,7 @@ from mlrpl_cli.core.sweep.data import read_data
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, stored, sweep
+from mlrpl_cli.core.sweep.stored import Shown
 from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.core.sweep import failing
@@ -101,7 +102,7 @@ def test_copies_are_left_out_of_a_sweep_as_train_and_eval_leave_them_out(options
     assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
     assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
     np.testing.assert_allclose(read_scores(asked.out, row["key"]), last.probabilities, atol=1e-3)
-    page = report_sweep(asked.out, asked.data, [row], Silent(), ["a note"]).read_text(encoding="utf-8")
+    page = report_sweep(asked.out, asked.data, Shown([row], ["a note"]), Silent()).read_text(encoding="utf-8")
     assert told in html.unescape(page)
     assert "a note" in page
     assert "Test mAP (%) on 4 images" in page
