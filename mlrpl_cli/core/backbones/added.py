@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, InputRule
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family, InputRule
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, image_architecture
 from mlrpl_cli.core.backbones.openai.assembly import DEFAULTS, assemble
 from mlrpl_cli.core.backbones.openai.family import RANDOM
@@ -21,28 +20,19 @@ BACKBONES = Registry("backbone", "mlrpl.backbones", {}, OURS)
 """Name → a function of no argument that returns a state dict in OpenAI's format."""
 
 
-class Added:
+class Added(Family):
     """The family of what packages add by name alone; one with towers of its own is a family of its own."""
-
-    def claims(self, name: str) -> bool:
-        return name in BACKBONES
 
     def names(self) -> list[str]:
         return list(BACKBONES)
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    def describe(self, options: BackboneOptions) -> Description:
         image = image_architecture(_state(options.name))
         rule = InputRule(image.image_size, image.stride)
         return Description(options.name, "added", rule, DEFAULTS, image.channels, image.embed_dim, downloaded=True)
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
-        return assemble(options, _state(options.name), recorded, text)
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
+        return assemble(options, _state(options.name), text)
 
 
 FAMILY = Added()

@@ -146,7 +146,14 @@ class BackboneOptions:
     config: str | None = None
     """What a file's tensors do not say: a name of an architecture, or a JSON file."""
     dense: Dense | None = None
-    """None: what the backbone's entry takes."""
+    """None: what the run used, else what the backbone's entry takes."""
+    recorded: Mapping[str, Any] | None = None
+    """The `Backbone.record` of a run that used this backbone: it then decides what `name` alone does not."""
+
+    @property
+    def wanted_dense(self) -> Dense | None:
+        """What is asked for, else what the run used; None where neither says."""
+        return self.dense or (self.recorded or {}).get("dense")
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ class Backbone:
     """A new text tower; raises WeightsError where the backbone was loaded without."""
     tokenizer: Tokenizer = field(repr=False)
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What a run keeps to rebuild the backbone: JSON values. Of the same name, `Family.load` gives the same towers."""
+    """What a run keeps to rebuild the backbone: JSON values, given back as `BackboneOptions.recorded`."""
     notes: tuple[str, ...] = ()
     """What was assumed, a sentence each: shown when the backbone is loaded for training."""
 
@@ -207,24 +214,18 @@ class Family(Protocol):
 
     def claims(self, name: str) -> bool:
         """Whether `name` is one of this family's, as far as the name, and whether there is such a file, tells."""
-        ...
+        return name in self.names()
 
     def names(self) -> list[str]:
         """Names that can be listed, best known first."""
         ...
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    def describe(self, options: BackboneOptions) -> Description:
         """Without weights, where that can be. Raises WeightsError, as `load`."""
         ...
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
-        """Load the weights. `recorded` is the `record` of a run that used this backbone: it then decides.
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
+        """Load the weights.
 
         Without `text`, the text tower need not be read. Raises WeightsError in one line: for what is not, or not
         wholly, a backbone; for what could mean several, naming the option that decides.
@@ -246,6 +247,12 @@ def fingerprint_of(weights: Mapping[str, Tensor], decides: Mapping[str, Any] | N
     if decides:
         digest.update(json.dumps(decides, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def logits_of(weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """The scale and the bias of the logits between images and texts, as far as the weights have them."""
+    names = ("logit_scale", "logit_bias")
+    return {name: float(weights[name].reshape(-1)[0]) for name in names if name in weights and weights[name].numel()}
 
 
 def rule_as_decided(rule: InputRule) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
 from mlrpl_cli.core.config import TrainConfig
@@ -53,19 +53,14 @@ def is_path(name: str) -> bool:
     return family_of(name) is FAMILIES.load(LAST)
 
 
-def describe(options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+def describe(options: BackboneOptions) -> Description:
     """What is known of a backbone before it is loaded. Raises WeightsError."""
-    return family_of(options.name).describe(options, recorded)
+    return family_of(options.name).describe(options)
 
 
-def load_backbone(
-    options: BackboneOptions,
-    recorded: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-    text: bool = True,
-) -> Backbone:
+def load_backbone(options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
     """The backbone that `options` name; see `Family.load`. Raises WeightsError."""
-    return family_of(options.name).load(options, recorded, progress, text)
+    return family_of(options.name).load(options, progress, text)
 
 
 def backbone_options(config: TrainConfig) -> BackboneOptions:

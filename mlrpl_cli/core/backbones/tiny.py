@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Defaults, Description, InputRule
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Defaults, Description, Family, InputRule
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.backbones.openai.assembly import assemble
@@ -28,27 +27,18 @@ ROWS, VALUES, SEED = "token_embedding.rows", "token_embedding.values", "token_em
 VOCABULARY, INITIAL_STD = 49408, 0.02
 
 
-class Tiny:
+class Tiny(Family):
     """The family of tiny alone."""
-
-    def claims(self, name: str) -> bool:
-        return name == TINY
 
     def names(self) -> list[str]:
         return [TINY]
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    def describe(self, options: BackboneOptions) -> Description:
         rule = InputRule(size=128, stride=32)
         return Description(TINY, "tiny", rule, DEFAULTS, 512, 256, "scenes", "MIT", downloaded=True)
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
-        return assemble(options, tiny_state("" if text else VISUAL), recorded, text)
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
+        return assemble(options, tiny_state("" if text else VISUAL), text)
 
 
 FAMILY = Tiny()

@@ -207,7 +207,8 @@ class TrainedHead(nn.Module):
         Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
         """
         info = self.info
-        backbone = load_backbone(BackboneOptions(info.backbone), info.backbone_record, progress, text=False)
+        options = BackboneOptions(info.backbone, recorded=info.backbone_record)
+        backbone = load_backbone(options, progress, text=False)
         encoder = make_encoder(backbone, info.image_size, device, info.precision if precision == AUTO else precision)
         if encoder.fingerprint != info.fingerprint:
             found = f"expected fingerprint {info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…"

@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.files.sizes import differences, sizes_of_state
-from mlrpl_cli.core.backbones.open_clip.building import VISUAL, empty_visual
+from mlrpl_cli.core.backbones.open_clip.building import empty_visual
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.io.errors import WeightsError, first_few
 
 RULE = ("mean", "std", "interpolation", "resize_mode")

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
-from mlrpl_cli.core.backbones.files.forms import Decided, decide, openai_form
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
+from mlrpl_cli.core.backbones.files.forms import Decided, decide
 from mlrpl_cli.core.backbones.files.huggingface.names import of_image, to_open_clip
 from mlrpl_cli.core.backbones.files.reading import Weights, check_floating, open_weights
 from mlrpl_cli.core.backbones.files.sizes import is_custom
@@ -25,7 +25,7 @@ KIND, ARCHITECTURE = "file", "architecture"
 LOGITS = ("logit_scale", "logit_bias")
 
 
-class Files:
+class Files(Family):
     """Whatever lies on this machine: the architecture is decided by `forms.decide`."""
 
     def claims(self, name: str) -> bool:
@@ -37,23 +37,17 @@ class Files:
     def names(self) -> list[str]:
         return []
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    def describe(self, options: BackboneOptions) -> Description:
         """Without reading weights, apart from those of a TorchScript archive."""
-        return describe(options, KIND, _opened(options, recorded, text=False).architecture, downloaded=True)
+        return describe(options, KIND, _opened(options, text=False).architecture, downloaded=True)
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
-        if recorded is not None and ARCHITECTURE not in recorded:  # an older run: of files, it took OpenAI's form alone
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
+        if options.recorded is not None and ARCHITECTURE not in options.recorded:
+            # An older run: of files, it took OpenAI's form alone.
             state = open_weights(Path(options.name), PUBLISHED_SHA256.values()).read(bool if text else of_image)
-            return openai.assemble(options, state, recorded, text)
-        weights, architecture, notes = _opened(options, recorded, text)
+            return openai.assemble(options, state, text)
+        weights, architecture, notes = _opened(options, text)
         state = tensors_of(weights, architecture, text)
-        options = replace(options, dense=options.dense or (recorded or {}).get("dense"))
         return assemble(options, KIND, architecture, state, text, notes=(*weights.notes, *notes))
 
 
@@ -76,13 +70,11 @@ def tensors_of(weights: Weights, architecture: Architecture, text: bool = True) 
     return _as_named(state, architecture)
 
 
-def _opened(options: BackboneOptions, recorded: Mapping[str, Any] | None, text: bool) -> _Opened:
+def _opened(options: BackboneOptions, text: bool) -> _Opened:
     """The weights, still to be read, and their architecture: the one that a run recorded, or the one decided on."""
     weights = open_weights(Path(options.name), trusted=PUBLISHED_SHA256.values())
-    if recorded is not None and ARCHITECTURE in recorded:
-        decided = Decided(architecture_from(recorded))
-    elif recorded is not None:
-        decided = Decided(openai_form(to_open_clip(weights.on_meta()), quick_gelu=True))
+    if options.recorded:
+        decided = Decided(architecture_from(options.recorded))
     else:
         decided = decide(weights, to_open_clip(weights.on_meta()), options.config)
     architecture = replace(decided.architecture, tokenizer=None)

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.files.wrappings import Entry, Found, Stored, find_model
+from mlrpl_cli.core.backbones.filling import COUNTERS
 from mlrpl_cli.core.io.errors import MlrplError, WeightsError, first_few, printable
 from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.reading import MIB, beginning_of, leads_outside, open_file, read_json, short
@@ -31,7 +32,6 @@ FIRST = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 """What open_clip and transformers call the weights in a folder: the first of these that is there is taken."""
-COUNTERS = "num_batches_tracked"
 PICKLE = b"\x80"
 """How a pickle of a protocol since 2 begins."""
 _CODE = re.compile(r"GLOBAL ([\w.]+)")

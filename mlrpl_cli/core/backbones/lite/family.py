@@ -15,6 +15,7 @@ from mlrpl_cli.core.backbones.backbone import (
     BackboneOptions,
     Defaults,
     Description,
+    Family,
     InputRule,
     fingerprint_of,
     pad_tokens,
@@ -34,16 +35,13 @@ SCALE = 8.0
 DEFAULTS = Defaults(image_size=384, precision="float32")
 
 
-class Lite:
+class Lite(Family):
     """EfficientNet-Lite2 and MiniLM, from packages that pip installs."""
-
-    def claims(self, name: str) -> bool:
-        return name == NAME
 
     def names(self) -> list[str]:
         return [NAME]
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    def describe(self, options: BackboneOptions) -> Description:
         _check(options)
         return Description(
             NAME,
@@ -57,17 +55,11 @@ class Lite:
             downloaded=packages.installed(),
         )
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         _check(options)
         labels = packages.imagenet_labels()
         fitted = digest_of(labels)
-        if recorded and recorded.get(FIT) != fitted:
+        if options.recorded and options.recorded.get(FIT) != fitted:
             raise WeightsError(
                 "this run's joint space was fitted to other names or definitions of ImageNet's labels than the "
                 "installed open_clip and timm have, or by another mlrpl; install the versions that it was trained with"

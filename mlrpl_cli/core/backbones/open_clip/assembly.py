@@ -21,16 +21,17 @@ from mlrpl_cli.core.backbones.backbone import (
     TextTower,
     Triple,
     fingerprint_of,
+    logits_of,
     rule_as_decided,
     without_text,
 )
 from mlrpl_cli.core.backbones.open_clip import building
-from mlrpl_cli.core.backbones.open_clip.building import VISUAL, StateDict
 from mlrpl_cli.core.backbones.open_clip.plain import check_sizes, form_of, plain_sizes, plain_state
 from mlrpl_cli.core.backbones.open_clip.text import check_end, text_tower
 from mlrpl_cli.core.backbones.open_clip.tokenizers import LateTokenizer
 from mlrpl_cli.core.backbones.open_clip.towers import ClassTokenTower, image_tower, input_of, set_size
 from mlrpl_cli.core.backbones.openai import assembly as openai
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL, StateDict
 from mlrpl_cli.core.backbones.openai.transformer import Form
 from mlrpl_cli.core.io.errors import WeightsError
 
@@ -100,7 +101,7 @@ def assemble(
     `record` is added to what a run keeps. Raises WeightsError when the tensors are not the architecture's, or the
     architecture is none that is known here.
     """
-    kept = {"architecture": architecture.recorded(), **logits_of(state), **(record or {})}
+    kept = {"architecture": architecture.recorded(), **(record or {})}
     try:
         if architecture.plain:
             return replace(_ours(options, architecture, state, text, kept), notes=tuple(notes))
@@ -147,12 +148,6 @@ def decided(architecture: Architecture, rule: InputRule, dense: Dense | None) ->
     return {"model": model, **rule_as_decided(rule), **({"dense": dense} if dense else {})}
 
 
-def logits_of(state: StateDict) -> dict[str, float]:
-    """The scale and the bias of the logits between images and texts, as far as the weights have them."""
-    names = ("logit_scale", "logit_bias")
-    return {name: float(state[name].reshape(-1)[0]) for name in names if name in state and state[name].numel()}
-
-
 def _ours(
     options: BackboneOptions, architecture: Architecture, state: StateDict, text: bool, record: Mapping[str, Any]
 ) -> Backbone:
@@ -162,7 +157,7 @@ def _ours(
     state = plain_state(state)
     check_sizes(architecture.model, state)
     given = {"mean": rule.mean, "std": rule.std, "resampling": rule.resampling}
-    return openai.assemble(options, state, None, text, *architecture.plain, given, **record)
+    return openai.assemble(options, state, text, *architecture.plain, given, **record)
 
 
 def _theirs(
@@ -175,7 +170,7 @@ def _theirs(
 ) -> Backbone:
     """Of open_clip's modules."""
     channels, rule = architecture.sizes
-    dense = options.dense or VALUES
+    dense = options.wanted_dense or VALUES
     towers = Towers(architecture, state, dense)
     first = towers.image(rule.size)  # tells at once what is missing
     tokenizer = LateTokenizer(architecture.model["text_cfg"], architecture.tokenizer)
@@ -190,7 +185,7 @@ def _theirs(
         towers.image,
         (lambda: towers.text(tokenizer)) if text else without_text,
         tokenizer,
-        {**record, "dense": dense},
+        {**logits_of(state), **record, "dense": dense},
         notes,
     )
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mlrpl_cli.core.backbones import filling
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.open_clip.library import open_clip, vision_of
-from mlrpl_cli.core.io.errors import MlrplError, WeightsError, first_few, one_line
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL, StateDict
+from mlrpl_cli.core.io.errors import MlrplError, WeightsError, one_line
 
 M = TypeVar("M", bound=nn.Module)
-StateDict = Mapping[str, Tensor]
 
-VISUAL, TEXT, COUNTERS = "visual.", "text.", "num_batches_tracked"
+TEXT = "text."
 POSITIONS, POOL_POSITIONS = "positional_embedding", "attnpool.positional_embedding"
 OUTSIDE = (VISUAL, TEXT, "text_decoder.", "logit_scale", "logit_bias")
 """What the names of a whole model begin with; of a plain CLIP, all others are the text tower's."""
@@ -56,26 +57,9 @@ def text_state(state: StateDict) -> dict[str, Tensor]:
 
 
 def fill(module: M, state: StateDict, tower: str) -> M:
-    """`module` with the tensors of `state` in place of its own, frozen and in evaluation mode.
-
-    Raises WeightsError, naming the first few tensors, when they are not the module's.
-    """
-    expected = module.state_dict()
-    # torch keeps positions and counters in some versions and not in others.
-    got = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
-    got |= {name: tensor for name, tensor in state.items() if not name.endswith(COUNTERS)}
-    missing, unexpected = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
-    if missing or unexpected:
-        raise WeightsError(
-            f"the weights are of another {tower}: {len(missing)} tensors missing ({first_few(missing)}), "
-            f"{len(unexpected)} unexpected ({first_few(unexpected)}); give the configuration that they belong to"
-        )
-    for name, tensor in expected.items():
-        if tensor.shape != got[name].shape:
-            shapes = f"expected shape {tuple(tensor.shape)}, got {tuple(got[name].shape)}"
-            raise WeightsError(f"the weights are of another {tower}: {name}: {shapes}")
-    module.load_state_dict(got, assign=True)
-    return module.eval().requires_grad_(False)
+    """`filling.fill` of open_clip's `tower`."""
+    advice = "; give the configuration that they belong to"
+    return filling.fill(module, state, f"the weights are of another {tower}", advice)
 
 
 def resized_state(state: StateDict, visual: Any) -> dict[str, Tensor]:

@@ -11,18 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.open_clip import assembly, hub
-from mlrpl_cli.core.backbones.open_clip.building import VISUAL, random_state
+from mlrpl_cli.core.backbones.open_clip.building import random_state
 from mlrpl_cli.core.backbones.open_clip.catalog import Entry, entry_of, is_known, models, tagged
 from mlrpl_cli.core.backbones.open_clip.hub import Place
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.io.progress import Progress
 
 NAME, SEED = "open_clip", 0
 
 
-class OpenClip:
+class OpenClip(Family):
     """The family of everything that open_clip knows."""
 
     def claims(self, name: str) -> bool:
@@ -38,23 +39,15 @@ class OpenClip:
             return []
         return [name for name in tagged() if everything or entry_of(name).downloaded]
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
-        entry = entry_of(options.name, recorded)
-        architecture = _architecture(entry, recorded)
+    def describe(self, options: BackboneOptions) -> Description:
+        entry = entry_of(options.name, options.recorded)
+        architecture = _architecture(entry, options.recorded)
         told = {"pretraining": entry.pretraining, "licence": entry.licence, "downloaded": entry.downloaded}
         return assembly.describe(options, NAME, architecture, **told)
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
-        entry = entry_of(options.name, recorded)
-        architecture = _architecture(entry, recorded)
-        if recorded:
-            options = replace(options, dense=recorded.get("dense", options.dense))
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
+        entry = entry_of(options.name, options.recorded)
+        architecture = _architecture(entry, options.recorded)
         if entry.weights is None:
             state = random_state(architecture.model, SEED, text)
             return assembly.assemble(options, NAME, architecture, state, text)

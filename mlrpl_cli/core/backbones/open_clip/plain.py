@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlrpl_cli.core.backbones.open_clip.building import OUTSIDE, TEXT, VISUAL, StateDict
-from mlrpl_cli.core.backbones.openai.architectures import image_architecture
+from mlrpl_cli.core.backbones.open_clip.building import OUTSIDE, TEXT
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL, StateDict, image_architecture
 from mlrpl_cli.core.backbones.openai.resnet import STRIDE
 from mlrpl_cli.core.backbones.openai.transformer import Form
 from mlrpl_cli.core.io.errors import WeightsError

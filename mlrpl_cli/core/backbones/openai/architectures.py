@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.backbone import Dense
+from mlrpl_cli.core.backbones.filling import fill
 from mlrpl_cli.core.backbones.openai.resnet import STRIDE, ResNetEncoder
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.backbones.openai.transformer import OPENAI_FORM, Form
@@ -19,7 +20,7 @@ from mlrpl_cli.core.io.errors import WeightsError, first_few
 StateDict = Mapping[str, Tensor]
 ImageEncoder = ResNetEncoder | VisionTransformer
 
-VISUAL, COUNTERS = "visual.", "num_batches_tracked"
+VISUAL = "visual."
 # OpenAI's own files carry these three sizes beside the weights.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 
@@ -170,20 +171,7 @@ def _load(build: Callable[[], nn.Module], state: StateDict) -> Any:
     """
     with torch.device("meta"):
         module = build()
-    expected = module.state_dict()
-    got = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTERS)}
-    got |= {name: tensor.float() for name, tensor in state.items() if not name.endswith(COUNTERS)}
-    missing, unexpected = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
-    if missing or unexpected:
-        raise WeightsError(
-            f"not an OpenAI-format CLIP: {len(missing)} tensors missing ({first_few(missing)}), "
-            f"{len(unexpected)} unexpected ({first_few(unexpected)})"
-        )
-    for name, tensor in expected.items():
-        if tensor.shape != got[name].shape:
-            raise WeightsError(f"{name}: expected shape {tuple(tensor.shape)}, got {tuple(got[name].shape)}")
-    module.load_state_dict(got, assign=True)
-    return module.eval().requires_grad_(False)
+    return fill(module, {name: tensor.float() for name, tensor in state.items()}, "not an OpenAI-format CLIP")
 
 
 def random_state(architecture: Architecture, seed: int) -> dict[str, Tensor]:

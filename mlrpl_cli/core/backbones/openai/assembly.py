@@ -13,6 +13,7 @@ from mlrpl_cli.core.backbones.backbone import (
     Dense,
     InputRule,
     fingerprint_of,
+    logits_of,
     rule_as_decided,
     without_text,
 )
@@ -34,7 +35,6 @@ DEFAULTS = Defaults(image_size=448)
 def assemble(
     options: BackboneOptions,
     state: StateDict,
-    recorded: Mapping[str, Any] | None = None,
     text: bool = True,
     form: Form = OPENAI_FORM,
     text_form: Form = OPENAI_FORM,
@@ -49,12 +49,10 @@ def assemble(
     """
     image = image_architecture(state, form)
     rule = InputRule(image.image_size, image.stride, **(input_rule or {}))
-    decides, record = rule_as_decided(rule), {"rule": asdict(rule), **told}
-    if "logit_scale" in state:
-        record.setdefault("logit_scale", float(state["logit_scale"]))
+    decides, record = rule_as_decided(rule), {"rule": asdict(rule), **logits_of(state), **told}
     dense: Dense = "values"
     if image.is_vit:
-        dense = options.dense or _recorded_dense(recorded)
+        dense = options.wanted_dense or _older_dense(options)
         record["dense"] = dense
         decides |= {name: value for name, value in asdict(form).items() if value != getattr(OPENAI_FORM, name)}
         decides |= {"dense": dense} if dense != "tokens" else {}
@@ -73,8 +71,6 @@ def assemble(
     )
 
 
-def _recorded_dense(recorded: Mapping[str, Any] | None) -> Dense:
-    """What a run used; one that does not say, which is older than the choice, used the tokens."""
-    if recorded is None:
-        return "values"
-    return "values" if recorded.get("dense") == "values" else "tokens"
+def _older_dense(options: BackboneOptions) -> Dense:
+    """Of a run that does not say, which is older than the choice, the tokens."""
+    return "values" if options.recorded is None else "tokens"

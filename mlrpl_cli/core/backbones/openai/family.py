@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, InputRule
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family, InputRule
 from mlrpl_cli.core.backbones.files.hub import Copy, fetch_from_hub, kept_copy
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.lite import packages
@@ -19,7 +18,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 RANDOM = "random:"
 
 
-class OpenAI:
+class OpenAI(Family):
     """The family of the checkpoints that OpenAI published."""
 
     def claims(self, name: str) -> bool:
@@ -28,7 +27,7 @@ class OpenAI:
     def names(self) -> list[str]:
         return list(ARCHITECTURES)
 
-    def describe(self, options: BackboneOptions, recorded: Mapping[str, Any] | None = None) -> Description:
+    def describe(self, options: BackboneOptions) -> Description:
         name = options.name.removeprefix(RANDOM)
         image = ARCHITECTURES[name].image
         rule = InputRule(image.image_size, image.stride)
@@ -37,18 +36,12 @@ class OpenAI:
             return Description(options.name, "openai", *sizes, "untrained", downloaded=True)
         return Description(name, "openai", *sizes, "OpenAI's WIT", "MIT", cached_path(name).is_file())
 
-    def load(
-        self,
-        options: BackboneOptions,
-        recorded: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        text: bool = True,
-    ) -> Backbone:
+    def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         name = options.name.removeprefix(RANDOM)
         if name != options.name:
-            return assemble(options, random_state(ARCHITECTURES[name], seed=0), recorded, text)
+            return assemble(options, random_state(ARCHITECTURES[name], seed=0), text)
         path, told = _fetched(name, progress or Silent())
-        return assemble(options, read_state(path, "" if text else VISUAL, published=not told), recorded, text, **told)
+        return assemble(options, read_state(path, "" if text else VISUAL, published=not told), text, **told)
 
 
 FAMILY = OpenAI()

@@ -158,7 +158,7 @@ def test_openais_name_falls_back_to_the_hub_to_the_same_features(server, tmp_pat
     assert backbone.fingerprint == assemble(BackboneOptions("ViT-B/32"), half).fingerprint
     assert (backbone.record["revision"], backbone.record["sha256"]) == (REVISION, server.listed)
     before = list(server.asked)
-    assert FAMILY.load(BackboneOptions("ViT-B/32"), backbone.record).fingerprint == backbone.fingerprint
+    assert FAMILY.load(BackboneOptions("ViT-B/32", recorded=backbone.record)).fingerprint == backbone.fingerprint
     assert server.asked == before, "a copy that is there is taken without asking"
     (kept,) = (tmp_path / "cache").glob("*.safetensors")
     kept.write_bytes(save({**half, "logit_scale": torch.tensor(1.0)}))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_run_rebuilds_from_what_it_recorded_not_from_the_folder(vision: str, t
     record = json.loads(json.dumps(first.record))
     told = json.loads((tmp_path / FILES[0]).read_text())
     (tmp_path / FILES[0]).write_text(json.dumps({**told, "preprocess_cfg": {}}))
-    again, other = load_backbone(BackboneOptions(name), record), load_backbone(BackboneOptions(name))
+    again, other = load_backbone(BackboneOptions(name, recorded=record)), load_backbone(BackboneOptions(name))
     assert again.fingerprint == first.fingerprint != other.fingerprint
     assert (again.rule, other.rule.mean) == (first.rule, CLIP_RULE.mean)
     images = torch.randn(1, 3, first.rule.size, first.rule.size)
@@ -125,10 +126,10 @@ def test_the_hub_is_asked_once_and_the_revision_is_kept(
     assert first.record["revision"] == COMMIT
     assert [(call["repository"], call["file"]) for call in hub()] == [("someone/small", name) for name in FILES]
     hub().clear()
-    again = load_backbone(options, dict(first.record), text=False)
+    again = load_backbone(replace(options, recorded=dict(first.record)), text=False)
     assert again.fingerprint == first.fingerprint
     assert not hub()  # the revision that it was is in the cache
-    assert describe(options, dict(first.record)).downloaded
+    assert describe(replace(options, recorded=dict(first.record))).downloaded
     assert not hub()
 
 
