@@ -63,6 +63,8 @@ def predict(
 
     form = _form(output, as_json)
     chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
+    if chosen.backbone is not None and given.get("checkpoint") is not None:
+        raise ConfigError("--checkpoint is of a run, and --backbone predicts without one; leave it out")
     predictor, run, provenance = _load(chosen, classes)
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)

@@ -212,6 +212,9 @@ class Backbone:
 class Family(Protocol):
     """A kind of backbones: one file in this package or another one, and one line in the registry."""
 
+    takes_config: bool = False
+    """Whether `BackboneOptions.config` is of use; where it is not, one that is given is refused."""
+
     def claims(self, name: str) -> bool:
         """Whether `name` is one of this family's, as far as the name, and whether there is such a file, tells."""
         return name in self.names()

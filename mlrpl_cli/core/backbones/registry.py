@@ -11,6 +11,7 @@ from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Descrip
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import WeightsError, did_you_mean
 from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.io.registry import Registry
 
 FAMILIES = Registry(
@@ -55,14 +56,23 @@ def is_path(name: str) -> bool:
 
 def describe(options: BackboneOptions) -> Description:
     """What is known of a backbone before it is loaded. Raises WeightsError."""
-    return family_of(options.name).describe(options)
+    return _family(options).describe(options)
 
 
 def load_backbone(options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
     """The backbone that `options` name; see `Family.load`. Raises WeightsError."""
-    return family_of(options.name).load(options, progress, text)
+    return _family(options).load(options, progress, text)
 
 
 def backbone_options(config: TrainConfig) -> BackboneOptions:
     """The backbone of a resolved configuration."""
     return BackboneOptions(config.backbone or "", config.backbone_config, config.dense)
+
+
+def _family(options: BackboneOptions) -> Family:
+    """The family, if it has a use for what is given."""
+    family = family_of(options.name)
+    if options.config is not None and not getattr(family, "takes_config", False):
+        what = f"{options.name} says all of itself, and backbone_config is for files; leave it out"
+        raise WeightsError(f"backbone_config: got '{short(options.config)}', but {what}")
+    return family

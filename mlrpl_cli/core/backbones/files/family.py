@@ -28,6 +28,8 @@ LOGITS = ("logit_scale", "logit_bias")
 class Files(Family):
     """Whatever lies on this machine: the architecture is decided by `forms.decide`."""
 
+    takes_config = True
+
     def claims(self, name: str) -> bool:
         try:
             return os.path.exists(name)

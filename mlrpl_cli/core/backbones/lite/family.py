@@ -84,9 +84,8 @@ FAMILY = Lite()
 
 
 def _check(options: BackboneOptions) -> None:
-    given = {"backbone_config": options.config, "backbone_dense": options.dense}
-    if wrong := [name for name, value in given.items() if value is not None]:
-        raise WeightsError(f"the backbone lite has one form, got {' and '.join(wrong)}; leave it out")
+    if options.dense is not None:
+        raise WeightsError(f"dense: lite has one joint grid, got '{options.dense}'; leave it out")
 
 
 def _image_tower(state: Mapping[str, Tensor], space: JointSpace) -> image.LiteTower:

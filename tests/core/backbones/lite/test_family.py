@@ -14,7 +14,7 @@ from PIL import Image
 from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.lite.family import FAMILY
-from mlrpl_cli.core.backbones.registry import family_of
+from mlrpl_cli.core.backbones.registry import family_of, load_backbone
 from mlrpl_cli.core.io.errors import WeightsError
 
 LITE = BackboneOptions("lite")
@@ -87,10 +87,19 @@ def test_a_run_of_another_fit_is_refused(cache):
         FAMILY.load(replace(LITE, recorded={"fit": "0" * 64}))
 
 
-@pytest.mark.parametrize("given", [{"config": "openai"}, {"dense": "tokens"}])
-def test_options_that_lite_has_no_use_for_are_refused(given):
-    with pytest.raises(WeightsError, match=r"the backbone lite has one form, got backbone_(config|dense)"):
-        FAMILY.load(BackboneOptions("lite", **given))
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"config": "openai"},
+            "backbone_config: got 'openai', but lite says all of itself, and backbone_config is for f",
+        ),
+        ({"dense": "tokens"}, "dense: lite has one joint grid, got 'tokens'; leave it out"),
+    ],
+)
+def test_options_that_lite_has_no_use_for_are_refused(given, told):
+    with pytest.raises(WeightsError, match=told):
+        load_backbone(BackboneOptions("lite", **given))
 
 
 def test_the_registry_knows_lite():
