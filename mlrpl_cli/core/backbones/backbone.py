@@ -209,7 +209,7 @@ class Backbone:
         return self.record.get("logit_bias")
 
 
-class Family(Protocol):
+class Family:
     """A kind of backbones: one file in this package or another one, and one line in the registry."""
 
     takes_config: bool = False
@@ -221,11 +221,15 @@ class Family(Protocol):
 
     def names(self) -> list[str]:
         """Names that can be listed, best known first."""
-        ...
+        raise NotImplementedError
+
+    def absolute(self, options: BackboneOptions) -> BackboneOptions:
+        """The same backbone, so named that it is found from every folder."""
+        return options
 
     def describe(self, options: BackboneOptions) -> Description:
         """Without weights, where that can be. Raises WeightsError, as `load`."""
-        ...
+        raise NotImplementedError
 
     def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         """Load the weights.
@@ -233,7 +237,7 @@ class Family(Protocol):
         Without `text`, the text tower need not be read. Raises WeightsError in one line: for what is not, or not
         wholly, a backbone; for what could mean several, naming the option that decides.
         """
-        ...
+        raise NotImplementedError
 
 
 def fingerprint_of(weights: Mapping[str, Tensor], decides: Mapping[str, Any] | None = None) -> str:

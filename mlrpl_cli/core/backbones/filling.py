@@ -1,10 +1,12 @@
-"""Putting a state dict into a module that is made for it, with one line for weights of another."""
+"""Frozen modules made ready: filled with their weights, with one line for weights of another; batch norms folded."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.io.errors import WeightsError, first_few
 
@@ -34,3 +36,15 @@ def fill(module: M, state: Mapping[str, Tensor], wrong: str, advice: str = "") -
             raise WeightsError(f"{wrong}: {name}: {shapes}")
     module.load_state_dict(got, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Put each batch norm into the convolution right before it, for good: what remains of it is an identity.
+
+    γ (W x - μ) / √(σ² + ε) + β is a convolution. Subclasses of either are left: they may do more.
+    """
+    for parent in list(module.modules()):
+        for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
+            if type(layer) is nn.Conv2d and type(after) is nn.BatchNorm2d:
+                setattr(parent, name, fuse_conv_bn_eval(layer, after))
+                setattr(parent, name_after, nn.Identity())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
+from mlrpl_cli.core.backbones.files.reading import SUFFIXES
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.errors import WeightsError, did_you_mean
 from mlrpl_cli.core.io.progress import Progress
@@ -28,8 +29,6 @@ FAMILIES = Registry(
 )
 """Name → a `Family`. The first that claims a backbone has it, files last: a known name is never taken for a file."""
 LAST = "files"
-WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-"""Suffixes of what can only be meant as a file."""
 
 
 def families() -> Iterator[Family]:
@@ -43,10 +42,15 @@ def family_of(name: str) -> Family:
     for family in families():
         if family.claims(name):
             return family
-    if name.startswith((os.sep, ".")) or Path(name).suffix in WEIGHTS:
+    if name.startswith((os.sep, ".")) or Path(name).suffix in SUFFIXES:
         raise WeightsError(f"backbone '{name}' is no file or folder that is there; put it back, or check the path")
     known = [known for family in families() for known in family.names()]
     raise WeightsError(f"backbone '{name}' is neither a file nor a known name; {did_you_mean(name, known)}")
+
+
+def absolute(options: BackboneOptions) -> BackboneOptions:
+    """The same backbone, so named that it is found from every folder. Raises WeightsError when it is none's."""
+    return family_of(options.name).absolute(options)
 
 
 def is_path(name: str) -> bool:
@@ -72,7 +76,7 @@ def backbone_options(config: TrainConfig) -> BackboneOptions:
 def _family(options: BackboneOptions) -> Family:
     """The family, if it has a use for what is given."""
     family = family_of(options.name)
-    if options.config is not None and not getattr(family, "takes_config", False):
+    if options.config is not None and not family.takes_config:
         what = f"{options.name} says all of itself, and backbone_config is for files; leave it out"
         raise WeightsError(f"backbone_config: got '{short(options.config)}', but {what}")
     return family

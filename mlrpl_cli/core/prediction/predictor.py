@@ -15,6 +15,7 @@ from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.registry import load_backbone
 from mlrpl_cli.core.config import BEST
+from mlrpl_cli.core.heads.text_inputs import check_class_names
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
@@ -72,6 +73,7 @@ class Predictor:
 
         `config` says what the tensors of a file do not. Raises WeightsError, and ConfigError like `ZeroShotHead`.
         """
+        check_class_names(classes)
         backbone = load_backbone(BackboneOptions(name, config))
         encoder = make_encoder(backbone, backbone.rule.size, choose_device(device))
         from mlrpl_cli.core.prediction.zero_shot import ZeroShotHead  # it brings the tokenizer, which runs do without

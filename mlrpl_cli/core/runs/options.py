@@ -12,7 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.backbones.registry import backbone_options, describe, is_path
+from mlrpl_cli.core.backbones.backbone import Description
+from mlrpl_cli.core.backbones.registry import absolute, backbone_options, describe
 from mlrpl_cli.core.backbones.tiny import TINY
 from mlrpl_cli.core.config import AUTO, TrainConfig, given_options, make_config, raise_together, read_yaml
 from mlrpl_cli.core.features.cache import CACHE
@@ -27,8 +28,6 @@ from mlrpl_cli.core.labels.states import ABSENT, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.folder import load_config, newest_run
 
-LOCAL_DIR = "local-dir:"
-"""What stands before a folder that is a backbone in open_clip's form."""
 LONGEST_METHOD = 80
 """Characters that a method and its options take in the name of a run folder."""
 FREE_ON_RESUME = ("data", "device", "workers", "cache")
@@ -43,7 +42,7 @@ def config_problems(config: TrainConfig) -> list[str]:
         _problem_of(LOSSES, config.loss, lambda: losses.make_loss(config)),
     ]
     if config.backbone is not None:
-        problems.append(_backbone_problem(config))
+        problems.append(backbone_problem(config))
     if config.semantics == "glove" and not config.glove:
         problems.append("semantics glove needs glove, the path of a GloVe text file")
     if config.glove is not None and not os.path.isfile(config.glove):
@@ -51,13 +50,18 @@ def config_problems(config: TrainConfig) -> list[str]:
     return [problem for problem in problems if problem]
 
 
-def _backbone_problem(config: TrainConfig) -> str | None:
+def backbone_problem(config: TrainConfig) -> str | None:
     """Why the backbone, at the image size that is asked for, cannot be had, as far as is known without weights."""
+    return _described(config)[1]
+
+
+def _described(config: TrainConfig) -> tuple[Description | None, str | None]:
+    """What is known of the backbone without weights, and `backbone_problem`. This may open files: once is enough."""
     try:
         described = describe(backbone_options(config))
     except (ConfigError, WeightsError) as error:
-        return str(error)
-    return described.rule.problem(config.image_size) if config.image_size else None
+        return None, str(error)
+    return described, described.rule.problem(config.image_size) if config.image_size else None
 
 
 def _problem_of(known: Registry, name: str | None, load: Callable[[], object]) -> str | None:
@@ -85,8 +89,11 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     if not len(prepared.rows(TRAIN)):
         raise RunError(f"{prepared.folder} has no training image; run mlrpl prepare again with some")
     config = replace(config, backbone=config.backbone or (TINY if prepared.dataset == "scenes" else "RN101"))
-    raise_together(config_problems(config))
-    defaults = describe(backbone_options(config)).defaults
+    described, problem = _described(config)
+    if described is None or problem:
+        raise_together([*config_problems(replace(config, backbone=None)), problem or ""])
+    assert described is not None
+    defaults = described.defaults
     resolved = replace(
         config,
         data=str(prepared.folder),
@@ -96,7 +103,8 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
         method_options=asdict(methods.method_options(config.method, config.method_options)),
         loss=config.loss or losses.default_loss(prepared.observed_labels[prepared.rows(TRAIN)]),
     )
-    raise_together(config_problems(resolved))
+    problem = described.rule.problem(resolved.image_size or 0)
+    raise_together([*config_problems(replace(resolved, backbone=None)), *([problem] if problem else [])])
     automatic: Any = defaults.precision or devices.choose_precision(devices.choose_device(resolved.device))
     precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
@@ -168,10 +176,7 @@ def short_method(config: TrainConfig) -> str:
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    names = ["data", "glove", "cache", *(["backbone"] if is_path(config.backbone or "") else [])]
-    names += ["backbone_config"] if os.path.isfile(config.backbone_config or "") else []
-    given = {name: path for name in names if (path := getattr(config, name)) is not None}
+    given = {name: path for name in ("data", "glove", "cache") if (path := getattr(config, name)) is not None}
     resolved: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
-    if (config.backbone or "").startswith(LOCAL_DIR):
-        resolved["backbone"] = f"{LOCAL_DIR}{Path((config.backbone or '').removeprefix(LOCAL_DIR)).resolve()}"
-    return replace(config, **resolved)
+    backbone = absolute(backbone_options(config))
+    return replace(config, **resolved, backbone=backbone.name, backbone_config=backbone.config)

@@ -22,7 +22,7 @@ from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.folder import newest_prepared
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
-from mlrpl_cli.core.runs.options import config_problems
+from mlrpl_cli.core.runs.options import backbone_problem, config_problems
 from mlrpl_cli.core.sweep.code import code_sha256
 from mlrpl_cli.core.sweep.variants import Variant, parse_variant
 
@@ -143,13 +143,14 @@ def _digest(decides: object) -> str:
 def sweep_problems(options: SweepOptions) -> list[str]:
     """Everything that is wrong in `options`: one sentence each."""
     found = [mask_problem(keep, 0) for keep in options.keeps] + [mask_problem(1, seed) for seed in options.seeds]
+    found += [backbone_problem(options.config)] if options.config.backbone is not None else []
     for written in options.methods:
         try:
             variant = parse_variant(written)
         except ConfigError as error:
             found.append(str(error))
             continue
-        found += config_problems(_of_variant(options.config, variant))
+        found += config_problems(replace(_of_variant(options.config, variant), backbone=None))
     found += _clashes(options) if not any(found) else []
     tuned = ("lr", "epochs", "loss") if options.tune else ()
     told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {

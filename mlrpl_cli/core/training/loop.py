@@ -24,7 +24,7 @@ from mlrpl_cli.core.features.of_run import FeaturesOfRun
 from mlrpl_cli.core.heads import losses, methods
 from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
 from mlrpl_cli.core.heads.text_inputs import TextInputs
-from mlrpl_cli.core.io.devices import BF16, DTYPES, make_generator
+from mlrpl_cli.core.io.devices import BF16, DTYPES, FLOAT32, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
 from mlrpl_cli.core.io.progress import Silent, Task
 from mlrpl_cli.core.io.reading import relative_path
@@ -38,8 +38,8 @@ from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
 INITIAL_IMAGES = 64
 COMPUTING_LESS = "lower the batch size (--set batch_size=N) or the image size (--set image_size=N), or free some memory"
 
-TEXT_TOLERANCE = (1e-3, 5e-2)
-"""How far text features may be apart, as a share of their norm, between machines: in float32, and in bf16."""
+TEXT_TOLERANCE = {FLOAT32: 1e-3, BF16: 5e-2}
+"""How far text features may be apart between machines, as a share of their norm, by the precision."""
 
 EpochRow = dict[str, Any]
 """One epoch's figures: a line of metrics.jsonl."""
@@ -167,7 +167,7 @@ class Trainer:
         The fingerprint is of the image tower; this sees other weights, heads and tokens of the text tower.
         """
         expected, got = last.tensors[checkpoints.TEXT_FEATURES].float().cpu(), self.trainable.text_head().float().cpu()
-        tolerance = TEXT_TOLERANCE[self.config.precision == BF16]
+        tolerance = TEXT_TOLERANCE[self.config.precision]
         if expected.shape != got.shape or (expected - got).norm() > tolerance * expected.norm():
             found = "the text encoder makes other features of the learned contexts than the run had"
             raise RunError(f"cannot go on: {found}; put the original backbone back, or start over with --fresh")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
-
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
+from mlrpl_cli.core.backbones.files.configuration import is_file
 from mlrpl_cli.core.backbones.files.forms import Decided, decide
 from mlrpl_cli.core.backbones.files.huggingface.names import of_image, to_open_clip
 from mlrpl_cli.core.backbones.files.reading import Weights, check_floating, open_weights
-from mlrpl_cli.core.backbones.files.sizes import is_custom
 from mlrpl_cli.core.backbones.files.tokenizers import tokenizer_of
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture, architecture_from, assemble, describe
 from mlrpl_cli.core.backbones.openai import assembly as openai
@@ -22,7 +19,6 @@ from mlrpl_cli.core.backbones.openai.published import PUBLISHED_SHA256
 from mlrpl_cli.core.io.progress import Progress
 
 KIND, ARCHITECTURE = "file", "architecture"
-LOGITS = ("logit_scale", "logit_bias")
 
 
 class Files(Family):
@@ -39,6 +35,12 @@ class Files(Family):
     def names(self) -> list[str]:
         return []
 
+    def absolute(self, options: BackboneOptions) -> BackboneOptions:
+        config = options.config
+        if config is not None and is_file(config):
+            config = str(Path(config).resolve())
+        return replace(options, name=str(Path(options.name).resolve()), config=config)
+
     def describe(self, options: BackboneOptions) -> Description:
         """Without reading weights, apart from those of a TorchScript archive."""
         return describe(options, KIND, _opened(options, text=False).architecture, downloaded=True)
@@ -49,7 +51,8 @@ class Files(Family):
             state = open_weights(Path(options.name), PUBLISHED_SHA256.values()).read(bool if text else of_image)
             return openai.assemble(options, state, text)
         weights, architecture, notes = _opened(options, text)
-        state = tensors_of(weights, architecture, text)
+        state = to_open_clip(weights.read(bool if text else of_image))
+        check_floating(weights.path, state)
         return assemble(options, KIND, architecture, state, text, notes=(*weights.notes, *notes))
 
 
@@ -60,16 +63,6 @@ class _Opened(NamedTuple):
     weights: Weights
     architecture: Architecture
     notes: tuple[str, ...]
-
-
-def tensors_of(weights: Weights, architecture: Architecture, text: bool = True) -> dict[str, Tensor]:
-    """The tensors under open_clip's names, as the architecture has them; without `text`, the image encoder's alone.
-
-    Raises WeightsError for damage, and for weights that are stored as integers.
-    """
-    state = to_open_clip(weights.read(bool if text else of_image))
-    check_floating(weights.path, state)
-    return _as_named(state, architecture)
 
 
 def _opened(options: BackboneOptions, text: bool) -> _Opened:
@@ -84,16 +77,3 @@ def _opened(options: BackboneOptions, text: bool) -> _Opened:
         tokenizer = tokenizer_of(weights.path.parent, architecture.model["text_cfg"])
         architecture = replace(architecture, tokenizer=tokenizer)
     return _Opened(weights, architecture, decided.notes)
-
-
-def _as_named(state: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
-    """As open_clip loads older files: logits' scalars without axes, and a text encoder of its own under `text.`."""
-    own = architecture.model.get("custom_text") and not is_custom(state)
-    named = {
-        f"text.{name}" if own and not name.startswith(("visual.", *LOGITS)) else name: t for name, t in state.items()
-    }
-    flat = not architecture.model.get("nonscalar_logit_scale")
-    return {
-        name: tensor.reshape(()) if flat and name in LOGITS and tensor.numel() == 1 else tensor
-        for name, tensor in named.items()
-    }

@@ -47,7 +47,9 @@ def fetch_from_hub(name: str, folder: Path, progress: Progress | None = None) ->
 
     Raises WeightsError where it cannot be had, and where a file is not what the hub lists.
     """
-    kept = kept_copy(name, folder) or _in_hubs_cache(name)
+    kept = kept_copy(name, folder)
+    if kept is None and (found := _in_hubs_cache(name)):
+        return found  # hashed there
     copy = kept or _listed(name, folder)
     try:
         fetch(_address(name, copy.revision), copy.path, "sha256", copy.sha256, progress or Silent())

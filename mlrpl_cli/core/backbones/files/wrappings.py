@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from mlrpl_cli.core.backbones.openai.architectures import SIZES
 from mlrpl_cli.core.io.errors import WeightsError, first_few, printable
 from mlrpl_cli.core.io.reading import short
 
@@ -16,8 +17,6 @@ IMAGE = ("visual", "vision_model")
 """What open_clip and OpenAI, and transformers, call the image encoder."""
 TEXT = ("token_embedding.", "text.", "text_model.", "text_projection", "transformer.")
 """How names of the text encoder begin."""
-SIZES = ("input_resolution", "context_length", "vocab_size")
-"""OpenAI's own files carry these three beside the weights."""
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch.compile and sharded training put into names, at any depth."""
 BUFFERS = ("position_ids", "attn_mask")

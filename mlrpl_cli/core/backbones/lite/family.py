@@ -102,8 +102,14 @@ def _text_tower(space: JointSpace) -> text.MiniLM:
 
 def _sentence_encoder() -> text.SentenceEncoder:
     encoder = text.SentenceEncoder()
-    encoder.load_state_dict(dict(text.renamed(packages.read_tensors(packages.MINILM))))
+    encoder.load_state_dict(_sentence_state())
     return _frozen(encoder)
+
+
+@cache
+def _sentence_state() -> dict[str, Tensor]:
+    """Read and checked once: every fold, and every cell of a sweep, builds a text tower."""
+    return dict(text.renamed(packages.read_tensors(packages.MINILM)))
 
 
 @cache

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.backbones.backbone import ImageTower
 from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.filling import fold_batch_norms
 
 STRIDE, STEM, CHANNELS, LABELS, EPSILON = 32, 32, 1280, 1000, 1e-3
 STAGES = (  # blocks, kernel, stride, expansion, channels of EfficientNet-B0
@@ -65,12 +65,6 @@ class Convolution(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x if self.padding is None else F.pad(x, self.padding))
 
-    def fold(self) -> None:
-        """Put the batch norm into the convolution, for good."""
-        convolution, norm = self[0], self[1]
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            self[0], self[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-
 
 class Block(nn.Module):
     """1×1 to more channels, a depthwise convolution, 1×1 to fewer; the input is added where the shape is the same."""
@@ -106,12 +100,6 @@ class EfficientNetLite(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.blocks(self.stem(images)))
 
-    def fold(self) -> None:
-        """Put every batch norm into its convolution, for good."""
-        for module in self.modules():
-            if isinstance(module, Convolution):
-                module.fold()
-
 
 class LiteTower(ImageTower):
     """The feature map, and what ImageNet's classifier says at each of its positions, as a unit vector.
@@ -138,7 +126,7 @@ class LiteTower(ImageTower):
         return ImageFeatures(grid=grid, joint=joint, pooled=joint.mean(dim=1), attention=attention)
 
     def fold(self) -> None:
-        self.network.fold()
+        fold_batch_norms(self.network)
 
 
 def renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -15,7 +15,7 @@ from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Descrip
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.open_clip import assembly, hub
 from mlrpl_cli.core.backbones.open_clip.building import random_state
-from mlrpl_cli.core.backbones.open_clip.catalog import Entry, entry_of, is_known, models, tagged
+from mlrpl_cli.core.backbones.open_clip.catalog import FOLDER, Entry, entry_of, is_known, models, tagged
 from mlrpl_cli.core.backbones.open_clip.hub import Place
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL
 from mlrpl_cli.core.io.progress import Progress
@@ -38,6 +38,11 @@ class OpenClip(Family):
         if not everything and not hub.has_cache():
             return []
         return [name for name in tagged() if everything or entry_of(name).downloaded]
+
+    def absolute(self, options: BackboneOptions) -> BackboneOptions:
+        if not options.name.startswith(FOLDER):
+            return options
+        return replace(options, name=f"{FOLDER}{Path(options.name.removeprefix(FOLDER)).resolve()}")
 
     def describe(self, options: BackboneOptions) -> Description:
         entry = entry_of(options.name, options.recorded)

@@ -23,14 +23,13 @@ def open_clip() -> Any:
 
     Raises WeightsError where it cannot be imported.
     """
-    declared = torchvision_operators()
+    torchvision_operators()
     try:
         import open_clip
         import open_clip.coca_model
     except ImportError as error:
         told = one_line(error)
         raise WeightsError(f"open_clip cannot be imported ({told}); run pip install open-clip-torch timm") from error
-    del declared
     logging.getLogger("timm").setLevel(logging.ERROR)  # it tells every table of positions that it resizes
     return open_clip
 

@@ -6,15 +6,14 @@ Axes: B images, H·W = P grid positions, T tokens, D channels, E joint embedding
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.backbones.backbone import Dense, ImageTower
 from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.filling import fold_batch_norms
 from mlrpl_cli.core.backbones.open_clip.attention import last_attention
 from mlrpl_cli.core.backbones.open_clip.library import kind_of
 from mlrpl_cli.core.backbones.open_clip.pools import MeanPool, Pool, mix, pool_over
@@ -206,11 +205,7 @@ def fold_convolutions(module: nn.Module) -> None:
 
         reparameterize_model(module, inplace=True)
         module.requires_grad_(False)
-    for parent in list(module.modules()):
-        for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
-            if type(layer) is nn.Conv2d and type(after) is nn.BatchNorm2d:
-                setattr(parent, name, fuse_conv_bn_eval(layer, after))
-                setattr(parent, name_after, nn.Identity())
+    fold_batch_norms(module)
 
 
 def input_of(visual: Any) -> tuple[int, int, bool]:

@@ -5,15 +5,14 @@ Axes: B images, H·W = P grid positions, D channels, E joint embedding, N heads.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlrpl_cli.core.backbones.backbone import ImageTower
 from mlrpl_cli.core.backbones.features import ImageFeatures, resize_positions
+from mlrpl_cli.core.backbones.filling import fold_batch_norms
 
 EXPANSION, STRIDE, HEAD_WIDTH = 4, 32, 64
 
@@ -127,21 +126,13 @@ class ResNetEncoder(ImageTower):
         return ImageFeatures(grid, joint, pooled, attention[:, :, 1:].mean(dim=1))
 
     def fold(self) -> None:
-        """Put each batch norm into the convolution before it, for good: γ (W x - μ) / √(σ² + ε) + β is a convolution.
-
-        What remains of a batch norm is an identity. The attention pool's value and output projections, with nothing
-        between them, become one, D→E.
-        """
+        """Fold the batch norms, and the attention pool's value and output projections, with nothing between, to D→E."""
         pool = self.attnpool
         weight, bias = pool.c_proj.weight, pool.c_proj.bias
         pool.joint = nn.Linear(pool.v_proj.in_features, len(weight), device="meta").requires_grad_(False)
         joint = {"weight": weight @ pool.v_proj.weight, "bias": torch.addmv(bias, weight, pool.v_proj.bias)}
         pool.joint.load_state_dict(joint, assign=True)
-        for parent in list(self.modules()):
-            for (name, layer), (name_after, after) in pairwise(list(parent.named_children())):
-                if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                    setattr(parent, name, fuse_conv_bn_eval(layer, after))
-                    setattr(parent, name_after, nn.Identity())
+        fold_batch_norms(self)
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
