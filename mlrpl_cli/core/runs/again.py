@@ -120,7 +120,8 @@ def differences(
         found += changed_images(last.tensors, image_tensors(now.training, now.scored), stored.selection)
     if info.mask_sha256 != prepared.mask_sha256:
         found.append(f"{prepared.folder} hides other labels")
-    if stored.backbone == config.backbone and weights() not in (None, info.fingerprint):
+    # Which features a file gives depends on these too, and they are named above where they differ.
+    if backbone_options(stored) == backbone_options(config) and weights() not in (None, info.fingerprint):
         found.append(f"the weights in {config.backbone} have changed")
     return found
 

@@ -334,6 +334,10 @@ def test_a_run_of_other_weights_in_the_same_file_is_another_run(flags, tmp_path,
     assert runs == [f"{name}-2", f"{name}-2"]
     file.write_bytes(first)
     assert train(make_config(flags=flags)).run.name == name
+    with pytest.raises(RunError) as caught:  # the same weights, read otherwise: the file has not changed
+        train(make_config(flags={**flags, "run": f"runs/{name}", "backbone_config": "openai-gelu"}))
+    told = f"runs/{name} holds another run: backbone_config was not given, now it is 'openai-gelu'"
+    assert str(caught.value) == f"{told}; --fresh starts it over, and --run names another folder"
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(flags, tmp_path):
