@@ -100,7 +100,7 @@ def sweep(
     page = None
     if summary.rows:
         shown = runner.all_shown(summary)
-        page = report_sweep(out, data, shown, progress)
+        page = report_sweep(chosen, shown, progress)
         for note in shown.told:
             progress.note(note)
     if as_json:
@@ -152,7 +152,7 @@ def _report(shown: Shown, chosen: SweepOptions, progress: Progress, as_json: boo
     """Page and table of stored rows."""
     from mlrpl_cli.core.reports.sweep_page import report_sweep
 
-    page = report_sweep(chosen.out, chosen.data, shown, progress)
+    page = report_sweep(chosen, shown, progress)
     if as_json:
         _print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.told, "report": page}, chosen)
         return

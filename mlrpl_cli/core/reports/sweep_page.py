@@ -14,6 +14,7 @@ from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.reports.figures import draw_map_against_keep, draw_paired_bars, save_figure
 from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.sweep.data import read_data
+from mlrpl_cli.core.sweep.plan import SweepOptions
 from mlrpl_cli.core.sweep.report import PAPER, SweepReport, make_report
 from mlrpl_cli.core.sweep.stored import Shown
 
@@ -23,15 +24,15 @@ BESIDE = "baseline"
 """The method whose classes are drawn beside the paper's."""
 
 
-def report_sweep(out: Path, data: Path, shown: Shown, progress: Progress) -> Path:
-    """Write what rows of the sweep in `out` over the prepared folder `data` tell, to out/report; returns the page.
+def report_sweep(options: SweepOptions, shown: Shown, progress: Progress) -> Path:
+    """Write what rows of the sweep of `options` tell to out/report; returns the page.
 
     A note on copies among the images comes first. Raises RunError when a run's scores are damaged.
     """
-    read = read_data(data)
-    report = make_report(out, read.measured, shown.rows, progress)
-    write_report(report, out / "report", [*read.notes, *shown.notes], shown.settings)
-    return out / "report" / PAGE
+    read, folder = read_data(options.data, options.config), options.out / "report"
+    report = make_report(options.out, read.measured, shown.rows, progress)
+    write_report(report, folder, [*read.notes, *shown.notes], shown.settings)
+    return folder / PAGE
 
 
 def write_report(

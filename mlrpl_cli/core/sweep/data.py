@@ -61,7 +61,8 @@ def read_data(folder: Path, config: TrainConfig | None = None) -> SweepData:
     Raises DataError for a folder that is damaged and for an image that cannot be read.
     """
     prepared = read_prepared(folder)
-    digests = digests_of(prepared, np.arange(len(prepared.images)), config or TrainConfig())
+    config = config or TrainConfig()
+    digests = digests_of(prepared, np.arange(len(prepared.images)), config.cache, config.workers)
     told = json.dumps([prepared.classes, prepared.images, prepared.splits, digests])
     sha256 = hashlib.sha256(told.encode() + prepared.full_labels.tobytes()).hexdigest()
     kept, known = np.ones(len(digests), bool), set[str]()

@@ -102,7 +102,7 @@ def test_copies_are_left_out_of_a_sweep_as_train_and_eval_leave_them_out(options
     assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
     assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
     np.testing.assert_allclose(read_scores(asked.out, row["key"]), last.probabilities, atol=1e-3)
-    page = report_sweep(asked.out, asked.data, Shown([row], ["a note"]), Silent()).read_text(encoding="utf-8")
+    page = report_sweep(asked, Shown([row], ["a note"]), Silent()).read_text(encoding="utf-8")
     assert told in html.unescape(page)
     assert "a note" in page
     assert "Test mAP (%) on 4 images" in page
