@@ -67,7 +67,7 @@ def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[s
 def edges(report: SweepReport) -> list[tuple[str, float, list[str]]]:
     """(which edge, learning rate, methods) where methods chose a rate that nothing beyond it was compared with."""
     found = [
-        (what, rate, [each.method for each in report.methods if each.setting[0] == rate])
+        (what, rate, [each.method for each in report.methods if rate in [lr for lr, _, _ in each.settings.values()]])
         for rate, what in ((min(GRID_LR), "lowest"), (max(GRID_LR), "highest"))
     ]
     return [edge for edge in found if edge[2]]

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "scripts"
 def method(name: str, maps: list[float], differences: dict[str, Interval], pointing: float) -> MethodReport:
     return MethodReport(
         method=name,
-        setting=(0.002, 5, "asl"),
+        settings={None: (0.002, 5, "asl")},
         learned_parameters=7,
         maps=np.array(maps)[:, None],
         selected_maps=np.array(maps)[:, None],
@@ -41,7 +41,7 @@ def report(pointing: float = 0.4, first: float = 0.8) -> SweepReport:
         method("sarl", [0.79, 0.83], {"sarl+": behind}, pointing),
         method("sarl+", [first, 0.85], {"sarl": ahead}, pointing),
     )
-    return SweepReport("scenes", ("a", "b", "c"), 9, (0.1, 0.9), (0,), ("sarl+", "sarl"), methods, 100)
+    return SweepReport("scenes", ("a", "b", "c"), {}, 9, (0.1, 0.9), (0,), ("sarl+", "sarl"), methods, 100)
 
 
 def told(found: SweepReport, claim: str) -> str:
@@ -89,7 +89,9 @@ def test_the_default_is_compared_with_both_its_members_at_the_fewest_labels_and_
 
 def test_a_choice_at_the_edge_of_the_grid_is_told():
     assert edges(report()) == []
-    wide = replace(report(), methods=tuple(replace(each, setting=(0.032, 5, "asl")) for each in report().methods[:2]))
+    wide = replace(
+        report(), methods=tuple(replace(each, settings={None: (0.032, 5, "asl")}) for each in report().methods[:2])
+    )
     assert edges(wide) == [("highest", 0.032, ["baseline", "linear"])]
 
 

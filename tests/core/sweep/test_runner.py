@@ -230,7 +230,7 @@ def test_a_setting_that_failed_at_one_proportion_is_not_chosen(options):
     cells = tuning_cells(plan.options)
     maps = {cells[0]: 0.9, **{cell: 0.5 for cell in cells if cell.setting == cells[1].setting}}
     rows = [{"key": plan.key(cell), "validation_map": value} for cell, value in maps.items()]
-    assert chosen_settings(plan, rows) == {"linear": cells[1].setting}
+    assert chosen_settings(plan, rows) == {("linear", None): cells[1].setting}
 
 
 def test_every_wrong_option_is_told_at_once(options):
