@@ -53,5 +53,5 @@ def part_of(prepared: Prepared, rows: Mapping[str, np.ndarray]) -> Prepared:
     chosen = sorted(split_at)
     images, splits = tuple(prepared.images[row] for row in chosen), tuple(split_at[row] for row in chosen)
     full, observed = (labels[chosen] for labels in (prepared.full_labels, prepared.observed_labels))
-    told = {"full_labels": full, "observed_labels": observed, "folds": None, "contents": None}
-    return replace(prepared, images=images, splits=splits, **told)
+    part = replace(prepared, images=images, splits=splits, full_labels=full, observed_labels=observed)
+    return replace(part, folds=None, contents=None)

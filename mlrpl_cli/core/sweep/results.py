@@ -32,17 +32,14 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
-class TuningRow:
-    """What the row of a tuning run has; there is more."""
+class AnyRow:
+    """What every row has; there is more."""
 
     key: str
     kind: Literal["tuning", "run", "fold"]
     method: str
     keep: float
     seed: int
-    lr: float
-    epochs: int
-    loss: str
     validation_map: float | None
     """mAP of the last epoch on validation labels, in [0, 1]; None when no class has an AP there."""
     learned_parameters: int
@@ -58,6 +55,15 @@ class TuningRow:
     """The fold that is held out; None without folds, and in the row of all folds."""
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
+class TrainedRow(AnyRow):
+    """What the row of a tuning run, or of a fold, has."""
+
+    lr: float
+    epochs: int
+    loss: str
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))  # a strict one would take no JSON object for itself
 class FoldSetting:
     """What a fold was trained with."""
@@ -69,7 +75,7 @@ class FoldSetting:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
-class RunRow(TuningRow):
+class RunRow(AnyRow):
     """What the row of a tested run has beside that; there is more. A run over folds is measured on joined scores."""
 
     lr: float | None
@@ -135,7 +141,7 @@ def read_results(path: Path) -> list[Row]:
     Raises RunError when a line is damaged.
     """
     try:
-        rows = read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TuningRow)
+        rows = read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TrainedRow)
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}; move it away to start anew, or remove that line") from error
     latest: dict[str, Row] = {}

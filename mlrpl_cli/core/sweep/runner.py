@@ -139,8 +139,8 @@ def pending(options: SweepOptions) -> SweepSize:
     methods = [each.method for each in options.variants]
     if options.source and not is_prepared(options.data):
         folds = max(len(set(read_folds(options.folds).values())), 1) if options.folds else 1
-        runs = folds * len(methods) * len(options.keeps) * len(options.seeds)
-        return SweepSize(folds * len(tuning_cells(options)), 0, runs, 0, {}, None, tuple(dict.fromkeys(methods)))
+        trainings = folds * len(methods) * len(options.keeps) * len(options.seeds)
+        return SweepSize(folds * len(tuning_cells(options)), 0, trainings, 0, {}, None, tuple(dict.fromkeys(methods)))
     plan, _, _ = _resolve(options, Silent())
     tuning, asked = tuning_cells(options, plan.folds), methods * len(options.keeps) * len(options.seeds)
     rows = read_results(options.out / RESULTS)

@@ -84,9 +84,8 @@ def cross_validate(
         for fold in range(count):
             held = held_out(folds, contents, fold)
             data = part_of(taking_part, {TRAIN: held.training, TEST: held.test})
-            known = RunContents(
-                *([digests[row] for row in side] for side in (held.training, held.test)), np.ones(len(held.test), bool)
-            )
+            training, test = ([digests[row] for row in side] for side in (held.training, held.test))
+            known = RunContents(training, test, np.ones(len(test), bool))
             path = folder / FOLDS / f"{fold}{SUFFIX}"
             probabilities[held.test] = _scores(config, data, known, path, make_trainer)
             task.advance()
