@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.io.errors import MlrplError, RunError
 from mlrpl_cli.core.io.files import write_text
@@ -115,7 +116,9 @@ def _paper_claims(report: SweepReport, found: dict[str, MethodReport]) -> Iterat
 
 
 def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> Iterator[Claim]:
-    default = report.references[0]
+    default = TrainConfig().method
+    if default not in found:
+        return
     for rival, each in found.items():
         if below := each.differences.get(default):
             yield _better(f"the default is better than `{rival}`", default, rival, below)
@@ -125,7 +128,7 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
             yield _better(claim, default, member, below)
             yield _everywhere(found[default], found[member])
     if len(found) > 1:
-        yield _ahead_of_all(report, found)
+        yield _ahead_of_all(report, found, default)
     first, last = (float(np.nanmean(found[default].maps[row])) for row in (0, -1))
     measured = f"{percent(first)} at {report.keeps[0]:.0%}, {percent(last)} at {report.keeps[-1]:.0%}"
     claim = f"the default keeps {LEAST_KEPT:.0%} of its mAP with the fewest labels"
@@ -151,8 +154,7 @@ def _everywhere(default: MethodReport, member: MethodReport) -> Claim:
     return Claim(f"the default is better than `{member.method}` at every proportion", measured, _yes(least > 0))
 
 
-def _ahead_of_all(report: SweepReport, found: dict[str, MethodReport]) -> Claim:
-    default = report.references[0]
+def _ahead_of_all(report: SweepReport, found: dict[str, MethodReport], default: str) -> Claim:
     leads = [
         (100 * float(np.nanmean(found[default].maps[row] - each.maps[row])), name, keep)
         for name, each in found.items()

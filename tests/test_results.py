@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.pages import render_page
@@ -16,6 +17,7 @@ from scripts.make_results import claims, edges, verdict
 from scripts.make_results_photos import ground, ids
 from tests import small, warm
 
+DEFAULT = TrainConfig().method
 FOLDER = Path(__file__).parents[1] / "scripts"
 
 
@@ -39,12 +41,12 @@ def method(name: str, maps: list[float], differences: dict[str, Interval], point
 def report(pointing: float = 0.4, first: float = 0.8) -> SweepReport:
     behind, unclear, ahead = Interval(-0.02, -0.03, -0.01), Interval(-0.001, -0.01, 0.01), Interval(0.02, 0.01, 0.03)
     methods = (
-        method("baseline", [0.70, 0.75], {"sarl+": behind, "sarl": behind}, 0.2),
-        method("linear", [0.80, 0.84], {"sarl+": unclear, "sarl": ahead}, 0.3),
-        method("sarl", [0.79, 0.83], {"sarl+": behind}, pointing),
-        method("sarl+", [first, 0.85], {"sarl": ahead}, pointing),
+        method("baseline", [0.70, 0.75], {DEFAULT: behind, "sarl": behind}, 0.2),
+        method("linear", [0.80, 0.84], {DEFAULT: unclear, "sarl": ahead}, 0.3),
+        method("sarl", [0.79, 0.83], {DEFAULT: behind}, pointing),
+        method(DEFAULT, [first, 0.85], {"sarl": ahead}, pointing),
     )
-    return SweepReport("scenes", ("a", "b", "c"), {}, 9, (0.1, 0.9), (0,), ("sarl+", "sarl"), methods, 100)
+    return SweepReport("scenes", ("a", "b", "c"), {}, 9, (0.1, 0.9), (0,), (DEFAULT, "sarl"), methods, 100)
 
 
 def told(found: SweepReport, claim: str) -> str:
@@ -102,12 +104,18 @@ def test_a_method_that_did_not_run_is_not_spoken_of():
     assert not [each for each in claims(report()) if "dualcoop" in each.claim]
 
 
+def test_where_the_default_did_not_run_nothing_is_claimed_of_it():
+    """Not of the method that stands in for it as the reference of the differences either."""
+    few = replace(report(), methods=report().methods[:2], references=("baseline",))
+    assert [each.claim for each in claims(few) if "the default" in each.claim] == []
+
+
 def test_the_page_holds_what_was_found():
     found = report()
     values = {"runs": 8, "minutes": 3, "versions": "mlrpl 1", "data": "d", "fingerprint": "f", "prior": 0.2}
     figures = {"map-against-proportion": "a.svg"}
     values |= {"notes": ["a note"], "settings_notes": []}
-    told = {"averages": {"sarl+": 0.84}, "best": "sarl+", "edges": [("highest", 0.032, ["sa", "sd"])]}
+    told = {"averages": {DEFAULT: 0.84}, "best": DEFAULT, "edges": [("highest", 0.032, ["sa", "sd"])]}
     text = render_page(
         "results.md.j2", {"report": found, "figures": figures, **values, **told, "claims": claims(found)}, FOLDER
     )
@@ -181,7 +189,7 @@ def photographs(tmp_path) -> SweepData:
 def photo_page(data: SweepData, found: SweepReport, backbone: str, whole: bool = False) -> str:
     row = {"config": {"backbone": backbone, "backbone_config": None, "image_size": 448}}
     told = {"runs": 8, "minutes": 3, "versions": "mlrpl 1", "data": "d", "fingerprint": "f", "prior": 0.2}
-    told |= {"averages": {"sarl+": 0.84}, "best": "sarl+", "edges": [], "claims": claims(found), "report": found}
+    told |= {"averages": {DEFAULT: 0.84}, "best": DEFAULT, "edges": [], "claims": claims(found), "report": found}
     told |= {"figures": {"map-against-proportion": "a.svg"}, **ground(found, data, row)}
     if whole:
         told |= {"is_whole": True, "published": backbone == "RN101"}

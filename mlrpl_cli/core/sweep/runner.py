@@ -211,8 +211,8 @@ class _Work:
         left = [run for run in runs if plan.run_key(run) not in done]
         of_cell = {plan.key(cell): run for run in left for cell in run}
 
-        def appended(row: Row) -> None:
-            failures.extend(self._joined(of_cell[row["key"]]))
+        def appended(cell: Cell) -> None:
+            failures.extend(self._joined(of_cell[plan.key(cell)]))
             if listener:
                 listener(self.results.rows)
 
@@ -221,9 +221,9 @@ class _Work:
         return self.run([cell for run in left for cell in run], "training", appended) + failures
 
     def run(
-        self, cells: Sequence[Cell], description: str, appended: Callable[[Row], None] = lambda row: None
+        self, cells: Sequence[Cell], description: str, appended: Callable[[Cell], None] = lambda cell: None
     ) -> list[str]:
-        """Run the cells that have no row yet, and say each new row; returns a line for each that failed."""
+        """Run the cells that have no row yet, and say each that has one now; returns a line for each that failed."""
         done = self.results.by_key
         left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
         failures: list[str] = []
@@ -235,7 +235,7 @@ class _Work:
                 self.progress.warn(f"failed: {failures[-1]}")
             else:
                 self.results.append(row)
-                appended(row)
+                appended(cell)
         return failures
 
     def _joined(self, run: Run) -> list[str]:
