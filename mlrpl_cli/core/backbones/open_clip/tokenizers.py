@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.backbones.hub_client import quiet_hub, reason_of
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.openai.tokenizer import END, START, tokenize
-from mlrpl_cli.core.io.errors import ConfigError, WeightsError, one_line
+from mlrpl_cli.core.io.errors import ConfigError, WeightsError
 
 CLIPS = "clips"
 """A tokenizer_mode: start and end added, and the class token in the last place of the padding."""
@@ -115,7 +116,8 @@ def tokenizer_of(text: Mapping[str, Any], where: str | None = None) -> ClipToken
     if text.get("tokenizer_mode"):
         options["tokenizer_mode"] = text["tokenizer_mode"]
     try:
-        return HubTokenizer(open_clip().tokenizer.HFTokenizer(name, context_length=context, **options))
+        with quiet_hub():
+            return HubTokenizer(open_clip().tokenizer.HFTokenizer(name, context_length=context, **options))
     except ImportError as error:
         raise WeightsError(f"its tokenizer '{name}' needs transformers; run pip install 'mlrpl[hub]'") from error
     except WeightsError:
@@ -123,7 +125,7 @@ def tokenizer_of(text: Mapping[str, Any], where: str | None = None) -> ClipToken
     except Exception as error:  # whatever the libraries raise for a name or a file that is not one
         place = "its files are damaged" if Path(name).is_dir() else "it is neither a folder nor to be had from the hub"
         raise WeightsError(
-            f"its tokenizer '{name}' cannot be read: {place} ({one_line(error)[:200]}); "
+            f"its tokenizer '{name}' cannot be read: {place} ({reason_of(error)}); "
             "give a local-dir: that holds the tokenizer's files"
         ) from error
 

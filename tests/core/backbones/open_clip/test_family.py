@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -131,6 +137,36 @@ def test_the_hub_is_asked_once_and_the_revision_is_kept(
     assert not hub()  # the revision that it was is in the cache
     assert describe(replace(options, recorded=dict(first.record))).downloaded
     assert not hub()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the tries of the hub's client
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("name", ["hf-hub:someone/small", "ViT-B-16-SigLIP2:webli"])
+def test_a_hub_that_refuses_is_told_once_with_its_address(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(client, "handlers", [caplog.handler])
+    with socket.socket() as closed:  # bound, and not listening: who connects is refused
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        # open_clip has the cache's folder from when it was imported
+        download = partial(huggingface_hub.hf_hub_download, cache_dir=tmp_path)
+        monkeypatch.setattr(open_clip().pretrained, "hf_hub_download", download)
+        with pytest.raises(WeightsError) as refused:
+            load_backbone(BackboneOptions(name))
+    said = str(refused.value)
+    assert re.fullmatch(
+        rf"cannot fetch {address}/\S+: .*refused; on a machine .* local-dir:FOLDER as the backbone", said
+    )
+    assert caplog.messages == []
 
 
 def test_a_revision_is_asked_for(tmp_path: Path, hub: Callable[..., list[dict[str, Any]]]) -> None:
