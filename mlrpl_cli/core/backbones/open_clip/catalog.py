@@ -123,8 +123,7 @@ def _of_folder(folder: Path) -> Entry:
 
 
 def _of_hub(place: Place) -> Entry:
-    path = hub.cached(place, CONFIG) if place.revision else None
-    return Entry(read_configuration(path or hub.fetch(place, CONFIG)), place)
+    return Entry(read_configuration(hub.kept_or_fetched(place, CONFIG)), place)
 
 
 def _untrained(model: str, tag: str | None) -> Entry:

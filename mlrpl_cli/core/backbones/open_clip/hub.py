@@ -39,6 +39,12 @@ def place_of(text: str) -> Place:
     return Place(repository, revision=revision or None)
 
 
+def kept_or_fetched(place: Place, file: str | None = None) -> Path:
+    """The file from the cache where a revision is said and it is there, else fetched: a branch may have moved on."""
+    kept = cached(place, file) if place.revision else None
+    return kept or fetch(place, file)
+
+
 class AbsentError(WeightsError):
     """The hub has the repository, but no such file in it."""
 
