@@ -145,7 +145,7 @@ def decided(architecture: Architecture, rule: InputRule, dense: Dense | None) ->
     model = {"embed_dim": architecture.model["embed_dim"], "vision_cfg": vision}
     if not vision.get("timm_model_name"):  # timm's have their own activation
         model["quick_gelu"] = bool(architecture.model.get("quick_gelu", False))
-    return {"model": model, **rule_as_decided(rule), **({"dense": dense, "grid": "tokens"} if dense else {})}
+    return {"model": model, **rule_as_decided(rule), **({"dense": dense} if dense else {})}
 
 
 def _ours(

@@ -1,11 +1,10 @@
 """The last self-attention of a tower with a class token, in which each patch sees itself alone.
 
 Under an identity attention mask a position's output is its own value, projected: the value path of MaskCLIP (Zhou et
-al., ECCV 2022). The patches go through the block twice, as they are and as copies behind them that see themselves
-alone; nothing sees the copies, so what the tower gives is unchanged, and the block around the attention (residual, MLP,
-scales, norms) is the library's own.
+al., ECCV 2022). The class token still sees everything, so the tower's own vector is unchanged, and the block around the
+attention (residual, MLP, scales, norms) is the library's own.
 
-Axes: B images, T tokens (the class token, other special ones, the P patches), N heads, V channels of all heads.
+Axes: B images, T tokens (the class token, other special ones, the patches), N heads, V channels of all heads.
 """
 
 from __future__ import annotations
@@ -24,20 +23,21 @@ class LastAttention(nn.Module):
     """Stands in for the attention of a last block and keeps the class token's weights of the last call."""
 
     def __init__(self, inner: Any, prefix: int, values: bool) -> None:
-        """`prefix` tokens stand before the patches; with `values` the input holds copies of the patches behind them."""
+        """`prefix` tokens stand before the patches; without `values` the patches see everything, as in the library."""
         super().__init__()
         self.inner, self.prefix, self.values = inner, prefix, values
         self.row: Tensor | None = None
 
     def forward(self, x: Tensor, *given: Any, rope: Tensor | None = None, **ignored: Any) -> Any:
-        """(B, T, D), or (B, T+P, D) with copies → the same, as the module that it stands for returns it; no mask."""
-        own = x[:, : (x.shape[1] + self.prefix) // 2] if self.values else x
-        query, key, value = self.project(own, rope)  # (B, N, T, V/N)
+        """(B, T, D) → (B, T, D), as the module that it stands for returns it; no mask."""
+        query, key, value = self.project(x, rope)  # (B, N, T, V/N)
         scores = (query[:, :, :1] * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
         self.row = scores.softmax(dim=-1).mean(dim=1).squeeze(1)
-        mixed = F.scaled_dot_product_attention(query, key, value)
         if self.values:
+            mixed = F.scaled_dot_product_attention(query[:, :, : self.prefix], key, value)
             mixed = torch.cat([mixed, value[:, :, self.prefix :]], dim=2)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
         return self.finish(mixed, x)
 
     def taken_row(self) -> Tensor:
@@ -51,7 +51,7 @@ class LastAttention(nn.Module):
         raise NotImplementedError
 
     def finish(self, mixed: Tensor, x: Tensor) -> Any:
-        """(B, N, T or T+P, V/N) → the attention's output."""
+        """(B, N, T, V/N) → the attention's output."""
         raise NotImplementedError
 
     def split(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,19 +135,8 @@ ATTENTIONS: dict[str, type[LastAttention]] = {
 """The class of a library's attention → how it is taken apart."""
 
 
-def take_apart(block: Any, prefix: int, values: bool) -> LastAttention:
-    """The attention that now stands in for the one of a transformer's last `block`, which `prefix` tokens go through
-    before the patches: with `values` the block takes T tokens and gives T+P.
-
-    Raises WeightsError for a kind of attention that is not known here.
-    """
-    if (kind := kind_of(block.attn)) not in ATTENTIONS:
+def last_attention(inner: nn.Module, prefix: int, values: bool) -> LastAttention:
+    """What stands in for `inner`. Raises WeightsError for a kind that is not known here."""
+    if (kind := kind_of(inner)) not in ATTENTIONS:
         raise WeightsError(f"its attention, {kind}, is none of {', '.join(ATTENTIONS)}; choose another backbone")
-    block.attn = ATTENTIONS[kind](block.attn, prefix, values)
-
-    def with_copies(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return torch.cat([given[0], given[0][:, prefix:]], dim=1), *given[1:]
-
-    if values:
-        block.register_forward_pre_hook(with_copies)
-    return block.attn
+    return ATTENTIONS[kind](inner, prefix, values)

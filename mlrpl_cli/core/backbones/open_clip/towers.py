@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mlrpl_cli.core.backbones.backbone import Dense, ImageTower
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.filling import fold_batch_norms
-from mlrpl_cli.core.backbones.open_clip.attention import LastAttention, take_apart
+from mlrpl_cli.core.backbones.open_clip.attention import last_attention
 from mlrpl_cli.core.backbones.open_clip.library import kind_of
 from mlrpl_cli.core.backbones.open_clip.pools import MeanPool, Pool, mix, pool_over
 from mlrpl_cli.core.io.errors import WeightsError
@@ -43,20 +43,19 @@ class PooledTower(ImageTower):
 
 
 class ClassTokenTower(ImageTower):
-    """A transformer that is read out at its class token; `last` is the attention of its last block, taken apart."""
+    """A transformer that is read out at its class token; `blocks` are its own, the last of which is taken apart."""
 
-    def __init__(self, visual: Any, last: LastAttention, tokens: Trunk, end: Callable[[Tensor], Tensor]) -> None:
-        """`tokens` runs all blocks, and the final norm, on images; `end` takes its tokens (…, D) to (…, E)."""
+    def __init__(self, visual: Any, blocks: Any, prefix: int, tokens: Trunk, end: Callable[[Tensor], Tensor]) -> None:
+        """`tokens` runs all of `blocks`, and the final norm, on images; `end` takes its tokens (…, D) to (…, E)."""
         super().__init__()
-        self.visual, self.tokens, self.end = visual, tokens, end
-        self.last = last
+        self.visual, self.tokens, self.end, self.prefix = visual, tokens, end, prefix
+        self.last = blocks[-1].attn
 
     def forward(self, images: Tensor) -> ImageFeatures:
-        tokens, _ = self.tokens(images)  # (B, T, D), or (B, T+P, D) with the value path of the patches
-        row, first = self.last.taken_row(), self.last.prefix
-        count = row.shape[1] - first
-        read = self.end(torch.cat([tokens[:, :1], tokens[:, -count:]], dim=1))
-        return ImageFeatures(tokens[:, first : first + count], read[:, 1:], read[:, 0], row[:, first:])
+        tokens, _ = self.tokens(images)
+        joint, attention = self.end(tokens), self.last.taken_row()
+        patches = slice(self.prefix, None)
+        return ImageFeatures(tokens[:, patches], joint[:, patches], joint[:, 0], attention[:, patches])
 
     def fold(self) -> None:
         fold_convolutions(self.visual)
@@ -178,8 +177,8 @@ FORMS: dict[str, Callable[[Any, Dense], ImageTower]] = {
 def _with_class_token(
     visual: Any, blocks: Any, prefix: int, tokens: Trunk, end: Callable[[Tensor], Tensor], dense: Dense
 ) -> ClassTokenTower:
-    last = take_apart(blocks[-1], prefix, values=dense == "values")
-    return ClassTokenTower(visual, last, tokens, end)
+    blocks[-1].attn = last_attention(blocks[-1].attn, prefix, values=dense == "values")
+    return ClassTokenTower(visual, blocks, prefix, tokens, end)
 
 
 def _only_values(dense: Dense) -> None:

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, Dense
+from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.backbones.open_clip.building import empty_visual, fill, resized_state, visual_state
 from mlrpl_cli.core.backbones.open_clip.towers import ClassTokenTower, PooledTower, set_size
 from mlrpl_cli.core.io.errors import WeightsError
@@ -161,35 +160,6 @@ def test_tokens_are_the_patches_as_the_library_leaves_them(family: str) -> None:
     assert difference(features.joint, library_tokens(model, state, images)[:, 1:]) < 1e-4
     assert difference(features.joint, other.image_tower(backbone.rule.size)(images).joint) > 1e-2
     assert backbone.fingerprint != other.fingerprint
-
-
-@pytest.mark.parametrize("family", CLASS_TOKEN)
-def test_the_grid_is_the_same_whatever_the_joint_grid_is_taken_from(family: str) -> None:
-    model, state, backbone = small(family)
-    size = backbone.rule.size
-    tokens = backbone_of(model, state, dense="tokens").image_tower(size)(images_of(size))
-    assert difference(backbone.image_tower(size)(images_of(size)).grid, tokens.grid) < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("family", "dense"),
-    [
-        ("CLIP ViT, QuickGELU", "values"),
-        ("CLIP ViT, GELU", "values"),
-        ("CLIP ViT, GELU", "tokens"),
-        ("CLIP ResNet", "values"),
-    ],
-)
-def test_our_own_towers_and_open_clips_modules_give_the_same(
-    family: str, dense: Dense, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, state, _ = small(family)
-    ours = backbone_of(model, state, dense=dense)
-    monkeypatch.setattr(Architecture, "plain", None)
-    theirs = backbone_of(model, state, dense=dense)
-    features, expected = (made.image_tower(64)(images_of(64)) for made in (ours, theirs))
-    for name, value in vars(expected).items():
-        assert difference(vars(features)[name], value) < 1e-4, name
 
 
 def test_pixels_that_no_patch_covers_are_left_out_as_the_library_does() -> None:
