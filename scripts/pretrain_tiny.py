@@ -23,11 +23,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.backbone import CLIP_RULE, pad_tokens
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture, TextArchitecture, openai_state
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.files import atomic_file, write_text
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from scripts.captions import CAPTIONED, KINDS, THING, render_captioned

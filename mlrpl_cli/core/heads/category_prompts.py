@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.backbone import pad_tokens
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.heads.class_semantics import TEMPLATE
 from mlrpl_cli.core.heads.text_heads import TextHead
 from mlrpl_cli.core.heads.text_inputs import TextInputs
