@@ -66,9 +66,9 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
     size = json.loads(planned.out)["size"]
     assert {name: size[name] for name in ("tuning_runs", "tuning_done", "runs", "runs_done")} == {
-        **{"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
+        **{"tuning_runs": 480, "tuning_done": 0, "runs": 324, "runs_done": 0}
     }
-    assert (size["seconds"], len(size["untimed"]), size["stale"]) == (None, 9, {})
+    assert (size["seconds"], len(size["untimed"]), size["stale"]) == (None, 12, {})
     missing = mlrpl("sweep", "--data", "planned/data", "--out", "planned", "--dry-run")
     assert (missing.code, "planned/data is not a prepared folder" in missing.err) == (1, True)
     refused = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--methods", "sral")

@@ -138,6 +138,18 @@ SHAPES: dict[str, dict[str, list[int]]] = {
         "recognizer.region_weight": [2, 4],
         "text_features": [2, 4],
     },
+    "anchored": {
+        "recognizer.texts": [2, 4],
+        "recognizer.precision": [],
+        "recognizer.score_mean": [2, 2],
+        "recognizer.score_spread": [2, 2],
+        "recognizer.content_mean": [3],
+        "recognizer.content_spread": [],
+        "recognizer.trust": [2, 2],
+        "recognizer.weight": [3, 2],
+        "recognizer.offset": [2],
+        "text_features": [2, 4],
+    },
     "sarl+": {
         "recognizer.members.0.log_scale": [],
         "recognizer.members.0.bias": [2],

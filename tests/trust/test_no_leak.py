@@ -124,8 +124,8 @@ def differing(base, config) -> Callable[..., list[str]]:
     return compare
 
 
-DRAWN = ("zero-shot", "sarl", "sarl+", "dualcoop")
-INVERTED = ("baseline", "sd", "cspo", "sa")
+DRAWN = ("zero-shot", "sarl", "sarl-anchored", "dualcoop")
+INVERTED = ("baseline", "sd", "cspo", "sa", "sarl+", "sarl-warm", "anchored")
 """Methods whose hidden labels are drawn by hypothesis, and inverted once; `linear` is tried with other views."""
 
 

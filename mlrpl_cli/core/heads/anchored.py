@@ -68,7 +68,7 @@ class AnchoredClassifier(FittedRecognizer):
         self.content_spread = _spread((contents - self.content_mean).square().sum(dim=1).mean().sqrt())
         evidence = Evidence(*self._standardised(scores, contents), cells)
         precision = chosen_precision(evidence, generator)
-        found, _ = fit(evidence, precision)
+        found = fit(evidence, precision)
         self.trust, self.weight, self.offset = found.trust, found.weight, found.offset
         self.precision = torch.tensor(precision, device=scores.device)
 

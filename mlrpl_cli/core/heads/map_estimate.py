@@ -25,7 +25,10 @@ OF_TRUST, OF_BIAS, OF_SHARED = 30.0, 1.0, 0.01
 """κ, ρ and μ."""
 FOLDS = 4
 """Parts that the images are held out in, in turn."""
-ITERATIONS, MEMORY, TOLERANCE = 60, 10, 1e-4
+MEMORY = 10
+ROUGHLY, EXACTLY = (60, 1e-4, 1e-9), (300, 1e-6, 1e-12)
+"""Most iterations, and what ends them sooner: a gradient and a step so small. The first is to compare values of λ, the
+second, in float64, so that processors and processes agree on what is kept."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,22 @@ class Estimate:
         return (scores * self.trust).sum(dim=-1) + content @ self.weight + self.offset
 
 
-def fit(evidence: Evidence, precision: float, start: Tensor | None = None) -> tuple[Estimate, Tensor]:
-    """The minimum for one λ, and the point where it lies, from which that of a near λ is found sooner. L-BFGS."""
+def fit(evidence: Evidence, precision: float) -> Estimate:
+    """The minimum for one λ, found in float64, in float32."""
+    exact = Evidence(
+        evidence.scores.double(), evidence.content.double(), Cells(*(of.double() for of in evidence.cells))
+    )
+    found, _ = _minimum(exact, precision, EXACTLY)
+    return Estimate(found.trust.float(), found.weight.float(), found.offset.float())
+
+
+def _minimum(
+    evidence: Evidence, precision: float, until: tuple[int, float, float], start: Tensor | None = None
+) -> tuple[Estimate, Tensor]:
+    """By L-BFGS; with the point where it lies, from which that of a near λ is found sooner."""
     (classes, scores), channels = evidence.scores.shape[1:], evidence.content.shape[1]
     sizes = (classes * channels, classes * scores, classes, scores, 1)
-    point = torch.zeros(sum(sizes), device=evidence.scores.device) if start is None else start.clone()
+    point = evidence.scores.new_zeros(sum(sizes)) if start is None else start.clone()
     point.requires_grad_(True)
     # One prior precision for each coordinate, in the order of the parts below.
     prior = torch.cat([torch.full((size,), value) for size, value in zip(sizes, _priors(precision), strict=True)])
@@ -71,9 +85,9 @@ def fit(evidence: Evidence, precision: float, start: Tensor | None = None) -> tu
         shared = trust + own_trust.view(classes, scores)
         return Estimate(shared, weight.view(channels, classes), own_offset + offset)
 
-    optimizer = torch.optim.LBFGS(
-        [point], max_iter=ITERATIONS, history_size=MEMORY, tolerance_grad=TOLERANCE, line_search_fn="strong_wolfe"
-    )
+    iterations, gradient, step = until
+    ends = {"max_iter": iterations, "tolerance_grad": gradient, "tolerance_change": step}
+    optimizer = torch.optim.LBFGS([point], **ends, history_size=MEMORY, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         optimizer.zero_grad()
@@ -102,7 +116,7 @@ def chosen_precision(evidence: Evidence, generator: torch.Generator) -> float:
         out, point = part == held, None
         seen = Evidence(evidence.scores, evidence.content, Cells(targets, weights * ~out[:, None]))
         for number, precision in enumerate(PRECISIONS):
-            estimate, point = fit(seen, precision, point)
+            estimate, point = _minimum(seen, precision, ROUGHLY, point)
             logits[number, out] = estimate.logits(evidence.scores[out], evidence.content[out])
     found = [_mean_average_precision(each, evidence.cells) for each in logits]
     return PRECISIONS[max(range(len(found)), key=lambda number: found[number])]

@@ -67,7 +67,7 @@ def test_out_of_fold_scores_are_those_of_runs_on_the_other_folds_and_the_figure_
         run = str(tmp_path / f"run{fold}")
         train(make_config(flags={**flags, "data": str(data.folder), "run": run}))
         found = evaluate(EvaluationOptions(Path(run), device="cpu", workers=0)).probabilities
-        np.testing.assert_allclose(stored(flags["run"], fold), found, atol=1e-3)  # the cache holds 16 bits
+        np.testing.assert_allclose(stored(flags["run"], fold), found, atol=4e-3)  # the cache holds 16 bits
         expected[prepared.folds == fold] = stored(flags["run"], fold)
     labels = prepared.observed_labels
     known = [labels[:, c] != 0 for c in range(3)]
