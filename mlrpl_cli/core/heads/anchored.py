@@ -75,8 +75,11 @@ class AnchoredClassifier(FittedRecognizer):
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """The texts that others learn are not looked at; the attention is that of the regions' zero-shot score."""
         scores, attention = self._scores(features)
-        estimate = Estimate(self.trust, self.weight, self.offset)
-        return Recognition(estimate.logits(*self._standardised(scores, content(features.grid))), attention)
+        return Recognition(self.logits(scores, content(features.grid)), attention)
+
+    def logits(self, scores: Tensor, contents: Tensor) -> Tensor:
+        """(B, C) of what `describe` says."""
+        return Estimate(self.trust, self.weight, self.offset).logits(*self._standardised(scores, contents))
 
     def _scores(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         """(B, C, M), and (B, C, P) the attention of the second one: softmax_p(cos(g_bp, t_c) / τ)."""
