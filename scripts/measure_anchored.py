@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,16 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import make_encoder
-from mlrpl_cli.core.backbones.registry import load_backbone
+from mlrpl_cli.core.backbones.registry import describe, load_backbone
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.features.batches import encoded
-from mlrpl_cli.core.heads import map_estimate
-from mlrpl_cli.core.heads.anchored import AnchoredClassifier, content
 from mlrpl_cli.core.heads.class_semantics import template_features
+from mlrpl_cli.core.heads.fitted import map_estimate
+from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier, content
 from mlrpl_cli.core.heads.losses import make_cells
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.devices import make_accelerator
@@ -98,7 +98,7 @@ def main(root: Path) -> None:
 def photographs(root: Path) -> Ground:
     found = read(root)
     turns = [(found.fold != fold, found.fold == fold) for fold in np.unique(found.fold)]
-    described = describe(load_backbone(BackboneOptions("lite")), found.paths, CLASSES)
+    described = described_by("lite", found.paths, CLASSES)
     return Ground(*described, found.labels, turns, counting(found))
 
 
@@ -113,11 +113,13 @@ def scenes(folder: Path) -> Ground:
 
 
 @torch.no_grad()
-def describe(backbone: Backbone, paths: list[Path], classes: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+def described_by(name: str, paths: list[Path], classes: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    options = BackboneOptions(name)
+    backbone, size = load_backbone(options), describe(options).defaults.image_size
     inputs = TextInputs(TrainConfig(), classes, backbone.text_tower(), backbone.tokenizer, torch.Generator())
     classifier = AnchoredClassifier(template_features(inputs), backbone.channels)
     accelerator = make_accelerator("cpu")
-    encoder = make_encoder(backbone, backbone.defaults.image_size, accelerator.device, "float32")
+    encoder = make_encoder(backbone, size, accelerator.device, "float32")
 
     def said(features: ImageFeatures) -> list[Tensor]:
         scores, strongest = classifier.describe(features)

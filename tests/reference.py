@@ -281,13 +281,18 @@ def anchored_objective(
     of_weight: float,
     of_trust: float,
     of_bias: float,
-    of_shared: float,
+    of_shared_trust: float,
+    of_shared_bias: float,
 ) -> float:
-    """Weighted logistic loss of all cells and half the prior precision of every coordinate times its square."""
+    """Weighted logistic loss of all cells and half the prior precision of every coordinate times its square.
+
+    Shared trust is counted from 1.
+    """
     (_, classes, _), channels = scores.shape, content.shape[1]
     trust, weight, offset = anchored_parts(point, channels, classes)
     logits = np.einsum("ncm,cm->nc", scores, trust) + content @ weight + offset
-    w, own_trust, own_offset, shared = np.split(point, np.cumsum([channels * classes, classes * 2, classes]))
+    sizes = [channels * classes, classes * 2, classes, 2]
+    w, own_trust, own_offset, shared, bias = np.split(point, np.cumsum(sizes))
     prior = of_weight * w @ w + of_trust * own_trust @ own_trust + of_bias * own_offset @ own_offset
-    prior += of_shared * shared @ shared
+    prior += of_shared_trust * (shared - 1) @ (shared - 1) + of_shared_bias * bias @ bias
     return float((weights * np.logaddexp(0, -targets * logits)).sum() + prior / 2)

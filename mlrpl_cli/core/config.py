@@ -115,9 +115,10 @@ class TrainConfig(CheckedOptions):
     entropy_weight: Annotated[float, Field(ge=0, le=10)] = 0.1
     """Weight α of the entropy of an unknown cell in "em"."""
     context_tokens: Annotated[int, Field(ge=1, le=74)] = 16
-    """M, learnable context vectors in a prompt; ignored when context_template is given."""
+    """M, learnable context vectors in a prompt; ignored when contexts start as words."""
     context_template: Text | None = None
-    """Words that the contexts start as, such as "a photo of a". Default: they are drawn from N(0, 0.02)."""
+    """Words that the contexts start as. Default: "a photo of a" in sarl-anchored and sarl-warm; in others they are
+    drawn from N(0, 0.02)."""
     semantics: Literal["clip", "glove"] = "clip"
     """What guides the attention: "clip" (text embedding of "a photo of a NAME") or "glove"."""
     glove: FileName | None = None

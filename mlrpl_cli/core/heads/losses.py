@@ -138,11 +138,10 @@ def takes_unknown(config: TrainConfig) -> bool:
 def make_cells(config: TrainConfig, labels: Tensor) -> Cells:
     """Labels (N, C) as the loss of `config` takes them: known cells count 1, and unknown ones nothing.
 
-    A loss that takes unknown cells for something lets them count as absent: with `unknown_weight` if it has one.
+    With a loss that has an `unknown_weight`, unknown cells count as absent with that.
     """
     known = (labels != UNKNOWN).float()
-    weighted = "unknown_weight" in options_of(_named(config))
-    of_unknown = (config.unknown_weight if weighted else 1.0) if takes_unknown(config) else 0.0
+    of_unknown = config.unknown_weight if "unknown_weight" in options_of(_named(config)) else 0.0
     return Cells(torch.where(labels == PRESENT, 1.0, -1.0), known + of_unknown * (1 - known))
 
 

@@ -9,7 +9,6 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import CheckedOptions
-from mlrpl_cli.core.heads.anchored import AnchoredClassifier
 from mlrpl_cli.core.heads.category_prompts import (
     context_from_template,
     context_per_class,
@@ -17,6 +16,7 @@ from mlrpl_cli.core.heads.category_prompts import (
     shared_context,
 )
 from mlrpl_cli.core.heads.class_semantics import guiding_vectors, template_features
+from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
 from mlrpl_cli.core.heads.methods import ATTENTION, FROM_TEMPLATE, PROMPTS, Method, NoOptions
 from mlrpl_cli.core.heads.recognizers import (
     CosineRecognizer,

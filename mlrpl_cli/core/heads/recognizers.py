@@ -5,7 +5,7 @@ Axes: B images, C classes, P grid positions, E joint embedding.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,8 +57,23 @@ class FittedRecognizer(Recognizer):
         """What it reads of B images: tensors of B rows each."""
         raise NotImplementedError
 
-    def fit(self, described: Sequence[Tensor], cells: Cells, generator: torch.Generator) -> None:
-        """Fit to what `describe` says of N training images in their plain view, and to their cells."""
+    def fit(
+        self, described: Sequence[Tensor], cells: Cells, generator: torch.Generator, done: Callable[[], object]
+    ) -> None:
+        """Fit to what `describe` says of N training images in their plain view, and to their cells.
+
+        `done` is told `fits` times how far it is.
+        """
+        raise NotImplementedError
+
+    @property
+    def fits(self) -> int:
+        """Steps of `fit`."""
+        raise NotImplementedError
+
+    @property
+    def fitted(self) -> dict[str, Tensor]:
+        """What `fit` learns of the labels, by name."""
         raise NotImplementedError
 
 
@@ -148,5 +163,13 @@ class TrainableRecognizer(nn.Module):
         return self.recognizer(features, self.text_head())
 
     def learned(self) -> dict[str, nn.Parameter]:
-        """The parameters that training changes, by name: a few megabytes, and all that a checkpoint must hold."""
+        """The parameters that training changes in steps, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    @property
+    def learned_count(self) -> int:
+        """How many numbers are learned, in steps or fitted at once."""
+        fitted = [
+            tensor for one in self.modules() if isinstance(one, FittedRecognizer) for tensor in one.fitted.values()
+        ]
+        return sum(tensor.numel() for tensor in (*self.learned().values(), *fitted))

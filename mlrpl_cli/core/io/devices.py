@@ -30,7 +30,7 @@ def make_accelerator(device: str) -> Accelerator:
     # A process's first accelerator fixes the device of all later ones: forget it where another is asked for.
     if PartialState._shared_state and not PartialState().use_distributed and PartialState().device.type != chosen.type:
         AcceleratorState._reset_state(reset_partial_state=True)
-    parallel = DistributedDataParallelKwargs(broadcast_buffers=False)  # each is frozen and the same in every process
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False)  # the same in every process from the start
     # Precision is the frozen encoders' affair; what is learned is float32.
     return Accelerator(cpu=chosen.type == "cpu", mixed_precision="no", kwargs_handlers=[parallel])
 

@@ -65,7 +65,7 @@ class Worker:
             "code": code_sha256(cell.method, cell.loss),
             "data_sha256": self.plan.data_sha256,
             "validation_map": epoch["map"],
-            "learned_parameters": sum(p.numel() for p in trainer.trainable.learned().values()),
+            "learned_parameters": trainer.trainable.learned_count,
             "train_seconds": time.perf_counter() - started,
         }
         if cell.kind == TUNING:

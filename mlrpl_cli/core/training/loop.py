@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone
@@ -27,7 +28,7 @@ from mlrpl_cli.core.heads.recognizers import FittedRecognizer, TrainableRecogniz
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.devices import BF16, DTYPES, FLOAT32, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
-from mlrpl_cli.core.io.progress import Silent, Task
+from mlrpl_cli.core.io.progress import Progress, Silent, Task
 from mlrpl_cli.core.io.reading import relative_path
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
@@ -37,6 +38,9 @@ from mlrpl_cli.core.runs import trained_on
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo
 
 INITIAL_IMAGES = 64
+FITTING_LESS = (
+    "this method needs all training images in memory at once: train on fewer, free some memory, or take --method sarl"
+)
 COMPUTING_LESS = "lower the batch size (--set batch_size=N) or the image size (--set image_size=N), or free some memory"
 
 TEXT_TOLERANCE = {FLOAT32: 1e-3, BF16: 5e-2}
@@ -84,15 +88,16 @@ class Trainer:
         self.images = dict(images or {})
 
     @memory_for(COMPUTING_LESS)
-    def start(self, last: Checkpoint | None = None) -> None:
+    def start(self, last: Checkpoint | None = None, progress: Progress | None = None) -> None:
         """Initialise a new recognizer from the class priors, or go on from the checkpoint `last`.
 
-        Raises RunError when the features of the images that it is initialised on are NaN or infinite.
+        What is fitted to all images at once is fitted here, in one process for all. Raises RunError when the features
+        of the images that it is initialised on are NaN or infinite.
         """
         optimizer = torch.optim.AdamW(_optimizer_groups(self.trainable, self.config))
         if last is None:
             self._initialize_from_prior()
-            self._fit()
+            self._fit(progress or Silent())
         else:
             checkpoints.restore(last, self.trainable, optimizer)
             self._check_text(last)
@@ -232,13 +237,24 @@ class Trainer:
         self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
 
     @torch.no_grad()
-    def _fit(self) -> None:
-        """What is fitted to all training images at once; the same in every process."""
+    @memory_for(FITTING_LESS)
+    def _fit(self, progress: Progress) -> None:
+        """What is fitted to all training images at once: in the first process, which tells the others."""
         for module in self.trainable.modules():
-            if isinstance(module, FittedRecognizer):
-                described = self.features.collect(module.describe)
+            if not isinstance(module, FittedRecognizer):
+                continue
+            with progress.task("reading all training images", len(self.features.dataset)) as task:
+                described = self.features.collect(module.describe, task.advance)
+            sound = torch.stack([tensor.flatten(1).isfinite().all(dim=1) for tensor in described]).all(dim=0)
+            if spoilt := self._names((~sound).nonzero().flatten()):
+                raise RunError(_spoilt(spoilt))
+            if self.accelerator.is_main_process:
                 cells = losses.make_cells(self.config, self.labels)
-                module.fit(described, cells, make_generator(self.config.seed, "parts to hold out"))
+                generator = make_generator(self.config.seed, "parts to hold out")
+                with progress.task("fitting to known cells", module.fits, "fits") as task:
+                    module.fit(described, cells, generator, task.advance)
+            for buffer in module.buffers():
+                broadcast(buffer)
 
 
 def make_trainable(backbone: Backbone, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:

@@ -89,7 +89,7 @@ def train(
         make_trainer = trainer_maker(config, accelerator, progress)
         trainer = make_trainer(config, prepared, config.selection, None)
         last = _last_checkpoint(folder, trainer) if resume else None
-        trainer.start(last)
+        trainer.start(last, progress)
         log = [row for row in read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []
         if accelerator.is_main_process:
             write_log(folder, log)
@@ -100,7 +100,7 @@ def train(
             write_figures(measured, folder)
         kept = _run(trainer, folder, log, progress)
     last_map = next((row["map"] for row in log if row["epoch"] == kept.epoch), None)
-    learned = sum(parameter.numel() for parameter in trainer.trainable.learned().values())
+    learned = trainer.trainable.learned_count
     return TrainingSummary(
         folder, config.method, kept.epoch, kept.epoch < config.epochs, config.selection, last_map, kept.best_map,
         kept.best_epoch, learned, len(kept.classes), kept.not_learnable,

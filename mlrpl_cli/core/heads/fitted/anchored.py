@@ -3,22 +3,22 @@
     logit_bc = Σ_m (α_m + δ_cm) ŝ_bcm + w_c · φ̂_b + β + ε_c
 
 s_bcm are two zero-shot scores of an image: of its pooled vector, and of its regions. φ_b says what is somewhere in it.
-Both are set to zero mean and unit size over the training images. What is fitted is exact, without steps or a learning
-rate (`map_estimate`); it needs all training images at once, in their plain view.
+Both are set to zero mean and unit size over the training images. What is fitted is the one minimum of a convex loss,
+without a learning rate (`map_estimate`); it needs all training images at once, in their plain view.
 Axes: B images, N training images, C classes, P grid positions, D channels, E joint embedding, M = 2 zero-shot scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.heads.fitted.map_estimate import FITS, Estimate, Evidence, chosen_precision, fit
 from mlrpl_cli.core.heads.losses import Cells
-from mlrpl_cli.core.heads.map_estimate import Estimate, Evidence, chosen_precision, fit
 from mlrpl_cli.core.heads.recognizers import FittedRecognizer, Recognition
 from mlrpl_cli.core.heads.visual_heads import State, region_cosines
 
@@ -60,17 +60,32 @@ class AnchoredClassifier(FittedRecognizer):
         return self._scores(features)[0], content(features.grid)
 
     @torch.no_grad()
-    def fit(self, described: Sequence[Tensor], cells: Cells, generator: torch.Generator) -> None:
+    def fit(
+        self,
+        described: Sequence[Tensor],
+        cells: Cells,
+        generator: torch.Generator,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
         """λ by cross-validation, then all cells. `described` as `describe` has it, of N training images."""
         scores, contents = described
         self.score_mean, self.score_spread = scores.mean(dim=0), _spread(scores.std(dim=0, correction=0))
         self.content_mean = contents.mean(dim=0)
         self.content_spread = _spread((contents - self.content_mean).square().sum(dim=1).mean().sqrt())
         evidence = Evidence(*self._standardised(scores, contents), cells)
-        precision = chosen_precision(evidence, generator)
+        precision = chosen_precision(evidence, generator, done)
         found = fit(evidence, precision)
+        done()
         self.trust, self.weight, self.offset = found.trust, found.weight, found.offset
         self.precision = torch.tensor(precision, device=scores.device)
+
+    @property
+    def fits(self) -> int:
+        return FITS
+
+    @property
+    def fitted(self) -> dict[str, Tensor]:
+        return {"trust": self.trust, "weight": self.weight, "offset": self.offset}
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """The texts that others learn are not looked at; the attention is that of the regions' zero-shot score."""

@@ -7,10 +7,10 @@ from scipy.optimize import minimize
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.heads import map_estimate
-from mlrpl_cli.core.heads.anchored import AnchoredClassifier, content
+from mlrpl_cli.core.heads.fitted import map_estimate
+from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier, content
+from mlrpl_cli.core.heads.fitted.map_estimate import PRECISIONS, Evidence, chosen_precision, fit
 from mlrpl_cli.core.heads.losses import Cells, make_cells
-from mlrpl_cli.core.heads.map_estimate import PRECISIONS, Evidence, chosen_precision, fit
 from tests import reference
 
 IMAGES, CLASSES, CHANNELS = 60, 3, 5
@@ -36,7 +36,8 @@ def test_the_fit_is_the_minimum_that_an_independent_solver_finds():
     given = evidence(content_says=1.0)
     found = fit(given, 0.3)
     arrays = [part.double().numpy() for part in (given.scores, given.content, *given.cells)]
-    priors = (0.3, map_estimate.OF_TRUST, map_estimate.OF_BIAS, map_estimate.OF_SHARED)
+    priors = (0.3, map_estimate.OF_TRUST, map_estimate.OF_BIAS)
+    priors += map_estimate.OF_SHARED_TRUST, map_estimate.OF_SHARED_BIAS
     solved = minimize(reference.anchored_objective, np.zeros(15 + 6 + 3 + 2 + 1), args=(*arrays, *priors), tol=1e-9)
     trust, weight, offset = reference.anchored_parts(solved.x, CHANNELS, CLASSES)
     np.testing.assert_allclose(found.trust, trust, atol=1e-4)
@@ -51,6 +52,25 @@ def test_a_class_without_a_known_cell_takes_what_the_others_say_of_the_scores():
     assert (found.weight[:, 2] == 0).all()
     assert found.trust[2, 0] > 1
     torch.testing.assert_close(found.trust[2], found.trust[:2].mean(dim=0), atol=0.4, rtol=0)
+
+
+def test_the_order_of_images_changes_no_logit_where_there_are_more_channels_than_cells_decide():
+    """300 channels of falling size, at the least λ: the minimum is found, not only approached."""
+    drawn = torch.Generator().manual_seed(2)
+    content = torch.randn(200, 300, generator=drawn) * torch.logspace(0, -2, 300)
+    content = content / content.square().sum(dim=1).mean().sqrt()
+    scores = torch.randn(200, CLASSES, 2, generator=drawn)
+    present = torch.rand(200, CLASSES, generator=drawn) < 0.3
+    given = Evidence(scores, content, Cells(torch.where(present, 1.0, -1.0), torch.ones(200, CLASSES)))
+    order = torch.randperm(200, generator=drawn)
+    other = Evidence(scores[order], content[order], Cells(*(of[order] for of in given.cells)))
+    one, two = (fit(of, PRECISIONS[-1]).logits(scores, content) for of in (given, other))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
+def test_without_a_known_cell_the_zero_shot_scores_are_added_up():
+    given = evidence(known=0)
+    torch.testing.assert_close(fit(given, 1.0).logits(given.scores, given.content), given.scores.sum(dim=-1))
 
 
 def test_unknown_cells_say_nothing():
@@ -137,4 +157,4 @@ def test_cells_are_what_the_loss_takes_them_for():
     assert known.targets.tolist() == [[1, -1], [-1, 1]]
     assumed = make_cells(TrainConfig(loss="an", unknown_weight=0.25), labels)
     assert assumed.weights.tolist() == [[1, 0.25], [1, 1]]
-    assert make_cells(TrainConfig(loss="em"), labels).weights.tolist() == [[1, 1], [1, 1]]
+    assert make_cells(TrainConfig(loss="em"), labels).weights.tolist() == [[1, 0], [1, 1]]
