@@ -116,12 +116,9 @@ def sweep(
     named = None if methods is None and not variant else (*(methods or ()), *(variant or ()))
     measured = {"folds": folds, "least_positives": least_positives}
     compared = {"methods": named, "keeps": keeps, "seeds": seeds, **measured}
-    given, tried = (
-        {name: values for name, values in asked.items() if values is not None}
-        for asked in (compared, {"lr": tune_lr, "epochs": tune_epochs, "loss": tune_loss, "keeps": tune_keep})
-    )
-    given |= {"tune": tune, "grid": Grid(**tried), "jobs": jobs}
-    chosen = plan.SweepOptions(data, out, **given, config=training, source=source)
+    grid = Grid(**_given({"lr": tune_lr, "epochs": tune_epochs, "loss": tune_loss, "keeps": tune_keep}))
+    compared |= {"tune": tune, "grid": grid, "jobs": jobs, "config": training, "source": source}
+    chosen = plan.SweepOptions(data, out, **_given(compared))
     if report_only:
         _report(runner.stored(chosen, named), chosen, progress, as_json)
         return
@@ -148,6 +145,10 @@ def sweep(
             f"mlrpl: error: {counted(failed, 'run')} of {out} failed; run the same command to try again"
         )
         raise typer.Exit(1)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _print_json(result: Mapping[str, Any], chosen: SweepOptions) -> None:
