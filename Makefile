@@ -13,6 +13,7 @@ PHOTOS := sweeps/photos
 BACKBONE := lite
 KEEPS := 0.1,0.5,0.9
 SEEDS := 0,1,2
+GRID := --tune-lr 5e-4,2e-3,8e-3 --tune-epochs 10 --tune-loss asl,bce --tune-keep 0.5
 PAGES := docs
 WORKERS := 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
@@ -90,11 +91,12 @@ results-fast: $(SWEEP)-fast/data
 	@echo "look at $(SWEEP)-fast/results.md"
 
 # ROOT is a folder of VOC 2007, all of its photographs or some. FOLDS is a file of folds (image,fold), without which its own
-# test split is measured; MORE is whatever else mlrpl sweep takes. PAGES/results-photos.md is written.
+# test split is measured; GRID is what is tuned, and empty the whole grid or, with --no-tune, none; MORE is whatever else
+# mlrpl sweep takes. PAGES/results-photos.md is written.
 results-photos: $(READY)
 	$(if $(ROOT),,$(error name a folder of VOC 2007: make results-photos ROOT=VOCdevkit))
 	$(BIN)/mlrpl sweep --dataset voc --year 2007 --root "$(ROOT)" --out $(PHOTOS) --jobs 2 --set backbone=$(BACKBONE) \
-		--keep $(KEEPS) --seeds $(SEEDS) $(if $(FOLDS),--folds "$(FOLDS)") $(MORE)
+		--set batch_size=64 $(GRID) --keep $(KEEPS) --seeds $(SEEDS) $(if $(FOLDS),--folds "$(FOLDS)") $(MORE)
 	$(BIN)/python -m scripts.make_results_photos $(PHOTOS) $(PAGES) $(if $(FOLDS),"$(FOLDS)")
 
 # Minutes: set ONLY to measure some parts, DEVICE=cuda for a GPU.

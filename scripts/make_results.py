@@ -22,7 +22,7 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.reports.pages import percent, points, render_page
 from mlrpl_cli.core.reports.sweep_page import write_figures
 from mlrpl_cli.core.sweep.data import SweepData, read_data
-from mlrpl_cli.core.sweep.plan import DATA, GRID_LR
+from mlrpl_cli.core.sweep.plan import DATA
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
 from mlrpl_cli.core.sweep.stored import Shown, shown_rows
@@ -77,10 +77,15 @@ def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[s
 
 
 def edges(report: SweepReport) -> list[tuple[str, float, list[str]]]:
-    """(which edge, learning rate, methods) where methods chose a rate that nothing beyond it was compared with."""
+    """(which edge, learning rate, methods) where methods chose a rate that nothing beyond it was compared with.
+
+    The rates are those of the grid that the rows name; none where no grid chose.
+    """
+    if report.grid is None:
+        return []
     found = [
         (what, rate, [each.method for each in report.methods if rate in [lr for lr, _, _ in each.settings.values()]])
-        for rate, what in ((min(GRID_LR), "lowest"), (max(GRID_LR), "highest"))
+        for rate, what in ((min(report.grid.lr), "lowest"), (max(report.grid.lr), "highest"))
     ]
     return [edge for edge in found if edge[2]]
 

@@ -12,6 +12,7 @@ from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.sweep.data import SweepData, read_data
+from mlrpl_cli.core.sweep.grid import Grid
 from mlrpl_cli.core.sweep.report import MethodReport, SweepReport
 from scripts.make_results import claims, edges, verdict
 from scripts.make_results_photos import ground, ids
@@ -46,7 +47,7 @@ def report(pointing: float = 0.4, first: float = 0.8) -> SweepReport:
         method("sarl", [0.79, 0.83], {DEFAULT: behind}, pointing),
         method(DEFAULT, [first, 0.85], {"sarl": ahead}, pointing),
     )
-    return SweepReport("scenes", ("a", "b", "c"), {}, 9, (0.1, 0.9), (0,), (DEFAULT, "sarl"), methods, 100)
+    return SweepReport("scenes", ("a", "b", "c"), {}, 9, (0.1, 0.9), (0,), (DEFAULT, "sarl"), methods, 100, grid=Grid())
 
 
 def told(found: SweepReport, claim: str) -> str:
@@ -95,9 +96,18 @@ def test_the_default_is_compared_with_both_its_members_at_the_fewest_labels_and_
 def test_a_choice_at_the_edge_of_the_grid_is_told():
     assert edges(report()) == []
     wide = replace(
-        report(), methods=tuple(replace(each, settings={None: (0.032, 5, "asl")}) for each in report().methods[:2])
+        report(),
+        methods=tuple(replace(each, settings={None: (0.032, 5, "asl")}) for each in report().methods[:2]),
     )
     assert edges(wide) == [("highest", 0.032, ["baseline", "linear"])]
+
+
+def test_the_edges_are_those_of_the_grid_that_the_rows_name():
+    """All chose 0.002."""
+    names = [each.method for each in report().methods]
+    assert edges(replace(report(), grid=Grid(lr=(0.002, 0.008)))) == [("lowest", 0.002, names)]
+    assert edges(replace(report(), grid=Grid(lr=(0.0005, 0.002)))) == [("highest", 0.002, names)]
+    assert edges(replace(report(), grid=None)) == []
 
 
 def test_a_method_that_did_not_run_is_not_spoken_of():

@@ -47,6 +47,16 @@ def sweep(
         bool,
         option(None, "Choose each method's learning rate, epochs and loss on validation labels.", default="--tune"),
     ] = True,
+    tune_lr: Annotated[
+        tuple | None,
+        several(float, "X,Y", "Learning rates of the tuning grid.", default="1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2"),
+    ] = None,
+    tune_epochs: Annotated[tuple | None, several(int, "N,M", "Epochs of the tuning grid.", default="5, 10")] = None,
+    tune_loss: Annotated[tuple | None, several(str, "A,B", "Losses of the tuning grid.", default="asl, bce")] = None,
+    tune_keep: Annotated[
+        tuple | None,
+        several(float, "X,Y", "Proportions of known labels that the grid is tried at.", default="0.2, 0.8"),
+    ] = None,
     folds: Annotated[
         Path | None,
         option(
@@ -97,6 +107,7 @@ def sweep(
     from mlrpl_cli.core.reports.sweep_page import report_sweep
     from mlrpl_cli.core.runs.options import asked_config
     from mlrpl_cli.core.sweep import plan, runner
+    from mlrpl_cli.core.sweep.grid import Grid
     from mlrpl_cli.core.sweep.results import RESULTS
 
     progress = console.progress()
@@ -105,8 +116,9 @@ def sweep(
     named = None if methods is None and not variant else (*(methods or ()), *(variant or ()))
     measured = {"folds": folds, "least_positives": least_positives}
     compared = {"methods": named, "keeps": keeps, "seeds": seeds, **measured}
-    given = {name: values for name, values in compared.items() if values is not None}
-    chosen = plan.SweepOptions(data, out, **given, tune=tune, jobs=jobs, config=training, source=source)
+    grid = Grid(**_given({"lr": tune_lr, "epochs": tune_epochs, "loss": tune_loss, "keeps": tune_keep}))
+    compared |= {"tune": tune, "grid": grid, "jobs": jobs, "config": training, "source": source}
+    chosen = plan.SweepOptions(data, out, **_given(compared))
     if report_only:
         _report(runner.stored(chosen, named), chosen, progress, as_json)
         return
@@ -133,6 +145,10 @@ def sweep(
             f"mlrpl: error: {counted(failed, 'run')} of {out} failed; run the same command to try again"
         )
         raise typer.Exit(1)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _print_json(result: Mapping[str, Any], chosen: SweepOptions) -> None:

@@ -1,12 +1,14 @@
 """sweep as a user types it."""
 
 import html
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from mlrpl_cli.commands.sweep import sweep as sweep_command
 from mlrpl_cli.core.prepared.folder import read_prepared
 from tests import small
 
@@ -24,6 +26,7 @@ OPTIONS = [
     "--set=attention_width=8",
     "--set=context_tokens=2",
 ]
+TUNE = ("tune_lr", "tune_epochs", "tune_loss", "tune_keep")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,45 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     assert not (place / "planned").exists()
 
 
+def test_flags_of_the_grid_reach_the_plan(mlrpl):
+    """2 methods × 2 rates × 1 number of epochs × 2 losses × 3 proportions; what is not given stays the default."""
+    tuned = [option for option in OPTIONS if option not in ("--no-tune", "--set=epochs=1")]
+    grid = ["--tune-lr=5e-4,2e-3", "--tune-epochs=10", "--tune-keep=0.2,0.5,0.8"]
+    told = json.loads(mlrpl("sweep", *tuned, *grid, "--dry-run", "--json").out)
+    assert told["size"]["tuning_runs"] == 2 * 2 * 1 * 2 * 3
+    assert told["options"]["grid"] == {
+        **{"lr": [5e-4, 2e-3], "epochs": [10], "loss": ["asl", "bce"], "keeps": [0.2, 0.5, 0.8]}
+    }
+
+
+def test_help_names_the_default_grid(mlrpl):
+    """Each default as help has it, typed behind its flag, is the value of a sweep that is given none."""
+    helps = {name: inspect.signature(sweep_command).parameters[name].annotation.__metadata__[0].help for name in TUNE}
+    typed = [
+        f"--{name.replace('_', '-')}={help.rpartition('Default: ')[2].rstrip('.')}" for name, help in helps.items()
+    ]
+    tuned = [option for option in OPTIONS if option not in ("--no-tune", "--set=epochs=1")]
+    given, default = (json.loads(mlrpl("sweep", *tuned, *more, "--dry-run", "--json").out) for more in (typed, []))
+    assert given["options"]["grid"] == default["options"]["grid"]
+
+
+def test_rows_of_two_grids_are_not_mixed_in_a_report(mlrpl, place, sweep_here):
+    """Those of the first are kept, and shown again when it is asked for; each grid has one setting to choose."""
+    tuned = [option for option in OPTIONS if option not in ("--no-tune", "--set=epochs=1") and "--keep" not in option]
+    tuned = [*(option for option in tuned if "--methods" not in option), "--keep=0.5", "--out=grids", "--tune-loss=bce"]
+    tuned += ["--tune-lr=0.01", "--tune-keep=0.5"]
+    assert mlrpl("sweep", *tuned, "--methods=zero-shot,linear", "--tune-epochs=1").code == 0
+    done = mlrpl("sweep", *tuned, "--methods=linear", "--tune-epochs=2")
+    assert done.code == 0, done.err
+    assert "of other settings (--tune-epochs was 1, not 2): zero-shot (1), linear (1)" in " ".join(done.err.split())
+    stored = ["sweep", "--data=prepared/small", "--out=grids", "--report-only"]
+    rows = json.loads(mlrpl(*stored, "--json").out)["rows"]
+    assert [(row["variant"], row["grid"]["epochs"]) for row in rows] == [("linear", [2])]
+    assert "epochs 2; losses bce; at 50% of the labels." in (place / "grids/report/comparison.md").read_text()
+    done = mlrpl("sweep", *tuned, "--methods=linear,zero-shot", "--tune-epochs=1", "--json")
+    assert [row["grid"]["epochs"] for row in json.loads(done.out)["rows"]] == [[1], [1]]
+
+
 def test_data_prepared_from_another_root_is_not_taken_over(mlrpl, tmp_path):
     for name, cells in (("a", ("1,0", "0,1")), ("b", ("0,1", "1,0"))):
         rows = "".join(f"{row}.jpg,{cells[row % 2]},{('test', 'train')[row < 4]}\n" for row in range(8))
@@ -116,6 +158,15 @@ def test_a_data_set_takes_the_options_of_its_format(mlrpl, tmp_path, sweep_here)
         (["--keep", "0.5,2"], 1, "the keep proportion must be above 0 and at most 1, not 2"),
         (["--keep", "half"], 2, "expected values as X,Y, got 'half'"),
         (["--data", "prepared/small", "--jobs", "0"], 1, "jobs: expected a whole number of at least 1, got 0"),
+        (
+            ["--tune-lr", "11", "--tune-epochs", "0"],
+            1,
+            "--tune-lr: expected a number from 0 to 10, got 11.0; --tune-epochs: expected a whole number from 1 to",
+        ),
+        (["--tune-loss", ""], 1, "--tune-loss: expected at least one value, got none"),
+        (["--tune-keep", "half"], 2, "expected values as X,Y, got 'half'"),
+        (["--no-tune", "--tune-keep", "0.5"], 1, "--tune-keep: --no-tune tries no grid; leave one or the other out"),
+        (["--set", "lr=0.1"], 1, "lr: chosen by the grid; name its values with --tune-lr, or add --no-tune"),
         (["--data", "elsewhere"], 1, "elsewhere is not a prepared folder"),
         (["--data", "prepared/small", "--dataset", "scenes"], 1, "--data and --dataset were both given"),
         (

@@ -25,6 +25,7 @@ from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.folder import read_log
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.encoding import encode_once
+from mlrpl_cli.core.sweep.grid import Grid
 from mlrpl_cli.core.sweep.plan import FOLD, RUN, TUNING, Cell, SweepOptions
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
@@ -34,6 +35,8 @@ from mlrpl_cli.core.training.train import train
 from tests import small
 
 KEEP, SEED = 0.6, 0
+GRID = Grid(lr=(0.002, 0.02), epochs=(2,), loss=("asl",))
+"""What the sweeps here tune: two learning rates."""
 few = settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,18 +177,16 @@ def test_they_change_no_score_of_a_sweeps_run(base, config):
 
 
 @pytest.mark.slow
-def test_test_labels_choose_no_setting_of_a_sweep_that_tunes(base, config, monkeypatch):
+def test_test_labels_choose_no_setting_of_a_sweep_that_tunes(base, config):
     """Two learning rates are tried; all test labels are inverted, so that only what is measured on them may differ."""
     prepared = read_prepared(base / "prepared")
     cells = np.broadcast_to(~learning(prepared)[:, None], prepared.full_labels.shape)
     other = relabelled(prepared, base / "tests-inverted", cells, -prepared.full_labels[cells])
-    for name, values in (("GRID_LR", (0.002, 0.02)), ("GRID_EPOCHS", (2,)), ("GRID_LOSS", ("asl",))):
-        monkeypatch.setattr(f"mlrpl_cli.core.sweep.plan.{name}", values)
     found = []
     for data in (prepared, other):
         own = replace(config, lr=TrainConfig().lr, epochs=TrainConfig().epochs)
         out = base / f"tuned-{data.folder.name}"
-        options = SweepOptions(data.folder, out, ("sarl",), (KEEP,), (SEED,), config=own)
+        options = SweepOptions(data.folder, out, ("sarl",), (KEEP,), (SEED,), config=own, grid=GRID)
         chosen = sweep(options).rows
         tried = read_results(out / RESULTS)
         assert len({row["lr"] for row in tried}) == 2
@@ -252,20 +253,18 @@ def test_labels_of_a_fold_change_no_bit_of_what_scores_it_or_chooses_its_setting
 
 
 @pytest.mark.slow
-def test_labels_of_a_fold_choose_no_setting_of_it(base, config, turns, monkeypatch):
+def test_labels_of_a_fold_choose_no_setting_of_it(base, config, turns):
     """Two learning rates are tried, all labels of fold 1 inverted: those of other folds may be chosen otherwise."""
     prepared = read_prepared(base / "prepared")
     shape = prepared.full_labels.shape
     cells = (np.arange(shape[0]) % FOLDS == 1)[:, None] & np.ones(shape, bool)
     other = relabelled(prepared, base / "fold-inverted", cells, -prepared.full_labels[cells])
-    for name, values in (("GRID_LR", (0.002, 0.02)), ("GRID_EPOCHS", (2,)), ("GRID_LOSS", ("asl",))):
-        monkeypatch.setattr(f"mlrpl_cli.core.sweep.plan.{name}", values)
     found, others = [], []
     for data in (prepared, other):
         own = replace(config, lr=TrainConfig().lr, epochs=TrainConfig().epochs)
         out = base / f"tuned-folds-{data.folder.name}"
-        options = SweepOptions(data.folder, out, ("sarl",), (KEEP,), (SEED,), config=own, folds=turns)
-        sweep(replace(options, least_positives=1))
+        options = SweepOptions(data.folder, out, ("sarl",), (KEEP,), (SEED,), config=own, grid=GRID)
+        sweep(replace(options, folds=turns, least_positives=1))
         rows = read_results(out / RESULTS)
         (of_fold,) = (row for row in rows if (row["kind"], row.get("fold")) == (FOLD, 1))
         tried = [row["validation_map"] for row in rows if (row["kind"], row.get("fold")) == (TUNING, 1)]

@@ -32,10 +32,13 @@ def drawn_rows(count: int, fraction: float, seed: int | list[int]) -> set[int]:
     return set(np.random.RandomState(seed).permutation(count)[:share].tolist())
 
 
-def mask_problem(keep: float, seed: int) -> str | None:
-    """The sentence that says why no mask can be drawn: `keep` outside (0, 1] or `seed` outside [0, 2^32)."""
+def mask_problem(keep: float, seed: int, flag: str = "--keep") -> str | None:
+    """The sentence that says why no mask can be drawn: `keep` outside (0, 1] or `seed` outside [0, 2^32).
+
+    `flag` is the one that takes the proportion.
+    """
     if not 0 < keep <= 1:
-        return f"the keep proportion must be above 0 and at most 1, not {keep:g}; for 30% type --keep 0.3"
+        return f"the keep proportion must be above 0 and at most 1, not {keep:g}; for 30% type {flag} 0.3"
     if not 0 <= seed < 2**32:
         return f"the seed must be from 0 to {2**32 - 1}, not {seed}"
     return None

@@ -14,7 +14,7 @@ from functools import cache
 
 from mlrpl_cli.core.heads.methods import load_method
 from mlrpl_cli.core.heads.registry import LOSSES, METHODS
-from mlrpl_cli.core.sweep.modules import Home, and_above, home_of, module_of, modules_from, modules_of
+from mlrpl_cli.core.runs.modules import Home, and_above, home_of, module_of, modules_from, modules_of
 
 ALWAYS = (
     "mlrpl_cli.core.training.loop",

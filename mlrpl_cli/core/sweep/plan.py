@@ -26,19 +26,15 @@ from mlrpl_cli.core.runs.options import backbone_problem, config_problems
 from mlrpl_cli.core.sweep.code import code_sha256
 from mlrpl_cli.core.sweep.data import Fold
 from mlrpl_cli.core.sweep.folds.assignment import OF_PREPARED
+from mlrpl_cli.core.sweep.grid import FLAGS, Grid, Setting, grid_problems
 from mlrpl_cli.core.sweep.variants import Variant, parse_variant
-
-Setting = tuple[float, int, str]
-"""Learning rate, epochs and loss."""
 
 SWEEPS, DATA = Path("sweeps"), "data"
 """Where sweeps lie when nothing else is said, and below each of them the data that was prepared for it."""
 KEEPS = tuple(tenth / 10 for tenth in range(1, 10))
 TUNING, RUN, FOLD = "tuning", "run", "fold"
 LEAST_POSITIVES_OF_FOLDS = 10
-# The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
-GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), ("asl", "bce")
-TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
+TUNING_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,8 @@ class SweepOptions:
     """Each is the seed of a run's mask, of its initialisation and of its order of images."""
     tune: bool = True
     """Choose each variant's learning rate, epochs and loss on validation labels first; else take those of `config`."""
+    grid: Grid = field(default_factory=Grid)
+    """What `tune` chooses from, the same for every variant."""
     jobs: int = 1
     """Processes that train at the same time."""
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -73,6 +71,11 @@ class SweepOptions:
         """`least_positives`, its default filled in."""
         default = 1 if self.folds is None else LEAST_POSITIVES_OF_FOLDS
         return default if self.least_positives is None else self.least_positives
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """What the row of a run says of how its setting was chosen."""
+        return {"tuned": self.tune, "grid": self.grid.row() if self.tune else None}
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -187,7 +190,8 @@ def sweep_problems(options: SweepOptions) -> list[str]:
         found += config_problems(replace(_of_variant(options.config, variant), backbone=None))
     found += _clashes(options) if not any(found) else []
     tuned = ("lr", "epochs", "loss") if options.tune else ()
-    told = dict.fromkeys(tuned, "chosen by the grid; add --no-tune to set it") | {
+    told = {name: f"chosen by the grid; name its values with {FLAGS[name]}, or add --no-tune" for name in tuned}
+    told |= {
         "context_lr": "in a sweep contexts learn at lr; leave it out",
         "selection": "a sweep chooses on validation labels; leave it out",
         "method": "name it with --methods",
@@ -199,6 +203,7 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     defaults = TrainConfig()
     set_here = [name for name in told if getattr(options.config, name) != getattr(defaults, name)]
     found += [f"{name}: {told[name]}" for name in set_here]  # it would not be used
+    found += grid_problems(options.grid, options.tune, options.config)
     if options.least < 1:
         found.append(f"least_positives: expected a whole number of at least 1, got {options.least}")
     if options.folds == OF_PREPARED and options.source:
@@ -225,9 +230,9 @@ def _clashes(options: SweepOptions) -> list[str]:
 
 def tuning_cells(options: SweepOptions, folds: Sequence[Fold] = (None,)) -> list[Cell]:
     """The runs that choose each variant's setting, for each fold its own; none without tuning."""
-    settings = product(GRID_LR, GRID_EPOCHS, GRID_LOSS)
-    grid = product(options.variants, folds, TUNING_KEEPS, settings) if options.tune else ()
-    return [Cell(TUNING, variant, keep, TUNING_SEED, *setting, fold) for variant, fold, keep, setting in grid]
+    grid = options.grid
+    cells = product(options.variants, folds, grid.keeps, grid.settings) if options.tune else ()
+    return [Cell(TUNING, variant, keep, TUNING_SEED, *setting, fold) for variant, fold, keep, setting in cells]
 
 
 def wanted_runs(

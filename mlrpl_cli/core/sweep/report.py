@@ -31,7 +31,7 @@ from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.scenes.rendering import ALIKE
 from mlrpl_cli.core.sweep.data import Fold
-from mlrpl_cli.core.sweep.plan import Setting
+from mlrpl_cli.core.sweep.grid import Grid, Setting, grid_of
 from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, name_of, read_scores, settings_of
 
 PAPER = "sarl"
@@ -99,6 +99,8 @@ class SweepReport:
     least_positives: int = 1
     folds: int | None = None
     """How many there are; None for a test split."""
+    grid: Grid | None = None
+    """What chose the settings of every run; None where that was no grid, or not the same one."""
     level: float = comparison.LEVEL
     """Of the intervals."""
 
@@ -154,6 +156,7 @@ def make_report(
         resamples=resamples,
         least_positives=least,
         folds=rows[0].get("folds"),
+        grid=grid_of(rows[0]) if len(set(map(grid_of, rows))) == 1 else None,
     )
 
 

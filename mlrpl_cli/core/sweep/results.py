@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io.errors import DataError, RunError, one_line
@@ -21,7 +21,8 @@ from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.sweep.data import Fold
-from mlrpl_cli.core.sweep.plan import RUN, TUNING, TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.grid import Grid, Setting, grid_of
+from mlrpl_cli.core.sweep.plan import RUN, TUNING, Plan, tuning_cells
 from mlrpl_cli.core.sweep.variants import NAMES
 
 RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
@@ -74,6 +75,19 @@ class FoldSetting:
     loss: StrictStr
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class GridOfRow:
+    """`Grid.row` of what chose a run's setting."""
+
+    lr: list[StrictFloat]
+    epochs: list[StrictInt]
+    loss: list[StrictStr]
+    keep: list[StrictFloat]
+
+
+_GRID = {"type": "lists lr, epochs and keep of numbers and a list loss of names"}
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
 class RunRow(AnyRow):
     """What the row of a tested run has beside that; there is more. A run over folds is measured on joined scores."""
@@ -94,6 +108,8 @@ class RunRow(AnyRow):
     """Classes with fewer present labels are rare: `rare` has them, and no other figure."""
     tuned: bool | None = field(default=None, kw_only=True)
     """Whether the grid chose its setting; the row of a later call that tuned takes the place of one that did not."""
+    grid: Annotated[GridOfRow, WithJsonSchema(_GRID)] | None = field(default=None, kw_only=True)
+    """The grid that did; None in a row that was not tuned, and in one of an older mlrpl, which had the default one."""
 
 
 class Results:
@@ -127,12 +143,12 @@ class Results:
             raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and sweep again") from error
         self.rows.append(row)
 
-    def mark_tuned(self, rows: Sequence[Row]) -> None:
-        """Note of stored runs that the grid chose their setting, which a call without tuning happened to ask for."""
-        stored = {row["key"]: row for row in self.rows}
-        for row in [stored[row["key"]] for row in rows if not stored[row["key"]].get("tuned")]:
+    def mark_tuned(self, rows: Sequence[Row], grid: Grid) -> None:
+        """Note of stored runs that this grid chose their setting, which an earlier call had asked for otherwise."""
+        stored = self.by_key
+        for row in [stored[row["key"]] for row in rows if grid_of(stored[row["key"]]) != grid]:
             self.rows.remove(row)
-            self.append({**row, "tuned": True})
+            self.append({**row, "tuned": True, "grid": grid.row()})
 
 
 def read_results(path: Path) -> list[Row]:
@@ -197,6 +213,6 @@ def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[tuple[str, Fold], S
     for cell in tuning_cells(plan.options, plan.folds):
         if (key := plan.key(cell)) in found:
             maps[(cell.variant.name, cell.fold), cell.setting].append(found[key])
-    whole = [choice for choice, tried in maps.items() if len(tried) == len(TUNING_KEEPS)]
+    whole = [choice for choice, tried in maps.items() if len(tried) == len(plan.options.grid.keeps)]
     descending = sorted(whole, key=lambda choice: np.mean(maps[choice]), reverse=True)
     return dict(reversed(descending))  # of each method and fold the first one stays

@@ -29,6 +29,7 @@ from mlrpl_cli.core.sweep.folds.assignment import read_folds
 from mlrpl_cli.core.sweep.folds.joining import join
 from mlrpl_cli.core.sweep.plan import (
     RUN,
+    TUNING,
     Cell,
     Plan,
     Run,
@@ -85,7 +86,7 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
         failures += work.train(runs, listener and (lambda rows: listener(_rows_of(plan, runs, rows))))
         rows = _rows_of(plan, runs, results.rows)
         if options.tune:
-            results.mark_tuned(rows)
+            results.mark_tuned(rows, options.grid)
         return SweepSummary(options.out, rows, failures, sum(row["kind"] == RUN for row in results.rows))
 
 
@@ -175,11 +176,11 @@ def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, SweepData
 
 
 def _rows_of(plan: Plan, runs: Sequence[Run], rows: Sequence[Row]) -> list[Row]:
-    """The rows of those runs that have one, in the runs' order, as this plan has them: variant's name, and tuning."""
+    """The rows of those runs that have one, in the runs' order, as this plan has them: variant's name, and grid."""
     found = {row["key"]: row for row in rows}
     keyed = ((run[0], plan.run_key(run)) for run in runs)
-    of_plan = {"tuned": plan.options.tune}
-    return [{**found[key], "variant": cell.variant.name, **of_plan} for cell, key in keyed if key in found]
+    choice = plan.options.choice
+    return [{**found[key], "variant": cell.variant.name, **choice} for cell, key in keyed if key in found]
 
 
 @contextmanager
@@ -234,7 +235,7 @@ class _Work:
                 failures.append(f"{cell}: {row['error']}")
                 self.progress.warn(f"failed: {failures[-1]}")
             else:
-                self.results.append(row)
+                self.results.append(row if cell.kind == TUNING else {**row, **self.shared.plan.options.choice})
                 appended(cell)
         return failures
 
@@ -245,7 +246,8 @@ class _Work:
         if plan.run_key(run) in rows or not rows.keys() >= set(keys):
             return []
         try:
-            self.results.append(join(plan, self.shared.data, run, [rows[key] for key in keys]))
+            joined = join(plan, self.shared.data, run, [rows[key] for key in keys])
+            self.results.append({**joined, **plan.options.choice})
         except MlrplError as error:
             return [f"{replace(run[0], fold=None)}: {error}"]
         return []

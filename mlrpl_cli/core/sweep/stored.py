@@ -11,6 +11,7 @@ from mlrpl_cli.core.io.errors import ConfigError, first_few
 from mlrpl_cli.core.io.reading import difference
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
 from mlrpl_cli.core.sweep.code import code_of_losses
+from mlrpl_cli.core.sweep.grid import FLAGS, grid_of
 from mlrpl_cli.core.sweep.plan import RUN, unused_options
 from mlrpl_cli.core.sweep.results import Row, name_of, settings_of
 
@@ -82,14 +83,15 @@ def shown_rows(
 def common_settings(row: Row, tuned: bool) -> dict[str, Any]:
     """What rows must have alike to be compared, by name: the backbone, and options that method and loss of both use.
 
-    In a sweep that is `tuned`, that the grid chose learning rate, epochs and loss; without tuning, which they are.
+    In a sweep that is `tuned`, that a grid chose learning rate, epochs and loss, and which values it has, by the names
+    of their flags; without tuning, which they are.
     """
     unused = {*WITHOUT_EFFECT, "seed", "context_lr", "backbone"}
     unused = unused.union(*(unused_options(row["method"], loss) for loss in _losses_of(row)))
     config = row.get("config") or {}
     options = {name: value for name, value in config.items() if name not in {*unused, *_OF_VARIANT}}
     measured = {"backbone": row.get("fingerprint"), "least_positives": row.get("least_positives", 1)}
-    return measured | options | ({"tuned": bool(row.get("tuned"))} if tuned else _chosen(row))
+    return measured | options | (_tuning(row) if tuned else _chosen(row))
 
 
 def _alike(newest_first: Sequence[Row], asked: Collection[str]) -> tuple[list[Row], dict[str, list[Row]]]:
@@ -120,10 +122,13 @@ def _difference(name: str, row: Row, rival: Row) -> str:
     """How a setting of a row is another one than that of the row that is shown."""
     told, shown = (
         {**(each.get("config") or {}), **_chosen(each), "least_positives": each.get("least_positives", 1)}
+        | _tuning(each)
         for each in (row, rival)
     )
     if name == "tuned":
         return "the grid did not choose learning rate, epochs and loss"
+    if name in FLAGS.values():
+        return difference(name, told[name], shown[name], str)
     if name == "backbone" and told.get(name) == shown.get(name):
         return "the backbone had other weights"
     return difference(name, told.get(name), shown.get(name))
@@ -134,6 +139,18 @@ def _own_differences(row: Row, rival: Row) -> list[str]:
     return [
         difference(name, row.get(name), rival.get(name)) for name in _OF_VARIANT if row.get(name) != rival.get(name)
     ]
+
+
+def _tuning(row: Row) -> dict[str, Any]:
+    """Whether a grid chose a row's setting, and the values of that grid as its flags take them."""
+    if (grid := grid_of(row)) is None:
+        return {"tuned": False}
+    values = {flag: getattr(grid, name) for name, flag in FLAGS.items()}
+    return {"tuned": True} | {flag: ",".join(map(_typed, of_flag)) for flag, of_flag in values.items()}
+
+
+def _typed(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.15g}"
 
 
 def _chosen(row: Row) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from mlrpl_cli.core.sweep import code, modules
+from mlrpl_cli.core.runs import modules
+from mlrpl_cli.core.sweep import code
 from tests.plugins import install
 
 PRESENT = code.code_sha256("sarl", "asl")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.sweep.grid import Grid
 from mlrpl_cli.core.sweep.results import SCORES, Results, read_results, write_scores
 
 TUNING = {
@@ -34,6 +35,10 @@ def test_a_later_row_of_a_key_takes_the_place_of_an_earlier_one(tmp_path):
         ({"kind": "other"}, "kind: expected one of tuning, run, fold, got 'other'"),
         ({"map": "x", "seed": 0.5}, "seed: expected a whole number, got 0.5; map: expected a number, got 'x'"),
         ({"average_precision": [0.5, "x"]}, "average_precision.1: expected a number, got 'x'"),
+        (
+            {"grid": {**Grid().row(), "lr": ["x"]}},
+            "grid.lr.0: expected lists lr, epochs and keep of numbers and a list loss of names, got 'x'",
+        ),
     ],
 )
 def test_a_damaged_row_is_told_with_all_that_is_wrong_in_it(tmp_path, changes, sentence):
@@ -47,6 +52,17 @@ def test_a_run_whose_setting_the_grid_chose_after_all_is_marked_once(tmp_path):
     write_scores(tmp_path, "b", np.zeros((2, 2), np.float32))
     results = Results(write(tmp_path / "results.jsonl", TUNING, {**RUN, "tuned": False}))
     for _ in range(2):
-        results.mark_tuned([{**RUN, "tuned": True}])
-    assert results.rows == read_results(results.path) == [TUNING, {**RUN, "tuned": True}]
+        results.mark_tuned([RUN], Grid())
+    assert results.rows == read_results(results.path) == [TUNING, {**RUN, "tuned": True, "grid": Grid().row()}]
     assert results.path.read_text().count("\n") == 3
+
+
+def test_the_grid_of_the_latest_call_is_that_of_a_run_that_two_have_chosen(tmp_path):
+    """A tuned row that names no grid is of the default one, and is not written again for it."""
+    (tmp_path / SCORES).mkdir()
+    write_scores(tmp_path, "b", np.zeros((2, 2), np.float32))
+    results = Results(write(tmp_path / "results.jsonl", {**RUN, "tuned": True}))
+    results.mark_tuned([RUN], Grid())
+    assert read_results(results.path) == [{**RUN, "tuned": True}]
+    results.mark_tuned([RUN], Grid(lr=(0.1,)))
+    assert read_results(results.path) == [{**RUN, "tuned": True, "grid": Grid(lr=(0.1,)).row()}]

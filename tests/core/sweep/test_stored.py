@@ -4,6 +4,7 @@ import pytest
 
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.sweep import stored
+from mlrpl_cli.core.sweep.grid import Grid
 from tests.core.sweep.rows import row
 
 
@@ -119,3 +120,23 @@ def test_what_the_grid_chose_is_each_variant_s_own_and_what_was_asked_for_is_not
         "rows kept and not shown, of other settings (the grid did not choose learning rate, epochs and loss): c (1)"
     ]
     assert stored.shown_rows([*chosen, given], "d").rows == [given]
+
+
+def test_rows_of_two_grids_are_not_shown_together_and_rows_that_name_none_are_of_the_default_one():
+    older = of("a", {}, tuned=True)
+    default = of("b", {}, lr=0.3, tuned=True, grid=Grid().row())
+    small = of("c", {}, tuned=True, grid=Grid(lr=(0.1, 0.3), keeps=(0.5,)).row())
+    shown = stored.shown_rows([small, older, default], "d", [default])
+    assert shown.rows == [default, older]
+    rates = "--tune-lr was 0.1,0.3, not 0.000125,0.0005,0.002,0.008,0.032"
+    assert shown.settings == [
+        f"rows kept and not shown, of other settings ({rates}; --tune-keep was 0.5, not 0.2,0.8): c (1)"
+    ]
+    assert stored.shown_rows([older, default, small], "d").rows == [small]
+
+
+def test_where_nothing_was_tuned_a_grid_says_nothing():
+    """What is compared then is learning rate, epochs and loss."""
+    chosen = of("a", {}, tuned=True, grid=Grid(lr=(0.1,)).row())
+    given = of("b", {}, tuned=False, grid=None)
+    assert stored.shown_rows([chosen, given], "d").rows == [chosen, given]

@@ -20,6 +20,7 @@ from mlrpl_cli.core.labels.masks import known_mask
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.sweep_page import RARE, report_sweep
 from mlrpl_cli.core.sweep.data import read_data
+from mlrpl_cli.core.sweep.grid import Grid
 from mlrpl_cli.core.sweep.plan import SweepOptions
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import all_shown, pending, stored, sweep
@@ -162,13 +163,12 @@ def test_where_every_class_is_rare_nothing_is_run(options, tmp_path):
     assert replace(options, least_positives=None, folds=None).least == 1
 
 
-def test_each_fold_is_tuned_on_the_next_one_and_the_page_says_every_setting(options, tmp_path, monkeypatch, sweep_here):
+def test_each_fold_is_tuned_on_the_next_one_and_the_page_says_every_setting(options, tmp_path, sweep_here):
     """Reference: of two learning rates, the one with the higher mean over the tuning rows of that fold."""
-    for name, values in (("GRID_LR", (1e-9, 0.05)), ("GRID_EPOCHS", (2,)), ("GRID_LOSS", ("bce",))):
-        monkeypatch.setattr(f"mlrpl_cli.core.sweep.plan.{name}", values)
     defaults = TrainConfig()
     config = replace(options.config, lr=defaults.lr, epochs=defaults.epochs)
     asked = replace(options, out=tmp_path / "out", methods=("linear",), tune=True, config=config)
+    asked = replace(asked, grid=Grid(lr=(1e-9, 0.05), epochs=(2,), loss=("bce",)))
     (row,) = sweep(asked).rows
     tuned = [each for each in read_results(asked.out / RESULTS) if each["kind"] == "tuning"]
     assert len(tuned) == 2 * 2 * FOLDS
@@ -176,11 +176,12 @@ def test_each_fold_is_tuned_on_the_next_one_and_the_page_says_every_setting(opti
         own = [each for each in tuned if each["fold"] == setting["fold"]]
         sums = {lr: sum(each["validation_map"] or 0 for each in own if each["lr"] == lr) for lr in (1e-9, 0.05)}
         assert sums[setting["lr"]] == max(sums.values())
-    assert row["tuned"] is True
+    assert (row["tuned"], row["grid"]) == (True, asked.grid.row())
     assert pending(asked).left == 0
     page = report_sweep(asked, stored(asked), Silent()).read_text(encoding="utf-8")
     settings = page.split("## Settings")[1].split("\n## ")[0]
     rates = {setting["lr"] for setting in row["settings"]}
+    assert "The grid: learning rates 1e-09, 0.05; epochs 2; losses bce; at 20%, 80% of the labels." in settings
     wanted = ["all"] if len(rates) == 1 else ["0", "1", "2"]
     assert all(f"| `linear` | {fold} | " in settings for fold in wanted)
 
