@@ -131,8 +131,14 @@ def _minimum(
         return Estimate(trust + own_trust.view(classes, scores), weight.view(channels, classes), own_offset + offset)
 
     point = (torch.zeros_like(prior) if start is None else (start - centre) / scale).requires_grad_(True)
-    ends = {"max_iter": ITERATIONS, "tolerance_grad": slope, "tolerance_change": 0.0}
-    optimizer = torch.optim.LBFGS([point], **ends, history_size=MEMORY, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [point],
+        max_iter=ITERATIONS,
+        tolerance_grad=slope,
+        tolerance_change=0.0,
+        history_size=MEMORY,
+        line_search_fn="strong_wolfe",
+    )
 
     def objective() -> Tensor:
         optimizer.zero_grad()
