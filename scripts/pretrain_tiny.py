@@ -7,6 +7,7 @@ Axes: B images of a batch, U distinct captions of a batch, C scene classes, T to
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -42,7 +43,7 @@ def main() -> None:
     pairs = load_pairs(options, log)
     clip = build(options, pairs.tokens)
     train(clip, pairs, options, log)
-    log.write("end", parameters=sum(parameter.numel() for parameter in clip.visual.parameters()))
+    log.write("end", sha256=hashlib.sha256(options.out.read_bytes()).hexdigest())
 
 
 def build(options: Options, tokens: list[int]) -> CLIP:
