@@ -38,11 +38,14 @@ class CLIP(nn.Module):
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    pre_train(options)
+
+
+def pre_train(options: Options) -> None:
+    """Write the model and the log; the same options give the same model on the same machine."""
     log = Log(options)
     pairs = load_pairs(options, log)
-    clip = build(options, pairs.tokens)
-    train(clip, pairs, options, log)
+    train(build(options, pairs.tokens), pairs, options, log)
     log.write("end", sha256=hashlib.sha256(options.out.read_bytes()).hexdigest())
 
 
@@ -50,8 +53,9 @@ def build(options: Options, tokens: list[int]) -> CLIP:
     """An untrained CLIP whose vocabulary is the tokens that the captions use."""
     image = ImageArchitecture((2, 2, 2, 2), 16, EMBED_DIM, options.size)
     text = TextArchitecture(TEXT_WIDTH, 3, EMBED_DIM, vocabulary=len(tokens))
-    clip = CLIP(image, text)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        clip = CLIP(image, text)
         clip.text.token_embedding.weight.copy_(initial_token_embedding(TEXT_WIDTH, options.seed)[tokens])
         for name, parameter in clip.visual.named_parameters():
             if parameter.ndim == 4:
