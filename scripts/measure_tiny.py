@@ -68,7 +68,9 @@ def measure(state: dict[str, Tensor], seed: int, images: int) -> Iterator[tuple[
 
 def encode_scenes(state: dict[str, Tensor], seed: int, images: int) -> tuple[Tensor, np.ndarray]:
     """The pooled vectors (N, E) of the first test scenes, and their labels (N, C)."""
-    visual, pooled, labels = build_image_encoder(state), [], []
+    visual = build_image_encoder(state)
+    pooled: list[Tensor] = []
+    labels: list[np.ndarray] = []
     for first in range(0, images, AT_A_TIME):
         scenes = [render_scene(seed, FIRST_TEST_INDEX + n) for n in range(first, min(first + AT_A_TIME, images))]
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)

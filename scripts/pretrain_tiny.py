@@ -72,7 +72,7 @@ def train(clip: CLIP, pairs: Pairs, options: Options, log: Log) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, total_steps=options.epochs * steps, pct_start=0.15
     )
-    clip.train().visual.to(memory_format=torch.channels_last)
+    clip.train()
     for epoch in range(1, options.epochs + 1):
         losses = []
         for batch in batches(pairs, options, epoch):

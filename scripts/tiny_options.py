@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlrpl_cli.core.backbones.tiny import TINY_PATH
-
 DESCRIPTION = "Pre-train tiny, the CLIP that ships with the package, on rendered captioned images."
 
 
@@ -25,7 +23,8 @@ class Options:
     """What the command line can change."""
 
     out: Path = field(
-        default=TINY_PATH, metadata={"help": "where the model is written, every few epochs and at the end"}
+        default=Path("tiny.safetensors"),
+        metadata={"help": "where the model is written, every few epochs and at the end"},
     )
     log: Path = field(
         default=Path(tempfile.gettempdir()) / "mlrpl-pretraining.jsonl",
@@ -37,11 +36,11 @@ class Options:
             "help": "folder of the rendered images, 49 kB each; reused when it holds the same seed, size and number"
         },
     )
-    images: int = field(default=30_000, metadata={"help": "rendered captioned images"})
+    images: int = field(default=50_000, metadata={"help": "rendered captioned images"})
     size: int = field(default=128, metadata={"help": "width and height of the rendered images in pixels"})
     small_size: int = field(default=96, metadata={"help": "what the images of some batches are resized to"})
-    small_share: float = field(default=0.85, metadata={"help": "share of the batches that are resized"})
-    epochs: int = field(default=6, metadata={"help": "passes over the images"})
+    small_share: float = field(default=0.8, metadata={"help": "share of the batches that are resized"})
+    epochs: int = field(default=8, metadata={"help": "passes over the images"})
     batch_size: int = field(default=128, metadata={"help": "images of a step"})
     chunk: int = field(
         default=64, metadata={"help": "images that are encoded at a time, with batch norms of their own; for speed"}
@@ -70,7 +69,7 @@ def parse_options() -> Options:
 
 
 class Log:
-    """A file of JSON lines, first of which are the options and the versions; every line is printed as well.
+    """A file of JSON lines, of which the first has the options and versions; every line is printed as well.
 
     Each has the seconds since the start and the processor seconds of this process and the workers that have ended.
     """

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,12 @@ def test_vectors_before_a_name_count_as_tokens():
     with torch.no_grad():
         expected = text.encode_tokens(tokenize([f"{words} {name}." for name in SCENE_CLASSES]))
         torch.testing.assert_close(behind_vectors(text, 16, Words()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_says_the_defaults():
+    page, default = (Path(__file__).parents[1] / "docs" / "tiny.md").read_text(encoding="utf-8"), Options()
+    assert f"{default.images:,} images, {default.epochs} epochs of batches of {default.batch_size}, one thread" in page
+    assert (default.threads, default.filler_share, default.small_share) == (1, 0.5, 0.8)
+    assert f"up to {default.filler} words" in page
+    assert f"{default.small_size} px" in page
+    assert f"{default.chunk} images at a time" in page

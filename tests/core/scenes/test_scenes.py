@@ -27,7 +27,7 @@ from mlrpl_cli.core.scenes.rendering import ALIKE, SCENE_CLASSES, SceneOptions, 
 from scripts.captions import caption, render_captioned
 
 GOLDEN_SCENES = "ce06cd48b768a87db825dbebdbfd9504930b6f72db73d839ae3d6651f3147745"
-GOLDEN_CAPTIONED = "e19d3d8c0bc48e37022f023dbb13abb6878807d0a92591b01a20f76a35067041"
+GOLDEN_CAPTIONED = "375581f9c483ecd0f7aba5dace59d0afa1791e8efecdde3a2e8f73512b38b9ec"
 
 
 @pytest.fixture(scope="module")
