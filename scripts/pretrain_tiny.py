@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 import safetensors.torch
 import torch
@@ -23,6 +24,8 @@ from scripts.tiny_options import Log, Options, parse_options
 from scripts.tiny_pairs import Batch, Pairs, batches, load_pairs
 
 EMBED_DIM, TEXT_WIDTH = 256, 128
+LOGGED = 100
+"""Steps between two lines of the log."""
 LARGEST_SCALE = math.log(100)  # as OpenAI clips the logit scale
 
 
@@ -66,29 +69,43 @@ def build(options: Options, tokens: list[int]) -> CLIP:
 
 
 def train(clip: CLIP, pairs: Pairs, options: Options, log: Log) -> None:
-    """Contrastive training; the model is saved every few epochs, and last when the learning rate has come down."""
-    steps = len(pairs.pixels) // options.batch_size
+    """Contrastive training; the model is saved every epoch, and last when the learning rate has come down."""
     optimizer = torch.optim.AdamW(parameter_groups(clip, options.weight_decay), betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.learning_rate, total_steps=options.epochs * steps, pct_start=0.15
-    )
     clip.train()
-    for epoch in range(1, options.epochs + 1):
-        losses = []
+    total, step, losses = options.steps, 0, []
+    for epoch in count(1):
         for batch in batches(pairs, options, epoch):
+            if not total and log.minutes >= options.minutes * (1 - options.decay_share):
+                total = round(step / (1 - options.decay_share))
+                log.write("decay", step=step, steps=total)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, total, options)
             optimizer.zero_grad()
             loss = contrastive_loss(clip, batch, options.chunk)
             loss.backward()
             nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
             with torch.no_grad():
                 clip.logit_scale.clamp_(max=LARGEST_SCALE)
             losses.append(loss.item())
-        if epoch % options.save_every == 0 or epoch == options.epochs:
-            save(clip, pairs.tokens, options)
-        scale = round(clip.logit_scale.exp().item(), 2)
-        log.write("epoch", epoch=epoch, steps=steps, loss=round(sum(losses) / steps, 4), scale=scale)
+            step += 1
+            if step % LOGGED == 0 or step == total:
+                scale = round(clip.logit_scale.exp().item(), 2)
+                log.write("step", step=step, epoch=epoch, loss=round(sum(losses) / len(losses), 4), scale=scale)
+                losses.clear()
+            if step == total:
+                return save(clip, pairs.tokens, options)
+        save(clip, pairs.tokens, options)
+
+
+def learning_rate(step: int, total: int, options: Options) -> float:
+    """Of the step that comes after `step` others: up linearly, level, and down linearly to 0 at `total`.
+
+    Before the decay it does not depend on `total`, which is 0 as long as it is not known.
+    """
+    rate = options.learning_rate * min(1.0, (step + 1) / options.warm_up)
+    left = (total - step) / max(1.0, total * options.decay_share) if total else 1.0
+    return rate * min(1.0, left)
 
 
 def contrastive_loss(clip: CLIP, batch: Batch, chunk: int) -> Tensor:

@@ -24,7 +24,7 @@ class Options:
 
     out: Path = field(
         default=Path("tiny.safetensors"),
-        metadata={"help": "where the model is written, every few epochs and at the end"},
+        metadata={"help": "where the model is written, every epoch and at the end"},
     )
     log: Path = field(
         default=Path(tempfile.gettempdir()) / "mlrpl-pretraining.jsonl",
@@ -36,18 +36,21 @@ class Options:
             "help": "folder of the rendered images, 49 kB each; reused when it holds the same seed, size and number"
         },
     )
-    images: int = field(default=50_000, metadata={"help": "rendered captioned images"})
+    images: int = field(default=30_000, metadata={"help": "rendered captioned images"})
     size: int = field(default=128, metadata={"help": "width and height of the rendered images in pixels"})
     small_size: int = field(default=96, metadata={"help": "what the images of some batches are resized to"})
     small_share: float = field(default=0.8, metadata={"help": "share of the batches that are resized"})
-    epochs: int = field(default=8, metadata={"help": "passes over the images"})
+    steps: int = field(default=0, metadata={"help": "steps of training; 0: as many as --minutes holds"})
+    minutes: float = field(default=68.0, metadata={"help": "about how long to run when --steps is 0"})
     batch_size: int = field(default=128, metadata={"help": "images of a step"})
     chunk: int = field(
         default=64, metadata={"help": "images that are encoded at a time, with batch norms of their own; for speed"}
     )
     filler_share: float = field(default=0.5, metadata={"help": "share of the captions with filler words in front"})
     filler: int = field(default=20, metadata={"help": "most filler words"})
-    learning_rate: float = field(default=2e-3, metadata={"help": "peak of the one-cycle schedule"})
+    learning_rate: float = field(default=2e-3, metadata={"help": "after the warm-up"})
+    warm_up: int = field(default=200, metadata={"help": "steps until the learning rate is reached"})
+    decay_share: float = field(default=0.35, metadata={"help": "share of the steps, the last, with a falling rate"})
     weight_decay: float = field(default=0.05, metadata={"help": "AdamW's, on matrices and kernels only"})
     shift: int = field(default=8, metadata={"help": "largest random translation in pixels"})
     seed: int = field(
@@ -56,7 +59,6 @@ class Options:
     threads: int = field(
         default=1, metadata={"help": "processor threads of training and worker processes of rendering"}
     )
-    save_every: int = field(default=1, metadata={"help": "epochs between two saved models"})
 
 
 def parse_options() -> Options:
@@ -83,6 +85,11 @@ class Log:
         self.write(
             "start", **numbers, **versions, machine=platform.machine(), cpu=torch.backends.cpu.get_cpu_capability()
         )
+
+    @property
+    def minutes(self) -> float:
+        """Since the start."""
+        return (time.monotonic() - self._start) / 60
 
     def write(self, what: str, **values: Any) -> None:
         clock = os.times()

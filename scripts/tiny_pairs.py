@@ -1,4 +1,4 @@
-"""The training set of tiny: rendered images, a caption an epoch, and which captions are true of which images.
+"""The training set of tiny: rendered images with several captions each, and which captions are true of which images.
 
 Axes: N images, B images of a batch, U distinct captions of a batch, T tokens of the longest of them.
 """
@@ -23,6 +23,8 @@ from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from scripts.captions import CAPTIONED, FILLER, KINDS, THING, Described, caption, render_captioned
 from scripts.tiny_options import Log, Options
 
+EPOCHS = 8
+"""Captions of an image."""
 TERMS = (*SCENE_CLASSES, *sorted(set(KINDS.values())), THING)
 
 
@@ -33,7 +35,7 @@ class Pairs:
     pixels: np.ndarray
     """(N, H, W, 3) uint8, memory-mapped."""
     captions: Tensor
-    """(epochs, N) index of each image's caption in the lists below."""
+    """(EPOCHS, N) index of each image's caption in the lists below; later epochs have these again."""
     says: Tensor
     """(distinct captions, terms) bool: the classes, kinds and things a caption names."""
     implies: Tensor
@@ -63,7 +65,7 @@ class Batch:
 def load_pairs(options: Options, log: Log) -> Pairs:
     """Render the images unless the work folder has them, and tokenise their captions."""
     pixels, described = load_images(options, log)
-    epochs = range(1, options.epochs + 1)
+    epochs = range(1, EPOCHS + 1)
     captions = [[caption(options.seed, n, epoch, known) for n, known in enumerate(described)] for epoch in epochs]
     distinct = sorted({each for of_epoch in captions for each in of_epoch})
     rows, filler = tokenize(distinct), [token for _, token, _ in tokenize(FILLER)]
@@ -118,12 +120,12 @@ def render(path: Path, options: Options) -> list[Described]:
 
 
 def batches(pairs: Pairs, options: Options, epoch: int) -> Iterator[Batch]:
-    """The images in another order and with another augmentation every epoch, which counts from 1."""
+    """The images in another order and with another augmentation every epoch, counted from 1."""
     random = np.random.RandomState(1000 * options.seed + epoch)
     order = random.permutation(len(pairs.pixels))
     for first in range(0, len(order) - options.batch_size + 1, options.batch_size):
         chosen = np.sort(order[first : first + options.batch_size])
-        distinct, own = pairs.captions[epoch - 1, chosen].unique(return_inverse=True)
+        distinct, own = pairs.captions[(epoch - 1) % EPOCHS, chosen].unique(return_inverse=True)
         says, implies = pairs.says[distinct].float(), pairs.implies[distinct].float()
         rows = [lengthen(pairs.rows[number], pairs.filler, options, random) for number in distinct.tolist()]
         true = (implies[own] @ says.T == says.sum(dim=1)).float()

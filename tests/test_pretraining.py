@@ -28,7 +28,7 @@ PROMPT = 16
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretraining")
-    small = {"images": 24, "epochs": 2, "batch_size": 12, "chunk": 6, "size": 64, "small_size": 32}
+    small = {"images": 24, "steps": 4, "batch_size": 12, "chunk": 6, "size": 64, "small_size": 32}
     return replace(Options(), out=folder / "tiny.safetensors", log=folder / "log.jsonl", work=folder, **small)
 
 
