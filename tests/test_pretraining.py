@@ -17,9 +17,9 @@ from mlrpl_cli.core.scenes.pen import COLOURS
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from scripts.captions import CAPTIONED, FILLER, KINDS, THING, caption, render_captioned
 from scripts.measure_tiny import behind_vectors, encode_scenes, measure
-from scripts.pretrain_tiny import build, contrastive_loss, pre_train
+from scripts.pretrain_tiny import build, contrastive_loss, learning_rate, pre_train, train
 from scripts.tiny_options import Log, Options
-from scripts.tiny_pairs import TERMS, augment, batches, lengthen, load_pairs
+from scripts.tiny_pairs import EPOCHS, TERMS, augment, batches, lengthen, load_pairs
 
 PROMPT = 16
 """The context tokens that the methods put between the start token and a class's name by default."""
@@ -124,10 +124,40 @@ def test_the_same_seed_writes_the_same_file_and_the_log_ends_with_its_checksum(o
         pre_train(replace(options, out=tmp_path / name, log=tmp_path / f"{name}.jsonl"))
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     lines = [json.loads(line) for line in (tmp_path / "first.jsonl").read_text().splitlines()]
-    assert [line["what"] for line in lines] == ["start", "render", "captions", "epoch", "epoch", "end"]
+    assert [line["what"] for line in lines] == ["start", "render", "captions", "step", "end"]
     assert lines[-1]["sha256"] == hashlib.sha256((tmp_path / "first").read_bytes()).hexdigest()
     clocks = [(line["seconds"], line["cpu_seconds"]) for line in lines]
     assert clocks == sorted(clocks)
+
+
+def test_the_steps_that_the_clock_chose_repeat_its_run(options, tmp_path):
+    """The clock is past from the third step on: 2 steps are 65% of 3."""
+    clocked = replace(options, steps=0, out=tmp_path / "clocked", log=tmp_path / "clocked.jsonl")
+    pairs, log = load_pairs(clocked, Log(clocked)), Clock(clocked)
+    train(build(clocked, pairs.tokens), pairs, clocked, log)
+    pre_train(replace(options, steps=3, out=tmp_path / "counted", log=tmp_path / "counted.jsonl"))
+    assert [json.loads(line)["what"] for line in clocked.log.read_text().splitlines()] == ["start", "decay", "step"]
+    assert (tmp_path / "clocked").read_bytes() == (tmp_path / "counted").read_bytes()
+
+
+class Clock(Log):
+    """At every look an hour later."""
+
+    looks = 0
+
+    @property
+    def minutes(self) -> float:
+        self.looks += 1
+        return 60.0 * (self.looks - 1) if self.looks > 2 else 0.0
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_nothing():
+    options = replace(Options(), learning_rate=1.0, warm_up=10, decay_share=0.5)
+    rates = [learning_rate(step, 100, options) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
+    assert set(rates[10:51]) == {1.0}
+    assert rates[50:] == pytest.approx([1 - n / 50 for n in range(51)])
+    assert [learning_rate(step, 0, options) for step in range(50)] == rates[:50]
 
 
 def test_a_file_is_measured_as_the_text_features_of_its_prompts_score():
@@ -158,8 +188,11 @@ def test_vectors_before_a_name_count_as_tokens():
 
 def test_the_page_says_the_defaults():
     page, default = (Path(__file__).parents[1] / "docs" / "tiny.md").read_text(encoding="utf-8"), Options()
-    assert f"{default.images:,} images, {default.epochs} epochs of batches of {default.batch_size}, one thread" in page
-    assert (default.threads, default.filler_share, default.small_share) == (1, 0.5, 0.8)
+    assert f"{default.images:,} images, batches of {default.batch_size}, one thread" in page
+    assert f"as many steps as {default.minutes:.0f} minutes hold" in page
+    assert (default.threads, default.steps, default.filler_share, default.small_share) == (1, 0, 0.5, 0.8)
+    assert (EPOCHS, default.learning_rate) == (8, 2e-3)
+    assert f"after {default.warm_up} steps and down to nothing over the last {default.decay_share:.0%}" in page
     assert f"up to {default.filler} words" in page
-    assert f"{default.small_size} px" in page
+    assert f"resized to {default.small_size} px" in page
     assert f"{default.chunk} images at a time" in page
