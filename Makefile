@@ -9,10 +9,15 @@ DEMO := demo
 SWEEP := sweeps/scenes
 ONLY :=
 DEVICE := cpu
+PHOTOS := sweeps/photos
+BACKBONE := lite
+KEEPS := 0.1,0.5,0.9
+SEEDS := 0,1,2
+PAGES := docs
 WORKERS := 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast bench wheel clean
+.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast results-photos bench wheel clean
 
 install: $(READY)
 
@@ -83,6 +88,14 @@ results-fast: $(SWEEP)-fast/data
 	$(BIN)/mlrpl sweep --data $< --out $(SWEEP)-fast --jobs 2 --keep 0.1,0.5,0.9 --seeds 0 --no-tune --set epochs=10
 	$(BIN)/python scripts/make_results.py $(SWEEP)-fast $(SWEEP)-fast
 	@echo "look at $(SWEEP)-fast/results.md"
+
+# ROOT is a folder of VOC 2007, all of its photographs or some. FOLDS is a file of folds (image,fold), without which its own
+# test split is measured; MORE is whatever else mlrpl sweep takes. PAGES/results-photos.md is written.
+results-photos: $(READY)
+	$(if $(ROOT),,$(error name a folder of VOC 2007: make results-photos ROOT=VOCdevkit))
+	$(BIN)/mlrpl sweep --dataset voc --year 2007 --root "$(ROOT)" --out $(PHOTOS) --jobs 2 --set backbone=$(BACKBONE) \
+		--keep $(KEEPS) --seeds $(SEEDS) $(if $(FOLDS),--folds "$(FOLDS)") $(MORE)
+	$(BIN)/python -m scripts.make_results_photos $(PHOTOS) $(PAGES) $(if $(FOLDS),"$(FOLDS)")
 
 # Minutes: set ONLY to measure some parts, DEVICE=cuda for a GPU.
 bench: $(READY)

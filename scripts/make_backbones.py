@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, ImageTower, TextTower, pad_tokens
+from mlrpl_cli.core.backbones.backbone import Backbone, ImageTower, TextTower
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.open_clip.pools import MeanPool
 from mlrpl_cli.core.backbones.open_clip.towers import ClassTokenTower, PooledTower
 from mlrpl_cli.core.backbones.openai.vit import VisionTransformer
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from scripts.backbone_identities import (
     difference,
     encode,

@@ -1,33 +1,33 @@
 """Write the page of a comparison on scenes from a sweep's results: python scripts/make_results.py SWEEP OUT
 
 Every figure of OUT/results.md, and those below OUT/results, come from SWEEP/results.jsonl and the scores beside it.
+`make_results_photos.py` writes the page of photographs with what is here.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.io.errors import MlrplError
+from mlrpl_cli.core.io.errors import MlrplError, RunError
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.reports.pages import percent, points, render_page
 from mlrpl_cli.core.reports.sweep_page import write_figures
 from mlrpl_cli.core.sweep.data import SweepData, read_data
-from mlrpl_cli.core.sweep.plan import GRID_LR, RUN
+from mlrpl_cli.core.sweep.plan import DATA, GRID_LR
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
+from mlrpl_cli.core.sweep.stored import Shown, shown_rows
 
-PAGE, FIGURES = "results.md", "results"
-TEMPLATE = "results.md.j2"
-RIVALS = ("baseline", "sa", "cspo", "sd", "linear", "dualcoop")
+PAGE = "results"
 LEAST_KEPT, LEAST_POINTING = 0.90, 15.0
 
 
@@ -41,12 +41,24 @@ class Claim(NamedTuple):
 
 def main() -> None:
     sweep, out = (Path(argument) for argument in sys.argv[1:3])
-    data = read_data(sweep / "data")
-    rows = [row for row in read_results(sweep / RESULTS) if row["kind"] == RUN]
-    report = make_report(sweep, data.measured, rows, Silent())
-    values = setting(report, data, rows) | {"edges": edges(report), "claims": claims(report)}
-    values |= {"report": report, "figures": write_figures(report, out / FIGURES, f"{FIGURES}/")}
-    write_text(out / PAGE, render_page(TEMPLATE, values, Path(__file__).parent))
+    data = read_data(sweep / DATA)
+    report, shown = reported(sweep, data)
+    write_page(out, PAGE, report, shown, setting(report, data, shown.rows))
+
+
+def reported(sweep: Path, data: SweepData) -> tuple[SweepReport, Shown]:
+    """The report of a sweep's rows over its data, and these rows. Raises RunError where there are none."""
+    shown = shown_rows(read_results(sweep / RESULTS), data.sha256)
+    if not shown.rows and shown.told:
+        raise RunError(f"{sweep / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again")
+    return make_report(sweep, data.measured, shown.rows, Silent()), shown
+
+
+def write_page(out: Path, page: str, report: SweepReport, shown: Shown, values: Mapping[str, object]) -> None:
+    """Write OUT/PAGE.md from the template of that name and `values`, and the figures to OUT/PAGE."""
+    found = {"report": report, "figures": write_figures(report, out / page, f"{page}/")}
+    found |= {"edges": edges(report), "claims": claims(report), "notes": shown.notes, "settings_notes": shown.settings}
+    write_text(out / f"{page}.md", render_page(f"{page}.md.j2", {**found, **values}, Path(__file__).parent))
 
 
 def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[str, object]:
@@ -58,7 +70,7 @@ def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[s
         "versions": ", ".join(f"{name} {version}" for name, version in rows[0]["versions"].items()),
         "data": data.sha256[:16],
         "fingerprint": rows[0]["fingerprint"][:16],
-        "prior": float((data.prepared.full_labels[data.rows(TEST)] == PRESENT).mean()),
+        "prior": float((data.prepared.full_labels[data.scored][:, report.counted] == PRESENT).mean()),
         "averages": averages,
         "best": max(averages, key=lambda method: averages[method]),
     }
@@ -67,7 +79,7 @@ def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[s
 def edges(report: SweepReport) -> list[tuple[str, float, list[str]]]:
     """(which edge, learning rate, methods) where methods chose a rate that nothing beyond it was compared with."""
     found = [
-        (what, rate, [each.method for each in report.methods if each.setting[0] == rate])
+        (what, rate, [each.method for each in report.methods if rate in [lr for lr, _, _ in each.settings.values()]])
         for rate, what in ((min(GRID_LR), "lowest"), (max(GRID_LR), "highest"))
     ]
     return [edge for edge in found if edge[2]]
@@ -93,22 +105,30 @@ def _paper_claims(report: SweepReport, found: dict[str, MethodReport]) -> Iterat
         few, many = (100 * np.nanmean((found[PAPER].maps - found["baseline"].maps)[row]) for row in (0, -1))
         measured = f"`{PAPER}` - `baseline`: {few:+.2f} at {report.keeps[0]:.0%}, {many:+.2f} at {report.keeps[-1]:.0%}"
         yield Claim("paper: most where labels are fewest", measured, _yes(few > many))
-    if {PAPER, "baseline"} <= found.keys() and found[PAPER].confused_alike is not None:
-        ours, theirs = (found[name].confused_alike or 0 for name in (PAPER, "baseline"))
-        measured = f"classes that look alike, confused: `{PAPER}` {percent(ours)}%, `baseline` {percent(theirs)}%"
+    if {PAPER, "baseline"} <= found.keys():
+        shares, what = [found[name].confused_alike for name in (PAPER, "baseline")], "classes that look alike, confused"
+        if shares[0] is None:
+            shares = [found[name].confused_other for name in (PAPER, "baseline")]
+            what = "absent classes that outscore present ones of their image"
+        ours, theirs = (share or 0 for share in shares)
+        measured = f"{what}: `{PAPER}` {percent(ours)}%, `baseline` {percent(theirs)}%"
         yield Claim("paper: less semantic confusion", measured, _yes(ours < theirs))
 
 
 def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> Iterator[Claim]:
-    default = report.references[0]
-    for rival in (PAPER, *RIVALS):
-        if rival in found and (below := found[rival].differences.get(default)):
+    default = TrainConfig().method
+    if default not in found:
+        return
+    for rival, each in found.items():
+        if below := each.differences.get(default):
             yield _better(f"the default is better than `{rival}`", default, rival, below)
     for member in (PAPER, "linear"):
         if member in found and (below := found[member].differences_at_fewest.get(default)):
             claim = f"the default is better than `{member}` at {min(report.keeps):.0%}"
             yield _better(claim, default, member, below)
             yield _everywhere(found[default], found[member])
+    if len(found) > 1:
+        yield _ahead_of_all(report, found, default)
     first, last = (float(np.nanmean(found[default].maps[row])) for row in (0, -1))
     measured = f"{percent(first)} at {report.keeps[0]:.0%}, {percent(last)} at {report.keeps[-1]:.0%}"
     claim = f"the default keeps {LEAST_KEPT:.0%} of its mAP with the fewest labels"
@@ -132,6 +152,18 @@ def _everywhere(default: MethodReport, member: MethodReport) -> Claim:
     ahead, runs = int((differences > 0).sum()), int(np.isfinite(differences).sum())
     measured = f"least difference of a proportion {least:+.2f}; better in {ahead} of {runs} runs"
     return Claim(f"the default is better than `{member.method}` at every proportion", measured, _yes(least > 0))
+
+
+def _ahead_of_all(report: SweepReport, found: dict[str, MethodReport], default: str) -> Claim:
+    leads = [
+        (100 * float(np.nanmean(found[default].maps[row] - each.maps[row])), name, keep)
+        for name, each in found.items()
+        for row, keep in enumerate(report.keeps)
+        if name != default and np.isfinite(found[default].maps[row] - each.maps[row]).any()
+    ]
+    lead, name, keep = min(leads)
+    measured = f"least lead {lead:+.2f}, over `{name}` at {keep:.0%}"
+    return Claim("the default leads every other row at every proportion", measured, _yes(lead > 0))
 
 
 def verdict(difference: Interval) -> str:

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import CLIP_RULE, pad_tokens
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.openai.architectures import build_image_encoder, build_text_encoder
 from mlrpl_cli.core.backbones.openai.text import TextEncoder
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.backbones.tiny import INITIAL_STD, TINY_PATH, unpack_token_embedding
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.labels.formats.scenes import FIRST_TEST_INDEX
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.backbone import CLIP_RULE, pad_tokens
+from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
 from scripts.captions import CAPTIONED, FILLER, KINDS, THING, Described, caption, render_captioned

@@ -244,3 +244,50 @@ def iterative_stratification(
         for key in [key for key in left if rarest is None or labels[key].get(rarest, 0)]:
             give(key, rarest)
     return taken
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+def zero_shot_scores(
+    pooled: np.ndarray, joint: np.ndarray, texts: np.ndarray, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """cos(image, text) and Σ_p softmax_p(cos(g_p, t_c) / τ) cos(g_p, t_c), image by image and class by class."""
+    of_image, of_regions = np.empty((2, len(pooled), len(texts)))
+    for b in range(len(pooled)):
+        for c in range(len(texts)):
+            of_image[b, c] = _cosine(pooled[b], texts[c])
+            cosines = np.array([_cosine(region, texts[c]) for region in joint[b]])
+            shares = np.exp(cosines / temperature)
+            of_regions[b, c] = (shares / shares.sum()) @ cosines
+    return of_image, of_regions
+
+
+def anchored_parts(point: np.ndarray, channels: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Trust (C, 2), weight (D, C) and offset (C,) of w, δ, ε, α, β in one vector."""
+    weight, own_trust, own_offset, trust, offset = np.split(
+        point, np.cumsum([channels * classes, classes * 2, classes, 2])
+    )
+    return trust + own_trust.reshape(classes, 2), weight.reshape(channels, classes), own_offset + offset
+
+
+def anchored_objective(
+    point: np.ndarray,
+    scores: np.ndarray,
+    content: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    of_weight: float,
+    of_trust: float,
+    of_bias: float,
+    of_shared: float,
+) -> float:
+    """Weighted logistic loss of all cells and half the prior precision of every coordinate times its square."""
+    (_, classes, _), channels = scores.shape, content.shape[1]
+    trust, weight, offset = anchored_parts(point, channels, classes)
+    logits = np.einsum("ncm,cm->nc", scores, trust) + content @ weight + offset
+    w, own_trust, own_offset, shared = np.split(point, np.cumsum([channels * classes, classes * 2, classes]))
+    prior = of_weight * w @ w + of_trust * own_trust @ own_trust + of_bias * own_offset @ own_offset
+    prior += of_shared * shared @ shared
+    return float((weights * np.logaddexp(0, -targets * logits)).sum() + prior / 2)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.core.backbones.backbone import BackboneOptions, pad_tokens
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.registry import load_backbone
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from tests import small
 from tests.plugins import install

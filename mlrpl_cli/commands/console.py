@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mlrpl_cli.commands.words import MISSING, WARNING, amount_text, figures_text
-from mlrpl_cli.core.io.errors import FORMULA_STARTS, printable
+from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
 INTERRUPTED = 130
@@ -64,17 +64,6 @@ def speak(quiet: bool = False, verbose: bool = False) -> None:
 def is_main_process() -> bool:
     """Whether this process speaks for all: true outside torchrun and on its rank 0."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def csv_text(text: object) -> str:
-    """A name as it may stand in a CSV file, which is for people: as `printable` makes it, and never a formula.
-
-    What a spreadsheet would compute, a text that starts with = + - or @ (also after spaces), gets a single quote in
-    front, which spreadsheets take for the mark of a text. Numbers are not names and go without it. Programs read
-    JSON, where every name is as it is.
-    """
-    shown = printable(text)
-    return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown
 
 
 def csv_truth(value: bool | None) -> str:

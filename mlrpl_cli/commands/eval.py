@@ -12,7 +12,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
-from mlrpl_cli.core.io.errors import first_few
+from mlrpl_cli.core.io.errors import csv_text, first_few
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.labels.records import TRAIN
 
@@ -96,7 +96,7 @@ def _print_classes_told_apart(result: Evaluation) -> None:
 
 
 def _write_csv(result: Evaluation, path: Path) -> None:
-    names, aps = map(console.csv_text, result.classes), result.metrics.average_precision
+    names, aps = map(csv_text, result.classes), result.metrics.average_precision
     learnable = map(console.csv_truth, result.learnable or [None] * len(aps))
     rows = zip(names, result.positives, aps, learnable, result.negatives, strict=True)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:

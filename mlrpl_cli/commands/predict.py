@@ -12,7 +12,7 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.images.find import find_images
-from mlrpl_cli.core.io.errors import ConfigError
+from mlrpl_cli.core.io.errors import ConfigError, csv_text
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.prediction.options import PredictOptions
 
@@ -181,12 +181,12 @@ def _write_csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", "class", "probability", "learnable", "error"])
     for row in rows:
-        image = console.csv_text(row.image)
+        image = csv_text(row.image)
         if row.error is not None:
-            writer.writerow([image, "", "", "", console.csv_text(row.error)])
+            writer.writerow([image, "", "", "", csv_text(row.error)])
         for entry in row.classes:
             probability, learnable = f"{entry['probability']:.6f}", console.csv_truth(entry["learnable"])
-            writer.writerow([image, console.csv_text(entry["class"]), probability, learnable, ""])
+            writer.writerow([image, csv_text(entry["class"]), probability, learnable, ""])
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,23 @@ def sweep(
         bool,
         option(None, "Choose each method's learning rate, epochs and loss on validation labels.", default="--tune"),
     ] = True,
+    folds: Annotated[
+        Path | None,
+        option(
+            "FILE",
+            "Score each image by what was trained on the other folds: a CSV with the columns image and fold, or "
+            "'prepared' for those of mlrpl prepare --folds.",
+            default="measure on the test split",
+        ),
+    ] = None,
+    least_positives: Annotated[
+        int | None,
+        option(
+            "N",
+            "Report classes with fewer present labels among the scored images apart.",
+            default="10 with --folds, else 1",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, option("FOLDER", "The sweep's folder.", default="one below ./sweeps with the name of the data")
     ] = None,
@@ -85,7 +103,8 @@ def sweep(
     training = asked_config(config, {"device": device, "precision": precision}, assignments or ())
     data, out, source = plan.what_to_sweep(data, dataset, reading, out)
     named = None if methods is None and not variant else (*(methods or ()), *(variant or ()))
-    compared = {"methods": named, "keeps": keeps, "seeds": seeds}
+    measured = {"folds": folds, "least_positives": least_positives}
+    compared = {"methods": named, "keeps": keeps, "seeds": seeds, **measured}
     given = {name: values for name, values in compared.items() if values is not None}
     chosen = plan.SweepOptions(data, out, **given, tune=tune, jobs=jobs, config=training, source=source)
     if report_only:
@@ -100,7 +119,7 @@ def sweep(
     page = None
     if summary.rows:
         shown = runner.all_shown(summary)
-        page = report_sweep(out, data, shown, progress)
+        page = report_sweep(chosen, shown, progress)
         for note in shown.told:
             progress.note(note)
     if as_json:
@@ -127,24 +146,30 @@ def _table(rows: Sequence[Row], chosen: SweepOptions) -> tuple[str, list[str], l
     """Title, columns and cells: test mAP (%) of each variant at each proportion, averaged over the seeds done."""
     names = [variant.name for variant in chosen.variants]
     count = len(names) * len(chosen.keeps) * len(chosen.seeds)
-    return _means(rows, names, chosen.keeps, chosen.seeds, f"{len(rows)} of {count} runs")
+    return _means(rows, names, chosen, chosen.keeps, chosen.seeds, f"{len(rows)} of {count} runs")
 
 
-def _stored_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
+def _stored_table(rows: Sequence[Row], chosen: SweepOptions) -> tuple[str, list[str], list[list[str]]]:
     from mlrpl_cli.core.sweep.report import in_order
 
     keeps, seeds = (sorted({row[name] for row in rows}) for name in ("keep", "seed"))
-    return _means(rows, in_order(rows), keeps, seeds, counted(len(rows), "stored run"))
+    return _means(rows, in_order(rows), chosen, keeps, seeds, counted(len(rows), "stored run"))
 
 
 def _means(
-    rows: Sequence[Row], names: Sequence[str], keeps: Sequence[float], seeds: Sequence[int], told: str
+    rows: Sequence[Row],
+    names: Sequence[str],
+    chosen: SweepOptions,
+    keeps: Sequence[float],
+    seeds: Sequence[int],
+    told: str,
 ) -> tuple[str, list[str], list[list[str]]]:
     from mlrpl_cli.core.sweep.report import mean_maps
 
     means = mean_maps(rows)
     cells = [[name, *(console.percent(means.get((name, keep))) for keep in keeps)] for name in names]
-    title = f"test mAP (%), mean over seeds {', '.join(map(str, seeds))}; {told}"
+    measured = "test" if chosen.folds is None else "out-of-fold"
+    title = f"{measured} mAP (%), mean over seeds {', '.join(map(str, seeds))}; {told}"
     return title, ["method", *(f"{share:.0%}" for share in keeps)], cells
 
 
@@ -152,11 +177,11 @@ def _report(shown: Shown, chosen: SweepOptions, progress: Progress, as_json: boo
     """Page and table of stored rows."""
     from mlrpl_cli.core.reports.sweep_page import report_sweep
 
-    page = report_sweep(chosen.out, chosen.data, shown, progress)
+    page = report_sweep(chosen, shown, progress)
     if as_json:
         _print_json({"out": chosen.out, "rows": shown.rows, "notes": shown.told, "report": page}, chosen)
         return
-    console.print_table(*_stored_table(shown.rows))
+    console.print_table(*_stored_table(shown.rows, chosen))
     for note in [*shown.told, f"report: {page}"]:
         console.print_note(note)
 
@@ -167,10 +192,9 @@ def _print_size(size: SweepSize, chosen: SweepOptions, as_json: bool) -> None:
     if as_json:
         _print_json({"size": size}, chosen)
         return
-    product = " × ".join(
-        counted(len(values), what)
-        for what, values in (("method", chosen.methods), ("proportion", chosen.keeps), ("seed", chosen.seeds))
-    )
+    counts = {"method": len(chosen.methods), "proportion": len(chosen.keeps), "seed": len(chosen.seeds)}
+    counts |= {"fold": size.runs // math.prod(counts.values())} if chosen.folds else {}
+    product = " × ".join(counted(count, what) for what, count in counts.items())
     stale = ", ".join(f"{name} ({count})" for name, count in size.stale.items())
     unknown = f"not known: no run of {', '.join(size.untimed)} is stored; --trial runs one of each to measure"
     rows = [

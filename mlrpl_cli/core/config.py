@@ -82,7 +82,7 @@ class TrainConfig(CheckedOptions):
     dense: Literal["values", "tokens"] | None = None
     """Where the positions that are compared with texts come from: the "values" of the last attention, or the "tokens"
     that come out of it. Default: values."""
-    method: Name = "sarl+"
+    method: Name = "sarl-anchored"
     """The method, with options of its own as in "sa:attention_temperature=0.1"; docs/method.md has the equations."""
     method_options: dict[str, Any] = Field(default_factory=dict)
     """The method's own options by name; a command line gives them behind its name."""

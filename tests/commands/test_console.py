@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.commands import console
+from mlrpl_cli.core.io.errors import csv_text
 
 
 class Terminal(io.StringIO):
@@ -95,7 +96,7 @@ def test_json_stays_json_whatever_the_names_and_the_encoding(monkeypatch: pytest
     ],
 )
 def test_csv_holds_no_formula_and_no_character_that_steers(name: str, shown: str) -> None:
-    assert console.csv_text(name) == shown
+    assert csv_text(name) == shown
 
 
 @pytest.fixture

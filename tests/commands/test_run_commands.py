@@ -46,7 +46,7 @@ OPTIONS = [
     "--set=context_tokens=2",
 ]
 TEXTS = [name for name, field in fields_of(TrainConfig).items() if expected(field) == "text"]
-RUN = Path("runs/small-sarl+-seed0")
+RUN = Path("runs/small-sarl-anchored-seed0")
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def _inside(place, monkeypatch) -> None:
 
 
 def test_train_without_data_takes_the_newest_and_says_which(place):
-    assert "training sarl+ on prepared/small" in (place / "train.err").read_text().replace(str(place) + "/", "")
+    assert "training sarl-anchored on prepared/small" in (place / "train.err").read_text().replace(str(place) + "/", "")
     assert "epoch 2/2: loss" in (place / "train.err").read_text()
     assert f"Trained: {RUN}" in (place / "train.out").read_text()
     assert sorted(path.name for path in (place / RUN).iterdir()) == [
@@ -337,7 +337,7 @@ def test_export_labels_writes_what_predict_says(mlrpl, tmp_path):
     done = mlrpl("export-labels", "--format", "long", "--run", RUN, "--out", tmp_path / "long.csv", "--json")
     result = json.loads(done.out)
     assert (result["images"], result["classes"], result["states"]["unknown"]) == (36, 3, 0)
-    assert result["notes"][0].startswith("cells are predictions of small-sarl+-seed0 epoch ")
+    assert result["notes"][0].startswith("cells are predictions of small-sarl-anchored-seed0 epoch ")
     assert result["notes"][0].endswith(", present above 0.5")
     assert result["not_learnable"] == []
     told = {

@@ -43,7 +43,7 @@ def test_runs_lists_what_there_is_the_newest_first(place, mlrpl):
         ("prepared/first", False, 0.6),
     ]
     runs = [(entry["folder"], entry["newest"], entry["keep"], entry["method"]) for entry in told["runs"]]
-    assert runs == [("runs/later", True, 0.7, "sarl+"), ("runs/first", False, 0.6, "sarl+")]
+    assert runs == [("runs/later", True, 0.7, "sarl-anchored"), ("runs/first", False, 0.6, "sarl-anchored")]
     assert told["prepared"][0]["images"] == {"train": 24, "validation": 6, "test": 6}
     assert told["runs"][0]["epochs"] == told["runs"][0]["epochs_done"] == 1
 

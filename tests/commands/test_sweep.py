@@ -66,9 +66,9 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(mlrpl, place):
     planned = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--dry-run", "--json")
     size = json.loads(planned.out)["size"]
     assert {name: size[name] for name in ("tuning_runs", "tuning_done", "runs", "runs_done")} == {
-        **{"tuning_runs": 360, "tuning_done": 0, "runs": 243, "runs_done": 0}
+        **{"tuning_runs": 480, "tuning_done": 0, "runs": 324, "runs_done": 0}
     }
-    assert (size["seconds"], len(size["untimed"]), size["stale"]) == (None, 9, {})
+    assert (size["seconds"], len(size["untimed"]), size["stale"]) == (None, 12, {})
     missing = mlrpl("sweep", "--data", "planned/data", "--out", "planned", "--dry-run")
     assert (missing.code, "planned/data is not a prepared folder" in missing.err) == (1, True)
     refused = mlrpl("sweep", "--dataset", "scenes", "--out", "planned", "--methods", "sral")
@@ -223,3 +223,28 @@ def test_the_last_line_says_how_many_runs_were_asked_for_and_how_many_the_file_h
     done = mlrpl("sweep", *few, "--methods=baseline")
     assert "1 run of those asked for; counted/results.jsonl has 3 runs in all; report: " in " ".join(done.err.split())
     assert json.loads(mlrpl("sweep", *few, "--methods=linear", "--json").out)["stored"] == 3
+
+
+def test_a_sweep_over_folds_says_its_runs_by_fold_and_what_it_measured(mlrpl, place, sweep_here):
+    rows = "".join(f"{row:03d},{row % 2}\n" for row in range(36))
+    (place / "folds.csv").write_text(f"image,fold\n{rows}")
+    asked = ["sweep", *(option for option in OPTIONS if not option.startswith("--keep")), "--keep=0.5"]
+    asked += ["--folds=folds.csv", "--out=folded"]
+    done = mlrpl(*asked, "--dry-run")
+    assert "4 (2 methods × 1 proportion × 1 seed × 2 folds), 0 done" in done.out, done.err
+    done = mlrpl(*asked)
+    assert done.code == 0, done.err
+    assert "out-of-fold mAP (%), mean over seeds 0; 2 of 2 runs" in " ".join(done.out.split())
+    assert "2 runs of those asked for; folded/results.jsonl has 2 runs in all" in " ".join(done.err.split())
+    size = json.loads(mlrpl(*asked, "--dry-run", "--json").out)["size"]
+    assert (size["runs"], size["runs_done"], size["seconds"]) == (4, 4, 0)
+    told = json.loads(mlrpl(*asked, "--report-only", "--json").out)
+    assert told["options"]["folds"] == "folds.csv"
+    assert [(row["kind"], row["folds"], row["least_positives"]) for row in told["rows"]] == [("run", 2, 10)] * 2
+    (place / "folds.csv").write_text(f"image,fold\n{rows}036,1\n")
+    done = mlrpl(*asked)
+    assert (done.code, "folds.csv: 1 image is not in the data (036); name each image once" in done.err) == (1, True)
+    done = mlrpl(*asked, "--least-positives=0")
+    assert "least_positives: expected a whole number of at least 1, got 0" in done.err
+    done = mlrpl("sweep", "--dataset=scenes", "--folds=prepared", "--dry-run")
+    assert "--folds prepared takes the folds that mlrpl prepare --folds drew; name that folder with --data" in done.err

@@ -138,6 +138,18 @@ SHAPES: dict[str, dict[str, list[int]]] = {
         "recognizer.region_weight": [2, 4],
         "text_features": [2, 4],
     },
+    "anchored": {
+        "recognizer.texts": [2, 4],
+        "recognizer.precision": [],
+        "recognizer.score_mean": [2, 2],
+        "recognizer.score_spread": [2, 2],
+        "recognizer.content_mean": [3],
+        "recognizer.content_spread": [],
+        "recognizer.trust": [2, 2],
+        "recognizer.weight": [3, 2],
+        "recognizer.offset": [2],
+        "text_features": [2, 4],
+    },
     "sarl+": {
         "recognizer.members.0.log_scale": [],
         "recognizer.members.0.bias": [2],
@@ -158,6 +170,7 @@ _WORDS = {
     "lvis": b'"images" "annotations" "neg_category_ids" "coco_url" http://[ "1.0" %2e%2e/ \\ud800',
     "table_sheet": b"<row <c r= t= s= inlineStr <is> <t> <v> A1048576 XFD1 <f> <dimension <!DOCTYPE &a; 1e308",
     "table": b'image split train " \\ -1 unknown / ../ ; ,,,,',
+    "folds": b'image id fold a.jpg ../ \\ -1 100 1.0 0 , ; " nan',
     "long": b'image label confidence yes no ? 0.5 , " ../',
     "tags": b"image tags Finding No dog|cat [ ] ' , ; \" ../",
     "openimages": b'ImageID Source LabelName Confidence /m/1 /m/2 , 0 1 0.5 " sep=',
@@ -534,4 +547,5 @@ _SEEDS = {
     "backbone_index": lambda: (json.dumps({"weight_map": dict.fromkeys(_clip_state(), "a.safetensors")}).encode(),),
     "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
     "sweep_results": lambda: (_RESULT,),
+    "folds": lambda: (b"image,fold\na,0\nf.jpg,1\n", b'\xef\xbb\xbfid;fold\r\n"b, ""c""";0.0\r\na.jpg;12\r\n'),
 }

@@ -491,6 +491,20 @@ def sweep_results(data: bytes) -> None:
     assert all(isinstance(row, dict) for row in read_results(path))
 
 
+def folds(data: bytes) -> None:
+    """The folds of a sweep, of the images of a prepared folder."""
+    from mlrpl_cli.core.prepared.folder import read_prepared
+    from mlrpl_cli.core.sweep.folds.assignment import folds_of
+
+    prepared = read_prepared(_folds_of_a_sweep())
+    path = _folder("folds") / "folds.csv"
+    path.write_bytes(data)
+    found = folds_of(prepared, path)
+    assert found.shape == (len(prepared.images),)
+    assert len(set(found.tolist()) - {-1}) >= 2
+    assert -1 <= found.min() <= found.max() <= 99
+
+
 def glove(data: bytes) -> None:
     """Word vectors in GloVe's text format."""
     from mlrpl_cli.core.heads.class_semantics import glove_features
@@ -550,6 +564,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "backbone_index": backbone_index,
     "run_log": run_log,
     "sweep_results": sweep_results,
+    "folds": folds,
 }
 
 _FOLDERS: set[str] = set()
@@ -664,6 +679,14 @@ def _prepared_folder() -> Path:
     from tests.fuzz.seeds import write_prepared_folder
 
     return write_prepared_folder(_folder("prepared"))
+
+
+@cache
+def _folds_of_a_sweep() -> Path:
+    """A prepared folder that no other target writes into."""
+    from tests.fuzz.seeds import write_prepared_folder
+
+    return write_prepared_folder(_folder("prepared-with-folds"))
 
 
 def _right(folder: Path) -> dict[str, Any]:

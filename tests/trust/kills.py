@@ -297,7 +297,8 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
-        _sweep(data, {**settings, "epochs": 2}),
+        _sweep("sweep", data, {**settings, "epochs": 2}),
+        _sweep("sweep over folds", data, {**settings, "epochs": 2}, _turns(place, images)),
     ]
 
 
@@ -390,9 +391,16 @@ def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
     return Scenario(name, command, finished, result)
 
 
-def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
+def _turns(place: Path, images: int) -> list[str]:
+    """What asks for two folds."""
+    rows = "".join(f"{row:03d},{row % 2}\n" for row in range(images))
+    (place / "folds.csv").write_text(f"image,fold\n{rows}")
+    return ["--folds", str(place / "folds.csv")]
+
+
+def _sweep(name: str, data: Path, settings: dict[str, Any], more: Sequence[str] = ()) -> Scenario:
     def command(folder: Path) -> list[str]:
-        asked = ["--methods", "linear,sarl", "--keep", "0.7", "--seeds", "0,1", "--no-tune", "--jobs", "2"]
+        asked = ["--methods", "linear,sarl", "--keep", "0.7", "--seeds", "0,1", "--no-tune", "--jobs", "2", *more]
         cache = {**settings, "cache": folder / "cache"}
         return ["sweep", "--data", str(data), "--out", str(folder / "out"), *asked, *_set(cache)]
 
@@ -410,7 +418,7 @@ def _sweep(data: Path, settings: dict[str, Any]) -> Scenario:
         rows = sorted(_timeless(read_results(out / RESULTS)), key=lambda row: row["key"])
         return [rows, [read_scores(out, row["key"]).tobytes() for row in rows], _names(folder)]
 
-    return Scenario("sweep", command, finished, result)
+    return Scenario(name, command, finished, result)
 
 
 def _shards(folder: Path, *places: str) -> State:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mlrpl_cli.commands.console import csv_text
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.images.decode import HEADER_BYTES, PEAK_BYTES
-from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.io.errors import csv_text, printable
 from mlrpl_cli.core.training.train import train
 from tests import small, warm
 from tests.trust import corpus

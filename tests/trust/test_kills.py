@@ -22,6 +22,7 @@ HANDFUL = {
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "cross-validation": [Strike(signal.SIGKILL, 0.5)],
     "sweep": [Strike(signal.SIGKILL, 0.8)],
+    "sweep over folds": [Strike(signal.SIGKILL, 0.8)],
 }
 """By scenario, for a single run."""
 

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.masks import known_mask
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.folder import read_log
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.encoding import encode_once
-from mlrpl_cli.core.sweep.plan import RUN, Cell, SweepOptions
+from mlrpl_cli.core.sweep.plan import FOLD, RUN, TUNING, Cell, SweepOptions
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
 from mlrpl_cli.core.sweep.variants import parse_variant
@@ -123,8 +124,8 @@ def differing(base, config) -> Callable[..., list[str]]:
     return compare
 
 
-DRAWN = ("zero-shot", "sarl", "sarl+", "dualcoop")
-INVERTED = ("baseline", "sd", "cspo", "sa")
+DRAWN = ("zero-shot", "sarl", "sarl-anchored", "dualcoop")
+INVERTED = ("baseline", "sd", "cspo", "sa", "sarl+", "sarl-warm", "anchored")
 """Methods whose hidden labels are drawn by hypothesis, and inverted once; `linear` is tried with other views."""
 
 
@@ -192,6 +193,86 @@ def test_test_labels_choose_no_setting_of_a_sweep_that_tunes(base, config, monke
         rows = sorted([row.get(name) for name in seen] for row in (*tried, *chosen))
         found.append((rows, [read_scores(out, row["key"]).tobytes() for row in chosen]))
     assert found[0] == found[1]
+
+
+FOLDS = 3
+
+
+@pytest.fixture(scope="module")
+def turns(base) -> Path:
+    """A file of folds over all images."""
+    rows = "".join(f"{row:03d},{row % FOLDS}\n" for row in range(len(read_prepared(base / "prepared").images)))
+    (base / "folds.csv").write_text(f"image,fold\n{rows}")
+    return base / "folds.csv"
+
+
+def learned_of_fold(config: TrainConfig, data: Path, cell: Cell, folds: Path, out: Path) -> dict[str, object]:
+    """Every bit of what a cell of a sweep over folds learns, its row without what is measured, and its scores."""
+    options = SweepOptions(data, out, tune=False, config=config, folds=folds, least_positives=1)
+    (out / "scores").mkdir(parents=True)
+    worker = Worker(encode_once(*runner._resolve(options, Silent()), Silent()))
+    trainer = worker._trainer(cell, worker.data.sides(cell.fold, tuning=cell.kind == TUNING))
+    trainer.start()
+    log = [{name: value for name, value in row.items() if "second" not in name} for row in trainer.epochs(Silent())]
+    tensors = {name: tensor.numpy().tobytes() for name, tensor in trainer.checkpoint().tensors.items()}
+    row = worker.run(cell)
+    scores = read_scores(out, row["key"]).tobytes() if cell.kind == FOLD else b""
+    return {**tensors, "log": log, "validation": row["validation_map"], "scores": scores}
+
+
+@pytest.mark.parametrize("kind", [FOLD, TUNING])
+@pytest.mark.parametrize("method", ["sarl", "linear"])
+def test_labels_of_a_fold_change_no_bit_of_what_scores_it_or_chooses_its_setting(base, config, turns, kind, method):
+    """All labels of fold 1, and those of the others that the mask hides, are replaced or blanked."""
+    prepared = read_prepared(base / "prepared")
+    shape = prepared.full_labels.shape
+    held = (np.arange(shape[0]) % FOLDS == 1)[:, None] & np.ones(shape, bool)
+    cells = held | ~known_mask(*shape, KEEP, SEED)
+    cell = Cell(kind, parse_variant(method), KEEP, SEED, lr=0.02, epochs=2, loss="asl", fold=1)
+
+    def of(name: str, cells: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+        with tempfile.TemporaryDirectory(dir=base) as place:
+            data = relabelled(prepared, Path(place) / name, cells, labels)
+            return learned_of_fold(config, data.folder, cell, turns, Path(place) / "out")
+
+    before = of("before", cells, prepared.full_labels[cells])
+
+    @few
+    @given(replacements)
+    def no_bit_changes(replacement):
+        labels = drawn(replacement[0], prepared.full_labels[cells], replacement[1])
+        assert of("after", cells, labels) == before
+
+    no_bit_changes()
+    assert of("blank", held, np.zeros(held.sum(), np.int8)) == before
+    control = np.zeros(shape, bool)
+    control[0] = known_mask(*shape, KEEP, SEED)[0]  # of fold 0, which trains for fold 1 in a run and in tuning
+    assert control.any()
+    assert of("control", control, -prepared.full_labels[control]) != before
+
+
+@pytest.mark.slow
+def test_labels_of_a_fold_choose_no_setting_of_it(base, config, turns, monkeypatch):
+    """Two learning rates are tried, all labels of fold 1 inverted: those of other folds may be chosen otherwise."""
+    prepared = read_prepared(base / "prepared")
+    shape = prepared.full_labels.shape
+    cells = (np.arange(shape[0]) % FOLDS == 1)[:, None] & np.ones(shape, bool)
+    other = relabelled(prepared, base / "fold-inverted", cells, -prepared.full_labels[cells])
+    for name, values in (("GRID_LR", (0.002, 0.02)), ("GRID_EPOCHS", (2,)), ("GRID_LOSS", ("asl",))):
+        monkeypatch.setattr(f"mlrpl_cli.core.sweep.plan.{name}", values)
+    found, others = [], []
+    for data in (prepared, other):
+        own = replace(config, lr=TrainConfig().lr, epochs=TrainConfig().epochs)
+        out = base / f"tuned-folds-{data.folder.name}"
+        options = SweepOptions(data.folder, out, ("sarl",), (KEEP,), (SEED,), config=own, folds=turns)
+        sweep(replace(options, least_positives=1))
+        rows = read_results(out / RESULTS)
+        (of_fold,) = (row for row in rows if (row["kind"], row.get("fold")) == (FOLD, 1))
+        tried = [row["validation_map"] for row in rows if (row["kind"], row.get("fold")) == (TUNING, 1)]
+        found.append((of_fold["lr"], tried, read_scores(out, of_fold["key"]).tobytes()))
+        others.append([row["validation_map"] for row in rows if (row["kind"], row.get("fold")) == (TUNING, 0)])
+    assert found[0] == found[1]
+    assert others[0] != others[1]  # the control: fold 1 validates the settings of fold 0
 
 
 def test_labels_that_prepare_hides_change_nothing_that_training_sees(tmp_path, mlrpl):

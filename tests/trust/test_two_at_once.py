@@ -94,6 +94,6 @@ def test_of_two_sweeps_that_want_one_folder_one_is_refused(place: Path, mlrpl) -
 def test_two_trains_without_a_run_folder_take_two(place: Path) -> None:
     assert [code for code, _ in at_once(place, *[command("train")] * 2)] == [0, 0]
     runs = sorted((place / "runs").iterdir())
-    assert [run.name for run in runs] == ["data-sarl+-seed0", "data-sarl+-seed0-2"]
+    assert [run.name for run in runs] == ["data-sarl-anchored-seed0", "data-sarl-anchored-seed0-2"]
     left, right = (load_checkpoint(run, LAST).tensors for run in runs)
     assert all(left[name].equal(right[name]) for name in left)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.errors import WeightsError
 from mlrpl_cli.core.io.progress import Progress
 
@@ -266,12 +267,6 @@ def rule_as_decided(rule: InputRule) -> dict[str, Any]:
     """What of `rule` decides a feature and is not as OpenAI's: nothing for theirs, at any image size."""
     plain = InputRule(rule.size, rule.stride, rule.any_size)
     return {name: value for name, value in asdict(rule).items() if value != getattr(plain, name)}
-
-
-def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ragged token ids → ids (C, T) padded with 0 to the longest, and the index of each last token (C,)."""
-    ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
-    return ids, torch.tensor([len(row) - 1 for row in tokens])
 
 
 def without_text() -> TextTower:

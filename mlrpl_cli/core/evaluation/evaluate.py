@@ -189,19 +189,9 @@ def score(
 
     Raises RunError when one is not a number: ranking such scores would say nothing.
     """
-    accelerator = features.accelerator
-    probabilities: np.ndarray | None = None
     with progress.task(description, len(features.dataset)) as task:
-        for batch, positions in features:
-            logits = head(batch).logits.float()
-            rows = accelerator.gather(positions).cpu().numpy()
-            gathered = accelerator.gather(torch.sigmoid(logits)).cpu().numpy()
-            if probabilities is None:
-                probabilities = np.empty((len(features.dataset), gathered.shape[1]), dtype=np.float32)
-            own = rows >= 0  # the others are repeated
-            probabilities[rows[own]] = gathered[own]
-            task.advance(int(own.sum()))
-    assert probabilities is not None
+        (found,) = features.collect(lambda batch: [torch.sigmoid(head(batch).logits.float())], task.advance)
+    probabilities = found.cpu().numpy()
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):
         raise RunError(

@@ -68,6 +68,11 @@ def measurable(labels: np.ndarray) -> np.ndarray:
     return (labels == PRESENT).any(axis=0) & (labels == ABSENT).any(axis=0)
 
 
+def rare(labels: np.ndarray, least_positives: int) -> np.ndarray:
+    """(C,) bool: which classes have fewer present cells than that in labels (N, C); at 1 none is, as without any."""
+    return ((labels == PRESENT).sum(axis=0) < least_positives) & (least_positives > 1)
+
+
 def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-point") -> np.ndarray:
     """(C,) average precision of each class over its known cells; NaN where the class is not `measurable`.
 

@@ -11,13 +11,12 @@ import numpy as np
 
 from mlrpl_cli.core.config import BEST
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
-from mlrpl_cli.core.features.cache import CACHE, image_digests
-from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.checkpoint import Checkpoint
+from mlrpl_cli.core.runs.contents import digests_of
 from mlrpl_cli.core.runs.folder import OUT_OF_FOLD
 from mlrpl_cli.core.runs.trained_on import SELECTED, TRAINED, images_in, shortened
 
@@ -74,8 +73,7 @@ def _membership(
     images = images_in(checkpoint.tensors)
     if not images.keys() >= {TRAINED, SELECTED}:
         return None, None
-    folder = prepared.folder.resolve().parent / CACHE
-    digests = [*map(shortened, image_digests(prepared.paths(rows), decoding_workers(workers), folder))]
+    digests = [*map(shortened, digests_of(prepared, rows, workers=workers))]
     trained, selected = (np.array([digest in images[name] for digest in digests]) for name in (TRAINED, SELECTED))
     return trained, selected & ~trained
 

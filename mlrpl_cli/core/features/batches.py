@@ -85,6 +85,25 @@ class FeatureBatches:
         parts = [vars(features).values() for features, _ in self._loaded(first, everywhere=True)]
         return ImageFeatures(*map(torch.cat, zip(*parts, strict=True)))
 
+    def collect(
+        self,
+        function: Callable[[ImageFeatures], Sequence[Tensor]],
+        done: Callable[[int], object] = lambda images: None,
+    ) -> list[Tensor]:
+        """What `function` says of all images in their plain view, (N, …) each, in order and in every process the same.
+
+        It gives tensors with a row for each image of a batch. `done` is told how many more images were read.
+        """
+        found: list[Tensor] = []
+        for features, positions in self:
+            said = self.accelerator.gather((positions, *function(features)))
+            own = said[0] >= 0  # the others are repeated
+            found = found or [part.new_empty((len(self.dataset), *part.shape[1:])) for part in said[1:]]
+            for whole, part in zip(found, said[1:], strict=True):
+                whole[said[0][own]] = part[own]
+            done(int(own.sum()))
+        return found
+
     def _loaded(self, indices: list[Index], everywhere: bool = False) -> Iterator[tuple[ImageFeatures, Tensor]]:
         """This process's shares, read ahead by `workers`; or all in every process."""
         of, device = self.accelerator, self.accelerator.device

@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.backbone import pad_tokens
+from mlrpl_cli.core.backbones.tokens import pad_tokens
+from mlrpl_cli.core.heads.class_semantics import TEMPLATE
 from mlrpl_cli.core.heads.text_heads import TextHead
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.errors import ConfigError, first_few
@@ -22,10 +23,17 @@ CONTEXT_STD = 0.02
 class PromptedText(TextHead):
     """Text features of learnable prompts through the frozen text encoder, those of the first learner first."""
 
-    def __init__(self, inputs: TextInputs, learners: Sequence[str] = ("prompts",), per_class: bool = True) -> None:
+    def __init__(
+        self,
+        inputs: TextInputs,
+        learners: Sequence[str] = ("prompts",),
+        per_class: bool = True,
+        template: str | None = None,
+    ) -> None:
+        """The `template` is what contexts start as where `config.context_template` does not say; None draws them."""
         super().__init__(None)
         for name in learners:
-            self.add_module(name, PromptLearner(inputs, per_class))
+            self.add_module(name, PromptLearner(inputs, per_class, template))
         self.text_encoder = inputs.text_encoder
 
     def forward(self) -> Tensor:
@@ -37,6 +45,8 @@ context_per_class = PromptedText
 """A learned context for each class."""
 shared_context = partial(PromptedText, per_class=False)
 """One learned context for all classes."""
+context_from_template = partial(PromptedText, template=TEMPLATE.format("").strip())
+"""A learned context for each class, which starts as "a photo of a"."""
 pair_per_class = partial(PromptedText, learners=("positive", "negative"))
 """A positive and a negative learned context for each class → (2C, E), the positive ones first."""
 
@@ -44,32 +54,33 @@ pair_per_class = partial(PromptedText, learners=("positive", "negative"))
 class PromptLearner(nn.Module):
     """Prompts whose M context vectors (C or 1, M, W) are learned: one context for every class, or one for all of them.
 
-    They are drawn from N(0, 0.02) or start as the words of `config.context_template`, which then decide M.
+    They are drawn from N(0, 0.02) or start as the words of a template, which then decide M: `config.context_template`,
+    or else that of the method.
     """
 
     words: Tensor
     """(C, T-M, W) the special tokens, the words and the full stop, frozen."""
 
-    def __init__(self, inputs: TextInputs, per_class: bool) -> None:
+    def __init__(self, inputs: TextInputs, per_class: bool, template: str | None = None) -> None:
         """Raises ConfigError naming every class whose name is too long for the text encoder."""
         super().__init__()
         config, encoder, tokenize = inputs.config, inputs.text_encoder, inputs.tokenize
-        if config.context_template is None:
+        if (template := config.context_template or template) is None:
             drawn = torch.empty(len(inputs.classes) if per_class else 1, config.context_tokens, encoder.width)
             self.context = nn.Parameter(drawn.normal_(std=CONTEXT_STD, generator=inputs.generator))
         else:
-            template = tokenize([config.context_template])[0]
-            words = torch.tensor(template[tokenize.leading : len(template) - tokenize.trailing], dtype=torch.long)
+            tokens = tokenize([template])[0]
+            words = torch.tensor(tokens[tokenize.leading : len(tokens) - tokenize.trailing], dtype=torch.long)
             self.context = nn.Parameter(encoder.embed(words).repeat(len(inputs.classes) if per_class else 1, 1, 1))
-        tokens, limit = self.context.shape[1], encoder.context_length
+        count, limit = self.context.shape[1], encoder.context_length
         rows = tokenize([f"{readable(name)}." for name in inputs.classes])
-        if long := [name for name, row in zip(inputs.classes, rows, strict=True) if len(row) + tokens > limit]:
+        if long := [name for name, row in zip(inputs.classes, rows, strict=True) if len(row) + count > limit]:
             raise ConfigError(
-                f"prompts must fit {limit} tokens, {tokens} of them context; too long: {first_few(long)}; "
+                f"prompts must fit {limit} tokens, {count} of them context; too long: {first_few(long)}; "
                 "shorten the names or lower context_tokens"
             )
         ids, last = pad_tokens(rows)
-        self.end = last + tokens  # not a buffer: the text encoder reads it, and reading from a GPU would stop it
+        self.end = last + count  # not a buffer: the text encoder reads it, and reading from a GPU would stop it
         self.leading = tokenize.leading
         self.register_buffer("words", encoder.embed(ids), persistent=False)
 

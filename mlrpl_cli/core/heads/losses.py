@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,15 @@ SMALLEST, FAINTEST = 1e-8, 1e-30
 SATURATED = 1000.0
 """Logit beyond which a sigmoid is 0 or 1 exactly, in float64 too: one that is a factor is clamped there, since far out
 its slope of 0 meets what may be too large for the product."""
+
+
+class Cells(NamedTuple):
+    """What labels say to what is fitted at once, which knows present and absent."""
+
+    targets: Tensor
+    """(N, C) float32: 1 for present, -1 for any other."""
+    weights: Tensor
+    """(N, C) float32 ≥ 0: how much each cell counts; 0 for one that says nothing."""
 
 
 def count_known(labels: Tensor) -> Tensor:
@@ -123,6 +133,17 @@ def make_count(config: TrainConfig) -> Callable[[Tensor], Tensor]:
 def takes_unknown(config: TrainConfig) -> bool:
     """Whether the loss of `config` learns from unknown cells, so that a class needs no known absent cell."""
     return make_count(config) is count_all and not (config.loss == POSITIVES_ONLY and config.unknown_weight == 0)
+
+
+def make_cells(config: TrainConfig, labels: Tensor) -> Cells:
+    """Labels (N, C) as the loss of `config` takes them: known cells count 1, and unknown ones nothing.
+
+    A loss that takes unknown cells for something lets them count as absent: with `unknown_weight` if it has one.
+    """
+    known = (labels != UNKNOWN).float()
+    weighted = "unknown_weight" in options_of(_named(config))
+    of_unknown = (config.unknown_weight if weighted else 1.0) if takes_unknown(config) else 0.0
+    return Cells(torch.where(labels == PRESENT, 1.0, -1.0), known + of_unknown * (1 - known))
 
 
 def make_loss(config: TrainConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -21,6 +21,8 @@ from mlrpl_cli.core.heads.text_inputs import TextInputs, check_class_names
 from mlrpl_cli.core.io.errors import ConfigError, first_few
 
 PROMPTS = ("context_tokens", "context_template", "context_lr")
+FROM_TEMPLATE = ("context_template", "context_lr")
+"""Of prompts that start as words unless they are told otherwise."""
 SEMANTICS = ("semantics", "glove")
 ATTENTION = (*SEMANTICS, "attention_width")
 OF_METHODS = (*PROMPTS, *ATTENTION)

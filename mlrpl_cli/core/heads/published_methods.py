@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import CheckedOptions
-from mlrpl_cli.core.heads.category_prompts import context_per_class, pair_per_class, shared_context
+from mlrpl_cli.core.heads.anchored import AnchoredClassifier
+from mlrpl_cli.core.heads.category_prompts import (
+    context_from_template,
+    context_per_class,
+    pair_per_class,
+    shared_context,
+)
 from mlrpl_cli.core.heads.class_semantics import guiding_vectors, template_features
-from mlrpl_cli.core.heads.methods import ATTENTION, PROMPTS, Method, NoOptions
+from mlrpl_cli.core.heads.methods import ATTENTION, FROM_TEMPLATE, PROMPTS, Method, NoOptions
 from mlrpl_cli.core.heads.recognizers import (
     CosineRecognizer,
     EnsembleRecognizer,
@@ -46,9 +53,9 @@ def rebuild_pooled(classes: int, state: State, options: NoOptions) -> Recognizer
     return CosineRecognizer(classes, PooledHead(classes))
 
 
-def decoupled(inputs: TextInputs, channels: int, embed_dim: int) -> CosineRecognizer:
-    """Each class's own learned attention, and what it pools against the text."""
-    head = DecoupledHead(guiding_vectors(inputs), channels, inputs.config.attention_width or 0)
+def decoupled(inputs: TextInputs, channels: int, embed_dim: int, even: bool = False) -> CosineRecognizer:
+    """Each class's own learned attention, which may start `even`, and what it pools against the text."""
+    head = DecoupledHead(guiding_vectors(inputs), channels, inputs.config.attention_width or 0, even)
     return CosineRecognizer(len(inputs.classes), head)
 
 
@@ -89,6 +96,26 @@ def ensemble(inputs: TextInputs, channels: int, embed_dim: int) -> Recognizer:
     return EnsembleRecognizer(decoupled(inputs, channels, embed_dim), regions(inputs, channels, embed_dim))
 
 
+def anchored(inputs: TextInputs, channels: int, embed_dim: int) -> Recognizer:
+    """Zero-shot scores and a linear correction, fitted at once."""
+    return AnchoredClassifier(template_features(inputs), channels)
+
+
+def rebuild_anchored(classes: int, state: State, options: NoOptions) -> Recognizer:
+    return AnchoredClassifier.like(state)
+
+
+def anchored_ensemble(inputs: TextInputs, channels: int, embed_dim: int) -> Recognizer:
+    """`decoupled`, starting even, and `anchored` together."""
+    members = decoupled(inputs, channels, embed_dim, even=True), anchored(inputs, channels, embed_dim)
+    return EnsembleRecognizer(*members)
+
+
+def rebuild_anchored_ensemble(classes: int, state: State, options: NoOptions) -> Recognizer:
+    cosine = CosineRecognizer(classes, DecoupledHead.like(state, "members.0.visual_head."))
+    return EnsembleRecognizer(cosine, AnchoredClassifier.like(state, "members.1."))
+
+
 def rebuild_ensemble(classes: int, state: State, options: NoOptions) -> Recognizer:
     cosine = CosineRecognizer(classes, DecoupledHead.like(state, "members.0.visual_head."))
     return EnsembleRecognizer(cosine, RegionRecognizer(classes, state["members.1.region_weight"].shape[1]))
@@ -119,6 +146,26 @@ SARL_PLUS = Method(
     rebuild_ensemble,
     "an ensemble of sarl and linear: their mean logit",
     (*PROMPTS, *ATTENTION),
+)
+SARL_WARM = Method(
+    partial(decoupled, even=True),
+    context_from_template,
+    rebuild_decoupled,
+    "sarl that starts as zero-shot: contexts as a template, attention everywhere alike",
+    (*FROM_TEMPLATE, *ATTENTION),
+)
+ANCHORED = Method(
+    anchored,
+    no_text,
+    rebuild_anchored,
+    "zero-shot scores of image and regions, and a linear correction, fitted at once",
+)
+SARL_ANCHORED = Method(
+    anchored_ensemble,
+    context_from_template,
+    rebuild_anchored_ensemble,
+    "an ensemble of sarl-warm and anchored: their mean logit",
+    (*FROM_TEMPLATE, *ATTENTION),
 )
 SA = Method(
     fused,

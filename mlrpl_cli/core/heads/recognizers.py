@@ -5,6 +5,7 @@ Axes: B images, C classes, P grid positions, E joint embedding.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.heads.losses import Cells
 from mlrpl_cli.core.heads.semantic_decoupling import SemanticDecoupling
 from mlrpl_cli.core.heads.text_heads import TextHead
 from mlrpl_cli.core.heads.visual_heads import VisualHead, region_cosines
@@ -30,7 +32,7 @@ class Recognition:
     attention: Tensor
     """(B, C, P) where each class's visual feature was taken from; what a map draws."""
     member_logits: tuple[Tensor, ...] = ()
-    """(B, C) of each member of an ensemble, whose members are trained by a loss each; else empty."""
+    """(B, C) of each member of an ensemble that is trained, each by a loss of its own; else empty."""
 
 
 class Recognizer(nn.Module):
@@ -46,6 +48,18 @@ class Recognizer(nn.Module):
             if isinstance(module, AffineRecognizer):
                 logits = module(features, text).logits
                 module.bias.add_(torch.logit(prior.to(logits)) - logits.mean(dim=0))
+
+
+class FittedRecognizer(Recognizer):
+    """Is not trained in steps, but fitted to what it reads of all training images before they begin."""
+
+    def describe(self, features: ImageFeatures) -> tuple[Tensor, ...]:
+        """What it reads of B images: tensors of B rows each."""
+        raise NotImplementedError
+
+    def fit(self, described: Sequence[Tensor], cells: Cells, generator: torch.Generator) -> None:
+        """Fit to what `describe` says of N training images in their plain view, and to their cells."""
+        raise NotImplementedError
 
 
 class AffineRecognizer(Recognizer):
@@ -102,20 +116,25 @@ class RegionRecognizer(AffineRecognizer):
 
 
 class EnsembleRecognizer(Recognizer):
-    """The cosine with the text features, which says where the classes are, and a linear classifier on the regions.
+    """Recognizers whose mean logit decides. The first one's attention says where the classes are.
 
     Each is trained by its own loss, and their mean logit decides: one loss on the mean could let the member that
     learns fastest explain the labels away from the other.
     """
 
-    def __init__(self, cosine: CosineRecognizer, regions: RegionRecognizer) -> None:
+    def __init__(self, *members: Recognizer) -> None:
         super().__init__()
-        self.members = nn.ModuleList([cosine, regions])
+        self.members = nn.ModuleList(members)
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
-        first, second = (member(features, text) for member in self.members)
-        logits = (first.logits, second.logits)
-        return Recognition(torch.stack(logits).mean(dim=0), first.attention, logits)
+        found = [member(features, text) for member in self.members]
+        logits = torch.stack([each.logits for each in found]).mean(dim=0)
+        trained = [
+            each.logits
+            for each, member in zip(found, self.members, strict=True)
+            if not isinstance(member, FittedRecognizer)
+        ]
+        return Recognition(logits, found[0].attention, tuple(trained))
 
 
 class TrainableRecognizer(nn.Module):

@@ -17,8 +17,10 @@ class SemanticDecoupling(nn.Module):
     them, so they are one vector v, and a constant added to every position cancels in the softmax.
     """
 
-    def __init__(self, channels: int, semantic_size: int, width: int) -> None:
+    def __init__(self, channels: int, semantic_size: int, width: int, even: bool = False) -> None:
+        """With `even`, v starts at 0: every class looks everywhere alike until it has learned better."""
         super().__init__()
+        self.even = even
         self.image_projection = nn.Linear(channels, width, bias=False)
         self.semantic_projection = nn.Linear(semantic_size, width, bias=False)
         self.score = nn.Parameter(torch.empty(width))
@@ -28,6 +30,8 @@ class SemanticDecoupling(nn.Module):
         nn.init.normal_(self.image_projection.weight, std=self.image_projection.in_features**-0.5, generator=generator)
         nn.init.normal_(self.semantic_projection.weight, std=1.0, generator=generator)
         nn.init.normal_(self.score, std=len(self.score) ** -0.5, generator=generator)
+        if self.even:
+            nn.init.zeros_(self.score)
 
     @torch.no_grad()
     def fit_scale(self, grid: Tensor) -> None:

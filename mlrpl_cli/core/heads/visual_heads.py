@@ -73,11 +73,14 @@ class SemanticHead(AttendingHead):
 
 
 class DecoupledHead(AttendingHead):
-    """Semantic decoupling: the attention is learned, of K `width` over feature maps of D `channels`."""
+    """Semantic decoupling: the attention is learned, of K `width` over feature maps of D `channels`.
 
-    def __init__(self, semantics: Tensor, channels: int, width: int) -> None:
+    With `even` it starts as the mean over positions.
+    """
+
+    def __init__(self, semantics: Tensor, channels: int, width: int, even: bool = False) -> None:
         super().__init__(semantics)
-        self.decoupling = SemanticDecoupling(channels, semantics.shape[1], width)
+        self.decoupling = SemanticDecoupling(channels, semantics.shape[1], width, even)
 
     @classmethod
     def like(cls: type[AHead], state: State, prefix: str, *more: Any) -> AHead:

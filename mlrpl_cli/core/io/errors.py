@@ -136,6 +136,17 @@ def printable(text: object) -> str:
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in str(text))
 
 
+def csv_text(text: object) -> str:
+    """A name as it may stand in a CSV file, which is for people: as `printable` makes it, and never a formula.
+
+    What a spreadsheet would compute, a text that starts with = + - or @ (also after spaces), gets a single quote in
+    front, which spreadsheets take for the mark of a text. Numbers are not names and go without it. Programs read
+    JSON, where every name is as it is.
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown
+
+
 def one_line(reason: object) -> str:
     """What another library says of its error, without line breaks."""
     return " ".join(str(reason).split())

@@ -34,18 +34,25 @@ def run_contents(config: TrainConfig, prepared: Prepared, split: str) -> RunCont
 
     The feature cache remembers them. Raises DataError for an image that cannot be read.
     """
-    training, scored = (digests_of(prepared, prepared.rows(name), config) for name in (TRAIN, split))
+    rows = (prepared.rows(name) for name in (TRAIN, split))
+    training, scored = (digests_of(prepared, own, config.cache, config.workers) for own in rows)
     kept = ~copies(scored, training)
     return RunContents(training, [scored[place] for place in np.flatnonzero(kept)], kept)
 
 
-def digests_of(prepared: Prepared, rows: np.ndarray, config: TrainConfig) -> list[str]:
-    """Hexadecimal SHA-256 of the image files of some rows; remembered in the feature cache.
+def digests_of(prepared: Prepared, rows: np.ndarray, cache: str | None = None, workers: int | None = None) -> list[str]:
+    """Hexadecimal SHA-256 of the image files of some rows.
 
-    Raises DataError for an image that cannot be read.
+    They are remembered in the feature `cache`, None for the one beside the prepared folder; `workers` as
+    `TrainConfig.workers`. Raises DataError for an image that cannot be read.
     """
-    folder = Path(config.cache) if config.cache else prepared.folder.resolve().parent / CACHE
-    return image_digests(prepared.paths(rows), decoding_workers(config.workers), folder)
+    folder = Path(cache) if cache else prepared.folder.resolve().parent / CACHE
+    return image_digests(prepared.paths(rows), decoding_workers(workers), folder)
+
+
+def numbered(digests: Sequence[str]) -> np.ndarray:
+    """(N,) a number for the content of each image: equal ones are copies."""
+    return np.unique(np.array(digests, str), return_inverse=True)[1].reshape(-1)
 
 
 def copies(digests: Sequence[str], of: Iterable[str]) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 
 from mlrpl_cli.core.heads.methods import load_method
@@ -20,6 +21,8 @@ ALWAYS = (
     "mlrpl_cli.core.training.assembly",
     "mlrpl_cli.core.sweep.worker",
     "mlrpl_cli.core.sweep.data",
+    "mlrpl_cli.core.sweep.folds.joining",
+    "mlrpl_cli.core.prepared.held_out",
     "mlrpl_cli.core.evaluation.metrics",
 )
 """What every run goes through, with all that these import of `ROOMS`."""
@@ -40,6 +43,12 @@ def code_sha256(method: str, loss: str) -> str:
     for name in sorted(trees):
         digest.update(f"{name}\n{bare(trees[name])}\n".encode())
     return digest.hexdigest()
+
+
+def code_of_losses(method: str, losses: Iterable[str]) -> str:
+    """`code_sha256` of runs whose folds may have losses of their own."""
+    found = [code_sha256(method, loss) for loss in sorted(set(losses))]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def code_modules(method: str, loss: str) -> dict[str, ast.Module]:

@@ -26,17 +26,16 @@ from mlrpl_cli.core.sweep.plan import Plan
 
 @dataclass(frozen=True)
 class Shared:
-    """What every run of a sweep needs; small, since it goes to each process."""
+    """What every run of a sweep needs; it goes to each process, so no features are in it."""
 
     plan: Plan
+    data: SweepData
     learning: CachedViews
-    """Training and validation images."""
-    test: CachedViews
-    """Those test images that are kept."""
-    kept: np.ndarray
-    """`SweepData.kept`."""
+    """Images of `data.learning`."""
+    scored: CachedViews
+    """Images of `data.scored`."""
     objects: Path | None
-    """File of where the classes of the test images are; None for data that do not know it."""
+    """File of where the classes of the test images are; None for data that do not know it, and over folds."""
 
 
 def encode_once(plan: Plan, data: SweepData, backbone: Backbone, progress: Progress) -> Shared:
@@ -44,19 +43,15 @@ def encode_once(plan: Plan, data: SweepData, backbone: Backbone, progress: Progr
     config = plan.config
     accelerator = make_accelerator(config.device)
     encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
-    prepared = data.prepared
-    learning, test = prepared.paths(learning_rows(prepared)), prepared.paths(data.rows(TEST))
+    prepared, over_folds = data.prepared, data.folds is not None
+    learning, scored = prepared.paths(data.learning), prepared.paths(data.scored)
     views = max(config.views, 1)
     filler = CacheFiller(encoder, config, accelerator, progress)
-    if problem := filler.problem(len(learning) * views + len(test)):
+    # Over folds, what is scored is the plain view of what is learned from.
+    if problem := filler.problem(len(learning) * views + (0 if over_folds else len(scored))):
         raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
-    objects = _write_objects(plan, data.measured) if prepared.dataset == SCENES else None
-    return Shared(plan, filler.fill(learning, views), filler.fill(test, 1, "test images"), data.kept, objects)
-
-
-def learning_rows(prepared: Prepared) -> np.ndarray:
-    """Rows of the training and validation images, which share one set of stored features."""
-    return np.flatnonzero(np.array(prepared.splits) != TEST)
+    objects = _write_objects(plan, data.measured) if prepared.dataset == SCENES and not over_folds else None
+    return Shared(plan, data, filler.fill(learning, views), filler.fill(scored, 1, "test images"), objects)
 
 
 def load_objects(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ class SweepSize:
     tuning_runs: int
     tuning_done: int
     runs: int
+    """Trainings; over folds, each fold of a run is one."""
     runs_done: int
     stale: dict[str, int]
     """Stored rows of code that was changed since, which count as not done: how many of each variant."""
@@ -45,7 +46,7 @@ def seconds_left(methods: Sequence[str], rows: Sequence[Row], jobs: int) -> tupl
     """
     times: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        if "train_seconds" in row:
+        if "train_seconds" in row and "folds" not in row:  # the row of all folds has their sum
             times[row["method"]].append(row["train_seconds"] + row.get("test_seconds", 0.0))
     if untimed := tuple(dict.fromkeys(method for method in methods if method not in times)):
         return None, untimed

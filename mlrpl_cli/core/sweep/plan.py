@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -24,6 +24,8 @@ from mlrpl_cli.core.prepared.folder import newest_prepared
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
 from mlrpl_cli.core.runs.options import backbone_problem, config_problems
 from mlrpl_cli.core.sweep.code import code_sha256
+from mlrpl_cli.core.sweep.data import Fold
+from mlrpl_cli.core.sweep.folds.assignment import OF_PREPARED
 from mlrpl_cli.core.sweep.variants import Variant, parse_variant
 
 Setting = tuple[float, int, str]
@@ -32,7 +34,8 @@ Setting = tuple[float, int, str]
 SWEEPS, DATA = Path("sweeps"), "data"
 """Where sweeps lie when nothing else is said, and below each of them the data that was prepared for it."""
 KEEPS = tuple(tenth / 10 for tenth in range(1, 10))
-TUNING, RUN = "tuning", "run"
+TUNING, RUN, FOLD = "tuning", "run", "fold"
+LEAST_POSITIVES_OF_FOLDS = 10
 # The same grid for every method. Each one's choice is its highest validation mAP, averaged over the proportions below.
 GRID_LR, GRID_EPOCHS, GRID_LOSS = (1.25e-4, 5e-4, 2e-3, 8e-3, 3.2e-2), (5, 10), ("asl", "bce")
 TUNING_KEEPS, TUNING_SEED = (0.2, 0.8), 0
@@ -59,6 +62,17 @@ class SweepOptions:
     """Everything else of a run."""
     source: PrepareOptions | None = None
     """What `data` is prepared from when it is not there; None for data that were prepared before."""
+    folds: Path | None = None
+    """Score each image by what was trained on the other folds, those of a CSV file with a header, image and fold, or of
+    the prepared folder, "prepared"; None measures on the test split."""
+    least_positives: int | None = None
+    """Classes with fewer present labels among the scored images are reported apart; None is 10 with folds, else 1."""
+
+    @property
+    def least(self) -> int:
+        """`least_positives`, its default filled in."""
+        default = 1 if self.folds is None else LEAST_POSITIVES_OF_FOLDS
+        return default if self.least_positives is None else self.least_positives
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -71,13 +85,15 @@ class Cell:
     """One run of a sweep."""
 
     kind: str
-    """RUN, or TUNING for one whose test figures are never computed."""
+    """RUN, FOLD for a fold of a run, or TUNING for one whose test figures are never computed."""
     variant: Variant
     keep: float
     seed: int
     lr: float
     epochs: int
     loss: str
+    fold: Fold = None
+    """The fold that is held out; in tuning, the one whose setting is chosen."""
 
     @property
     def method(self) -> str:
@@ -95,7 +111,16 @@ class Cell:
     def row(self) -> dict[str, Any]:
         """What its row says of it."""
         told = {name: getattr(self, name) for name in ("kind", "method", "keep", "seed", "lr", "epochs", "loss")}
+        told |= {} if self.fold is None else {"fold": self.fold}
         return {**told, "variant": self.variant.name, "method_options": dict(self.variant.options)}
+
+    def __str__(self) -> str:
+        fold = "" if self.fold is None else f", fold {self.fold}"
+        return f"{self.variant.name} at {self.keep:.0%}, seed {self.seed}{fold}"
+
+
+Run = tuple[Cell, ...]
+"""What a row of figures is of, a (variant, proportion, seed): one cell, or those of all folds."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +134,8 @@ class Plan:
     """Of the images' names and content, their splits and their published labels."""
     fingerprint: str
     """Of the backbone's weights."""
+    folds: tuple[Fold, ...] = (None,)
+    """`SweepData.fold_numbers`."""
 
     def setting_key(self, cell: Cell) -> str:
         """What decides a run's result besides its proportion, its seed and the code, as 16 hexadecimal digits."""
@@ -118,7 +145,14 @@ class Plan:
     def key(self, cell: Cell) -> str:
         """All that decides a run's result, as 16 hexadecimal digits."""
         code = code_sha256(cell.method, cell.loss)
-        return _digest([self.setting_key(cell), cell.kind, cell.keep, cell.seed, code])
+        least = self.options.least if cell.kind == RUN else 1
+        apart = [each for each in (cell.fold, f"least {least}" if least > 1 else None) if each is not None]
+        return _digest([self.setting_key(cell), cell.kind, cell.keep, cell.seed, code, *apart])
+
+    def run_key(self, run: Run) -> str:
+        """The key of a run's row: its cell's, or one of all its folds."""
+        keys = [self.key(cell) for cell in run]
+        return keys[0] if run[0].fold is None else _digest([*keys, self.options.least])
 
 
 def used_options(config: TrainConfig) -> dict[str, Any]:
@@ -165,6 +199,10 @@ def sweep_problems(options: SweepOptions) -> list[str]:
     defaults = TrainConfig()
     set_here = [name for name in told if getattr(options.config, name) != getattr(defaults, name)]
     found += [f"{name}: {told[name]}" for name in set_here]  # it would not be used
+    if options.least < 1:
+        found.append(f"least_positives: expected a whole number of at least 1, got {options.least}")
+    if options.folds == OF_PREPARED and options.source:
+        found.append("--folds prepared takes the folds that mlrpl prepare --folds drew; name that folder with --data")
     if options.jobs < 1:
         found.append(f"jobs: expected a whole number of at least 1, got {options.jobs}")
     if not (options.methods and options.keeps and options.seeds):
@@ -185,16 +223,25 @@ def _clashes(options: SweepOptions) -> list[str]:
     return found + ([f"these variants are the same: {', '.join(twice)}; leave all but one out"] if twice else [])
 
 
-def tuning_cells(options: SweepOptions) -> list[Cell]:
-    """The runs that choose each variant's setting; none without tuning."""
-    grid = product(options.variants, TUNING_KEEPS, product(GRID_LR, GRID_EPOCHS, GRID_LOSS)) if options.tune else ()
-    return [Cell(TUNING, variant, keep, TUNING_SEED, *setting) for variant, keep, setting in grid]
+def tuning_cells(options: SweepOptions, folds: Sequence[Fold] = (None,)) -> list[Cell]:
+    """The runs that choose each variant's setting, for each fold its own; none without tuning."""
+    settings = product(GRID_LR, GRID_EPOCHS, GRID_LOSS)
+    grid = product(options.variants, folds, TUNING_KEEPS, settings) if options.tune else ()
+    return [Cell(TUNING, variant, keep, TUNING_SEED, *setting, fold) for variant, fold, keep, setting in grid]
 
 
-def run_cells(options: SweepOptions, settings: dict[str, Setting]) -> list[Cell]:
-    """The runs whose test figures are wanted, each variant at its setting, by name; none of one without."""
-    grid = product(options.keeps, options.seeds, [each for each in options.variants if each.name in settings])
-    return [Cell(RUN, variant, keep, seed, *settings[variant.name]) for keep, seed, variant in grid]
+def wanted_runs(
+    options: SweepOptions, settings: Mapping[tuple[str, Fold], Setting], folds: Sequence[Fold] = (None,)
+) -> list[Run]:
+    """The runs whose figures are wanted, each variant at its settings, by name and fold; none of one that lacks any."""
+    tuned = [each for each in options.variants if all((each.name, fold) in settings for fold in folds)]
+    return [
+        tuple(
+            Cell(RUN if fold is None else FOLD, variant, keep, seed, *settings[variant.name, fold], fold)
+            for fold in folds
+        )
+        for keep, seed, variant in product(options.keeps, options.seeds, tuned)
+    ]
 
 
 def what_to_sweep(

@@ -20,16 +20,19 @@ import torch
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import comparison
 from mlrpl_cli.core.evaluation.comparison import Interval
+from mlrpl_cli.core.evaluation.metrics import mean_of_classes, or_none, rare
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.scenes.rendering import ALIKE
+from mlrpl_cli.core.sweep.data import Fold
 from mlrpl_cli.core.sweep.plan import Setting
-from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, name_of, read_scores
+from mlrpl_cli.core.sweep.results import RESAMPLED, RESULTS, Row, name_of, read_scores, settings_of
 
 PAPER = "sarl"
 """The method of the paper."""
@@ -43,13 +46,13 @@ class MethodReport:
 
     method: str
     """The name of its row: the method's own, unless it has options or was given another one."""
-    setting: Setting
-    """What the grid chose."""
+    settings: dict[Fold, Setting]
+    """What the grid chose: for each fold, or for None where there are none, or all have the same."""
     learned_parameters: int
     maps: np.ndarray
     """(K, S) test mAP in [0, 1]; NaN where a run is missing."""
     selected_maps: np.ndarray
-    """(K, S) the same at the epoch with the highest validation mAP instead of the last one."""
+    """(K, S) the same at the epoch with the highest validation mAP instead of the last one; NaN over folds."""
     average_precision: np.ndarray
     """(K, C) test average precision, averaged over the seeds; NaN for a class without one."""
     differences: dict[str, Interval]
@@ -71,6 +74,10 @@ class MethodReport:
         """(S,) mAP averaged over the proportions."""
         return np.asarray(self.maps.mean(axis=0))
 
+    def average_precision_of(self, column: int) -> float | None:
+        """Of a class, averaged over the proportions that have one; None without any."""
+        return or_none(mean_of_classes(self.average_precision[:, column]))
+
 
 @dataclass(frozen=True)
 class SweepReport:
@@ -78,6 +85,9 @@ class SweepReport:
 
     dataset: str
     classes: tuple[str, ...]
+    rare: dict[int, int]
+    """Columns of the classes with fewer positives than `least_positives`, and how many: no figure counts them but their
+    own average precision."""
     images: int
     """N."""
     keeps: tuple[float, ...]
@@ -86,8 +96,16 @@ class SweepReport:
     """What the others are compared with: the default method, and the paper's if that is another, without options."""
     methods: tuple[MethodReport, ...]
     resamples: int
+    least_positives: int = 1
+    folds: int | None = None
+    """How many there are; None for a test split."""
     level: float = comparison.LEVEL
     """Of the intervals."""
+
+    @property
+    def counted(self) -> list[int]:
+        """Columns of the classes that are not rare."""
+        return [column for column in range(len(self.classes)) if column not in self.rare]
 
 
 class _Run(NamedTuple):
@@ -103,7 +121,7 @@ class _Run(NamedTuple):
 def make_report(
     out: Path, prepared: Prepared, rows: Sequence[Row], progress: Progress, resamples: int = comparison.RESAMPLES
 ) -> SweepReport:
-    """The report of a sweep's rows, whose scores lie in its folder `out`.
+    """The report of a sweep's rows, whose scores of the test images of `prepared` lie in its folder `out`.
 
     What is slow at the size of COCO, resampling, is computed once a run and kept in `out`. Raises RunError when there
     is no row or a cell has two, and when a run's scores are damaged.
@@ -112,17 +130,31 @@ def make_report(
     keeps, seeds = (tuple(sorted({row[name] for row in rows})) for name in ("keep", "seed"))
     methods = in_order(rows)
     references = tuple(name for name in dict.fromkeys((TrainConfig().method, PAPER)) if name in methods) or methods[:1]
-    labels = prepared.full_labels[prepared.rows(TEST)]
-    alike = comparison.pairs_of_columns(ALIKE, prepared.classes) if prepared.dataset == SCENES else []
+    labels, least = prepared.full_labels[prepared.rows(TEST)], rows[0].get("least_positives", 1)
+    apart, positives = rare(labels, least), (labels == PRESENT).sum(axis=0)
+    labels, classes = labels[:, ~apart], [name for name, left in zip(prepared.classes, apart, strict=True) if not left]
+    alike = comparison.pairs_of_columns(ALIKE, classes) if prepared.dataset == SCENES else []
     weights = cache(partial(comparison.resample_weights, len(labels), resamples))
     runs = {}
     for row in track(progress, rows, "resampling test images", len(rows), "runs"):
-        scores = read_scores(out, row["key"])
+        scores = read_scores(out, row["key"])[:, ~apart]
         resampled = _resampled_maps(out / RESAMPLED / f"{row['key']}{SUFFIX}", scores, labels, resamples, weights)
         runs[_cell(row)] = _Run(row, resampled, *comparison.confusion(scores, labels, alike))
     tables = {name: [[runs.get((name, keep, seed)) for seed in seeds] for keep in keeps] for name in methods}
     found = tuple(_method_report(name, tables, references) for name in methods)
-    return SweepReport(prepared.dataset, prepared.classes, len(labels), keeps, seeds, references, found, resamples)
+    return SweepReport(
+        dataset=prepared.dataset,
+        classes=prepared.classes,
+        rare={column: int(positives[column]) for column in np.flatnonzero(apart).tolist()},
+        images=len(labels),
+        keeps=keeps,
+        seeds=seeds,
+        references=references,
+        methods=found,
+        resamples=resamples,
+        least_positives=least,
+        folds=rows[0].get("folds"),
+    )
 
 
 _Table = list[list[_Run | None]]
@@ -142,7 +174,7 @@ def _method_report(method: str, tables: dict[str, _Table], references: Sequence[
     others = {name: tables[name] for name in references if name != method}
     return MethodReport(
         method=method,
-        setting=(some["lr"], some["epochs"], some["loss"]),
+        settings=_settings(some),
         learned_parameters=some["learned_parameters"],
         maps=maps,
         selected_maps=selected_maps,
@@ -154,6 +186,12 @@ def _method_report(method: str, tables: dict[str, _Table], references: Sequence[
         confused_alike=_mean(run.alike for run in runs),
         confused_other=_mean(run.other for run in runs),
     )
+
+
+def _settings(row: Row) -> dict[Fold, Setting]:
+    """What a row's folds were trained with; under None where it is the same."""
+    found = settings_of(row)
+    return {None: next(iter(found.values()))} if len(set(found.values())) == 1 else found
 
 
 def _differences(table: _Table, others: dict[str, _Table]) -> dict[str, Interval]:

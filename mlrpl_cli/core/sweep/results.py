@@ -13,14 +13,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io.errors import DataError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
-from mlrpl_cli.core.sweep.plan import RUN, TUNING_KEEPS, Plan, Setting, tuning_cells
+from mlrpl_cli.core.sweep.data import Fold
+from mlrpl_cli.core.sweep.plan import RUN, TUNING, TUNING_KEEPS, Plan, Setting, tuning_cells
 from mlrpl_cli.core.sweep.variants import NAMES
 
 RESULTS, SCORES, RESAMPLED = "results.jsonl", "scores", "resampled"
@@ -31,17 +32,14 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
-class TuningRow:
-    """What the row of a tuning run has; there is more."""
+class AnyRow:
+    """What every row has; there is more."""
 
     key: str
-    kind: Literal["tuning", "run"]
+    kind: Literal["tuning", "run", "fold"]
     method: str
     keep: float
     seed: int
-    lr: float
-    epochs: int
-    loss: str
     validation_map: float | None
     """mAP of the last epoch on validation labels, in [0, 1]; None when no class has an AP there."""
     learned_parameters: int
@@ -53,18 +51,47 @@ class TuningRow:
     """`code_sha256` of what computed it."""
     data_sha256: str | None = field(default=None, kw_only=True)
     """`plan.data_sha256` of what it was computed on."""
+    fold: int | None = field(default=None, kw_only=True)
+    """The fold that is held out; None without folds, and in the row of all folds."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
-class RunRow(TuningRow):
-    """What the row of a tested run has beside that; there is more."""
+class TrainedRow(AnyRow):
+    """What the row of a tuning run, or of a fold, has."""
 
+    lr: float
+    epochs: int
+    loss: str
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))  # a strict one would take no JSON object for itself
+class FoldSetting:
+    """What a fold was trained with."""
+
+    fold: StrictInt
+    lr: StrictFloat | StrictInt
+    epochs: StrictInt
+    loss: StrictStr
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore", strict=True))
+class RunRow(AnyRow):
+    """What the row of a tested run has beside that; there is more. A run over folds is measured on joined scores."""
+
+    lr: float | None
+    """None, as epochs and loss, where folds differ."""
+    epochs: int | None
+    loss: str | None
     map: float
-    """Test mAP of the last epoch, in [0, 1]."""
-    selected_map: float
-    """Test mAP of the epoch with the highest validation mAP."""
+    """Test mAP of the last epoch, in [0, 1], of the classes that are not rare."""
+    selected_map: float | None
+    """Test mAP of the epoch with the highest validation mAP; None over folds, where nothing validates."""
     average_precision: Annotated[list[float | None], Field(fail_fast=True)]
     """AP of each class; None for one without a test image that shows it, or without one that does not."""
+    settings: list[FoldSetting] | None = field(default=None, kw_only=True)
+    """Of each fold; None without folds."""
+    least_positives: Annotated[int, Field(ge=1)] = field(default=1, kw_only=True)
+    """Classes with fewer present labels are rare: `rare` has them, and no other figure."""
     tuned: bool | None = field(default=None, kw_only=True)
     """Whether the grid chose its setting; the row of a later call that tuned takes the place of one that did not."""
 
@@ -78,11 +105,16 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         rows = read_results(path)
-        self.rows = [row for row in rows if row["kind"] != RUN or _has_scores(path.parent, row["key"])]
+        self.rows = [row for row in rows if row["kind"] == TUNING or _has_scores(path.parent, row["key"])]
         self.without_scores = [row["key"] for row in rows if row not in self.rows]
         """Keys of the rows that were dropped."""
         if self.without_scores or (path.is_file() and not path.read_bytes().endswith(b"\n")):
             write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    @property
+    def by_key(self) -> dict[str, Row]:
+        """The rows by their keys."""
+        return {row["key"]: row for row in self.rows}
 
     def append(self, row: Row) -> None:
         """Add a row and see it to the disk."""
@@ -109,7 +141,7 @@ def read_results(path: Path) -> list[Row]:
     Raises RunError when a line is damaged.
     """
     try:
-        rows = read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TuningRow)
+        rows = read_rows(path, lambda row: RunRow if row.get("kind") == RUN else TrainedRow)
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}; move it away to start anew, or remove that line") from error
     latest: dict[str, Row] = {}
@@ -117,6 +149,12 @@ def read_results(path: Path) -> list[Row]:
         latest.pop(row["key"], None)  # the later one stands where it was written
         latest[row["key"]] = row
     return list(latest.values())
+
+
+def settings_of(row: Row) -> dict[Fold, Setting]:
+    """Learning rate, epochs and loss of each fold of a row's run; of None for a run without folds."""
+    each = row.get("settings") or [row]
+    return {setting.get("fold"): (setting["lr"], setting["epochs"], setting["loss"]) for setting in each}
 
 
 def name_of(row: Row) -> str:
@@ -145,21 +183,20 @@ def _has_scores(out: Path, key: str) -> bool:
     return False
 
 
-def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[str, Setting]:
-    """Each variant's setting: the one with the highest mean validation mAP of its tuning rows, the first of equals.
+def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[tuple[str, Fold], Setting]:
+    """The setting of each variant and fold: the highest mean validation mAP of its tuning rows, the first of equals.
 
     A setting that failed at one proportion is not compared with those that ran at all of them. A variant without a
     whole setting has none.
     """
     if not plan.options.tune:
-        return dict.fromkeys(
-            [each.name for each in plan.options.variants], (plan.config.lr, plan.config.epochs, str(plan.config.loss))
-        )
+        given = plan.config.lr, plan.config.epochs, str(plan.config.loss)
+        return {(each.name, fold): given for each in plan.options.variants for fold in plan.folds}
     found = {row["key"]: row["validation_map"] or 0.0 for row in rows}
-    maps: dict[tuple[str, Setting], list[float]] = defaultdict(list)
-    for cell in tuning_cells(plan.options):
+    maps: dict[tuple[tuple[str, Fold], Setting], list[float]] = defaultdict(list)
+    for cell in tuning_cells(plan.options, plan.folds):
         if (key := plan.key(cell)) in found:
-            maps[cell.variant.name, cell.setting].append(found[key])
+            maps[(cell.variant.name, cell.fold), cell.setting].append(found[key])
     whole = [choice for choice, tried in maps.items() if len(tried) == len(TUNING_KEEPS)]
     descending = sorted(whole, key=lambda choice: np.mean(maps[choice]), reverse=True)
-    return dict(reversed(descending))  # of each method the first one stays
+    return dict(reversed(descending))  # of each method and fold the first one stays

@@ -15,26 +15,27 @@ import torch
 from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import raise_together
-from mlrpl_cli.core.evaluation.metrics import measurable
-from mlrpl_cli.core.io.errors import DataError, RunError, counted, first_few, one_line
+from mlrpl_cli.core.io.errors import MlrplError, RunError, counted, first_few, one_line
 from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
-from mlrpl_cli.core.labels.records import TEST, VALIDATION
 from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.data import SweepData, read_data
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once
 from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
+from mlrpl_cli.core.sweep.folds.assignment import read_folds
+from mlrpl_cli.core.sweep.folds.joining import join
 from mlrpl_cli.core.sweep.plan import (
     RUN,
     Cell,
     Plan,
+    Run,
     SweepOptions,
-    run_cells,
     sweep_problems,
     tuning_cells,
+    wanted_runs,
 )
 from mlrpl_cli.core.sweep.results import (
     RESAMPLED,
@@ -76,13 +77,13 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     progress = progress or Silent()
     with _opened(options, progress) as work:
         plan, results = work.shared.plan, work.results
-        failures = work.run(tuning_cells(options), "tuning")
-        settings = chosen_settings(plan, results.rows)
-        names = [variant.name for variant in options.variants]
-        failures += [f"{name}: no tuning run of it succeeded" for name in names if name not in settings]
-        cells = run_cells(options, settings)
-        failures += work.run(cells, "training", listener and (lambda rows: listener(_rows_of(plan, cells, rows))))
-        rows = _rows_of(plan, cells, results.rows)
+        failures = work.run(tuning_cells(options, plan.folds), "tuning")
+        runs = wanted_runs(options, chosen_settings(plan, results.rows), plan.folds)
+        tuned = {run[0].variant.name for run in runs}
+        names = dict.fromkeys(variant.name for variant in options.variants)
+        failures += [f"{name}: no tuning run of it succeeded" for name in names if name not in tuned]
+        failures += work.train(runs, listener and (lambda rows: listener(_rows_of(plan, runs, rows))))
+        rows = _rows_of(plan, runs, results.rows)
         if options.tune:
             results.mark_tuned(rows)
         return SweepSummary(options.out, rows, failures, sum(row["kind"] == RUN for row in results.rows))
@@ -96,7 +97,8 @@ def trial(options: SweepOptions, progress: Progress | None = None) -> None:
     progress = progress or Silent()
     with _opened(options, progress) as work:
         plan, rows = work.shared.plan, work.results.rows
-        cells = tuning_cells(options) or run_cells(options, chosen_settings(plan, rows))
+        runs = wanted_runs(options, chosen_settings(plan, rows), plan.folds)
+        cells = tuning_cells(options, plan.folds) or [cell for run in runs for cell in run]
         if failures := work.run(first_untimed(cells, rows), "trial"):
             raise RunError(f"a run failed: {'; '.join(failures)}")
 
@@ -112,7 +114,7 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
         raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
-    shown = shown_rows(rows, read_data(options.data, options.config).sha256, chosen=names)
+    shown = shown_rows(rows, read_data(options.data, options.config, options.folds).sha256, chosen=names)
     if not shown.rows and shown.told:
         raise RunError(
             f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again"
@@ -134,50 +136,48 @@ def pending(options: SweepOptions) -> SweepSize:
     raise_together(sweep_problems(options))
     if options.source:
         prepare_once(options.source, dry_run=True)
-    tuning, runs = tuning_cells(options), len(options.methods) * len(options.keeps) * len(options.seeds)
     methods = [each.method for each in options.variants]
     if options.source and not is_prepared(options.data):
-        return SweepSize(len(tuning), 0, runs, 0, {}, None, tuple(dict.fromkeys(methods)))
+        folds = max(len(set(read_folds(options.folds).values())), 1) if options.folds else 1
+        trainings = folds * len(methods) * len(options.keeps) * len(options.seeds)
+        return SweepSize(folds * len(tuning_cells(options)), 0, trainings, 0, {}, None, tuple(dict.fromkeys(methods)))
     plan, _, _ = _resolve(options, Silent())
+    tuning, asked = tuning_cells(options, plan.folds), methods * len(options.keeps) * len(options.seeds)
     rows = read_results(options.out / RESULTS)
-    tuned = _rows_of(plan, tuning, rows)
-    cells = run_cells(options, chosen_settings(plan, rows)) if len(tuned) == len(tuning) else []
-    done = {row["key"] for row in [*tuned, *_rows_of(plan, cells, rows)]}
-    unknown = [] if cells else methods * len(options.keeps) * len(options.seeds)
-    left = [cell.method for cell in [*tuning, *cells] if plan.key(cell) not in done] + unknown
+    stored_keys = {row["key"] for row in rows}
+    tuned = {key for cell in tuning if (key := plan.key(cell)) in stored_keys}
+    runs = wanted_runs(options, chosen_settings(plan, rows), plan.folds) if len(tuned) == len(tuning) else []
+    whole = {plan.key(cell) for run in runs if plan.run_key(run) in stored_keys for cell in run}
+    cells = [cell for run in runs for cell in run]
+    done = {key for cell in cells if (key := plan.key(cell)) in stored_keys | whole}
+    unknown = [] if cells else asked * len(plan.folds)
+    left = [cell.method for cell in [*tuning, *cells] if plan.key(cell) not in tuned | done] + unknown
     times = seconds_left(left, rows, options.jobs)
-    return SweepSize(len(tuning), len(tuned), runs, len(done) - len(tuned), stale_rows(rows), *times)
+    return SweepSize(len(tuning), len(tuned), len(asked) * len(plan.folds), len(done), stale_rows(rows), *times)
 
 
 def _resolve(options: SweepOptions, progress: Progress) -> tuple[Plan, SweepData, Backbone]:
     raise_together(sweep_problems(options))
     if options.source:
         prepare_once(options.source, progress)
-    data = read_data(options.data, options.config)
+    data = read_data(options.data, options.config, options.folds)
     prepared = data.prepared
     for note in data.notes:
         progress.warn(note)
-    splits = (TEST, VALIDATION) if options.tune else (TEST,)
-    for split, advice in zip(splits, ("prepare it with some", "add --no-tune, or prepare it with some"), strict=False):
-        rows = data.rows(split)
-        if not measurable(prepared.full_labels[rows]).any():
-            lacks = f"no class with both a present and an absent cell among its {split} images"
-            alone = "" if split not in prepared.splits else " that is no copy of those it learns from"
-            lacks = lacks if len(rows) else f"no {split} image{alone}"
-            raise DataError(f"{options.data} has {lacks}, so no method can be measured there; {advice}")
+    data.check(options.tune, options.least)
     config = resolve_config(replace(options.config, data=str(options.data)), prepared)
     for warning in label_notes(options.config, config, prepared):
         progress.warn(warning)
     backbone = load_backbone(backbone_options(config), progress=progress)
     for note in backbone.notes:
         progress.note(note)
-    return Plan(options, config, data.sha256, backbone.fingerprint), data, backbone
+    return Plan(options, config, data.sha256, backbone.fingerprint, data.fold_numbers), data, backbone
 
 
-def _rows_of(plan: Plan, cells: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
-    """The rows of those cells that have one, in the cells' order, as this plan has them: variant's name, and tuning."""
+def _rows_of(plan: Plan, runs: Sequence[Run], rows: Sequence[Row]) -> list[Row]:
+    """The rows of those runs that have one, in the runs' order, as this plan has them: variant's name, and tuning."""
     found = {row["key"]: row for row in rows}
-    keyed = ((cell, plan.key(cell)) for cell in cells)
+    keyed = ((run[0], plan.run_key(run)) for run in runs)
     of_plan = {"tuned": plan.options.tune}
     return [{**found[key], "variant": cell.variant.name, **of_plan} for cell, key in keyed if key in found]
 
@@ -205,22 +205,50 @@ class _Work:
     results: Results
     progress: Progress
 
-    def run(self, cells: Sequence[Cell], description: str, listener: Listener | None = None) -> list[str]:
-        """Run the cells that have no row yet; returns a line for each that failed."""
-        done = {row["key"] for row in self.results.rows}
+    def train(self, runs: Sequence[Run], listener: Listener | None = None) -> list[str]:
+        """Run what has no row yet and join the folds of each run; returns a line for each that failed."""
+        plan, failures, done = self.shared.plan, list[str](), self.results.by_key
+        left = [run for run in runs if plan.run_key(run) not in done]
+        of_cell = {plan.key(cell): run for run in left for cell in run}
+
+        def appended(cell: Cell) -> None:
+            failures.extend(self._joined(of_cell[plan.key(cell)]))
+            if listener:
+                listener(self.results.rows)
+
+        for run in left:  # those whose last fold was all that a killed process had left to do
+            failures.extend(self._joined(run))
+        return self.run([cell for run in left for cell in run], "training", appended) + failures
+
+    def run(
+        self, cells: Sequence[Cell], description: str, appended: Callable[[Cell], None] = lambda cell: None
+    ) -> list[str]:
+        """Run the cells that have no row yet, and say each that has one now; returns a line for each that failed."""
+        done = self.results.by_key
         left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
         failures: list[str] = []
         if not left:
             return failures
         for cell, row in track(self.progress, self._rows(left), description, len(left), "runs"):
             if "error" in row:
-                failures.append(f"{cell.variant.name} at {cell.keep:.0%}, seed {cell.seed}: {row['error']}")
+                failures.append(f"{cell}: {row['error']}")
                 self.progress.warn(f"failed: {failures[-1]}")
             else:
                 self.results.append(row)
-                if listener:
-                    listener(self.results.rows)
+                appended(cell)
         return failures
+
+    def _joined(self, run: Run) -> list[str]:
+        """Add the row of a run whose folds are all there and not joined yet; a line where that fails."""
+        plan, rows = self.shared.plan, self.results.by_key
+        keys = [plan.key(cell) for cell in run]
+        if plan.run_key(run) in rows or not rows.keys() >= set(keys):
+            return []
+        try:
+            self.results.append(join(plan, self.shared.data, run, [rows[key] for key in keys]))
+        except MlrplError as error:
+            return [f"{replace(run[0], fold=None)}: {error}"]
+        return []
 
     def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
         """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""

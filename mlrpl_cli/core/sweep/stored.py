@@ -10,13 +10,13 @@ from typing import Any
 from mlrpl_cli.core.io.errors import ConfigError, first_few
 from mlrpl_cli.core.io.reading import difference
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
-from mlrpl_cli.core.sweep.code import code_sha256
+from mlrpl_cli.core.sweep.code import code_of_losses
 from mlrpl_cli.core.sweep.plan import RUN, unused_options
-from mlrpl_cli.core.sweep.results import Row, name_of
+from mlrpl_cli.core.sweep.results import Row, name_of, settings_of
 
 CURRENT, STALE, UNKNOWN = "current", "stale", "unknown"
-_OF_VARIANT = ("method", "method_options", "lr", "epochs", "loss")
-"""What a variant may have of its own; in a sweep without tuning, the last three are of all of them."""
+_OF_VARIANT = ("method", "method_options", "lr", "epochs", "loss", "settings")
+"""What a variant may have of its own; in a sweep without tuning, learning rate, epochs and loss are of all of them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def code_of(row: Row) -> str:
     if row.get("code") is None:
         return UNKNOWN
     try:
-        return CURRENT if row["code"] == code_sha256(row["method"], row["loss"]) else STALE
+        return CURRENT if row["code"] == code_of_losses(row["method"], _losses_of(row)) else STALE
     except ConfigError:  # of a package that is not installed here
         return UNKNOWN
 
@@ -84,11 +84,12 @@ def common_settings(row: Row, tuned: bool) -> dict[str, Any]:
 
     In a sweep that is `tuned`, that the grid chose learning rate, epochs and loss; without tuning, which they are.
     """
-    unused = {*WITHOUT_EFFECT, *unused_options(row["method"], row["loss"]), "seed", "context_lr", "backbone"}
+    unused = {*WITHOUT_EFFECT, "seed", "context_lr", "backbone"}
+    unused = unused.union(*(unused_options(row["method"], loss) for loss in _losses_of(row)))
     config = row.get("config") or {}
     options = {name: value for name, value in config.items() if name not in {*unused, *_OF_VARIANT}}
-    backbone = {"backbone": row.get("fingerprint")}
-    return backbone | options | ({"tuned": bool(row.get("tuned"))} if tuned else _chosen(row))
+    measured = {"backbone": row.get("fingerprint"), "least_positives": row.get("least_positives", 1)}
+    return measured | options | ({"tuned": bool(row.get("tuned"))} if tuned else _chosen(row))
 
 
 def _alike(newest_first: Sequence[Row], asked: Collection[str]) -> tuple[list[Row], dict[str, list[Row]]]:
@@ -117,7 +118,10 @@ def _alike(newest_first: Sequence[Row], asked: Collection[str]) -> tuple[list[Ro
 
 def _difference(name: str, row: Row, rival: Row) -> str:
     """How a setting of a row is another one than that of the row that is shown."""
-    told, shown = ({**(each.get("config") or {}), **_chosen(each)} for each in (row, rival))
+    told, shown = (
+        {**(each.get("config") or {}), **_chosen(each), "least_positives": each.get("least_positives", 1)}
+        for each in (row, rival)
+    )
     if name == "tuned":
         return "the grid did not choose learning rate, epochs and loss"
     if name == "backbone" and told.get(name) == shown.get(name):
@@ -134,6 +138,10 @@ def _own_differences(row: Row, rival: Row) -> list[str]:
 
 def _chosen(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in ("lr", "epochs", "loss")}
+
+
+def _losses_of(row: Row) -> list[str]:
+    return [loss for _, _, loss in settings_of(row).values()]
 
 
 def _wanted(rows: Sequence[Row], chosen: Collection[str] | None) -> list[Row]:

@@ -13,19 +13,19 @@ from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, or_none
-from mlrpl_cli.core.features.batches import cached
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, rare
+from mlrpl_cli.core.features.batches import CachedViews, FeatureBatches, cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.labels.records import TEST, TRAIN
+from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.prepared.build import hide_again
-from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.prepared.held_out import HeldOut, part_of
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.code import code_sha256
-from mlrpl_cli.core.sweep.data import SweepData
-from mlrpl_cli.core.sweep.encoding import Shared, learning_rows, load_objects
-from mlrpl_cli.core.sweep.plan import RUN, Cell
+from mlrpl_cli.core.sweep.encoding import Shared, load_objects
+from mlrpl_cli.core.sweep.folds.joining import figures_of
+from mlrpl_cli.core.sweep.plan import FOLD, TUNING, Cell
 from mlrpl_cli.core.sweep.results import Row, write_scores
 from mlrpl_cli.core.training.loop import Trainer
 
@@ -38,12 +38,10 @@ class Worker:
     def __init__(self, shared: Shared) -> None:
         self.plan = shared.plan
         config = self.plan.config
-        self.data = SweepData(read_prepared(self.plan.options.data), self.plan.data_sha256, shared.kept)
+        self.data = shared.data
         self.accelerator = make_accelerator(config.device)
         self.backbone = load_backbone(backbone_options(config))
-        self.learning = shared.learning.found()
-        self.test_images = cached(shared.test.found(), self.accelerator, config.batch_size)
-        self.test_labels = self.data.prepared.full_labels[self.data.rows(TEST)]
+        self.learning, self.scored = shared.learning.found(), shared.scored.found()
         self.objects = load_objects(shared.objects) if shared.objects else None
 
     def run(self, cell: Cell) -> Row:
@@ -53,7 +51,8 @@ class Worker:
         validation mAP is tested too.
         """
         started = time.perf_counter()
-        trainer = self._trainer(cell)
+        sides = self.data.sides(cell.fold, tuning=cell.kind == TUNING)
+        trainer = self._trainer(cell, sides)
         trainer.start()
         selected = trainer.checkpoint()
         for epoch in trainer.epochs(Silent()):
@@ -69,15 +68,13 @@ class Worker:
             "learned_parameters": sum(p.numel() for p in trainer.trainable.learned().values()),
             "train_seconds": time.perf_counter() - started,
         }
-        if cell.kind != RUN:
+        if cell.kind == TUNING:
             return row
         return {
             **row,
-            **self._test(trainer.checkpoint(), row["key"]),
-            "selected_epoch": selected.info.epoch,
-            "selected_map": mean_of_classes(average_precisions(self._scores(TrainedHead(selected)), self.test_labels)),
-            "test_images": len(self.test_labels),
-            "test_copies": len(self.data.prepared.rows(TEST)) - len(self.test_labels),
+            **self._test(cell, sides.test, trainer.checkpoint(), selected, row["key"]),
+            "test_images": len(sides.test),
+            "test_copies": 0 if cell.kind == FOLD else len(self.data.prepared.rows(TEST)) - len(sides.test),
             "dataset": self.data.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
@@ -86,39 +83,47 @@ class Worker:
             "versions": _VERSIONS,
         }
 
-    def _trainer(self, cell: Cell) -> Trainer:
+    def _trainer(self, cell: Cell, sides: HeldOut) -> Trainer:
+        """It is handed the training and validation images alone, so that no label of another can reach it."""
         config = cell.config(self.plan.config)
-        prepared = hide_again(self.data.prepared, cell.keep, cell.seed)
-        learning = learning_rows(prepared)
+        hidden = hide_again(self.data.prepared, cell.keep, cell.seed)
+        prepared = part_of(hidden, {TRAIN: sides.training, VALIDATION: sides.validation})
         training, validation = (
-            self.learning.subset(np.searchsorted(learning, rows).tolist())
-            for rows in (prepared.rows(TRAIN), self.data.rows(config.selection))
+            self.learning.subset(np.searchsorted(self.data.learning, rows).tolist())
+            for rows in (sides.training, sides.validation)
         )
         seen = cached(training, self.accelerator, config.batch_size, config.seed)
-        features = seen, cached(validation, self.accelerator, config.batch_size)
-        selecting = self.data.kept[prepared.rows(config.selection)]
-        return Trainer(config, prepared, self.backbone, features, selecting=selecting)
+        return Trainer(config, prepared, self.backbone, (seen, self._plain(validation)))
 
-    def _scores(self, head: TrainedHead) -> np.ndarray:
-        return score(head.to(self.accelerator.device), self.test_images, Silent(), "")
+    def _plain(self, images: CachedViews) -> FeatureBatches:
+        return cached(images, self.accelerator, self.plan.config.batch_size)
 
-    def _test(self, checkpoint: Checkpoint, key: str) -> Row:
+    def _test(self, cell: Cell, rows: np.ndarray, last: Checkpoint, selected: Checkpoint, key: str) -> Row:
+        """What is measured on the images of `rows`; of a fold nothing, its scores are kept to be joined."""
         started = time.perf_counter()
-        head = TrainedHead(checkpoint)
-        probabilities = self._scores(head)
+        images = self._plain(self.scored.subset(np.searchsorted(self.data.scored, rows).tolist()))
+        head = TrainedHead(last)
+        probabilities = self._scores(head, images)
         write_scores(self.plan.options.out, key, probabilities)
-        aps = average_precisions(probabilities, self.test_labels)
-        figures = {
-            "map": mean_of_classes(aps),
-            "average_precision": [or_none(ap) for ap in aps.tolist()],
-            "test_seconds": time.perf_counter() - started,
-        }
-        return figures | (self._localization(head, *self.objects) if self.objects else {})
+        if cell.kind == FOLD:
+            return {"test_seconds": time.perf_counter() - started}
+        labels, least = self.data.prepared.full_labels[rows], self.plan.options.least
+        figures = figures_of(probabilities, labels, self.data.prepared.classes, least)
+        figures["test_seconds"] = time.perf_counter() - started
+        of_selected = average_precisions(self._scores(TrainedHead(selected), images), labels)
+        figures["selected_epoch"] = selected.info.epoch
+        figures["selected_map"] = mean_of_classes(of_selected[~rare(labels, least)])
+        return figures | (self._localization(head, images, *self.objects) if self.objects else {})
+
+    def _scores(self, head: TrainedHead, images: FeatureBatches) -> np.ndarray:
+        return score(head.to(self.accelerator.device), images, Silent(), "")
 
     @torch.no_grad()
-    def _localization(self, head: TrainedHead, rows: np.ndarray, classes: np.ndarray, masks: np.ndarray) -> Row:
+    def _localization(
+        self, head: TrainedHead, images: FeatureBatches, rows: np.ndarray, classes: np.ndarray, masks: np.ndarray
+    ) -> Row:
         """Where the attention of present classes lies, averaged over (image, class) pairs."""
-        attention = torch.cat([head(features).attention.float().cpu() for features, _ in self.test_images]).numpy()
+        attention = torch.cat([head(features).attention.float().cpu() for features, _ in images]).numpy()
         side = int(attention.shape[-1] ** 0.5)
         maps = attention[rows, classes].reshape(-1, side, side)
         return {

@@ -16,12 +16,15 @@ from mlrpl_cli.core.io.errors import counted
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.contents import run_contents
+from mlrpl_cli.core.runs.contents import RunContents, run_contents
 from mlrpl_cli.core.runs.trained_on import image_tensors
 from mlrpl_cli.core.training.loop import Trainer
 
-MakeTrainer = Callable[[TrainConfig, Prepared, str], Trainer]
-"""A resolved configuration, data, and the split that the trainer's features beside those of training are of."""
+MakeTrainer = Callable[[TrainConfig, Prepared, str, RunContents | None], Trainer]
+"""A resolved configuration, data, and the split that the trainer's features beside those of training are of.
+
+Contents where they are known already: None looks for them.
+"""
 
 
 def trainer_maker(config: TrainConfig, accelerator: Accelerator, progress: Progress) -> MakeTrainer:
@@ -35,9 +38,9 @@ def trainer_maker(config: TrainConfig, accelerator: Accelerator, progress: Progr
         progress.note(note)
     encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
 
-    def make(config: TrainConfig, prepared: Prepared, scored: str) -> Trainer:
+    def make(config: TrainConfig, prepared: Prepared, scored: str, known: RunContents | None) -> Trainer:
         with accelerator.main_process_first():  # the others find remembered what it read
-            contents = run_contents(config, prepared, scored)
+            contents = known or run_contents(config, prepared, scored)
         if not contents.kept.all():
             progress.warn(_of_copies(contents.kept, scored))
         filler = CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated)

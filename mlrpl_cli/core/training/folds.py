@@ -18,17 +18,17 @@ import torch
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, or_none
-from mlrpl_cli.core.features.cache import CACHE, image_digests
-from mlrpl_cli.core.io.devices import decoding_workers
-from mlrpl_cli.core.io.errors import DataError, counted
+from mlrpl_cli.core.io.errors import counted
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.prepared.held_out import copies_apart, held_out, part_of
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
 from mlrpl_cli.core.runs.checkpoint import TrainedHead
+from mlrpl_cli.core.runs.contents import RunContents, digests_of, numbered
 from mlrpl_cli.core.runs.folder import FOLDS, OUT_OF_FOLD
 from mlrpl_cli.core.training.assembly import MakeTrainer
 
@@ -70,14 +70,24 @@ def cross_validate(
     if prepared.folds is None:
         return None
     rows = np.flatnonzero(prepared.folds >= 0)
-    contents = _contents(config, prepared, rows, progress)
+    folds, count = prepared.folds[rows], int(prepared.folds.max()) + 1
+    taking_part = _taking_part(prepared, rows)
+    digests = digests_of(prepared, rows, config.cache, config.workers)
+    contents = numbered(digests)
+    if apart := copies_apart(folds, contents):
+        progress.warn(
+            f"{counted(apart, 'image')} with copies in other folds: copies of images that a fold leaves out are not "
+            "trained on then; mlrpl prepare --split-by content keeps copies in one fold"
+        )
     probabilities = np.empty((len(rows), len(prepared.classes)), np.float32)
-    count = int(prepared.folds.max()) + 1
     with progress.task("cross-validation", count, "folds") as task:
         for fold in range(count):
-            held = prepared.folds[rows] == fold
+            held = held_out(folds, contents, fold)
+            data = part_of(taking_part, {TRAIN: held.training, TEST: held.test})
+            training, test = ([digests[row] for row in side] for side in (held.training, held.test))
+            known = RunContents(training, test, np.ones(len(test), bool))
             path = folder / FOLDS / f"{fold}{SUFFIX}"
-            probabilities[held] = _scores(config, _without(prepared, fold, contents), path, make_trainer)
+            probabilities[held.test] = _scores(config, data, known, path, make_trainer)
             task.advance()
     labels = prepared.observed_labels[rows]
     return OutOfFold(
@@ -100,39 +110,14 @@ def write_figures(found: OutOfFold, folder: Path) -> None:
     write_text(folder / OUT_OF_FOLD, json.dumps({**content, "classes": classes}, indent=2) + "\n")
 
 
-def _contents(config: TrainConfig, prepared: Prepared, rows: np.ndarray, progress: Progress) -> np.ndarray:
-    """(N,) a number for the content of each image with a fold: equal ones are copies. Copies in two folds are told."""
-    assert prepared.folds is not None
-    digests = image_digests(prepared.paths(rows), decoding_workers(config.workers), Path(config.cache or CACHE))
-    contents = np.unique(digests, return_inverse=True)[1].reshape(-1)
-    places = np.unique(np.stack([contents, prepared.folds[rows]]), axis=1)
-    if apart := int((np.unique(places[0], return_counts=True)[1] > 1).sum()):
-        progress.warn(
-            f"{counted(apart, 'image')} with copies in other folds: copies of images that a fold leaves out are not "
-            "trained on then; mlrpl prepare --split-by content keeps copies in one fold"
-        )
-    return contents
+def _taking_part(prepared: Prepared, rows: np.ndarray) -> Prepared:
+    """The images of `rows`; labels that are hidden stay so for everyone."""
+    return replace(part_of(prepared, {TRAIN: rows}), full_labels=prepared.observed_labels[rows])
 
 
-def _without(prepared: Prepared, fold: int, contents: np.ndarray) -> Prepared:
-    """The images with a fold, those of `fold` as test images and their copies left out.
-
-    Labels that are hidden stay so for everyone.
-    """
-    assert prepared.folds is not None
-    rows = np.flatnonzero(prepared.folds >= 0)
-    held = prepared.folds[rows] == fold
-    kept = held | ~np.isin(contents, contents[held])
-    if kept.sum() == held.sum():
-        raise DataError(f"fold {fold} of {prepared.folder} leaves no image to train on but copies; add other images")
-    rows = rows[kept]
-    splits = tuple(TEST if own else TRAIN for own in held[kept].tolist())
-    images, observed = tuple(prepared.images[row] for row in rows), prepared.observed_labels[rows]
-    labels = {"full_labels": observed, "observed_labels": observed}
-    return replace(prepared, images=images, splits=splits, **labels, folds=None, contents=None)
-
-
-def _scores(config: TrainConfig, prepared: Prepared, path: Path, make_trainer: MakeTrainer) -> np.ndarray:
+def _scores(
+    config: TrainConfig, prepared: Prepared, known: RunContents, path: Path, make_trainer: MakeTrainer
+) -> np.ndarray:
     """(M, C) float32 of the test images of `prepared`: those at `path`, if they are whole and made of the same."""
     made_of = {_MADE_OF: _made_of(config, prepared)}
     with suppress(ValueError, KeyError):  # missing, damaged or of another run: made again
@@ -140,7 +125,7 @@ def _scores(config: TrainConfig, prepared: Prepared, path: Path, make_trainer: M
         if stored.metadata == made_of:
             return stored.tensors[_PROBABILITIES].numpy()
     # There is no validation image to choose an epoch by: the last one it is.
-    trainer = make_trainer(replace(config, selection="validation"), prepared, TEST)
+    trainer = make_trainer(replace(config, selection="validation"), prepared, TEST, known)
     trainer.start()
     for _ in trainer.epochs(Silent()):
         pass

@@ -22,7 +22,8 @@ from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import evaluate, metrics
 from mlrpl_cli.core.features.of_run import FeaturesOfRun
 from mlrpl_cli.core.heads import losses, methods
-from mlrpl_cli.core.heads.recognizers import TrainableRecognizer
+from mlrpl_cli.core.heads.methods import ParameterGroup
+from mlrpl_cli.core.heads.recognizers import FittedRecognizer, TrainableRecognizer
 from mlrpl_cli.core.heads.text_inputs import TextInputs
 from mlrpl_cli.core.io.devices import BF16, DTYPES, FLOAT32, make_generator
 from mlrpl_cli.core.io.errors import RunError, first_few, memory_for
@@ -91,6 +92,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(_optimizer_groups(self.trainable, self.config))
         if last is None:
             self._initialize_from_prior()
+            self._fit()
         else:
             checkpoints.restore(last, self.trainable, optimizer)
             self._check_text(last)
@@ -154,9 +156,10 @@ class Trainer:
         loss = torch.stack([self.loss(logits[own], labels, count) for logits in trained]).sum()
         # Data-parallel training averages gradients over processes, and this is a share of one sum: undo the average.
         loss = loss * self.accelerator.num_processes
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.optimizer.step()
+        if loss.requires_grad:  # of a method that is fitted alone nothing is left to train
+            self.optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            self.optimizer.step()
         # NaN or infinite features spoil the weights even where no label is known and the loss is 0.
         return loss.detach() + 0 * sum(tensor.sum() for tensor in vars(features).values())
 
@@ -228,6 +231,15 @@ class Trainer:
             raise RunError(_spoilt(spoilt))
         self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
 
+    @torch.no_grad()
+    def _fit(self) -> None:
+        """What is fitted to all training images at once; the same in every process."""
+        for module in self.trainable.modules():
+            if isinstance(module, FittedRecognizer):
+                described = self.features.collect(module.describe)
+                cells = losses.make_cells(self.config, self.labels)
+                module.fit(described, cells, make_generator(self.config.seed, "parts to hold out"))
+
 
 def make_trainable(backbone: Backbone, config: TrainConfig, classes: Sequence[str]) -> TrainableRecognizer:
     """An untrained recognizer over `backbone`, its parameters drawn from config.seed."""
@@ -259,9 +271,10 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 def _optimizer_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list[dict[str, Any]]:
     """The method's parameter groups as the optimizer takes them; each one's rate follows the schedule from its peak."""
+    groups = methods.parameter_groups(trainable, config) or [ParameterGroup((), config.lr, 0.0)]
     return [
         {"params": group.parameters, "lr": group.lr, "peak_lr": group.lr, "weight_decay": group.weight_decay}
-        for group in methods.parameter_groups(trainable, config)
+        for group in groups
     ]
 
 

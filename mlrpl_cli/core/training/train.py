@@ -87,7 +87,7 @@ def train(
         progress.warn(warning)
     with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
         make_trainer = trainer_maker(config, accelerator, progress)
-        trainer = make_trainer(config, prepared, config.selection)
+        trainer = make_trainer(config, prepared, config.selection, None)
         last = _last_checkpoint(folder, trainer) if resume else None
         trainer.start(last)
         log = [row for row in read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []

@@ -9,7 +9,6 @@ from mlrpl_cli.core.backbones import tiny
 from mlrpl_cli.core.backbones.backbone import BackboneOptions, fingerprint_of
 from mlrpl_cli.core.backbones.files import reading
 from mlrpl_cli.core.backbones.files import reading as weights
-from mlrpl_cli.core.backbones.files.hub import Copy
 from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
 from mlrpl_cli.core.backbones.openai import family, published
@@ -20,6 +19,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     TextArchitecture,
     random_state,
 )
+from mlrpl_cli.core.backbones.openai.copies import Copy
 from mlrpl_cli.core.backbones.registry import family_of, load_backbone
 from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Silent

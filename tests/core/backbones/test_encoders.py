@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlrpl_cli.core.backbones.backbone import BackboneOptions, pad_tokens
+from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.features import resize_positions
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
@@ -21,6 +21,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
 from mlrpl_cli.core.backbones.openai.assembly import assemble
 from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
 from mlrpl_cli.core.backbones.openai.transformer import Form
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.errors import WeightsError
 from tests import reference
 

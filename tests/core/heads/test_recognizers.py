@@ -12,6 +12,10 @@ from tests import reference, small
 from tests.core.heads.test_category_prompts import by_letter
 
 CLASSES = ("dog", "traffic light")
+TEMPLATE_LETTERS = "a photo of a"
+"""What contexts start as, a token each letter: `by_letter` makes them."""
+FITTED = ("anchored", "sarl-anchored")
+"""Methods with a member that is fitted, which starts where its fit says."""
 
 
 def random_features(images: int = 4) -> ImageFeatures:
@@ -101,6 +105,24 @@ def test_sarl_plus_takes_the_mean_logit_of_its_members():
     assert [logits.shape for logits in output.member_logits] == [output.logits.shape] * 2
 
 
+@torch.no_grad()
+def test_sarl_warm_starts_where_zero_shot_is_with_even_attention():
+    """The mean over positions against the template: cos(mean_p g_p, t_c), with a full stop behind the name."""
+    trainable, features = build("sarl-warm"), random_features()
+    output = trainable(features)
+    torch.testing.assert_close(output.attention, torch.full_like(output.attention, 1 / 4))
+    pooled = torch.nn.functional.normalize(features.joint.mean(dim=1), dim=-1)
+    texts = torch.nn.functional.normalize(trainable.text_head(), dim=-1)
+    torch.testing.assert_close(output.logits, 20 * pooled @ texts.T)
+    assert trainable.text_head.contexts()["prompts.context"].shape == (2, len(TEMPLATE_LETTERS), 64)
+
+
+def test_a_fitted_member_is_not_trained_in_steps():
+    output = build("sarl-anchored")(random_features())
+    assert len(output.member_logits) == 1
+    assert output.member_logits[0].requires_grad
+
+
 def test_the_loss_of_one_member_moves_that_member_alone():
     trainable = build("sarl+")
     trainable(random_features()).member_logits[1].sum().backward()
@@ -109,7 +131,7 @@ def test_the_loss_of_one_member_moves_that_member_alone():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "dualcoop"])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("dualcoop", *FITTED)])
 def test_each_class_starts_at_its_prior(method):
     trainable, features = build(method), random_features(8)
     prior = torch.tensor([0.1, 0.6])
@@ -128,6 +150,9 @@ def test_each_class_starts_at_its_prior(method):
         ("sa", 2 * 2 * 64),
         ("dualcoop", 2 * 2 * 2 * 64 - 3),
         ("linear", 2 * 8),
+        ("sarl-warm", 2 * len(TEMPLATE_LETTERS) * 64 + 5 * (64 + 8 + 1)),
+        ("anchored", -3),
+        ("sarl-anchored", 2 * len(TEMPLATE_LETTERS) * 64 + 5 * (64 + 8 + 1)),
         ("sarl+", 2 * 2 * 64 + 5 * (64 + 8 + 1) + 2 * 8 + 1 + 2),
     ],
 )
@@ -151,7 +176,7 @@ def test_tensors_of_another_method_are_refused_without_a_warning(method):
         rebuild_recognizer(method, len(CLASSES), build("cspo").recognizer.state_dict())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "anchored"])
 def test_an_empty_batch_gives_empty_logits_and_gradients_that_are_zero(method):
     trainable = build(method)
     logits = trainable(random_features(0)).logits

@@ -40,7 +40,7 @@ def test_a_training_that_fails_before_its_first_checkpoint_leaves_no_run_folder(
         assert [*Path("runs").glob("*"), *Path("some").glob("*")] == []
     image.write_bytes(pixels)
     summary = train(make_config(flags={**flags, "run": run}))
-    assert summary.run == Path(run or "runs/small-sarl+-seed0")
+    assert summary.run == Path(run or "runs/small-sarl-anchored-seed0")
 
 
 def test_a_training_that_fails_in_a_folder_of_the_users_leaves_the_folder(flags):

@@ -31,7 +31,7 @@ def test_a_later_row_of_a_key_takes_the_place_of_an_earlier_one(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"kind": "other"}, "kind: expected one of tuning, run, got 'other'"),
+        ({"kind": "other"}, "kind: expected one of tuning, run, fold, got 'other'"),
         ({"map": "x", "seed": 0.5}, "seed: expected a whole number, got 0.5; map: expected a number, got 'x'"),
         ({"average_precision": [0.5, "x"]}, "average_precision.1: expected a number, got 'x'"),
     ],

@@ -102,7 +102,7 @@ def test_copies_are_left_out_of_a_sweep_as_train_and_eval_leave_them_out(options
     assert (row["selected_epoch"], row["validation_map"]) == (trained.best_epoch, pytest.approx(trained.last_map))
     assert row["map"] == pytest.approx(last.metrics.mean_average_precision, abs=1e-6)
     np.testing.assert_allclose(read_scores(asked.out, row["key"]), last.probabilities, atol=1e-3)
-    page = report_sweep(asked.out, asked.data, Shown([row], ["a note"]), Silent()).read_text(encoding="utf-8")
+    page = report_sweep(asked, Shown([row], ["a note"]), Silent()).read_text(encoding="utf-8")
     assert told in html.unescape(page)
     assert "a note" in page
     assert "Test mAP (%) on 4 images" in page
@@ -230,7 +230,7 @@ def test_a_setting_that_failed_at_one_proportion_is_not_chosen(options):
     cells = tuning_cells(plan.options)
     maps = {cells[0]: 0.9, **{cell: 0.5 for cell in cells if cell.setting == cells[1].setting}}
     rows = [{"key": plan.key(cell), "validation_map": value} for cell, value in maps.items()]
-    assert chosen_settings(plan, rows) == {"linear": cells[1].setting}
+    assert chosen_settings(plan, rows) == {("linear", None): cells[1].setting}
 
 
 def test_every_wrong_option_is_told_at_once(options):

@@ -18,7 +18,9 @@ from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.io.tensorfiles import open_tensors
 from mlrpl_cli.core.prepared.folder import NO_FOLD, Prepared, read_prepared, write_manifest
+from mlrpl_cli.core.runs import contents
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+from mlrpl_cli.core.training import folds
 from mlrpl_cli.core.training.train import train
 from tests import reference, small
 
@@ -65,7 +67,7 @@ def test_out_of_fold_scores_are_those_of_runs_on_the_other_folds_and_the_figure_
         run = str(tmp_path / f"run{fold}")
         train(make_config(flags={**flags, "data": str(data.folder), "run": run}))
         found = evaluate(EvaluationOptions(Path(run), device="cpu", workers=0)).probabilities
-        np.testing.assert_allclose(stored(flags["run"], fold), found, atol=1e-3)  # the cache holds 16 bits
+        np.testing.assert_allclose(stored(flags["run"], fold), found, atol=4e-3)  # the cache holds 16 bits
         expected[prepared.folds == fold] = stored(flags["run"], fold)
     labels = prepared.observed_labels
     known = [labels[:, c] != 0 for c in range(3)]
@@ -148,3 +150,18 @@ def test_eval_names_the_figures_of_the_folds_where_there_is_no_test_image(flags,
     train(make_config(flags={**flags, "data": str(folded(tmp_path / "data").folder)}))
     with pytest.raises(RunError, match=r"no figure can be computed on it \(those of its folds are in .*out_of_fold"):
         evaluate(EvaluationOptions(Path(flags["run"]), device="cpu", workers=0))
+
+
+def test_what_images_hold_is_looked_for_once_and_remembered_in_the_cache_of_the_run(flags, tmp_path, monkeypatch):
+    """Not for each fold again, and not in the current folder."""
+    asked: list[tuple[str | None, int]] = []
+    found = contents.digests_of
+
+    def counting(prepared, rows, cache=None, workers=None):
+        asked.append((cache, len(rows)))
+        return found(prepared, rows, cache, workers)
+
+    monkeypatch.setattr(contents, "digests_of", counting)
+    monkeypatch.setattr(folds, "digests_of", counting)
+    train(make_config(flags={**flags, "data": str(folded(tmp_path / "data").folder)}))
+    assert asked == [(flags["cache"], 36), (flags["cache"], 0), (flags["cache"], 36)]

@@ -128,7 +128,7 @@ def test_one_image_of_one_class_without_a_label_is_no_error(fit, base, views):
 
 
 @pytest.mark.parametrize("state", [-1, 1])
-@pytest.mark.parametrize("method", ["sarl+", "dualcoop"])
+@pytest.mark.parametrize("method", ["sarl-anchored", "dualcoop"])
 def test_a_class_that_is_always_absent_or_always_present_is_trained(fit, method, state):
     def make_constant(full: np.ndarray, observed: np.ndarray) -> None:
         known = full[:, 0] == state
@@ -234,7 +234,7 @@ def test_no_checkpoint_holds_what_is_no_number(fit, monkeypatch):
         fit("zero-shot")
 
 
-@pytest.mark.parametrize("method", ["sarl+", "sa", "dualcoop"])
+@pytest.mark.parametrize("method", ["sarl+", "sarl-anchored", "sa", "dualcoop"])
 def test_ten_thousand_classes_take_a_step(method):
     """Two images over 2×2 positions and a text encoder of one layer."""
     classes = 10_000

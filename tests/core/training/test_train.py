@@ -73,7 +73,7 @@ def without_times(run: str) -> list[dict]:
     return [{k: v for k, v in row.items() if "second" not in k} for row in read_log(Path(run))]
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "zero-shot"])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("zero-shot", "anchored")])
 def test_training_lowers_the_loss_and_the_run_rebuilds_its_model(flags, method):
     summary = train(make_config(flags={**flags, "method": method, "lr": 0.02, "epochs": 6}))
     log = read_log(summary.run)
@@ -81,6 +81,14 @@ def test_training_lowers_the_loss_and_the_run_rebuilds_its_model(flags, method):
     assert log[-1]["loss"] < log[0]["loss"]
     result = evaluate(EvaluationOptions(run=summary.run, checkpoint="last", split="validation", workers=0))
     assert result.metrics.mean_average_precision == pytest.approx(summary.last_map)
+
+
+def test_what_is_fitted_alone_is_not_trained_and_is_kept_as_it_was_fitted(flags):
+    summary = train(make_config(flags={**flags, "method": "anchored", "epochs": 3}))
+    log = read_log(summary.run)
+    assert len(log) == 3
+    assert log[0]["loss"] == pytest.approx(log[-1]["loss"], rel=0.5)  # the views differ, the classifier does not
+    assert (log[0]["map"], summary.learned_parameters) == (log[-1]["map"], 0)
 
 
 def test_zero_shot_learns_scale_and_bias_alone(flags):
@@ -97,7 +105,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(flags, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("views", "step", "method"), [(0, 2, "sarl"), (2, 5, "sarl"), (2, 5, "sarl+"), (2, 5, "dualcoop")]
+    ("views", "step", "method"), [(0, 2, "sarl"), (2, 5, "sarl"), (2, 5, "sarl-anchored"), (2, 5, "dualcoop")]
 )
 def test_resuming_after_kill_9_ends_in_the_same_bits(flags, tmp_path, views, step, method):
     flags = {**flags, "views": views, "method": method}
@@ -165,7 +173,9 @@ def test_two_processes_train_to_the_same_metrics_as_one(flags, tmp_path, start, 
     left, right = (tensors(run) for run in runs)
     for name, tensor in left.items():
         if not name.startswith("optimizer"):
-            torch.testing.assert_close(right[name], tensor, rtol=1e-3, atol=1e-4)
+            # What is fitted divides by the spread of nearly constant features, which carries their rounding along.
+            least = 2e-3 if "members.1." in name else 1e-4
+            torch.testing.assert_close(right[name], tensor, rtol=1e-3, atol=least)
 
 
 def test_hidden_labels_and_test_labels_change_no_weight(flags, tmp_path):
@@ -314,7 +324,7 @@ def test_without_a_run_folder_the_same_run_is_found_again(flags, tmp_path, monke
     del flags["run"]
     asked = [{**flags, "epochs": 1}, flags, {**flags, "epochs": 1}, flags]
     runs = [train(make_config(flags=flags)).run.name for flags in asked]
-    assert runs == [name := "prepared-sarl+-seed0", f"{name}-2", name, f"{name}-2"]
+    assert runs == [name := "prepared-sarl-anchored-seed0", f"{name}-2", name, f"{name}-2"]
     assert train(make_config(flags=flags), fresh=True).run.name == f"{name}-3"
 
 
@@ -322,7 +332,7 @@ def test_a_run_of_other_weights_in_the_same_file_is_another_run(flags, tmp_path,
     monkeypatch.chdir(tmp_path)
     del flags["run"]
     flags["epochs"] = 1
-    file, name = Path(flags["backbone"]), "prepared-sarl+-seed0"
+    file, name = Path(flags["backbone"]), "prepared-sarl-anchored-seed0"
     assert train(make_config(flags=flags)).run.name == name
     first = file.read_bytes()
     small.write_backbone(file, seed=1)

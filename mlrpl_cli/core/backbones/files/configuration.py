@@ -10,6 +10,7 @@ from typing import Any
 
 from mlrpl_cli.core.backbones.files import catalogue
 from mlrpl_cli.core.backbones.files.huggingface import config as huggingface
+from mlrpl_cli.core.backbones.files.sizes import sizes_of_config
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.io.errors import DataError, WeightsError, did_you_mean
 from mlrpl_cli.core.io.reading import MIB, read_json, short, shown
@@ -47,6 +48,10 @@ def read_configuration(path: Path) -> Architecture:
     parts = (model, preprocess, *(model.get(name) for name in NEEDED[1:] if isinstance(model, Mapping)))
     if not all(isinstance(part, Mapping) for part in parts) or type(model.get("embed_dim")) is not int:
         raise WeightsError(f"{path}: expected a model_cfg of open_clip, got {shown(model)}; give such a file")
+    try:
+        sizes_of_config(model)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
     return Architecture(model, preprocess)
 
 

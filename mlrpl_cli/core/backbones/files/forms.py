@@ -142,12 +142,7 @@ def _ask(value: str) -> str:
 
 def _fitting(what: str, architecture: Architecture, state: Mapping[str, Tensor], answers: Any = None) -> Architecture:
     """The architecture, if the tensors are of it."""
-    sizes = sizes_of_state(state)
-    try:
-        wrong = differences(architecture.model, sizes)
-    except (TypeError, ValueError, ZeroDivisionError, LookupError, AttributeError, OverflowError) as error:
-        raise WeightsError(f"{what}: it is no configuration of open_clip; give another one") from error
-    if not wrong:
+    if not (wrong := differences(architecture.model, sizes_of_state(state))):
         return architecture
     advice = answers(state) if answers else f"remove it, give the file that belongs to it, or {_ask('NAME or FILE')}"
     raise WeightsError(f"{what}: {first_few(wrong)}; {advice}")

@@ -19,13 +19,17 @@ Sizes = dict[str, Any]
 """Names as open_clip's configurations have them, those of the encoders after "vision_cfg." and "text_cfg."."""
 
 RESNET_STRIDE, LARGEST = 32, 1 << 20
+MULTIMODAL = "multimodal_cfg"
 BLOCK = "transformer.resblocks.0."
 
 
-def sizes_of_state(state: Mapping[str, Tensor]) -> Sizes:
-    """Read off the shapes of a CLIP under open_clip's names. Raises WeightsError where they are no CLIP's."""
+def sizes_of_state(state: Mapping[str, Tensor], text: bool = True) -> Sizes:
+    """Read off the shapes of a CLIP under open_clip's names. Raises WeightsError where they are no CLIP's.
+
+    Without `text`, those of the image encoder alone.
+    """
     try:
-        return {**_image(state), **_text(state), "multimodal_cfg": _any(state, "text_decoder.")}
+        return {**_image(state), **({**_text(state), MULTIMODAL: _any(state, "text_decoder.")} if text else {})}
     except KeyError as missing:
         raise WeightsError(
             f"not a CLIP of OpenAI's or open_clip's form: expected the tensor {missing}, got "
@@ -38,8 +42,32 @@ def sizes_of_state(state: Mapping[str, Tensor]) -> Sizes:
 def sizes_of_config(model: Mapping[str, Any]) -> Sizes:
     """What `sizes_of_state` would read off the model that open_clip makes of the configuration.
 
-    Raises TypeError and ValueError for a configuration whose sizes are none.
+    Raises WeightsError for a configuration whose sizes are none.
     """
+    try:
+        return _said(model)
+    except (TypeError, ValueError, ZeroDivisionError, LookupError, AttributeError, OverflowError) as error:
+        raise WeightsError("it is no configuration of open_clip; give another one") from error
+
+
+def differences(config: Mapping[str, Any], found: Sizes) -> list[str]:
+    """How a configuration differs from the sizes that tensors have, a clause each; none where they fit.
+
+    What is said of an encoder of which nothing was `found` is left out.
+    """
+    towers = {name.partition(".")[0] for name in found}
+    said = {name: size for name, size in sizes_of_config(config).items() if name.partition(".")[0] in towers}
+    names = [name for name in said if name in found and said[name] != found[name]]
+    names += sorted(name for name in said.keys() ^ found.keys() if name.endswith(".embed_dim"))
+    return [f"{name} is {said.get(name)} there and {found.get(name)} in the tensors" for name in names]
+
+
+def is_custom(state: Mapping[str, Tensor]) -> bool:
+    """Whether the text encoder is a module of its own, as open_clip's `custom_text` makes it."""
+    return _any(state, "text.")
+
+
+def _said(model: Mapping[str, Any]) -> Sizes:
     vision, text, embed = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
     image: Sizes = {"timm_model_name": bool(vision.get("timm_model_name"))}
     if image["timm_model_name"]:
@@ -67,20 +95,7 @@ def sizes_of_config(model: Mapping[str, Any]) -> Sizes:
         }
         if text.get("proj_type", "linear") != "none":
             words["embed_dim"] = embed
-    return {**_named("vision_cfg", image), **_named("text_cfg", words), "multimodal_cfg": "multimodal_cfg" in model}
-
-
-def differences(config: Mapping[str, Any], found: Sizes) -> list[str]:
-    """How a configuration differs from the sizes that tensors have, a clause each; none where they fit."""
-    said = sizes_of_config(config)
-    names = [name for name in said if name in found and said[name] != found[name]]
-    names += sorted(name for name in said.keys() ^ found.keys() if name.endswith(".embed_dim"))
-    return [f"{name} is {said.get(name)} there and {found.get(name)} in the tensors" for name in names]
-
-
-def is_custom(state: Mapping[str, Tensor]) -> bool:
-    """Whether the text encoder is a module of its own, as open_clip's `custom_text` makes it."""
-    return _any(state, "text.")
+    return {**_named("vision_cfg", image), **_named("text_cfg", words), MULTIMODAL: MULTIMODAL in model}
 
 
 def _image(state: Mapping[str, Tensor]) -> Sizes:

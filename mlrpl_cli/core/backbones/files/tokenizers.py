@@ -20,17 +20,17 @@ LARGEST = 256 * MIB
 def tokenizer_of(folder: Path, text: Mapping[str, Any]) -> str | None:
     """The folder where it holds the tokenizer of a text_cfg; None for CLIP's own, and for the one that is named there.
 
-    Raises WeightsError where the vocabulary is smaller than CLIP's, and neither files nor a name say which it is.
+    Raises WeightsError where the vocabulary is not of CLIP's size, and neither files nor a name say which it is.
     """
     there = [folder / name for name in FILES if (folder / name).is_file()]
     size = text.get("vocab_size", CLIP_VOCABULARY)
     named = text.get("hf_tokenizer_name") or text.get("hf_model_name")
     if there and (named or size != CLIP_VOCABULARY or not all(map(_is_clips, there))):
         return str(folder)
-    if not there and not named and size < CLIP_VOCABULARY:
+    if not there and not named and size != CLIP_VOCABULARY:
         raise WeightsError(
-            f"{folder}: the text encoder has a vocabulary of {size}, expected CLIP's {CLIP_VOCABULARY} or tokenizer "
-            "files beside the weights; put its tokenizer.json there"
+            f"{folder}: the text encoder has a vocabulary of {size}, not CLIP's {CLIP_VOCABULARY}, so expected its "
+            "tokenizer beside the weights, got none; put its tokenizer.json there"
         )
     return None
 

@@ -18,12 +18,12 @@ from mlrpl_cli.core.backbones.backbone import (
     Family,
     InputRule,
     fingerprint_of,
-    pad_tokens,
     rule_as_decided,
     without_text,
 )
 from mlrpl_cli.core.backbones.lite import image, packages, text
 from mlrpl_cli.core.backbones.lite.joint import EMBED_DIM, Encode, JointSpace, cached_fit, digest_of
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.errors import WeightsError
 from mlrpl_cli.core.io.progress import Progress, Silent
 

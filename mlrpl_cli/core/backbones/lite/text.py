@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from mlrpl_cli.core.backbones.backbone import TextTower
 from mlrpl_cli.core.backbones.lite.joint import TEMPERATURE, JointSpace
 from mlrpl_cli.core.backbones.lite.packages import ADVICE
-from mlrpl_cli.core.io.errors import ConfigError, WeightsError
+from mlrpl_cli.core.backbones.tokens import check_lengths
+from mlrpl_cli.core.io.errors import WeightsError
 
 LAYERS, WIDTH, HEADS, INNER, EPSILON = 6, 384, 12, 1536, 1e-12
 VOCABULARY, POSITIONS = 30522, 512
@@ -118,9 +119,7 @@ class WordPieces:
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         rows = [encoding.ids for encoding in self.pieces.encode_batch(list(texts))]
-        for text, row in zip(texts, rows, strict=True):
-            if len(row) > CONTEXT_LENGTH:
-                raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, lite takes {CONTEXT_LENGTH}; shorten it")
+        check_lengths(texts, rows, CONTEXT_LENGTH, "lite")
         return rows
 
 

@@ -155,7 +155,7 @@ def _ours(
     assert architecture.plain is not None
     _, rule = architecture.sizes
     state = plain_state(state)
-    check_sizes(architecture.model, state)
+    check_sizes(architecture.model, state, text)
     given = {"mean": rule.mean, "std": rule.std, "resampling": rule.resampling}
     return openai.assemble(options, state, text, *architecture.plain, given, **record)
 

@@ -28,20 +28,12 @@ UNTRAINED_TEXT = {"hf_model_pretrained": False}
 
 def empty_visual(model: Mapping[str, Any], image_size: int | None = None) -> Any:
     """The image tower of a model_cfg, its tensors on the meta device. Raises WeightsError when it cannot be built."""
-    vision = {**vision_of(model), **UNTRAINED}
-    if image_size is not None and not vision.get("timm_model_name"):
-        vision["image_size"] = image_size
-    build = open_clip().model._build_vision_tower
-    return _empty("image tower", lambda: build(model["embed_dim"], vision, model.get("quick_gelu", False)))
+    return _empty("image tower", lambda: _visual(model, image_size))
 
 
 def empty_text(model: Mapping[str, Any]) -> Any:
     """The text tower of a model_cfg, its tensors on the meta device. Raises WeightsError when it cannot be built."""
-    text = {**model["text_cfg"], **UNTRAINED_TEXT}
-    if text.get("hf_model_name"):
-        _need_transformers(text["hf_model_name"])
-    build = open_clip().model._build_text_tower
-    return _empty("text tower", lambda: build(model["embed_dim"], text, model.get("quick_gelu", False)))
+    return _empty("text tower", lambda: _text(model))
 
 
 def visual_state(state: StateDict) -> dict[str, Tensor]:
@@ -80,18 +72,24 @@ def resized_state(state: StateDict, visual: Any) -> dict[str, Tensor]:
 
 def random_state(model: Mapping[str, Any], seed: int, text: bool = True) -> dict[str, Tensor]:
     """An untrained model's tensors, the same for the same seed, to try a pipeline where no weights can be had."""
-    library = open_clip().model
-    quick = model.get("quick_gelu", False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vision = {**vision_of(model), **UNTRAINED}
-        towers = {VISUAL: library._build_vision_tower(model["embed_dim"], vision, quick)}
-        if text:
-            if name := model["text_cfg"].get("hf_model_name"):
-                _need_transformers(name)
-            words = {**model["text_cfg"], **UNTRAINED_TEXT}
-            towers[TEXT] = library._build_text_tower(model["embed_dim"], words, quick)
+        towers = {VISUAL: _visual(model), **({TEXT: _text(model)} if text else {})}
     return {prefix + name: tensor for prefix, tower in towers.items() for name, tensor in tower.state_dict().items()}
+
+
+def _visual(model: Mapping[str, Any], image_size: int | None = None) -> Any:
+    vision = {**vision_of(model), **UNTRAINED}
+    if image_size is not None and not vision.get("timm_model_name"):
+        vision["image_size"] = image_size
+    return open_clip().model._build_vision_tower(model["embed_dim"], vision, model.get("quick_gelu", False))
+
+
+def _text(model: Mapping[str, Any]) -> Any:
+    if name := model["text_cfg"].get("hf_model_name"):
+        _need_transformers(name)
+    words = {**model["text_cfg"], **UNTRAINED_TEXT}
+    return open_clip().model._build_text_tower(model["embed_dim"], words, model.get("quick_gelu", False))
 
 
 def _empty(tower: str, build: Callable[[], M]) -> M:

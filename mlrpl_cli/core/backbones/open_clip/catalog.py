@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.backbones.files.configuration import read_configuration
 from mlrpl_cli.core.backbones.files.reading import weights_in
 from mlrpl_cli.core.backbones.open_clip import hub
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
@@ -110,15 +110,20 @@ def _of_tag(model: str, tag: str | None, revision: str | None) -> Entry:
 
 def _of_folder(folder: Path) -> Entry:
     path = folder / CONFIG
+    if not folder.is_dir():
+        raise WeightsError(f"{FOLDER}{folder} is no folder that is there; put it back, or check the path")
     if not path.is_file():
-        raise WeightsError(f"{FOLDER}{folder}: expected a folder with {CONFIG}, as open_clip writes it; got none")
-    architecture = _architecture(path, folder)
-    return Entry(architecture, weights_in(folder))
+        expected = f"expected {CONFIG} in it, as open_clip writes it, got none"
+        raise WeightsError(
+            f"{FOLDER}{folder}: {expected}; put it there, or give the folder without {FOLDER}, with --backbone-config"
+        )
+    found = read_configuration(path)
+    own = found.model["text_cfg"].get("hf_tokenizer_name")
+    return Entry(replace(found, tokenizer=str(folder) if own else None), weights_in(folder))
 
 
 def _of_hub(place: Place) -> Entry:
-    path = hub.cached(place, CONFIG) if place.revision else None
-    return Entry(_architecture(path or hub.fetch(place, CONFIG)), place)
+    return Entry(read_configuration(hub.kept_or_fetched(place, CONFIG)), place)
 
 
 def _untrained(model: str, tag: str | None) -> Entry:
@@ -132,16 +137,3 @@ def _config(model: str) -> dict[str, Any]:
     if (found := open_clip().get_model_config(model)) is None:
         raise WeightsError(f"open_clip has no architecture '{model}'; {did_you_mean(model, models())}")
     return deepcopy(found)
-
-
-def _architecture(path: Path, folder: Path | None = None) -> Architecture:
-    """What an open_clip_config.json says; the tokenizer of a folder is in it."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        model, preprocess = told["model_cfg"], told.get("preprocess_cfg") or {}
-        named = [model[part] for part in ("vision_cfg", "text_cfg", "embed_dim")]
-        texts = named[1].get("hf_tokenizer_name")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        expected = "expected model_cfg with embed_dim, vision_cfg and text_cfg"
-        raise WeightsError(f"{path} is no configuration of open_clip: {expected} ({type(error).__name__})") from error
-    return Architecture(model, preprocess, str(folder) if folder and texts else None)

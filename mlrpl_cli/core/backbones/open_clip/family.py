@@ -78,5 +78,4 @@ def _path(entry: Entry) -> Path:
     assert entry.weights is not None
     if isinstance(entry.weights, Path):
         return entry.weights
-    kept = hub.cached(entry.weights) if entry.weights.revision else None
-    return kept or hub.fetch(entry.weights)
+    return hub.kept_or_fetched(entry.weights)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlrpl_cli.core.backbones.hub_client import quiet_hub, reason_of
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
-from mlrpl_cli.core.io.errors import WeightsError, one_line
+from mlrpl_cli.core.io.errors import WeightsError
 
 CONFIG = "open_clip_config.json"
 CARD = "README.md"
@@ -37,24 +39,49 @@ def place_of(text: str) -> Place:
     return Place(repository, revision=revision or None)
 
 
+def kept_or_fetched(place: Place, file: str | None = None) -> Path:
+    """The file from the cache where a revision is said and it is there, else fetched: a branch may have moved on."""
+    kept = cached(place, file) if place.revision else None
+    return kept or fetch(place, file)
+
+
+class AbsentError(WeightsError):
+    """The hub has the repository, but no such file in it."""
+
+
 def fetch(place: Place, file: str | None = None) -> Path:
     """The file, of which the newest is asked for unless a revision is said; the weights where `file` is None.
 
     Raises WeightsError, which says how to do without the network, when it cannot be had.
     """
-    download = open_clip().pretrained.download_pretrained_from_hf
-    wanted = file or place.file or None
+    *others, last = [file] if file else _weight_names(place.file)
+    for name in others:
+        with suppress(AbsentError):
+            return _fetched(place, name)
+    return _fetched(place, last)
+
+
+def _fetched(place: Place, file: str) -> Path:
+    download = open_clip().pretrained.hf_hub_download
     try:
-        return Path(download(place.repository, filename=wanted, revision=place.revision))
-    except Exception as error:  # whatever the hub's client raises, and open_clip makes of it
-        if file == CONFIG and "404" in str(error):
-            raise WeightsError(
-                f"{place} has no {CONFIG}, so it is none of open_clip's; download it and give its folder"
-            ) from error
-        raise WeightsError(
-            f"{place} cannot be had from the hub ({one_line(error)[:200]}); on a machine that reaches it run "
+        with quiet_hub():
+            return Path(download(place.repository, filename=file, revision=place.revision))
+    except Exception as error:  # whatever the hub's client raises
+        reason = reason_of(error)
+        absent = "404" in reason
+        if absent and file == CONFIG:
+            told = f"{place} has no {CONFIG}, so it is none of open_clip's; download it and give its folder"
+            raise AbsentError(told) from error
+        raise (AbsentError if absent else WeightsError)(
+            f"cannot fetch {_address(place, file)}: {reason}; on a machine that reaches it run "
             f"hf download {place.repository}, bring the folder here and give local-dir:FOLDER as the backbone"
         ) from error
+
+
+def _address(place: Place, file: str) -> str:
+    from huggingface_hub import hf_hub_url
+
+    return str(hf_hub_url(place.repository, file, revision=place.revision))
 
 
 def revision_of(path: Path) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlrpl_cli.core.backbones.files.sizes import differences, sizes_of_state
 from mlrpl_cli.core.backbones.open_clip.building import OUTSIDE, TEXT
-from mlrpl_cli.core.backbones.openai.architectures import VISUAL, StateDict, image_architecture
+from mlrpl_cli.core.backbones.openai.architectures import VISUAL, StateDict
 from mlrpl_cli.core.backbones.openai.resnet import STRIDE
 from mlrpl_cli.core.backbones.openai.transformer import Form
-from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.errors import WeightsError, first_few
 
 VISION = {"image_size": 224, "layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16}
 """open_clip's own defaults of what our towers take; in a file's vision_cfg any of them may be missing."""
@@ -62,17 +63,10 @@ def plain_sizes(model: Mapping[str, Any]) -> tuple[int, int]:
     return (vision["width"] * 32, STRIDE) if resnet else (vision["width"], vision["patch_size"])
 
 
-def check_sizes(model: Mapping[str, Any], state: StateDict) -> None:
+def check_sizes(model: Mapping[str, Any], state: StateDict, text: bool) -> None:
     """Raise WeightsError where the tensors of a plain model are not of the sizes that its configuration says."""
-    vision = {**VISION, **model["vision_cfg"]}
-    found, (channels, stride) = image_architecture(state), plain_sizes(model)
-    layers = vision["layers"] if isinstance(vision["layers"], list | tuple) else [vision["layers"]]
-    said = {"layers": tuple(layers), "channels": channels, "stride": stride, "embed_dim": model["embed_dim"]}
-    for name, value in said.items():
-        if (got := getattr(found, name)) != value:
-            raise WeightsError(
-                f"the configuration says {name} {value}, the tensors are of {got}; give the one they belong to"
-            )
+    if wrong := differences(model, sizes_of_state(state, text)):
+        raise WeightsError(f"its configuration is not of its tensors: {first_few(wrong)}; give the one they belong to")
 
 
 def _only(given: Mapping[str, Any], known: Mapping[str, Any]) -> bool:

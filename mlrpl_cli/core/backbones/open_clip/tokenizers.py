@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.backbones.hub_client import quiet_hub, reason_of
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
-from mlrpl_cli.core.backbones.openai.tokenizer import END, START, tokenize
-from mlrpl_cli.core.io.errors import ConfigError, WeightsError, one_line
+from mlrpl_cli.core.backbones.openai.tokenizer import END, START, ClipTokenizer
+from mlrpl_cli.core.backbones.tokens import check_lengths
+from mlrpl_cli.core.io.errors import WeightsError
 
 CLIPS = "clips"
 """A tokenizer_mode: start and end added, and the class token in the last place of the padding."""
-
-
-class ClipTokenizer:
-    """CLIP's byte pairs, with a start and an end token."""
-
-    leading, trailing = 1, 1
-
-    def __init__(self, context_length: int, clean: Callable[[Sequence[str]], list[list[int]]] = tokenize) -> None:
-        self.context_length, self._tokenize = context_length, clean
-        self.padding = [0] * context_length
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        rows = self._tokenize(texts)
-        check_lengths(texts, rows, self.context_length)
-        return rows
 
 
 class HubTokenizer:
@@ -115,7 +102,8 @@ def tokenizer_of(text: Mapping[str, Any], where: str | None = None) -> ClipToken
     if text.get("tokenizer_mode"):
         options["tokenizer_mode"] = text["tokenizer_mode"]
     try:
-        return HubTokenizer(open_clip().tokenizer.HFTokenizer(name, context_length=context, **options))
+        with quiet_hub():
+            return HubTokenizer(open_clip().tokenizer.HFTokenizer(name, context_length=context, **options))
     except ImportError as error:
         raise WeightsError(f"its tokenizer '{name}' needs transformers; run pip install 'mlrpl[hub]'") from error
     except WeightsError:
@@ -123,24 +111,17 @@ def tokenizer_of(text: Mapping[str, Any], where: str | None = None) -> ClipToken
     except Exception as error:  # whatever the libraries raise for a name or a file that is not one
         place = "its files are damaged" if Path(name).is_dir() else "it is neither a folder nor to be had from the hub"
         raise WeightsError(
-            f"its tokenizer '{name}' cannot be read: {place} ({one_line(error)[:200]}); "
+            f"its tokenizer '{name}' cannot be read: {place} ({reason_of(error)}); "
             "give a local-dir: that holds the tokenizer's files"
         ) from error
-
-
-def check_lengths(texts: Sequence[str], rows: Sequence[Sequence[int]], most: int) -> None:
-    """Raise ConfigError for a text of more than `most` tokens, naming it."""
-    for text, row in zip(texts, rows, strict=True):
-        if len(row) > most:
-            raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, the backbone takes {most}; shorten it")
 
 
 def _clip_tokenizer(context: int, options: Mapping[str, Any]) -> ClipTokenizer:
     if not options:
         return ClipTokenizer(context)
     own = open_clip().tokenizer.SimpleTokenizer(context_length=context, **options)
-    start, end = getattr(own, "sot_token_id", START), getattr(own, "eot_token_id", END)
-    return ClipTokenizer(context, lambda texts: [[start, *own.encode(text), end] for text in texts])
+    ends = getattr(own, "sot_token_id", START), getattr(own, "eot_token_id", END)
+    return ClipTokenizer(context, own.encode, ends)
 
 
 def _special(empty: Sequence[int], other: Sequence[int]) -> tuple[int, int]:

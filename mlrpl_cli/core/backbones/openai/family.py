@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family, InputRule
-from mlrpl_cli.core.backbones.files.hub import Copy, fetch_from_hub, kept_copy
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, VISUAL, random_state
 from mlrpl_cli.core.backbones.openai.assembly import DEFAULTS, assemble
+from mlrpl_cli.core.backbones.openai.copies import Copy, fetch_from_hub, kept_copy
 from mlrpl_cli.core.backbones.openai.published import cached_path, fetch_published
 from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Progress, Silent

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from mlrpl_cli.core.backbones.tokens import check_lengths
 from mlrpl_cli.core.io.errors import ConfigError
 
 # The ids that CLIP's vocabulary reserves for the start and the end of a text, and the tokens that it may have.
@@ -22,20 +23,30 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
 
     Raises ConfigError for a text of more than 77 tokens, naming it.
     """
-    rows = [[START, *_tokenizer()(text), END] for text in texts]
-    for text, row in zip(texts, rows, strict=True):
-        if len(row) > CONTEXT_LENGTH:
-            raise ConfigError(f"'{text[:60]}' is {len(row)} tokens long, CLIP takes {CONTEXT_LENGTH}; shorten it")
-    return rows
+    return ClipTokenizer()(texts)
 
 
 class ClipTokenizer:
-    """`tokenize`, and that one token stands before the words and one after them."""
+    """CLIP's byte pairs: one token stands before the words and one after them."""
 
     leading, trailing = 1, 1
 
+    def __init__(
+        self,
+        context_length: int = CONTEXT_LENGTH,
+        encode: Callable[[str], list[int]] | None = None,
+        ends: tuple[int, int] = (START, END),
+    ) -> None:
+        """`encode` gives the ids of the words, by default OpenAI's; `ends` are the tokens around them."""
+        self.context_length, self._encode, self._ends = context_length, encode, ends
+        self.padding = [0] * context_length
+        """The ids that texts are filled up with, for each place of the context."""
+
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        return tokenize(texts)
+        encode, (start, end) = self._encode or _tokenizer(), self._ends
+        rows = [[start, *encode(text), end] for text in texts]
+        check_lengths(texts, rows, self.context_length, "CLIP")
+        return rows
 
 
 @cache

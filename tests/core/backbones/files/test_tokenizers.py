@@ -7,6 +7,7 @@ import pytest
 from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.files.family import FAMILY
 from mlrpl_cli.core.backbones.files.tokenizers import CLIP_TOKENS, tokenizer_of
+from mlrpl_cli.core.io.errors import WeightsError
 from tests.core.backbones.files.models import transformers_model
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "photo", "of", "dog"]
@@ -23,6 +24,18 @@ def test_files_of_clips_vocabulary_are_clips_own_tokenizer(tmp_path):
 def test_other_files_of_that_size_are_a_tokenizer_of_their_own(content, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": content}}))
     assert tokenizer_of(tmp_path, {"vocab_size": 49408}) == str(tmp_path)
+
+
+@pytest.mark.parametrize("size", [50, 49410])
+def test_a_vocabulary_of_another_size_is_not_taken_for_clips(size, tmp_path):
+    pytest.importorskip("transformers", reason="it writes the folder")
+    ends = {"bos_token_id": size - 2, "eos_token_id": size - 1}
+    transformers_model("CLIP", tmp_path, {}, {"vocab_size": size, **ends})
+    with pytest.raises(
+        WeightsError, match=f"a vocabulary of {size}, not CLIP's 49408, .* put its tokenizer.json there"
+    ):
+        FAMILY.load(BackboneOptions(str(tmp_path)))
+    FAMILY.load(BackboneOptions(str(tmp_path)), text=False)
 
 
 def test_a_name_in_the_configuration_gives_way_to_files(tmp_path):

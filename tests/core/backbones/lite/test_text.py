@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlrpl_cli.core.backbones.backbone import pad_tokens
 from mlrpl_cli.core.backbones.lite.joint import JointSpace
 from mlrpl_cli.core.backbones.lite.text import MiniLM, SentenceEncoder, WordPieces, renamed
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.errors import ConfigError
 
 TEXTS = [[101, 4937, 102], [101, 1037, 6302, 1997, 1037, 4937, 1012, 102], [101, 3899, 102], [101, 102]]

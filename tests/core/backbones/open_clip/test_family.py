@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -108,13 +114,49 @@ def test_what_our_own_towers_compute_goes_through_them(vision: str, tower: type 
     assert isinstance(made, tower) if tower else not isinstance(made, ResNetEncoder | VisionTransformer)
 
 
-def test_a_configuration_of_other_sizes_than_the_tensors_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tower", "changed", "told"),
+    [
+        ("vision_cfg", {"layers": 2}, "vision_cfg.layers is 2 there and 3 in the tensors"),
+        ("vision_cfg", {"mlp_ratio": 2.0}, "vision_cfg.mlp_width is 128 there and 256 in the tensors"),
+        ("vision_cfg", {"image_size": 96}, "vision_cfg.grid is 6 there and 4 in the tensors"),
+        ("text_cfg", {"width": 128, "heads": 2}, "text_cfg.width is 128 there and 64 in the tensors"),
+        ("text_cfg", {"layers": 1}, "text_cfg.layers is 1 there and 2 in the tensors"),
+    ],
+)
+def test_a_configuration_of_other_sizes_than_the_tensors_is_refused(
+    tower: str, changed: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    """Of our own towers, which take what is not said from the shapes: with these, heads would be of another width."""
     write_model(tmp_path, "CLIP ViT, GELU")
-    told = json.loads((tmp_path / FILES[0]).read_text())
-    told["model_cfg"]["vision_cfg"]["layers"] = 2
-    (tmp_path / FILES[0]).write_text(json.dumps(told))
-    with pytest.raises(WeightsError, match=r"says layers \(2,\), the tensors are of \(3,\)"):
+    change_model(tmp_path, tower, changed)
+    with pytest.raises(WeightsError, match=re.escape(told)) as refused:
         load_backbone(BackboneOptions(f"local-dir:{tmp_path}"))
+    assert "\n" not in str(refused.value)
+
+
+def test_sizes_of_texts_do_not_matter_where_no_text_is_read(tmp_path: Path) -> None:
+    write_model(tmp_path, "CLIP ViT, GELU")
+    change_model(tmp_path, "text_cfg", {"layers": 1})
+    assert load_backbone(BackboneOptions(f"local-dir:{tmp_path}"), text=False).channels == 64
+
+
+def change_model(folder: Path, tower: str, changed: dict[str, Any]) -> None:
+    told = json.loads((folder / FILES[0]).read_text())
+    told["model_cfg"][tower] |= changed
+    (folder / FILES[0]).write_text(json.dumps(told))
+
+
+def test_a_run_whose_configuration_is_gone_says_so(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", "CLIP ViT, GELU")
+    options = BackboneOptions(f"local-dir:{tmp_path / 'model'}")
+    again = replace(options, recorded=dict(load_backbone(options).record))
+    (tmp_path / "model" / FILES[0]).unlink()
+    with pytest.raises(WeightsError, match=r"expected open_clip_config.json in it, .* got none; put it there, or give"):
+        load_backbone(again, text=False)
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match="is no folder that is there; put it back, or check the path"):
+        load_backbone(again, text=False)
 
 
 def test_the_hub_is_asked_once_and_the_revision_is_kept(
@@ -131,6 +173,36 @@ def test_the_hub_is_asked_once_and_the_revision_is_kept(
     assert not hub()  # the revision that it was is in the cache
     assert describe(replace(options, recorded=dict(first.record))).downloaded
     assert not hub()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the tries of the hub's client
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("name", ["hf-hub:someone/small", "ViT-B-16-SigLIP2:webli"])
+def test_a_hub_that_refuses_is_told_once_with_its_address(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(client, "handlers", [caplog.handler])
+    with socket.socket() as closed:  # bound, and not listening: who connects is refused
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        # open_clip has the cache's folder from when it was imported
+        download = partial(huggingface_hub.hf_hub_download, cache_dir=tmp_path)
+        monkeypatch.setattr(open_clip().pretrained, "hf_hub_download", download)
+        with pytest.raises(WeightsError) as refused:
+            load_backbone(BackboneOptions(name))
+    said = str(refused.value)
+    assert re.fullmatch(
+        rf"cannot fetch {address}/\S+: .*refused; on a machine .* local-dir:FOLDER as the backbone", said
+    )
+    assert caplog.messages == []
 
 
 def test_a_revision_is_asked_for(tmp_path: Path, hub: Callable[..., list[dict[str, Any]]]) -> None:
@@ -184,7 +256,7 @@ def test_the_tag_decides_over_the_architecture(tmp_path: Path, hub: Callable[...
         ("small-vit:some_dat", "has no weights 'some_dat'; did you mean 'some_data'"),
         ("random:small-vit:some_data", "say random:small-vit"),
         ("random:small-vi", "neither a file nor a known name"),
-        ("local-dir:nowhere", "expected a folder with open_clip_config.json"),
+        ("local-dir:nowhere", "is no folder that is there"),
     ],
 )
 def test_names_that_mean_nothing_or_several_things_are_refused(name: str, told: str) -> None:
@@ -194,10 +266,18 @@ def test_names_that_mean_nothing_or_several_things_are_refused(name: str, told: 
 
 def test_a_configuration_that_is_none_is_told(tmp_path: Path) -> None:
     write_model(tmp_path, "ConvNeXt")
-    for content in ("{", "[]", '{"model_cfg": {"embed_dim": 3}}', '{"model_cfg": 3}'):
+    sizes = {"embed_dim": 3, "vision_cfg": {"width": "wide"}, "text_cfg": {}}
+    for content, told in (
+        ("{", "is not JSON in UTF-8"),
+        ("[]", r"expected a mapping, got \[\]"),
+        ('{"model_cfg": {"embed_dim": 3}}', "expected a model_cfg of open_clip"),
+        ('{"model_cfg": 3}', "expected a model_cfg of open_clip"),
+        (json.dumps({"model_cfg": sizes}), "is no configuration of open_clip"),
+    ):
         (tmp_path / FILES[0]).write_text(content)
-        with pytest.raises(WeightsError, match="is no configuration of open_clip"):
+        with pytest.raises(WeightsError, match=told) as refused:
             load_backbone(BackboneOptions(f"local-dir:{tmp_path}"))
+        assert str(tmp_path / FILES[0]) in str(refused.value)
 
 
 def test_weights_of_another_name_are_asked_for(tmp_path: Path) -> None:

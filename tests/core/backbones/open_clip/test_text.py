@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import Backbone, TextTower, pad_tokens
+from mlrpl_cli.core.backbones.backbone import Backbone, TextTower
 from mlrpl_cli.core.backbones.open_clip.assembly import Architecture
 from mlrpl_cli.core.backbones.open_clip.building import empty_text, fill, random_state, text_state
 from mlrpl_cli.core.backbones.open_clip.text import PaddedText, text_tower
+from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.errors import WeightsError
 from scripts.small_backbones import TEXTS, backbone_of, library_model, lively_state, model_cfg
 

@@ -102,8 +102,9 @@ def test_files_that_are_none_are_told_in_one_line(tmp_path: Path) -> None:
 def test_clips_own_is_as_long_as_the_tower_takes() -> None:
     tokenizer = tokenizer_of({"context_length": 5})
     assert tokenizer(["a dog"]) == tokenize(["a dog"])
-    with pytest.raises(ConfigError, match="the backbone takes 5"):
+    with pytest.raises(ConfigError, match="CLIP takes 5"):
         tokenizer(["a photo of a dog"])
+    assert len(tokenizer_of({"context_length": 100})(["dog " * 90])[0]) == 92
 
 
 def test_clips_own_with_other_cleaning_is_open_clips() -> None:

@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from mlrpl_cli.core.backbones.hub_client import quiet_hub, reason_of
 from mlrpl_cli.core.io.download import fetch
-from mlrpl_cli.core.io.errors import DataError, WeightsError, one_line
+from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.progress import Progress, Silent
 
@@ -87,10 +88,10 @@ def _listed(name: str, folder: Path) -> Copy:
 
     address = _address(name, "main")
     try:
-        told = get_hf_file_metadata(address)
+        with quiet_hub():
+            told = get_hf_file_metadata(address)
     except Exception as error:  # whatever its client raises for a network or a server
-        reason = one_line(error)[:200] or type(error).__name__
-        raise WeightsError(f"cannot fetch {address}: {reason}; {_by_hand(address)}") from error
+        raise WeightsError(f"cannot fetch {address}: {reason_of(error)}; {_by_hand(address)}") from error
     sha256, revision = told.etag or "", told.commit_hash or ""
     if not _SHA256.fullmatch(sha256) or not _REVISION.fullmatch(revision):
         raise WeightsError(f"{address}: the server lists no SHA-256 and revision of the file; {_by_hand(address)}")

@@ -10,11 +10,9 @@ from huggingface_hub import constants
 from safetensors.torch import save
 
 from mlrpl_cli.core.backbones.backbone import BackboneOptions
-from mlrpl_cli.core.backbones.files import hub
-from mlrpl_cli.core.backbones.files.hub import COPIES, FILE, fetch_from_hub
 from mlrpl_cli.core.backbones.files.reading import open_weights
 from mlrpl_cli.core.backbones.open_clip.library import open_clip
-from mlrpl_cli.core.backbones.openai import published
+from mlrpl_cli.core.backbones.openai import copies, published
 from mlrpl_cli.core.backbones.openai.architectures import (
     Architecture,
     ImageArchitecture,
@@ -22,6 +20,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.backbones.openai.assembly import assemble
+from mlrpl_cli.core.backbones.openai.copies import COPIES, FILE, fetch_from_hub
 from mlrpl_cli.core.backbones.openai.family import FAMILY
 from mlrpl_cli.core.io.errors import WeightsError
 
@@ -138,7 +137,7 @@ def test_the_repositories_are_those_that_open_clip_takes():
     for name, repository in COPIES.items():
         known = open_clip().get_pretrained_cfg(names.get(name, name.replace("/", "-")), "openai")
         assert known["hf_hub"] == f"{repository}/"
-    assert hub.FILE == open_clip().constants.HF_SAFE_WEIGHTS_NAME
+    assert copies.FILE == open_clip().constants.HF_SAFE_WEIGHTS_NAME
 
 
 @pytest.fixture
