@@ -7,85 +7,26 @@ Axes: B images of a batch, U distinct captions of a batch, C scene classes, T to
 
 from __future__ import annotations
 
-import argparse
-import json
+import hashlib
 import math
-import multiprocessing
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from itertools import count
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.backbone import CLIP_RULE
 from mlrpl_cli.core.backbones.openai.architectures import ImageArchitecture, TextArchitecture, openai_state
 from mlrpl_cli.core.backbones.openai.resnet import ResNetEncoder
-from mlrpl_cli.core.backbones.openai.tokenizer import tokenize
-from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, TINY_PATH, VALUES, initial_token_embedding
-from mlrpl_cli.core.backbones.tokens import pad_tokens
-from mlrpl_cli.core.io.files import atomic_file, write_text
-from mlrpl_cli.core.scenes.rendering import SCENE_CLASSES
-from scripts.captions import CAPTIONED, KINDS, THING, render_captioned
+from mlrpl_cli.core.backbones.tiny import EMBEDDING, ROWS, SEED, VALUES, initial_token_embedding
+from mlrpl_cli.core.io.files import atomic_file
+from scripts.tiny_options import Log, Options, parse_options
+from scripts.tiny_pairs import Batch, Pairs, batches, load_pairs
 
-DESCRIPTION = "Pre-train tiny, the CLIP that ships with the package, on rendered captioned images."
 EMBED_DIM, TEXT_WIDTH = 256, 128
-TERMS = (*SCENE_CLASSES, *sorted(set(KINDS.values())), THING)
+LOGGED = 100
+"""Steps between two lines of the log."""
 LARGEST_SCALE = math.log(100)  # as OpenAI clips the logit scale
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line can change."""
-
-    out: Path = field(
-        default=TINY_PATH, metadata={"help": "where the model is written, every few epochs and at the end"}
-    )
-    work: Path = field(
-        default=Path(tempfile.gettempdir()) / "mlrpl-pretraining",
-        metadata={
-            "help": "folder of the rendered images, 49 kB each; reused when it holds the same seed, size and number"
-        },
-    )
-    images: int = field(default=50_000, metadata={"help": "rendered captioned images"})
-    size: int = field(default=128, metadata={"help": "width and height of the images in pixels"})
-    epochs: int = field(default=5, metadata={"help": "passes over the images"})
-    batch_size: int = field(default=256, metadata={"help": "images of a step"})
-    learning_rate: float = field(default=3e-3, metadata={"help": "peak of the one-cycle schedule"})
-    weight_decay: float = field(default=0.05, metadata={"help": "AdamW's, on matrices and kernels only"})
-    shift: int = field(default=8, metadata={"help": "largest random translation in pixels"})
-    seed: int = field(
-        default=0, metadata={"help": "of the images, the initial weights, the order and the augmentation"}
-    )
-    threads: int = field(
-        default=2, metadata={"help": "processor threads of training and worker processes of rendering"}
-    )
-    save_every: int = field(default=1, metadata={"help": "epochs between two saved models"})
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The training set."""
-
-    pixels: np.ndarray
-    """(N, H, W, 3) uint8, memory-mapped."""
-    caption: Tensor
-    """(N,) index of each image's caption in the arrays below."""
-    says: Tensor
-    """(distinct captions, terms) bool: the classes, kinds and things a caption names."""
-    implies: Tensor
-    """(distinct captions, terms) bool: those, and the kinds of the classes among them."""
-    ids: Tensor
-    """(distinct captions, T) compact token ids."""
-    end: Tensor
-    """(distinct captions,) position of the end-of-text token."""
-    tokens: list[int]
-    """The vocabulary's id of each compact id."""
 
 
 class CLIP(nn.Module):
@@ -100,73 +41,24 @@ class CLIP(nn.Module):
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    pairs = load_pairs(options)
-    clip = build(options, pairs.tokens)
-    print(f"{sum(p.numel() for p in clip.visual.parameters()):,} visual parameters, {len(pairs.tokens)} tokens")
-    train(clip, pairs, options)
+    pre_train(options)
 
 
-def parse_options() -> Options:
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    for each in fields(Options):
-        kind = Path if isinstance(each.default, Path) else type(each.default)
-        flag = f"--{each.name.replace('_', '-')}"
-        parser.add_argument(flag, type=kind, default=each.default, help=each.metadata["help"])
-    return Options(**vars(parser.parse_args()))
-
-
-def load_pairs(options: Options) -> Pairs:
-    """Render the images unless the work folder has them, and tokenise their captions."""
-    key = f"{options.seed}-{options.size}-{options.images}"
-    pixels_path, captions_path = options.work / f"pixels-{key}.npy", options.work / f"captions-{key}.json"
-    if not captions_path.is_file():
-        options.work.mkdir(parents=True, exist_ok=True)
-        write_text(captions_path, json.dumps(render(pixels_path, options)))
-    captions = json.loads(captions_path.read_text(encoding="utf-8"))
-    distinct = sorted(set(captions))
-    rows = tokenize(distinct)
-    tokens = sorted({token for row in rows for token in row})
-    compact = {token: number for number, token in enumerate(tokens)}
-    ids, end = pad_tokens([[compact[token] for token in row] for row in rows])
-    place = {caption: number for number, caption in enumerate(distinct)}
-    return Pairs(
-        pixels=np.load(pixels_path, mmap_mode="r"),
-        caption=torch.tensor([place[caption] for caption in captions]),
-        says=(says := torch.tensor([[term in caption for term in TERMS] for caption in distinct])),
-        implies=(says.float() @ implications()) > 0,
-        ids=ids,
-        end=end,
-        tokens=tokens,
-    )
-
-
-def implications() -> Tensor:
-    """(terms, terms): 1 where what the row's term names is also what the column's names: an apple is a fruit."""
-    kinds = {**dict.fromkeys(SCENE_CLASSES, THING), **KINDS}
-    return torch.tensor([[float(row == column or kinds.get(row) == column) for column in TERMS] for row in TERMS])
-
-
-def render(path: Path, options: Options) -> list[str]:
-    """Render every image into one array file; returns the captions."""
-    shape = (options.images, options.size, options.size, 3)
-    pixels = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    captions = []
-    with multiprocessing.get_context("spawn").Pool(options.threads) as pool:
-        job = partial(render_captioned, options.seed, options=replace(CAPTIONED, image_size=options.size))
-        for index, (image, caption) in enumerate(pool.imap(job, range(options.images), chunksize=64)):
-            pixels[index] = image
-            captions.append(caption)
-    pixels.flush()
-    return captions
+def pre_train(options: Options) -> None:
+    """Write the model and the log; the same options give the same model on the same machine."""
+    log = Log(options)
+    pairs = load_pairs(options, log)
+    train(build(options, pairs.tokens), pairs, options, log)
+    log.write("end", sha256=hashlib.sha256(options.out.read_bytes()).hexdigest())
 
 
 def build(options: Options, tokens: list[int]) -> CLIP:
     """An untrained CLIP whose vocabulary is the tokens that the captions use."""
     image = ImageArchitecture((2, 2, 2, 2), 16, EMBED_DIM, options.size)
     text = TextArchitecture(TEXT_WIDTH, 3, EMBED_DIM, vocabulary=len(tokens))
-    clip = CLIP(image, text)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        clip = CLIP(image, text)
         clip.text.token_embedding.weight.copy_(initial_token_embedding(TEXT_WIDTH, options.seed)[tokens])
         for name, parameter in clip.visual.named_parameters():
             if parameter.ndim == 4:
@@ -176,82 +68,57 @@ def build(options: Options, tokens: list[int]) -> CLIP:
     return clip
 
 
-def train(clip: CLIP, pairs: Pairs, options: Options) -> None:
-    """Contrastive training; the model is saved every few epochs, and last when the learning rate has come down."""
-    steps_per_epoch = len(pairs.caption) // options.batch_size
+def train(clip: CLIP, pairs: Pairs, options: Options, log: Log) -> None:
+    """Contrastive training; the model is saved every epoch, and last when the learning rate has come down."""
     optimizer = torch.optim.AdamW(parameter_groups(clip, options.weight_decay), betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.learning_rate, total_steps=options.epochs * steps_per_epoch, pct_start=0.15
-    )
-    start = time.monotonic()
-    for epoch in range(1, options.epochs + 1):
-        clip.train()
-        total = 0.0
-        for images, captions in batches(pairs, options, epoch):
+    clip.train()
+    total, step, losses = options.steps, 0, []
+    for epoch in count(1):
+        for batch in batches(pairs, options, epoch):
+            if not total and log.minutes >= options.minutes * (1 - options.decay_share):
+                total = round(step / (1 - options.decay_share))
+                log.write("decay", step=step, steps=total)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, total, options)
             optimizer.zero_grad()
-            loss = contrastive_loss(clip, images, captions, pairs)
+            loss = contrastive_loss(clip, batch, options.chunk)
             loss.backward()
             nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
             with torch.no_grad():
                 clip.logit_scale.clamp_(max=LARGEST_SCALE)
-            total += loss.item()
-        minutes = (time.monotonic() - start) / 60
-        scale = clip.logit_scale.exp().item()
-        print(
-            f"epoch {epoch} loss {total / steps_per_epoch:.3f} scale {scale:.1f} {minutes:.1f} min",
-            flush=True,
-        )
-        if epoch % options.save_every == 0 or epoch == options.epochs:
-            save(clip, pairs.tokens, options)
+            losses.append(loss.item())
+            step += 1
+            if step % LOGGED == 0 or step == total:
+                scale = round(clip.logit_scale.exp().item(), 2)
+                log.write("step", step=step, epoch=epoch, loss=round(sum(losses) / len(losses), 4), scale=scale)
+                losses.clear()
+            if step == total:
+                return save(clip, pairs.tokens, options)
+        save(clip, pairs.tokens, options)
 
 
-def batches(pairs: Pairs, options: Options, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled, augmented, normalised images (B, 3, H, W) and the indices (B,) of their captions."""
-    random = np.random.RandomState(1000 * options.seed + epoch)
-    order = random.permutation(len(pairs.caption))
-    for first in range(0, len(order) - options.batch_size + 1, options.batch_size):
-        chosen = np.sort(order[first : first + options.batch_size])
-        shifted = shift(pairs.pixels[chosen], options.shift, random)
-        images = CLIP_RULE.normalize(torch.from_numpy(shifted).permute(0, 3, 1, 2))
-        yield jitter(images, random).contiguous(memory_format=torch.channels_last), pairs.caption[chosen]
+def learning_rate(step: int, total: int, options: Options) -> float:
+    """Of the step that comes after `step` others: up linearly, level, and down linearly to 0 at `total`.
+
+    Before the decay it does not depend on `total`, which is 0 as long as it is not known.
+    """
+    rate = options.learning_rate * min(1.0, (step + 1) / options.warm_up)
+    left = (total - step) / max(1.0, total * options.decay_share) if total else 1.0
+    return rate * min(1.0, left)
 
 
-def shift(pixels: np.ndarray, reach: int, random: np.random.RandomState) -> np.ndarray:
-    """Flip half of the images (B, H, W, 3) and move each by up to `reach` pixels; edge pixels fill what is bared."""
-    height, width = pixels.shape[1:3]
-    padded = np.pad(pixels, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
-    corners = random.randint(0, 2 * reach + 1, (len(pixels), 2))
-    steps = random.choice((-1, 1), len(pixels))
-    views = zip(padded, corners, steps, strict=True)
-    return np.stack([image[y : y + height, x : x + width][:, ::step] for image, (y, x), step in views])
-
-
-def jitter(images: Tensor, random: np.random.RandomState) -> Tensor:
-    """Change the contrast and the colour cast of each normalised image."""
-    gain = torch.from_numpy(random.uniform(0.8, 1.2, (len(images), 1, 1, 1)).astype(np.float32))
-    cast = torch.from_numpy(random.uniform(-0.25, 0.25, (len(images), 3, 1, 1)).astype(np.float32))
-    return images * gain + cast
-
-
-def contrastive_loss(clip: CLIP, images: Tensor, captions: Tensor, pairs: Pairs) -> Tensor:
+def contrastive_loss(clip: CLIP, batch: Batch, chunk: int) -> Tensor:
     """Symmetric cross entropy over cosine similarities, where a caption is right for every image it is true of.
 
     A caption is true of an image when the image's own caption says all that it says: "a mug" and "a pot" are no
     negatives of an image of a mug and a fish. The target is uniform over what is true, so one pair is CLIP's own loss.
     """
-    distinct, own = captions.unique(return_inverse=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        pooled = encode_images(clip, images)
-        length = int(pairs.end[distinct].max()) + 1
-        words = clip.text.token_embedding(pairs.ids[distinct, :length])
-        described = clip.text(words, pairs.end[distinct])
-    pooled, described = (nn.functional.normalize(vectors.float(), dim=-1) for vectors in (pooled, described))
+    pooled = torch.cat([encode_images(clip, images) for images in batch.images.split(chunk)])
+    described = clip.text(clip.text.token_embedding(batch.ids), batch.end)
+    pooled, described = (nn.functional.normalize(vectors, dim=-1) for vectors in (pooled, described))
     logits = clip.logit_scale.exp() * pooled @ described.T  # (B, U)
-    says, implies = pairs.says[distinct].float(), pairs.implies[distinct].float()
-    true = (implies[own] @ says.T == says.sum(dim=1)).float()  # (B, U)
-    return (cross_entropy(logits, true) + cross_entropy(logits.T, true.T)) / 2
+    return (cross_entropy(logits, batch.true) + cross_entropy(logits.T, batch.true.T)) / 2
 
 
 def encode_images(clip: CLIP, images: Tensor) -> Tensor:
