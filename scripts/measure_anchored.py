@@ -105,11 +105,10 @@ def photographs(root: Path) -> Ground:
 def scenes(folder: Path) -> Ground:
     prepared = prepare(PrepareOptions("scenes", keep=1.0, out=folder / "scenes"))
     splits = np.array(prepared.splits)
-    described = describe(
-        load_backbone(BackboneOptions("tiny")), prepared.paths(np.arange(len(splits))), prepared.classes
-    )
+    described = described_by("tiny", prepared.paths(np.arange(len(splits))), prepared.classes)
     counted = np.ones(len(prepared.classes), bool)
-    return Ground(*described, prepared.full_labels, [(splits == TRAIN, splits == TEST)], counted)
+    turns = [(splits == TRAIN, splits == TEST)]
+    return Ground(*described, prepared.full_labels, turns, counted)
 
 
 @torch.no_grad()
@@ -135,7 +134,8 @@ def measured(ground: Ground, form: Form, keep: float) -> float:
     """mAP in [0, 1], the mean over masks."""
     found = []
     for seed in SEEDS:
-        known = np.where(known_mask(*ground.labels.shape, keep, seed), ground.labels, UNKNOWN)
+        images, classes = ground.labels.shape
+        known = np.where(known_mask(images, classes, keep, seed), ground.labels, UNKNOWN)
         logits = np.full(ground.labels.shape, np.nan, np.float32)
         for learn, rest in ground.turns:
             logits[rest] = scored(ground, form, known, learn, rest)
@@ -151,7 +151,7 @@ def scored(ground: Ground, form: Form, known: np.ndarray, learn: np.ndarray, res
     described = ground.scores * used, contents * float(form.content is not None)
     cells = make_cells(TrainConfig(loss="bce"), torch.from_numpy(known[learn]))
     others = dict(form.priors) | ({} if form.precision is None else {"PRECISIONS": (form.precision,)})
-    with patch.multiple(map_estimate, **others):
+    with patch.dict(vars(map_estimate), others):
         classifier.fit([of[learn] for of in described], cells, torch.Generator().manual_seed(0))
     return classifier.logits(*(of[rest] for of in described)).numpy()
 
