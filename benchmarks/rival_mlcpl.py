@@ -57,7 +57,9 @@ def report(groups: dict[str, list[Row]]) -> str:
     """The versions of what was compared, and a Markdown table a group."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("mlcpl", "torchmetrics", "torch"))
     given = f"{IMAGES} images, {CLASSES} classes, {KNOWN_SHARE:.0%} of the cells known, seed {SEED}, float32"
-    said = f"With {versions}. {given}; a difference is a share of the largest of ours, and equal is up to {TOLERANCE:g}."
+    said = (
+        f"With {versions}. {given}; a difference is a share of the largest of ours, and equal is up to {TOLERANCE:g}."
+    )
     tables = ["\n".join([f"### {name}", "", HEAD, *(row.line() for row in rows)]) for name, rows in groups.items()]
     return "\n\n".join([said, *tables])
 

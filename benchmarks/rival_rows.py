@@ -1,4 +1,4 @@
-"""What mlrpl and mlcpl compute of the same input, a row each: losses with gradients, figures, the labels of a VOC folder.
+"""What mlrpl and mlcpl compute of the same input, a row each: losses, gradients, figures, labels of a VOC folder.
 
 Axes: N images, C classes.
 """
@@ -168,11 +168,11 @@ def _coded(loss: Callable[[Tensor, Tensor], Tensor]) -> Loss:
 
 
 def _value(what: str, ours: Loss, theirs: Loss, logits: Tensor, labels: Tensor, why: str = "") -> Row:
-    return Row(what, *(_array(loss(logits, labels)) for loss in (ours, theirs)), not why, why)
+    return Row(what, _array(ours(logits, labels)), _array(theirs(logits, labels)), not why, why)
 
 
 def _slope(what: str, ours: Loss, theirs: Loss, logits: Tensor, labels: Tensor, why: str = "") -> Row:
-    return Row(what, *(_gradient(loss, logits, labels) for loss in (ours, theirs)), not why, why)
+    return Row(what, _gradient(ours, logits, labels), _gradient(theirs, logits, labels), not why, why)
 
 
 def _gradient(loss: Loss, logits: Tensor, labels: Tensor) -> np.ndarray:

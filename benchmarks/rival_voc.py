@@ -68,6 +68,8 @@ def theirs(mlcpl: Any, home: Path) -> np.ndarray:
 
 def _annotation(name: str, objects: Objects) -> str:
     box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
-    found = "".join(f"<object><name>{of}</name><difficult>{int(hard)}</difficult>{box}</object>" for of, hard in objects)
+    found = "".join(
+        f"<object><name>{of}</name><difficult>{int(hard)}</difficult>{box}</object>" for of, hard in objects
+    )
     size = "<size><width>32</width><height>32</height><depth>3</depth></size>"
     return f"<annotation><filename>{name}.jpg</filename>{size}{found}</annotation>"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ from mlrpl_cli.core.io.errors import ConfigError, one_line
 from mlrpl_cli.core.training.loop import class_priors, schedule
 
 LARGEST_LOGIT = 30.0
-"""Beyond it the sigmoid rounds to 1 in mlcpl's losses, in float64 from 37: the loss is infinite and its gradient NaN."""
+"""mlcpl's losses take the log of a sigmoid that float64 rounds to 1 from 37: infinite, and NaN as the gradient."""
 SMALLEST_SPREAD = 1e-6
 
 Gamma = Annotated[float, Field(ge=0, le=10)]
@@ -72,7 +72,7 @@ class CftOptions(CheckedOptions):
     patience: Annotated[int, Field(ge=1, le=100_000)] = 300
     """Steps without a better validation AP after which a class is done."""
     held_out: Annotated[float, Field(ge=0.05, le=0.5)] = 0.25
-    """Share of the training images that nothing is trained on, by whose known cells each class's best step is chosen."""
+    """Share of the training images that only choose: by their known cells each class's best step is taken."""
 
 
 def library() -> Any:
@@ -85,7 +85,7 @@ def library() -> Any:
 
 
 def make_loss(name: str, asl: AslOptions) -> nn.Module:
-    """A loss of mlcpl's of logits and labels (B, C) that are 1, 0 or NaN → a scalar, the mean over the cells it takes."""
+    """A loss of mlcpl's: logits, and labels of 1, 0 or NaN, (B, C) → the mean over the cells that it takes."""
     losses = library().losses
     if name == "asl":
         return losses.PartialAsymmetricWithLogitLoss(asl.clip, asl.gamma_positive, asl.gamma_negative)
@@ -99,7 +99,7 @@ class Recipe:
     config: TrainConfig
     start: str
     """Which loss, as in `make_loss`."""
-    asl: AslOptions = AslOptions()
+    asl: AslOptions = field(default_factory=AslOptions)
     cft: CftOptions | None = None
 
 
@@ -158,11 +158,12 @@ def to_mlcpl(cells: Cells) -> Tensor:
 def trained(recipe: Recipe, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> ClampedLinear:
     """A classifier of `inputs` (N, E), trained from the class priors on labels (N, C) with mlcpl's loss."""
     config, loss = recipe.config, make_loss(recipe.start, recipe.asl)
-    layer = ClampedLinear(inputs.shape[1], labels.shape[1], dtype=inputs.dtype, device=inputs.device)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.copy_(torch.logit(class_priors((2 * labels - 1).nan_to_num(0))))
-    groups = [{"params": [layer.weight], "weight_decay": config.weight_decay}, {"params": [layer.bias]}]
+    prior = torch.logit(class_priors((2 * labels - 1).nan_to_num(0)))
+    layer = _filled(torch.zeros(labels.shape[1], inputs.shape[1]).to(inputs), prior.to(inputs))
+    groups: list[dict[str, Any]] = [
+        {"params": [layer.weight], "weight_decay": config.weight_decay},
+        {"params": [layer.bias]},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.0)
     batches = -(-len(inputs) // config.batch_size)
     for epoch in range(config.epochs):
@@ -193,10 +194,11 @@ def fine_tuned(recipe: Recipe, inputs: Tensor, labels: Tensor, generator: torch.
     else:
         loss, adam = make_loss("asl", PUBLISHED_ASL), torch.optim.Adam
         optimizer = cut.BP(None, inputs.device, loss, optimizer_class=adam, optimizer_kwargs={"lr": cft.lr})
-    with redirect_stdout(io.StringIO()), torch.random.fork_rng():  # it prints every step, and draws from the global seed
+    # CFT prints every step, and draws from the global seed.
+    with redirect_stdout(io.StringIO()), torch.random.fork_rng():
         torch.manual_seed(seed)
         heads, _ = cut.CFT(
-            [_class_of(layer, column) for column in range(labels.shape[1])],
+            [_filled(weight[None], bias) for weight, bias in zip(layer.weight, layer.bias, strict=True)],
             training_data=(inputs[rest], labels[rest]),
             validation_data=(inputs[held], labels[held]),
             optimizer=optimizer,
@@ -205,19 +207,16 @@ def fine_tuned(recipe: Recipe, inputs: Tensor, labels: Tensor, generator: torch.
             validation_metric=metric,
             device=inputs.device,
         )
+    return _filled(torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads]))
+
+
+def _filled(weight: Tensor, bias: Tensor) -> ClampedLinear:
+    """A layer that holds a copy of these, which draws nothing from the global seed."""
+    layer = torch.nn.utils.skip_init(ClampedLinear, *weight.T.shape, dtype=weight.dtype, device=weight.device)
     with torch.no_grad():
-        layer.weight.copy_(torch.cat([head.weight for head in heads]))
-        layer.bias.copy_(torch.cat([head.bias for head in heads]))
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
     return layer
-
-
-def _class_of(layer: ClampedLinear, column: int) -> ClampedLinear:
-    """The classifier of one class alone."""
-    head = ClampedLinear(layer.in_features, 1, dtype=layer.weight.dtype, device=layer.weight.device)
-    with torch.no_grad():
-        head.weight.copy_(layer.weight[column : column + 1])
-        head.bias.copy_(layer.bias[column : column + 1])
-    return head
 
 
 def classifier(inputs: TextInputs, channels: int, embed_dim: int, start: str | None = None) -> LinearClassifier:
@@ -238,12 +237,11 @@ def rebuild(classes: int, state: State, options: CheckedOptions) -> LinearClassi
     return LinearClassifier(classes, state["weight"].shape[1])
 
 
-def _method(summary: str, options: type[CheckedOptions] = NoOptions, **given: str) -> Method:
-    made: Callable[[TextInputs, int, int], LinearClassifier] = partial(classifier, **given)
-    return Method(made, no_text, rebuild, summary, options=options)
+def _method(summary: str, start: str | None = None, options: type[CheckedOptions] = NoOptions) -> Method:
+    return Method(partial(classifier, start=start), no_text, rebuild, summary, options=options)
 
 
-BCE = _method("a linear classifier of the pooled vector by mlcpl's BCE over known cells", start="bce")
-AN = _method("the same by mlcpl's BCE that takes unknown cells for absent", start="an")
-ASL = _method("the same by mlcpl's asymmetric loss over known cells", AslOptions, start="asl")
-CFT = _method("the same, each class then fine-tuned by mlcpl's CFT", CftOptions)
+BCE = _method("a linear classifier of the pooled vector by mlcpl's BCE over known cells", "bce")
+AN = _method("the same by mlcpl's BCE that takes unknown cells for absent", "an")
+ASL = _method("the same by mlcpl's asymmetric loss over known cells", "asl", AslOptions)
+CFT = _method("the same, each class then fine-tuned by mlcpl's CFT", options=CftOptions)
