@@ -9,6 +9,7 @@ import importlib
 import re
 import sys
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -221,6 +222,16 @@ def test_each_method_trains_a_run_that_its_checkpoint_rebuilds(rows, tmp_path, m
     assert done.code == 0, done.err
     head = TrainedHead(load_checkpoint(tmp_path / "run", "last"))
     assert head.recognizer.weight.abs().sum() > 0
+
+
+@needs_mlcpl
+def test_each_loss_trains_another_classifier(rows, tmp_path, mlrpl):
+    methods = ("mlcpl-bce", "mlcpl-asl", "mlcpl-asl:gamma_negative=4,clip=0.05", "mlcpl-an")
+    weights = []
+    for number, method in enumerate(methods):
+        assert mlrpl(*training(tmp_path / str(number), method)).code == 0
+        weights.append(TrainedHead(load_checkpoint(tmp_path / str(number) / "run", "last")).recognizer.weight)
+    assert not any(torch.equal(one, two) for one, two in combinations(weights, 2))
 
 
 @needs_mlcpl
