@@ -5,19 +5,18 @@ mlcpl (the package index, MIT) is the nearest public library: its labels are 1, 
 
 from __future__ import annotations
 
-import importlib
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from benchmarks.mlcpl_rows.mlcpl_rows import library
 from benchmarks.rival_rows import CLASSES, IMAGES, KNOWN_SHARE, SEED, TOLERANCE, Row, loss_rows, metric_rows, voc_rows
 from benchmarks.rival_voc import write_voc
-from mlrpl_cli.core.backbones.open_clip.library import torchvision_operators
-from mlrpl_cli.core.io.errors import ConfigError, MlrplError, one_line
+from mlrpl_cli.core.io.errors import MlrplError
 
 START, END = "<!-- measured -->", "<!-- end of measured -->"
 HEAD = "| what | ours | mlcpl | difference | equal | why not |\n|---|---|---|---|---|---|"
@@ -42,15 +41,6 @@ def main(
     if wrong := surprises(groups):
         print(f"not as expected: {'; '.join(wrong)}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def library() -> Any:
-    """The package `mlcpl`. Raises ConfigError where it cannot be imported."""
-    torchvision_operators()  # it imports torchvision, whose compiled part may belong to another torch
-    try:
-        return importlib.import_module("mlcpl")
-    except ImportError as error:
-        raise ConfigError(f"mlcpl cannot be imported ({one_line(error)}); run pip install mlcpl") from error
 
 
 def report(groups: dict[str, list[Row]]) -> str:

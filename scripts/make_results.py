@@ -15,7 +15,7 @@ import numpy as np
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.io.errors import MlrplError, RunError
+from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.states import PRESENT
@@ -25,7 +25,7 @@ from mlrpl_cli.core.sweep.data import SweepData, read_data
 from mlrpl_cli.core.sweep.plan import DATA
 from mlrpl_cli.core.sweep.report import PAPER, MethodReport, SweepReport, make_report
 from mlrpl_cli.core.sweep.results import RESULTS, Row, read_results
-from mlrpl_cli.core.sweep.stored import Shown, shown_rows
+from mlrpl_cli.core.sweep.stored import Shown, reported_rows
 
 PAGE = "results"
 LEAST_KEPT, LEAST_POINTING = 0.90, 15.0
@@ -48,9 +48,7 @@ def main() -> None:
 
 def reported(sweep: Path, data: SweepData) -> tuple[SweepReport, Shown]:
     """The report of a sweep's rows over its data, and these rows. Raises RunError where there are none."""
-    shown = shown_rows(read_results(sweep / RESULTS), data.sha256)
-    if not shown.rows and shown.told:
-        raise RunError(f"{sweep / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again")
+    shown = reported_rows(sweep / RESULTS, read_results(sweep / RESULTS), data.sha256)
     return make_report(sweep, data.measured, shown.rows, Silent()), shown
 
 

@@ -22,12 +22,13 @@ import typer
 from benchmarks import rival_mlcpl, rival_rows, rival_voc
 from benchmarks.rival_rows import Row
 from mlrpl_cli.core.backbones.features import ImageFeatures
-from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.config import TrainConfig, make_config
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.heads.losses import Cells
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.labels.formats.published.voc import CLASSES
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
+from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.plugins import install
 
@@ -260,3 +261,11 @@ def test_cft_is_better_on_its_held_out_images_and_draws_nothing_from_the_global_
     better, worse = (aps(each, given.map(lambda part: part[held]), of_held) for each in (first, start))
     assert (better >= worse).all()
     assert (better > worse).any()
+
+
+def test_train_fits_a_row_and_counts_what_it_learns(rows, stand_in, tmp_path):
+    """A weight for each of 8 numbers of the pooled vector and an offset, of each class."""
+    data, backbone = small.write_prepared(tmp_path / "data"), small.write_backbone(tmp_path / "clip.safetensors")
+    places = {"data": str(data), "backbone": str(backbone), "run": str(tmp_path / "run")}
+    summary = train(make_config(flags={**small.OPTIONS, **places, "method": "mlcpl-bce", "epochs": 1}))
+    assert summary.learned_parameters == (8 + 1) * len(small.CLASSES)

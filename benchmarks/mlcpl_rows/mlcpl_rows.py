@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
@@ -126,7 +126,13 @@ class LinearClassifier(FittedRecognizer):
         """(B, E) the pooled vector at unit length, float32."""
         return (F.normalize(features.pooled.float(), dim=-1),)
 
-    def fit(self, described: Sequence[Tensor], cells: Cells, generator: torch.Generator) -> None:
+    def fit(
+        self,
+        described: Sequence[Tensor],
+        cells: Cells,
+        generator: torch.Generator,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
         """The classifier, and where the recipe has it CFT of each class. In float64, and no longer in the graph."""
         assert self.recipe is not None
         (vectors,) = described
@@ -139,6 +145,11 @@ class LinearClassifier(FittedRecognizer):
             else:
                 layer = fine_tuned(self.recipe, inputs, labels, generator)
         self.weight, self.offset = layer.weight.detach().float(), layer.bias.detach().float()
+        done()
+
+    @property
+    def fitted(self) -> dict[str, Tensor]:
+        return {"weight": self.weight, "offset": self.offset}
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         """`text` is not looked at; the attention is the backbone's own, the same for every class."""

@@ -59,8 +59,9 @@ def decoupled(inputs: TextInputs, channels: int, embed_dim: int, even: bool = Fa
     return CosineRecognizer(len(inputs.classes), head)
 
 
-def rebuild_decoupled(classes: int, state: State, options: NoOptions) -> Recognizer:
-    return CosineRecognizer(classes, DecoupledHead.like(state, "visual_head."))
+def rebuild_decoupled(classes: int, state: State, options: NoOptions, prefix: str = "") -> Recognizer:
+    """Of the tensors that `state` has below `prefix`."""
+    return CosineRecognizer(classes, DecoupledHead.like(state, f"{prefix}visual_head."))
 
 
 def fused(inputs: TextInputs, channels: int, embed_dim: int) -> Recognizer:
@@ -112,13 +113,13 @@ def anchored_ensemble(inputs: TextInputs, channels: int, embed_dim: int) -> Reco
 
 
 def rebuild_anchored_ensemble(classes: int, state: State, options: NoOptions) -> Recognizer:
-    cosine = CosineRecognizer(classes, DecoupledHead.like(state, "members.0.visual_head."))
-    return EnsembleRecognizer(cosine, AnchoredClassifier.like(state, "members.1."))
+    decoupled_again = rebuild_decoupled(classes, state, options, "members.0.")
+    return EnsembleRecognizer(decoupled_again, AnchoredClassifier.like(state, "members.1."))
 
 
 def rebuild_ensemble(classes: int, state: State, options: NoOptions) -> Recognizer:
-    cosine = CosineRecognizer(classes, DecoupledHead.like(state, "members.0.visual_head."))
-    return EnsembleRecognizer(cosine, RegionRecognizer(classes, state["members.1.region_weight"].shape[1]))
+    decoupled_again = rebuild_decoupled(classes, state, options, "members.0.")
+    return EnsembleRecognizer(decoupled_again, RegionRecognizer(classes, state["members.1.region_weight"].shape[1]))
 
 
 ZERO_SHOT = Method(pooled, template, rebuild_pooled, "CLIP as it is; only scale and bias are fitted")

@@ -53,6 +53,9 @@ class Recognizer(nn.Module):
 class FittedRecognizer(Recognizer):
     """Is not trained in steps, but fitted to what it reads of all training images before they begin."""
 
+    fits = 1
+    """How often `fit` says that it is further."""
+
     def describe(self, features: ImageFeatures) -> tuple[Tensor, ...]:
         """What it reads of B images: tensors of B rows each."""
         raise NotImplementedError
@@ -62,13 +65,8 @@ class FittedRecognizer(Recognizer):
     ) -> None:
         """Fit to what `describe` says of N training images in their plain view, and to their cells.
 
-        `done` is told `fits` times how far it is.
+        `done` is called `fits` times on the way.
         """
-        raise NotImplementedError
-
-    @property
-    def fits(self) -> int:
-        """Steps of `fit`."""
         raise NotImplementedError
 
     @property

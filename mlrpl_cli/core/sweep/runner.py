@@ -48,7 +48,7 @@ from mlrpl_cli.core.sweep.results import (
     name_of,
     read_results,
 )
-from mlrpl_cli.core.sweep.stored import Shown, shown_rows
+from mlrpl_cli.core.sweep.stored import Shown, reported_rows, shown_rows
 from mlrpl_cli.core.sweep.variants import parse_variant
 from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
 
@@ -115,12 +115,8 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
         raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
-    shown = shown_rows(rows, read_data(options.data, options.config, options.folds).sha256, chosen=names)
-    if not shown.rows and shown.told:
-        raise RunError(
-            f"{options.out / RESULTS} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again"
-        )
-    return shown
+    data = read_data(options.data, options.config, options.folds)
+    return reported_rows(options.out / RESULTS, rows, data.sha256, names)
 
 
 def all_shown(summary: SweepSummary) -> Shown:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.io.errors import ConfigError, first_few
+from mlrpl_cli.core.io.errors import ConfigError, RunError, first_few
 from mlrpl_cli.core.io.reading import difference
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
 from mlrpl_cli.core.sweep.code import code_of_losses
@@ -44,6 +45,14 @@ def code_of(row: Row) -> str:
         return CURRENT if row["code"] == code_of_losses(row["method"], _losses_of(row)) else STALE
     except ConfigError:  # of a package that is not installed here
         return UNKNOWN
+
+
+def reported_rows(path: Path, rows: Sequence[Row], data: str, chosen: Collection[str] | None = None) -> Shown:
+    """`shown_rows` of the rows of the results file at `path`. Raises RunError where none of them can be shown."""
+    shown = shown_rows(rows, data, chosen=chosen)
+    if not shown.rows and shown.told:
+        raise RunError(f"{path} has nothing to report: {'; '.join(shown.told)}; run `mlrpl sweep` again")
+    return shown
 
 
 def shown_rows(

@@ -13,7 +13,6 @@ from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
-from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, rare
 from mlrpl_cli.core.features.batches import CachedViews, FeatureBatches, cached
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import MlrplError, one_line
@@ -78,7 +77,6 @@ class Worker:
             "dataset": self.data.prepared.dataset,
             "mask_sha256": trainer.info.mask_sha256,
             "fingerprint": self.plan.fingerprint,
-            "tuned": self.plan.options.tune,
             "config": asdict(cell.config(self.plan.config)),
             "versions": _VERSIONS,
         }
@@ -110,9 +108,8 @@ class Worker:
         labels, least = self.data.prepared.full_labels[rows], self.plan.options.least
         figures = figures_of(probabilities, labels, self.data.prepared.classes, least)
         figures["test_seconds"] = time.perf_counter() - started
-        of_selected = average_precisions(self._scores(TrainedHead(selected), images), labels)
-        figures["selected_epoch"] = selected.info.epoch
-        figures["selected_map"] = mean_of_classes(of_selected[~rare(labels, least)])
+        of_selected = figures_of(self._scores(TrainedHead(selected), images), labels, self.data.prepared.classes, least)
+        figures |= {"selected_epoch": selected.info.epoch, "selected_map": of_selected["map"]}
         return figures | (self._localization(head, images, *self.objects) if self.objects else {})
 
     def _scores(self, head: TrainedHead, images: FeatureBatches) -> np.ndarray:

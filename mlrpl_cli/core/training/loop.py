@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ class Trainer:
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
         """Why the loss of this batch is not finite, as far as can be told, and what to try."""
-        positions, sound = self.accelerator.gather((positions, _sound(features)))
+        positions, sound = self.accelerator.gather((positions, _sound(vars(features).values())))
         if spoilt := self._names(positions[~sound]):
             return _spoilt(spoilt)
         return f"the loss became {loss} on {first_few(self._names(positions))}; {self._advice()}"
@@ -232,7 +232,7 @@ class Trainer:
     def _initialize_from_prior(self) -> None:
         prior = class_priors(self.labels)
         sample = self.features.sample(INITIAL_IMAGES)
-        if spoilt := self._names((~_sound(sample)).nonzero().flatten()):
+        if spoilt := self._names((~_sound(vars(sample).values())).nonzero().flatten()):
             raise RunError(_spoilt(spoilt))
         self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
 
@@ -245,8 +245,7 @@ class Trainer:
                 continue
             with progress.task("reading all training images", len(self.features.dataset)) as task:
                 described = self.features.collect(module.describe, task.advance)
-            sound = torch.stack([tensor.flatten(1).isfinite().all(dim=1) for tensor in described]).all(dim=0)
-            if spoilt := self._names((~sound).nonzero().flatten()):
+            if spoilt := self._names((~_sound(described)).nonzero().flatten()):
                 raise RunError(_spoilt(spoilt))
             if self.accelerator.is_main_process:
                 cells = losses.make_cells(self.config, self.labels)
@@ -294,9 +293,9 @@ def _optimizer_groups(trainable: TrainableRecognizer, config: TrainConfig) -> li
     ]
 
 
-def _sound(features: ImageFeatures) -> Tensor:
-    """(B,) bool: whether all features of an image are finite; a sum is, as long as all its terms are."""
-    sums = [tensor.flatten(1).sum(dim=1).float() for tensor in vars(features).values()]
+def _sound(features: Iterable[Tensor]) -> Tensor:
+    """(B,) bool: whether all that tensors of B rows say of an image is finite; a sum is, as long as its terms are."""
+    sums = [tensor.flatten(1).sum(dim=1).float() for tensor in features]
     return torch.stack(sums).isfinite().all(dim=0)
 
 

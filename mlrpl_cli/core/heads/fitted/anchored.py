@@ -31,6 +31,7 @@ SMALLEST_SPREAD = 1e-6
 class AnchoredClassifier(FittedRecognizer):
     """Zero-shot scores with a trust of each, and a linear correction of each class."""
 
+    fits = FITS
     texts: Tensor
     """(C, E) frozen text features that the zero-shot scores are of."""
     precision: Tensor
@@ -78,10 +79,6 @@ class AnchoredClassifier(FittedRecognizer):
         done()
         self.trust, self.weight, self.offset = found.trust, found.weight, found.offset
         self.precision = torch.tensor(precision, device=scores.device)
-
-    @property
-    def fits(self) -> int:
-        return FITS
 
     @property
     def fitted(self) -> dict[str, Tensor]:

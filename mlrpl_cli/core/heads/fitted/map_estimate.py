@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,12 @@ class Evidence:
     cells: Cells
     """Of (N, C)."""
 
+    @cached_property
+    def axes(self) -> Tensor:
+        """(D, D) orthogonal, float64: content times it has uncorrelated columns, in which a minimum is soon found."""
+        exact = self.content.double()
+        return torch.linalg.eigh(exact.T @ exact).eigenvectors
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -64,12 +71,10 @@ class Estimate:
 
 def fit(evidence: Evidence, precision: float) -> Estimate:
     """The minimum for one λ, found in float64, in float32."""
-    axes = principal_axes(evidence.content.double())
-    exact = Evidence(
-        evidence.scores.double(), evidence.content.double() @ axes, Cells(*(of.double() for of in evidence.cells))
-    )
+    cells = Cells(*(of.double() for of in evidence.cells))
+    exact = Evidence(evidence.scores.double(), evidence.content.double() @ evidence.axes, cells)
     found, _ = _minimum(exact, precision, EXACTLY)
-    return Estimate(found.trust.float(), (axes @ found.weight).float(), found.offset.float())
+    return Estimate(found.trust.float(), (evidence.axes @ found.weight).float(), found.offset.float())
 
 
 def chosen_precision(
@@ -81,7 +86,7 @@ def chosen_precision(
     class that has a present and an absent cell there is nothing to choose by: the strictest. `done` is told of each
     minimum.
     """
-    content = evidence.content @ principal_axes(evidence.content.double()).to(evidence.content)
+    content = evidence.content @ evidence.axes.to(evidence.content)
     part = torch.randint(FOLDS, (len(content),), generator=generator).to(content.device)
     targets, weights = evidence.cells
     logits = content.new_zeros(len(PRECISIONS), *targets.shape)
@@ -94,11 +99,6 @@ def chosen_precision(
             done()
     found = [_mean_average_precision(each, evidence.cells) for each in logits]
     return PRECISIONS[max(range(len(found)), key=lambda number: found[number])]
-
-
-def principal_axes(content: Tensor) -> Tensor:
-    """(D, D) orthogonal: content (N, D) times it has uncorrelated columns, in which the minimum is soon found."""
-    return torch.linalg.eigh(content.T @ content).eigenvectors
 
 
 def _minimum(

@@ -62,5 +62,4 @@ def join(plan: Plan, data: SweepData, run: Run, rows: Sequence[Row]) -> Row:
         "folds": len(rows),
         "code": code_of_losses(run[0].method, [cell.loss for cell in run]),
         "selected_map": None,
-        "tuned": plan.options.tune,
     }
