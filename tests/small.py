@@ -35,7 +35,6 @@ OPTIONS: dict[str, Any] = {
     "image_size": SIZE,
     "batch_size": 8,
     "attention_width": 8,
-    "context_tokens": 2,
     "workers": 0,
     "device": "cpu",
     "precision": "float32",

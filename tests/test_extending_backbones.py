@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 def test_the_commands_of_the_page_train_and_predict_with_the_family(place, mlrpl):
     training, predicting = (shlex.split(line)[1:] for line in BLOCKS["sh"].splitlines())
-    done = mlrpl(*training, "--workers", "0", "--device", "cpu", "--set", "context_tokens=2")
+    done = mlrpl(*training, "--workers", "0", "--device", "cpu")
     assert done.code == 0, done.err
     (run,) = Path("runs").iterdir()
     info, backbone = load_checkpoint(run, "last").info, load_backbone(BackboneOptions("colours"))

@@ -43,7 +43,6 @@ OPTIONS = [
     "--workers=0",
     "--device=cpu",
     "--set=attention_width=8",
-    "--set=context_tokens=2",
 ]
 TEXTS = [name for name, field in fields_of(TrainConfig).items() if expected(field) == "text"]
 RUN = Path("runs/small-sarl-anchored-seed0")

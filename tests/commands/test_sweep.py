@@ -24,7 +24,6 @@ OPTIONS = [
     "--set=epochs=1",
     "--set=workers=0",
     "--set=attention_width=8",
-    "--set=context_tokens=2",
 ]
 TUNE = ("tune_lr", "tune_epochs", "tune_loss", "tune_keep")
 

@@ -32,12 +32,12 @@ from tests import small, warm
 SMALL = (
     "--data=data", "--backbone=clip.safetensors",
     f"--image-size={small.SIZE}", "--batch-size=8", "--epochs=2", "--workers=0", "--device=cpu",
-    "--set=attention_width=8", "--set=context_tokens=2",
+    "--set=attention_width=8",
 )  # fmt: skip
 SMALL_SWEEP = (
     "--data=data", "--set=backbone=clip.safetensors",
     f"--set=image_size={small.SIZE}", "--set=batch_size=8", "--set=epochs=2", "--set=workers=0", "--device=cpu",
-    "--set=attention_width=8", "--set=context_tokens=2", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune",
+    "--set=attention_width=8", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune",
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from tests import small
 PACKAGE = Path(__file__).parents[2] / "mlrpl_cli"
 TRAIN = (
     "train", "--data=data", "--backbone=clip.safetensors", f"--image-size={small.SIZE}", "--batch-size=8",
-    "--epochs=1", "--workers=0", "--device=cpu", "--set=attention_width=8", "--set=context_tokens=2",
+    "--epochs=1", "--workers=0", "--device=cpu", "--set=attention_width=8",
 )  # fmt: skip
 SWEEP = (
     "sweep", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", "--out=out", "--data=data",

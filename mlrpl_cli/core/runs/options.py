@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,27 @@ def resolve_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     automatic: Any = defaults.precision or devices.choose_precision(devices.choose_device(resolved.device))
     precision = automatic if resolved.precision == AUTO else resolved.precision
     return _with_absolute_paths(replace(resolved, precision=precision))
+
+
+def unused_options(method: str, loss: str) -> set[str]:
+    """The options of methods and losses that these two do not use; all of them for one that cannot be loaded."""
+    unused = {*methods.OF_METHODS, *(name for own in LOSSES.data for name in losses.options_of(own))}
+    for used in (lambda: methods.load_method(method).uses, lambda: losses.options_of(loss)):
+        with suppress(ConfigError):
+            unused -= {*used()}
+    return unused
+
+
+def unused_notes(asked: TrainConfig, resolved: TrainConfig) -> list[str]:
+    """A sentence on the options that were asked for and that method and loss have no use for; none where there is none.
+
+    What is asked for is what is other than by default.
+    """
+    default, loss = TrainConfig(), str(resolved.loss)
+    unused = unused_options(resolved.method, loss)
+    given = sorted(name for name in unused if getattr(asked, name) != getattr(default, name))
+    told = f"{resolved.method} with the loss '{loss}' has no use for {', '.join(given)}: it changes nothing"
+    return [told] if given else []
 
 
 def label_notes(asked: TrainConfig, resolved: TrainConfig, prepared: Prepared) -> list[str]:

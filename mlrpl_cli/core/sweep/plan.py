@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -14,15 +13,14 @@ from typing import Any
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads import losses
-from mlrpl_cli.core.heads.methods import OF_METHODS, load_method
-from mlrpl_cli.core.heads.registry import LOSSES, METHODS
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.schema import flag
 from mlrpl_cli.core.labels.masks import mask_problem
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared.folder import newest_prepared
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
-from mlrpl_cli.core.runs.options import backbone_problem, config_problems
+from mlrpl_cli.core.runs.options import backbone_problem, config_problems, unused_options
 from mlrpl_cli.core.sweep.code import code_sha256
 from mlrpl_cli.core.sweep.data import Fold
 from mlrpl_cli.core.sweep.folds.assignment import OF_PREPARED
@@ -162,15 +160,6 @@ def used_options(config: TrainConfig) -> dict[str, Any]:
     """The options that decide what a run of `config` comes to, but for its seed: those that its method and loss use."""
     unused = unused_options(config.method, config.loss or losses.PARTIAL)
     return {name: value for name, value in asdict(config).items() if name not in {*WITHOUT_EFFECT, "seed", *unused}}
-
-
-def unused_options(method: str, loss: str) -> set[str]:
-    """The options of methods and losses that these two do not use; all of them for one that cannot be loaded."""
-    unused = {*OF_METHODS, *(name for own in LOSSES.data for name in losses.options_of(own))}
-    for used in (lambda: load_method(method).uses, lambda: losses.options_of(loss)):
-        with suppress(ConfigError):
-            unused -= {*used()}
-    return unused
 
 
 def _digest(decides: object) -> str:

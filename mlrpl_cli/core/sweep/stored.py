@@ -11,9 +11,10 @@ from typing import Any
 from mlrpl_cli.core.io.errors import ConfigError, RunError, first_few
 from mlrpl_cli.core.io.reading import difference
 from mlrpl_cli.core.runs.again import WITHOUT_EFFECT
+from mlrpl_cli.core.runs.options import unused_options
 from mlrpl_cli.core.sweep.code import code_of_losses
 from mlrpl_cli.core.sweep.grid import FLAGS, grid_of
-from mlrpl_cli.core.sweep.plan import RUN, unused_options
+from mlrpl_cli.core.sweep.plan import RUN
 from mlrpl_cli.core.sweep.results import Row, name_of, settings_of
 
 CURRENT, STALE, UNKNOWN = "current", "stale", "unknown"

@@ -83,7 +83,8 @@ def train(
     new = not resume and (asked.run is None or not folder.exists())
     files.check_writable(folder)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
-    for warning in options.label_notes(asked, config, prepared):
+    unused = [] if resume else options.unused_notes(asked, config)
+    for warning in (*unused, *options.label_notes(asked, config, prepared)):
         progress.warn(warning)
     with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
         make_trainer = trainer_maker(config, accelerator, progress)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.config import make_config
+from mlrpl_cli.core.config import TrainConfig, make_config
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.tensorfiles import open_tensors, write_tensors
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
-from mlrpl_cli.core.runs.options import config_problems, label_notes, resolve_config, resume_config
+from mlrpl_cli.core.runs.options import config_problems, label_notes, resolve_config, resume_config, unused_notes
 from mlrpl_cli.core.training.train import train
 from tests import small
 
@@ -27,6 +27,24 @@ def flags(tmp_path, monkeypatch) -> dict:
 def test_glove_needs_its_file():
     with pytest.raises(ConfigError, match="semantics glove needs glove, the path of a GloVe text file"):
         make_config(flags={"semantics": "glove"}, problems=config_problems)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"context_tokens": 4}, "context_tokens"),
+        (
+            {"method": "linear", "context_template": "a", "attention_width": 3},
+            "attention_width, context_template",
+        ),
+        ({"loss": "bce", "margin": 0.1}, "margin"),
+        ({"method": "sarl", "context_tokens": 4, "margin": 0.1}, None),
+    ],
+)
+def test_an_option_that_the_method_and_the_loss_have_no_use_for_is_told(given, named):
+    asked = TrainConfig(**given)
+    notes = unused_notes(asked, TrainConfig(**{"loss": "asl", **given}))
+    assert [f" has no use for {named}: " in note for note in notes] == ([True] if named else [])
 
 
 @pytest.mark.parametrize("run", [None, "some/run"])
