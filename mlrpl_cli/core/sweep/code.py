@@ -23,6 +23,8 @@ ALWAYS = (
     "mlrpl_cli.core.sweep.data",
     "mlrpl_cli.core.sweep.folds.joining",
     "mlrpl_cli.core.prepared.held_out",
+    "mlrpl_cli.core.labels.masks",
+    "mlrpl_cli.core.evaluation.evaluate",
     "mlrpl_cli.core.evaluation.metrics",
 )
 """What every run goes through, with all that these import of `ROOMS`."""
