@@ -61,7 +61,7 @@ def write_page(out: Path, page: str, report: SweepReport, shown: Shown, values: 
 
 def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[str, object]:
     """What was run, and how hard it is."""
-    averages = {each.method: float(np.nanmean(each.average)) for each in report.methods}
+    averages = {each.method: float(each.maps.mean()) for each in report.methods if not np.isnan(each.maps).any()}
     return {
         "runs": len(rows),
         "minutes": f"{sum(row['train_seconds'] + row['test_seconds'] for row in rows) / 60:.0f}",
@@ -70,19 +70,21 @@ def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[s
         "fingerprint": rows[0]["fingerprint"][:16],
         "prior": float((data.prepared.full_labels[data.scored][:, report.counted] == PRESENT).mean()),
         "averages": averages,
-        "best": max(averages, key=lambda method: averages[method]),
+        "best": max(averages, key=lambda method: averages[method], default=None),
     }
 
 
 def edges(report: SweepReport) -> list[tuple[str, float, list[str]]]:
     """(which edge, learning rate, methods) where methods chose a rate that nothing beyond it was compared with.
 
-    The rates are those of the grid that the rows name; none where no grid chose.
+    The rates are those of the grid that the rows name; none where no grid chose. A method that learns nothing by
+    gradients is as good at every rate.
     """
     if report.grid is None:
         return []
+    learning = [each for each in report.methods if each.learned_parameters]
     found = [
-        (what, rate, [each.method for each in report.methods if rate in [lr for lr, _, _ in each.settings.values()]])
+        (what, rate, [each.method for each in learning if rate in [lr for lr, _, _ in each.settings.values()]])
         for rate, what in ((min(report.grid.lr), "lowest"), (max(report.grid.lr), "highest"))
     ]
     return [edge for edge in found if edge[2]]

@@ -100,6 +100,8 @@ def test_a_choice_at_the_edge_of_the_grid_is_told():
         methods=tuple(replace(each, settings={None: (0.032, 5, "asl")}) for each in report().methods[:2]),
     )
     assert edges(wide) == [("highest", 0.032, ["baseline", "linear"])]
+    fitted = replace(wide.methods[0], learned_parameters=0)
+    assert edges(replace(wide, methods=(fitted, wide.methods[1]))) == [("highest", 0.032, ["linear"])]
 
 
 def test_the_edges_are_those_of_the_grid_that_the_rows_name():

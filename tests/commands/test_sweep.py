@@ -291,6 +291,9 @@ def test_a_sweep_over_folds_says_its_runs_by_fold_and_what_it_measured(mlrpl, pl
     told = json.loads(mlrpl(*asked, "--report-only", "--json").out)
     assert told["options"]["folds"] == "folds.csv"
     assert [(row["kind"], row["folds"], row["least_positives"]) for row in told["rows"]] == [("run", 2, 10)] * 2
+    without = [option for option in asked if not option.startswith("--folds")]
+    done = mlrpl(*without, "--report-only")
+    assert (done.code, "is of a sweep over folds; name them with --folds, as it was run" in done.err) == (1, True)
     (place / "folds.csv").write_text(f"image,fold\n{rows}036,1\n")
     done = mlrpl(*asked)
     assert (done.code, "folds.csv: 1 image is not in the data (036); name each image once" in done.err) == (1, True)

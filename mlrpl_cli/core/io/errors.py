@@ -124,11 +124,11 @@ def _singular(noun: str) -> str:
     return noun
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The sentence that helps after a misspelt name: the closest known one, or the known ones."""
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The sentence that helps after a misspelt name: the closest known one, or else the known ones, or `otherwise`."""
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {first_few(known, 30)}"
+    return f"did you mean '{close[0]}'?" if close else otherwise or f"known: {first_few(known, 30)}"
 
 
 def printable(text: object) -> str:

@@ -68,7 +68,8 @@ def _described(config: TrainConfig) -> tuple[Description | None, str | None]:
 def _problem_of(known: Registry, name: str | None, load: Callable[[], object]) -> str | None:
     """Why the entry of `known` that an option names, which `load` loads, cannot be used, or None."""
     if name is not None and name not in known:
-        return f"{known.kind}: expected one of {', '.join(known)}, got '{name}'; {did_you_mean(name, known)}"
+        guess = did_you_mean(name, known, "name one of these")
+        return f"{known.kind}: expected one of {', '.join(known)}, got '{name}'; {guess}"
     return None if name is None else _problem_in(load)
 
 

@@ -16,7 +16,7 @@ import torch
 from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.io.errors import DataError, RunError, one_line
+from mlrpl_cli.core.io.errors import DataError, RunError, first_few, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.schema import read_rows
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
@@ -216,3 +216,16 @@ def chosen_settings(plan: Plan, rows: Sequence[Row]) -> dict[tuple[str, Fold], S
     whole = [choice for choice, tried in maps.items() if len(tried) == len(plan.options.grid.keeps)]
     descending = sorted(whole, key=lambda choice: np.mean(maps[choice]), reverse=True)
     return dict(reversed(descending))  # of each method and fold the first one stays
+
+
+def untold_settings(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """A sentence on the variants whose validation labels measure no class, so that nothing chooses their settings."""
+    maps: dict[str, list[float | None]] = defaultdict(list)
+    found = {row["key"]: row["validation_map"] for row in rows}
+    for cell in tuning_cells(plan.options, plan.folds):
+        if (key := plan.key(cell)) in found:
+            where = "" if cell.fold is None else f" for fold {cell.fold}"
+            maps[f"{cell.variant.name}{where}"].append(found[key])
+    names = [name for name, of_name in maps.items() if not any(each is not None for each in of_name)]
+    untold = "no class has a known present and a known absent validation cell, so the first setting of the grid is taken"
+    return [f"{first_few(names)}: {untold}; raise --tune-keep, or add --no-tune"] if names else []

@@ -15,7 +15,7 @@ import torch
 from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import raise_together
-from mlrpl_cli.core.io.errors import MlrplError, RunError, counted, first_few, one_line
+from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError, counted, first_few, one_line
 from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
@@ -47,6 +47,7 @@ from mlrpl_cli.core.sweep.results import (
     chosen_settings,
     name_of,
     read_results,
+    untold_settings,
 )
 from mlrpl_cli.core.sweep.stored import Shown, reported_rows, shown_rows
 from mlrpl_cli.core.sweep.variants import parse_variant
@@ -79,6 +80,8 @@ def sweep(options: SweepOptions, progress: Progress | None = None, listener: Lis
     with _opened(options, progress) as work:
         plan, results = work.shared.plan, work.results
         failures = work.run(tuning_cells(options, plan.folds), "tuning")
+        for warning in untold_settings(plan, results.rows):
+            progress.warn(warning)
         runs = wanted_runs(options, chosen_settings(plan, results.rows), plan.folds)
         tuned = {run[0].variant.name for run in runs}
         names = dict.fromkeys(variant.name for variant in options.variants)
@@ -115,6 +118,8 @@ def stored(options: SweepOptions, chosen: Sequence[str] | None = None) -> Shown:
         raise RunError(f"{options.out / RESULTS} has no tested run; run `mlrpl sweep` first, or name another --out")
     known = set(map(name_of, rows))
     names = None if chosen is None else [each if each in known else parse_variant(each).name for each in chosen]
+    if options.folds is None and all(row.get("folds") for row in rows if row["kind"] == RUN):
+        raise ConfigError(f"{options.out / RESULTS} is of a sweep over folds; name them with --folds, as it was run")
     data = read_data(options.data, options.config, options.folds)
     return reported_rows(options.out / RESULTS, rows, data.sha256, names)
 

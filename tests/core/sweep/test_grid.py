@@ -8,7 +8,7 @@ import pytest
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.sweep.grid import Grid, grid_of, grid_problems
 from mlrpl_cli.core.sweep.plan import Plan, SweepOptions, sweep_problems, tuning_cells
-from mlrpl_cli.core.sweep.results import chosen_settings
+from mlrpl_cli.core.sweep.results import chosen_settings, untold_settings
 
 SMALL = Grid(lr=(0.002, 0.0005), epochs=(10,), loss=("bce", "asl", "bce"), keeps=(0.5,))
 
@@ -41,6 +41,16 @@ def test_the_choice_is_the_highest_mean_over_the_proportions_of_the_grid():
     assert np.mean(maps[0.1]) < np.mean(maps[0.2])
     assert chosen_settings(plan, rows) == {("linear", None): (0.2, 5, "bce")}
     assert chosen_settings(plan, rows[:-1]) == {("linear", None): (0.1, 5, "bce")}
+
+
+def test_where_validation_labels_measure_no_class_the_first_setting_is_taken_and_told():
+    plan = Plan(options(SMALL), TrainConfig(), "d", "f", (0, 1))
+    cells = tuning_cells(plan.options, plan.folds)
+    rows = [{"key": plan.key(cell), "validation_map": None if cell.fold else 0.5} for cell in cells]
+    assert chosen_settings(plan, rows)["linear", 1] == SMALL.settings[0]
+    (told,) = untold_settings(plan, rows)
+    assert told.startswith("linear for fold 1: no class has a known present and a known absent validation cell")
+    assert untold_settings(plan, [row for row in rows if row["validation_map"]]) == []
 
 
 def test_a_row_names_the_grid_that_chose_its_setting():

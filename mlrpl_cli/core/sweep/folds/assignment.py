@@ -31,7 +31,7 @@ _CORRECT = "correct the file of --folds"
 
 
 def read_folds(path: Path) -> dict[str, int]:
-    """The fold of each image that the file names. Raises DataError, which tells all that is wrong in the file."""
+    """The fold of each image that the file gives one. Raises DataError, which tells all that is wrong in the file."""
     problems = Problems()
     try:
         sheet = read_table(path, problems, most=MOST_BYTES)
@@ -40,14 +40,15 @@ def read_folds(path: Path) -> dict[str, int]:
     image, fold = sheet.find(*IMAGE_COLUMNS), sheet.find(FOLD_COLUMN)
     if image is None or fold is None:
         raise DataError(f"{path} has the columns {first_few(map(short, sheet.names), 6)}; {HEADER}")
-    found: dict[str, int] = {}
+    found, named = dict[str, int](), set[str]()
     for number, name, cell in zip(sheet.numbers.tolist(), sheet.column(image), sheet.column(fold), strict=True):
-        if not (told := _FOLD.fullmatch(cell)):
-            problems.add("folds are other than a whole number from 0 to 99", f"row {number}: '{short(cell)}'")
-        elif name in found:
+        if name in named:
             problems.add("images are named twice", short(name))
-        else:
+        elif told := _FOLD.fullmatch(cell):
             found[name] = int(told[1])
+        elif cell:
+            problems.add("folds are other than a whole number from 0 to 99", f"row {number}: '{short(cell)}'")
+        named.add(name)
     problems.raise_if_any(str(path), _CORRECT)
     if (count := len(set(found.values()))) < 2:
         raise DataError(f"{path} has {counted(count, 'fold')}, expected at least 2; {_CORRECT}")

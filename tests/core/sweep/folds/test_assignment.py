@@ -29,8 +29,8 @@ def table(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("header", ["image,fold", "id,fold", "Fold;ID"])
 def test_an_image_is_named_by_its_name_the_end_of_its_path_or_its_stem(prepared, tmp_path, header):
-    """Images that the file does not name are of no fold."""
-    named = [("images/000.png", "1"), ("001.png", "0"), ("003", "1.0"), ("images/005", "0")]
+    """Images that the file does not name, or gives no fold, are of none."""
+    named = [("images/000.png", "1"), ("001.png", "0"), ("002", ""), ("003", "1.0"), ("images/005", "0")]
     separator = ";" if ";" in header else ","
     turn = -1 if header.startswith("Fold") else 1
     rows = "".join(f"{separator.join(pair[::turn])}\n" for pair in named)
@@ -51,9 +51,10 @@ def test_the_whole_name_comes_before_the_end_of_a_longer_one(prepared, tmp_path)
         ("image,fold\n000,0\n001,1\n000,1\n", r"1 image is named twice \(000\); correct the file of --folds"),
         ("image,fold\n000,0\n001,one\n", r"1 fold is other than a whole number from 0 to 99 \(row 3: 'one'\)"),
         (
-            "image,fold\n000,0\n001,-1\n002,\n",
-            r"2 folds are other than a whole number from 0 to 99 \(row 3: '-1', row 4: ''",
+            "image,fold\n000,0\n001,-1\n002,a\n",
+            r"2 folds are other than a whole number from 0 to 99 \(row 3: '-1', row 4: 'a'",
         ),
+        ("image,fold\n000,\n001,1\n000,0\n", r"1 image is named twice \(000\)"),
         ("image,fold\n000,3\n001,3\n", "has 1 fold, expected at least 2; correct the file of --folds"),
         ("image,fold\n", "names no image; expected a header with image"),
         ("picture,fold\n000,0\n001,1\n", "has the columns picture, fold; expected a header with image"),
