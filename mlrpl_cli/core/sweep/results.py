@@ -227,5 +227,5 @@ def untold_settings(plan: Plan, rows: Sequence[Row]) -> list[str]:
             where = "" if cell.fold is None else f" for fold {cell.fold}"
             maps[f"{cell.variant.name}{where}"].append(found[key])
     names = [name for name, of_name in maps.items() if not any(each is not None for each in of_name)]
-    untold = "no class has a known present and a known absent validation cell, so the first setting of the grid is taken"
+    untold = "no class has a known present and a known absent validation cell, so the grid's first setting is taken"
     return [f"{first_few(names)}: {untold}; raise --tune-keep, or add --no-tune"] if names else []
