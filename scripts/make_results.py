@@ -127,8 +127,8 @@ def _claims_of_default(report: SweepReport, found: dict[str, MethodReport]) -> I
     for rival, each in found.items():
         if below := each.differences.get(default):
             yield _better(f"the default is better than `{rival}`", default, rival, below)
-    for member in (PAPER, "linear"):
-        if member in found and (below := found[member].differences_at_fewest.get(default)):
+    for member in (PAPER, "linear", "sarl+"):
+        if member in found and (below := found[member].differences_at[0].get(default)):
             claim = f"the default is better than `{member}` at {min(report.keeps):.0%}"
             yield _better(claim, default, member, below)
             yield _everywhere(found[default], found[member])

@@ -31,7 +31,7 @@ def method(name: str, maps: list[float], differences: dict[str, Interval], point
         selected_maps=np.array(maps)[:, None],
         average_precision=np.zeros((2, 3)),
         differences=differences,
-        differences_at_fewest=differences,
+        differences_at=(differences, differences),
         pointing=pointing,
         attention_inside=None,
         confused_alike=1 - maps[0],

@@ -58,8 +58,8 @@ class MethodReport:
     differences: dict[str, Interval]
     """mAP of this method minus that of each reference, over the proportions and seeds that both have: negative where
     this method is the worse one; nothing for itself."""
-    differences_at_fewest: dict[str, Interval]
-    """The same at the lowest proportion alone."""
+    differences_at: tuple[dict[str, Interval], ...]
+    """The same at each of the K proportions alone."""
     pointing: float | None
     """Share of present classes whose attention peaks in the object; None for data without masks."""
     attention_inside: float | None
@@ -183,7 +183,10 @@ def _method_report(method: str, tables: dict[str, _Table], references: Sequence[
         selected_maps=selected_maps,
         average_precision=np.stack([np.array(found, float).mean(axis=0) if found else unknown for found in aps]),
         differences=_differences(table, others),
-        differences_at_fewest=_differences(table[:1], others),
+        differences_at=tuple(
+            _differences([of_keep], {name: [other[row]] for name, other in others.items()})
+            for row, of_keep in enumerate(table)
+        ),
         pointing=_mean(run.row.get("pointing") for run in runs),
         attention_inside=_mean(run.row.get("attention_inside") for run in runs),
         confused_alike=_mean(run.alike for run in runs),

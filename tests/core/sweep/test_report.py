@@ -70,8 +70,9 @@ def test_a_difference_is_the_method_minus_the_reference_over_the_runs_that_both_
     assert difference.value == pytest.approx(expected)
     assert difference.low < expected < difference.high < 0  # `baseline` is the worse one
     assert report.methods[1].differences == {}
-    at_fewest = report.methods[0].differences_at_fewest["sarl"]
-    assert at_fewest.value == pytest.approx(np.mean([rows[i + 4]["map"] - rows[i]["map"] for i in range(2)]))
+    few, many = (at["sarl"].value for at in report.methods[0].differences_at)
+    assert few == pytest.approx(np.mean([rows[i + 4]["map"] - rows[i]["map"] for i in range(2)]))
+    assert many == pytest.approx(rows[6]["map"] - rows[2]["map"])  # a run is missing beside it
 
 
 def test_resampling_is_computed_once(found, prepared, tmp_path, monkeypatch):
@@ -146,6 +147,11 @@ def test_the_page_says_every_method_and_proportion(found, tmp_path):
     assert "| method | 10% | 50% | average |\n|---|---|---|---|\n| `baseline` |" in text
     assert f"| `baseline` | {points(baseline.differences['sarl'])} | -" in text
     assert "| `sarl` | – | – |" in text
+    at_each = " | ".join(points(at["sarl"]) for at in baseline.differences_at)
+    assert (
+        f"At each proportion, minus `sarl`:\n\n| method | 10% | 50% |\n|---|---|---|\n| `baseline` | {at_each} |\n"
+        in text
+    )
     assert "| `sarl` | 0.002 | 5 | asl | 7 |" in text
     assert text.count(" | 25.0 ± 0.0 |") == 1  # the other method lacks a run
     assert "Published" not in text
