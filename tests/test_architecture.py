@@ -26,7 +26,7 @@ LAYERS = (
     ("runs",),
     ("evaluation", "prediction"),
     ("training",),
-    ("sweep", "export"),
+    ("sweep", "curation", "export"),
     ("reports",),
     ("commands", "api"),
     ("app",),

@@ -15,7 +15,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
-from mlrpl_cli.core.backbones.backbone import BackboneOptions
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.registry import load_backbone
@@ -206,15 +206,21 @@ class TrainedHead(nn.Module):
 
         Raises RunError when its weights are no longer the same, and WeightsError when they cannot be loaded.
         """
+        return self.load_backbone(device, precision, progress, text=False)[0]
+
+    def load_backbone(
+        self, device: torch.device, precision: str = AUTO, progress: Progress | None = None, text: bool = True
+    ) -> tuple[FrozenEncoder, Backbone]:
+        """`load_encoder`, and the backbone that it is of, with its `text` tower or without."""
         info = self.info
         options = BackboneOptions(info.backbone, recorded=info.backbone_record)
-        backbone = load_backbone(options, progress, text=False)
+        backbone = load_backbone(options, progress, text=text)
         encoder = make_encoder(backbone, info.image_size, device, info.precision if precision == AUTO else precision)
         if encoder.fingerprint != info.fingerprint:
             found = f"expected fingerprint {info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…"
             advice = "put the original checkpoint back"
             raise RunError(f"this run was trained with other weights of {info.backbone}: {found}; {advice}")
-        return encoder
+        return encoder, backbone
 
 
 def _run_info(values: Any, path: Path) -> RunInfo:

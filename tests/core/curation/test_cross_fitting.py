@@ -1,0 +1,95 @@
+"""Every cell's score comes from a classifier that did not know it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.curation import cross_fitting
+from mlrpl_cli.core.curation.cross_fitting import FILE, PARTS, CrossFitted, cross_fit, fit_parts, parts_of
+from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.states import UNKNOWN
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.runs.selection import RunOptions
+from mlrpl_cli.core.training.train import train
+from tests import small
+
+OPTIONS = RunOptions(device="cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> tuple[Prepared, Path]:
+    folder = tmp_path_factory.mktemp("place")
+    backbone = small.write_backbone(folder / "clip.safetensors")
+    data = small.write_prepared(folder / "data")
+    made = {**small.OPTIONS, "backbone": str(backbone), "data": str(data), "method": "linear", "epochs": 1}
+    return read_prepared(data), train(TrainConfig(**made, run=str(folder / "run"), loss="asl")).run
+
+
+@pytest.fixture(scope="module")
+def found(place) -> CrossFitted:
+    prepared, run = place
+    (run / FILE).unlink(missing_ok=True)
+    return cross_fit(prepared, OPTIONS, run)
+
+
+def test_every_cell_of_the_images_that_are_no_test_images_has_a_score(place, found):
+    prepared, run = place
+    assert found.rows.tolist() == [row for row, split in enumerate(prepared.splits) if split != TEST]
+    assert found.labels.tolist() == prepared.observed_labels[found.rows].tolist()
+    assert np.isfinite(found.logits).all() and found.logits.shape == found.labels.shape == found.parts.shape
+    assert (found.known == (found.labels != UNKNOWN)).all()
+
+
+def test_a_label_has_no_say_in_the_scores_of_its_own_part_and_has_one_in_others(monkeypatch):
+    """Labels of one part turned over: the scores of that part stay to the bit."""
+    random = torch.Generator().manual_seed(0)
+    scores, contents = torch.randn(40, 3, 2, generator=random), torch.randn(40, 8, generator=random)
+    labels = np.where(scores[..., 0].numpy() > 0, 1, -1).astype(np.int8)
+    parts = parts_of(np.arange(40), 3)
+    turned = np.where(parts == 2, -labels, labels).astype(np.int8)
+    config, texts = TrainConfig(loss="bce"), torch.zeros(3, 4)
+    before, after = (fit_parts((scores, contents), texts, each, parts, config, Silent()) for each in (labels, turned))
+    assert (before[parts == 2] == after[parts == 2]).all()
+    assert (before[parts != 2] != after[parts != 2]).all()
+
+
+def test_copies_of_an_image_are_held_out_together():
+    parts = parts_of(np.array([0, 1, 0, 2, 1]), 200)
+    assert (parts[0] == parts[2]).all() and (parts[1] == parts[4]).all()
+    assert (parts[0] != parts[1]).any()
+    assert np.unique(parts).tolist() == list(range(PARTS))
+
+
+def test_hidden_labels_have_no_say(place, found, tmp_path):
+    prepared, run = place
+    turned = np.where(prepared.observed_labels == UNKNOWN, -prepared.full_labels, prepared.full_labels)
+    (run / FILE).unlink()
+    again = cross_fit(replace(prepared, full_labels=turned), OPTIONS, run)
+    assert (again.logits == found.logits).all()
+
+
+def test_scores_are_kept_and_made_again_only_of_other_labels(place, found, monkeypatch):
+    prepared, run = place
+    cross_fit(prepared, OPTIONS, run)
+    monkeypatch.setattr(cross_fitting, "fit_parts", None)  # computing again would raise
+    assert (cross_fit(prepared, OPTIONS, run).logits == found.logits).all()
+    (run / FILE).write_bytes((run / FILE).read_bytes()[:-1])
+    with pytest.raises(TypeError):
+        cross_fit(prepared, OPTIONS, run)
+
+
+def test_what_cannot_be_fitted_to_is_told(place):
+    prepared, run = place
+    nothing = replace(prepared, observed_labels=np.zeros_like(prepared.observed_labels))
+    with pytest.raises(DataError, match="has no known cell to learn from; label some"):
+        cross_fit(nothing, OPTIONS, run)
+    with pytest.raises(RunError, match="the run knows 3 classes and"):
+        cross_fit(replace(prepared, classes=("a", "b", "c")), OPTIONS, run)
