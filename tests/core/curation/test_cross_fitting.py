@@ -41,10 +41,11 @@ def found(place) -> CrossFitted:
 
 
 def test_every_cell_of_the_images_that_are_no_test_images_has_a_score(place, found):
-    prepared, run = place
+    prepared, _ = place
     assert found.rows.tolist() == [row for row, split in enumerate(prepared.splits) if split != TEST]
     assert found.labels.tolist() == prepared.observed_labels[found.rows].tolist()
-    assert np.isfinite(found.logits).all() and found.logits.shape == found.labels.shape == found.parts.shape
+    assert np.isfinite(found.logits).all()
+    assert found.logits.shape == found.labels.shape == found.parts.shape
     assert (found.known == (found.labels != UNKNOWN)).all()
 
 
@@ -63,7 +64,7 @@ def test_a_label_has_no_say_in_the_scores_of_its_own_part_and_has_one_in_others(
 
 def test_copies_of_an_image_are_held_out_together():
     parts = parts_of(np.array([0, 1, 0, 2, 1]), 200)
-    assert (parts[0] == parts[2]).all() and (parts[1] == parts[4]).all()
+    assert (parts[[0, 1]] == parts[[2, 4]]).all()
     assert (parts[0] != parts[1]).any()
     assert np.unique(parts).tolist() == list(range(PARTS))
 
