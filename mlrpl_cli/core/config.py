@@ -124,7 +124,7 @@ class TrainConfig(CheckedOptions):
     glove: FileName | None = None
     """Word vectors in GloVe's text format, needed for semantics "glove"."""
     attention_width: Annotated[int | None, Field(ge=1, le=65_536)] = None
-    """K, width of the bilinear attention. Default: the backbone's own; 64 for tiny, 1024 for most."""
+    """K, width of the bilinear attention. Default: the backbone's own; 64 for tiny, 128 for lite, 1024 for most."""
     views: Annotated[int, Field(ge=0, le=1000)] = 2
     """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
     0 keeps none and encodes a new random view of each image every epoch."""

@@ -32,7 +32,7 @@ TRAINED_ON = 256  # 260, which is no multiple of the stride
 RULE = InputRule(TRAINED_ON, image.STRIDE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 SCALE = 8.0
 """What cosines are multiplied by where names are compared (docs/lite.md)."""
-DEFAULTS = Defaults(image_size=384, precision="float32")
+DEFAULTS = Defaults(image_size=384, attention_width=128, precision="float32")
 
 
 class Lite(Family):
