@@ -30,6 +30,8 @@ FOLDS = 4
 FITS = FOLDS * len(PRECISIONS) + 1
 """How many minima `chosen_precision` and `fit` look for together."""
 MEMORY, ITERATIONS = 20, 500
+NOTHING = 1e-12
+"""Of the largest variance along an axis: what is below it is rounding."""
 ROUGHLY, EXACTLY = 1e-2, 1e-6
 """The largest slope that ends a search, along coordinates of unit curvature, so that a logit is off by as much: to
 compare values of λ, and, in float64, for what is kept."""
@@ -48,9 +50,16 @@ class Evidence:
 
     @cached_property
     def axes(self) -> Tensor:
-        """(D, D) orthogonal, float64: content times it has uncorrelated columns, in which a minimum is soon found."""
+        """(D, R) orthonormal, float64: content times it has uncorrelated columns, in which a minimum is soon found.
+
+        R is the rank of the content. Along any other direction no image says anything, and the prior keeps w at 0.
+        """
         exact = self.content.double()
-        return torch.linalg.eigh(exact.T @ exact).eigenvectors
+        small = exact @ exact.T if len(exact) < exact.shape[1] else exact.T @ exact
+        squares, vectors = torch.linalg.eigh(small)
+        found = squares > NOTHING * squares.max()
+        squares, vectors = squares[found], vectors[:, found]
+        return exact.T @ vectors / squares.sqrt() if len(exact) < exact.shape[1] else vectors
 
 
 @dataclass(frozen=True)

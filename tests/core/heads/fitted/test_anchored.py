@@ -158,3 +158,16 @@ def test_cells_are_what_the_loss_takes_them_for():
     assumed = make_cells(TrainConfig(loss="an", unknown_weight=0.25), labels)
     assert assumed.weights.tolist() == [[1, 0.25], [1, 1]]
     assert make_cells(TrainConfig(loss="em"), labels).weights.tolist() == [[1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("images", [9, 40])
+def test_axes_are_those_along_which_images_differ(images):
+    """Of 20 channels 9 images span at most 9; a channel that is always 0 and one that repeats another add none."""
+    content = torch.randn(images, 20, generator=torch.Generator().manual_seed(0))
+    content[:, 3], content[:, 5] = 0, content[:, 4]
+    axes = Evidence(torch.zeros(images, 2, 2), content, Cells(torch.ones(images, 2), torch.ones(images, 2))).axes
+    assert axes.shape == (20, min(images, 18))
+    torch.testing.assert_close(axes.T @ axes, torch.eye(axes.shape[1], dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(content.double() @ axes @ axes.T, content.double(), atol=1e-6, rtol=0)
+    moved = content.double() @ axes
+    torch.testing.assert_close(moved.T @ moved, (moved.T @ moved).diag().diag(), atol=1e-6, rtol=0)
