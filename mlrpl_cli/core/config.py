@@ -96,7 +96,8 @@ class TrainConfig(CheckedOptions):
     lr: Annotated[float, Field(ge=0, le=10)] = 2e-3
     """Peak learning rate of AdamW for the attention, scales and biases."""
     context_lr: Annotated[float, Field(ge=0, le=10)] = 2e-3
-    """Peak learning rate of AdamW for the prompt contexts."""
+    """Peak learning rate of AdamW for the prompt contexts; in sarl-anchored and sarl-warm, where they start as words,
+    relative to the size of these."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-2
     """AdamW's decoupled weight decay of the attention's matrices; contexts, scales and biases are not decayed."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1

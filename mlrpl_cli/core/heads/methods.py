@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, cast
 
 import pydantic.dataclasses
+import torch
 from torch import Tensor, nn
 
 from mlrpl_cli.core.config import CheckedOptions, OptionsError, TrainConfig
@@ -52,6 +53,17 @@ def standard_groups(trainable: TrainableRecognizer, config: TrainConfig) -> list
     if contexts := list(trainable.text_head.contexts().values()):
         groups.append(ParameterGroup(contexts, config.context_lr, 0.0))
     return groups
+
+
+def groups_from_words(trainable: TrainableRecognizer, config: TrainConfig) -> list[ParameterGroup]:
+    """`standard_groups`, with contexts at context_lr times the root mean square of the words that they start as.
+
+    A step of AdamW is as long as its rate, whatever the gradient. At rates that suit the rest it would leave within a
+    few steps nothing of words whose embeddings are of size 0.05; relative to them it means the same everywhere.
+    """
+    *others, contexts = standard_groups(trainable, config)
+    size = torch.stack([context.detach().square().mean() for context in contexts.parameters]).mean().sqrt()
+    return [*others, contexts._replace(lr=contexts.lr * float(size))]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlrpl_cli.core.heads.category_prompts import (
 )
 from mlrpl_cli.core.heads.class_semantics import guiding_vectors, template_features
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
-from mlrpl_cli.core.heads.methods import ATTENTION, FROM_TEMPLATE, PROMPTS, Method, NoOptions
+from mlrpl_cli.core.heads.methods import ATTENTION, FROM_TEMPLATE, PROMPTS, Method, NoOptions, groups_from_words
 from mlrpl_cli.core.heads.recognizers import (
     CosineRecognizer,
     EnsembleRecognizer,
@@ -154,6 +154,7 @@ SARL_WARM = Method(
     rebuild_decoupled,
     "sarl that starts as zero-shot: contexts as a template, attention everywhere alike",
     (*FROM_TEMPLATE, *ATTENTION),
+    groups=groups_from_words,
 )
 ANCHORED = Method(
     anchored,
@@ -167,6 +168,7 @@ SARL_ANCHORED = Method(
     rebuild_anchored_ensemble,
     "an ensemble of sarl-warm and anchored: their mean logit",
     (*FROM_TEMPLATE, *ATTENTION),
+    groups=groups_from_words,
 )
 SA = Method(
     fused,

@@ -71,7 +71,17 @@ def test_every_method_says_what_it_is_and_declares_what_it_reads(name):
     groups = methods.parameter_groups(build(name), TrainConfig(method=name, lr=0.1, context_lr=0.2, weight_decay=0.3))
     matrices = [group for group in groups if group.weight_decay]
     assert all(parameter.ndim == 2 for group in matrices for parameter in group.parameters)
-    assert {group.lr for group in groups} <= {0.1, 0.2}
+    assert {group.lr for group in groups if all(each.ndim < 3 for each in group.parameters)} <= {0.1}
+
+
+@pytest.mark.parametrize(("name", "relative"), [("sarl", False), ("dualcoop", False), ("sarl-warm", True)])
+def test_contexts_that_start_as_words_learn_at_a_rate_relative_to_these(name, relative):
+    trainable = build(name)
+    groups = methods.parameter_groups(trainable, TrainConfig(method=name, lr=0.1, context_lr=0.2))
+    (rate,) = [group.lr for group in groups if any(each.ndim == 3 for each in group.parameters)]
+    words = torch.cat([each.detach().flatten() for each in trainable.text_head.contexts().values()])
+    size = float(words.square().mean().sqrt())
+    assert rate == pytest.approx(0.2 * size if relative else 0.2)
 
 
 @pytest.mark.parametrize("count", [0, 2])
