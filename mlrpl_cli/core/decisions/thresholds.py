@@ -1,7 +1,7 @@
 """A threshold of each class for an objective, from calibrated probabilities alone.
 
-With calibrated p the expected hits among the images with p ≥ t are Σ_{p ≥ t} p, and the expected positives Σ p. So every
-held-out image counts, those of unknown cells too, and no label is needed a second time:
+With calibrated p the expected hits among the images with p ≥ t are Σ_{p ≥ t} p, and the expected positives Σ p. So
+every held-out image counts, those of unknown cells too, and no label is needed a second time:
 
     precision(t) = Σ_{p ≥ t} p / n(t)    recall(t) = Σ_{p ≥ t} p / Σ p    F1(t) = 2 Σ_{p ≥ t} p / (n(t) + Σ p)
 

@@ -71,7 +71,7 @@ def test_probabilities_that_are_right_are_left_alone() -> None:
     assert sum(one.family == NONE for one in kept) >= 6
 
 
-@pytest.mark.parametrize("slope, offset", [(1.0, 0.0), (0.5, -1.0)])
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.5, -1.0)])
 def test_with_five_known_cells_a_class_it_is_no_worse_than_none(slope: float, offset: float) -> None:
     """The mean over 40 data sets of the excess of log loss on fresh cells lies below two of its standard errors."""
     excess = []
@@ -98,7 +98,8 @@ def test_few_cells_take_the_rule_of_all_and_more_cells_move_away_from_it() -> No
         found = fit(logits, seen, Candidate(PLATT, 16.0))
         offsets.append(found.coefficients[0, 1] - found.coefficients[1:, 1].mean())
     assert offsets == sorted(offsets, reverse=True)
-    assert offsets[0] > -0.6 and offsets[-1] == pytest.approx(-2, abs=0.5)
+    assert offsets[0] > -0.6
+    assert offsets[-1] == pytest.approx(-2, abs=0.5)
 
 
 def test_a_class_with_cells_of_one_kind_takes_the_rule_of_the_others_and_has_no_part_in_it() -> None:
@@ -135,4 +136,5 @@ def test_what_is_held_out_was_not_fitted_to(monkeypatch: pytest.MonkeyPatch) -> 
     flipped = np.where((part == 0)[:, None], -labels, labels)
     before, after = (choose(logits, seen, np.random.default_rng(0)).held_out for seen in (labels, flipped))
     same = np.isclose(before, after, rtol=1e-6).all(axis=1)
-    assert same[part == 0].all() and not same[part != 0].any()
+    assert same[part == 0].all()
+    assert not same[part != 0].any()

@@ -66,6 +66,6 @@ def test_an_objective_reads_back(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "f2", "precision", "precision=90", "recall=0", "cost=5", "cost=0:1", "cost=1:0"])
 def test_another_text_lists_the_forms(text: str) -> None:
-    with pytest.raises(ConfigError, match="--objective: expected f1, precision=0.9") as raised:
+    with pytest.raises(ConfigError, match="--objective: expected f1, precision") as raised:
         parse_objective(text)
     assert FORMS in str(raised.value)
