@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.curation.asking.asked import Suggested
+from mlrpl_cli.core.curation.asking.curves import Simulated
 from mlrpl_cli.core.sweep.estimate import SweepSize
 
 EXACT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -137,6 +139,14 @@ class VisualizeResult:
     """The pictures that were written."""
     errors: list[UnreadImage]
     """Images that could not be drawn."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class SuggestResult:
+    suggested: Suggested | None
+    """What should be asked; null with --simulate."""
+    simulated: Simulated | None
+    """What asking is worth; null without --simulate."""
 
 
 @dataclass(frozen=True, config=EXACT)

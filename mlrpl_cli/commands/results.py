@@ -18,6 +18,7 @@ RESULTS = {
     "eval": "mlrpl_cli.commands.result_types:EvalResult",
     "sweep": "mlrpl_cli.commands.result_types:SweepResult",
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
+    "suggest": "mlrpl_cli.commands.result_types:SuggestResult",
     "export-labels": "mlrpl_cli.core.export.labels:Exported",
     "runs": "mlrpl_cli.core.runs.listing:Listing",
     "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
