@@ -13,6 +13,8 @@ from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.curation.asking.asked import Suggested
 from mlrpl_cli.core.curation.asking.curves import Simulated
+from mlrpl_cli.core.curation.completing import Side
+from mlrpl_cli.core.export.writing import Exported
 from mlrpl_cli.core.sweep.estimate import SweepSize
 
 EXACT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -167,3 +169,46 @@ class SweepResult:
     """What is to be said of rows that are not shown."""
     size: SweepSize | None = None
     """How much there is to do."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class SidesResult:
+    yes: float
+    no: float
+
+
+@dataclass(frozen=True, config=EXACT)
+class FilledCells:
+    yes: int
+    no: int
+
+
+@dataclass(frozen=True, config=EXACT)
+class CompletedClassResult:
+    class_: str = Field(alias="class")
+    """Its name."""
+    unknown: int = Field()
+    """Cells of training and validation images that were unknown."""
+    yes: Side = Field()
+    """Those of them that are rather present."""
+    no: Side = Field()
+    """Those of them that are rather absent."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class CompleteResult:
+    labels: Exported
+    """The labels that were written: given and filled ones of training and validation images, test images as before."""
+    provenance: Path
+    """A table of where each cell comes from."""
+    run: Path
+    precision: SidesResult
+    """What is to hold of the cells filled as present, and of those filled as absent."""
+    confidence: float
+    """How sure that is, for each class, or group of classes, and each of the two."""
+    unknown: int
+    """Cells of training and validation images that were unknown."""
+    filled: FilledCells
+    share_filled: SidesResult
+    """Of the unknown cells."""
+    classes: list[CompletedClassResult]
