@@ -121,7 +121,7 @@ def _notes(prepared: Prepared, crossed: CrossFitted, options: SuggestOptions, th
     for state, known in states.items():
         names = [short(name) for name, some in zip(prepared.classes, known, strict=True) if not some]
         if names:
-            told = f"classes have no known {state} cell, and their probabilities rest on other classes' cells"
+            told = f"classes have no known {state} cell, and other classes' cells stand in"
             found.append(f"{agreeing(len(names), told)}: {first_few(names)}")
     if not (states["present"] & states["absent"]).any():
         found.append("no class has known cells of both kinds: probabilities are not calibrated")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import numpy as np
 
 from mlrpl_cli.core.curation.asking.asked import Suggested
 from mlrpl_cli.core.curation.asking.options import SuggestOptions
-from mlrpl_cli.core.io.errors import DataError, csv_text, first_few
-from mlrpl_cli.core.io.files import atomic_file, check_writable
+from mlrpl_cli.core.export.writing import check_names, name_of, target
+from mlrpl_cli.core.io.errors import csv_text
+from mlrpl_cli.core.io.files import atomic_file
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.labels.writers.registry import Export, writer_of
@@ -33,28 +32,13 @@ WORDS = {
 
 
 def places_of(prepared: Prepared, options: SuggestOptions, named: str, overwrite: bool, *suffixes: str) -> list[Path]:
-    """Where to write a file with each of the `suffixes`, the first as --out says.
+    """Where to write files with the `suffixes`: the first where --out says, the others beside it.
 
     Raises DataError rather than replace what is not to be replaced.
     """
-    out = options.out or SUGGESTIONS / f"{prepared.folder.absolute().name}-{named}{suffixes[0]}"
-    paths = [_settled(out.with_suffix(suffix), prepared) for suffix in suffixes]
-    for path in paths:
-        if os.path.lexists(path):
-            if not os.path.isfile(path):
-                raise DataError(f"{path} is there and no regular file; name a file with --out")
-            if not overwrite:
-                raise DataError(f"{path} is there already; --overwrite replaces it, and --out names another place")
-        check_writable(path)
-    return paths
-
-
-def _settled(path: Path, prepared: Prepared) -> Path:
-    """What a link leads to, which is replaced. Raises DataError for a place in the prepared folder."""
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else path
-    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(prepared.folder)):
-        raise DataError(f"{path} is in the prepared folder {prepared.folder}; name another place with --out")
-    return path
+    out = options.out or SUGGESTIONS / f"{name_of(prepared.folder)}-{named}{suffixes[0]}"
+    paths = [out, *(out.with_suffix(suffix) for suffix in suffixes[1:])]
+    return [target(path, True, prepared, overwrite) for path in paths]
 
 
 def write(found: Suggested, prepared: Prepared, prefix: str, progress: Progress) -> list[str]:
@@ -66,7 +50,7 @@ def write(found: Suggested, prepared: Prepared, prefix: str, progress: Progress)
             writer.writerows(_lines(found, prefix))
         return []
     export = _export(found, prepared, prefix, progress)
-    _check_names(export)
+    check_names(export)
     return [WORDS[found.format], *writer_of(found.format)(export, found.path).notes]
 
 
@@ -103,11 +87,4 @@ def _export(found: Suggested, prepared: Prepared, prefix: str, progress: Progres
         labels = np.where(asked, PRESENT, ABSENT).astype(np.int8)
     splits = tuple(prepared.splits[row] for row in rows)
     records = Records(prepared.classes, prepared.image_root, tuple(names), labels, splits)
-    return Export(records, scores, f"{found.run.absolute().name} {found.strategy}", prefix, progress, asked)
-
-
-def _check_names(export: Export) -> None:
-    """Raises DataError for image names that are bytes beyond UTF-8, in which the tools' files are written."""
-    names = map(export.image, range(len(export.records.images)))
-    if odd := [short(name) for name in names if name.encode(errors="replace") != name.encode(errors="surrogatepass")]:
-        raise DataError(f"image names are not UTF-8 ({first_few(odd)}); rename them, or write --format table")
+    return Export(records, scores, f"{name_of(found.run)} {found.strategy}", prefix, progress, asked)

@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.heads.fitted import map_estimate
 from mlrpl_cli.core.training.train import train
 from tests import small
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One λ to choose from."""
+    monkeypatch.setattr(map_estimate, "PRECISIONS", (1.0,))
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def test_only_unknown_cells_of_images_that_are_no_test_images_are_asked(asked_of
     assert f"--budget 1000 is more than there is to ask: all {len(found.asked)} {by}s are listed" in found.notes
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ["balanced", "value"])
 def test_labels_that_are_hidden_have_no_say(asked_of, options, strategy, tmp_path):
     """All of them turned over, and those of test images: the file stays to the byte."""
     prepared = read_prepared(asked_of[0])
@@ -115,8 +115,9 @@ def test_label_studio_gets_a_task_for_each_image_with_what_to_ask(asked_of, opti
 
 def test_fiftyone_gets_what_to_ask_with_probabilities(asked_of, options):
     found = suggest(asked_of[0], options(format="fiftyone"))
-    labels = json.loads(found.path.read_text())["labels"]
-    told = {(image, each["label"]): each["confidence"] for image, of in labels.items() for each in of}
+    written = json.loads(found.path.read_text())
+    names, labels = written["classes"], written["labels"]
+    told = {(image, names[each["label"]]): each["confidence"] for image, of in labels.items() for each in of}
     expected = {
         (str(Path(one.image).with_suffix("")), cell.class_name): cell.probability
         for one in found.asked
@@ -150,9 +151,9 @@ def test_classes_that_are_known_on_one_side_are_told(asked_of, options, tmp_path
     other.mkdir()
     write_manifest(other, replace(prepared, folder=other, observed_labels=observed))
     found = suggest(other, options())
-    told = "class has no known present cell, and its probabilities rest on other classes' cells"
-    assert any(note.startswith(f"1 {told}: red thing") for note in found.notes), found.notes
-    assert any("have no known absent cell" in note for note in found.notes)
+    told = "no known {} cell, and other classes' cells stand in: {}"
+    assert "1 class has " + told.format("present", "red thing") in found.notes
+    assert "3 classes have " + told.format("absent", ", ".join(prepared.classes)) in found.notes
     assert "no class has known cells of both kinds: probabilities are not calibrated" in found.notes
 
 
