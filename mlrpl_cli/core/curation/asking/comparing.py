@@ -30,10 +30,11 @@ def curve_of(strategy: str, runs: list[list[Measured]], random: list[list[Measur
     points = []
     for ours, theirs in zip(zip(*runs, strict=True), zip(*random, strict=True), strict=True):
         value = _mean(ours, "map")
-        maps = (np.mean([each.maps for each in side], axis=0) for side in (ours, theirs))
-        gap = paired_difference(*maps, value - _mean(theirs, "map"))
-        told = (_mean(ours, name) for name in ("answers", "cost", "known", "map", "complete"))
-        points.append(Point(*told, gap.value, gap.low, gap.high, needed(reached, value)))
+        maps, random_maps = (np.mean([each.maps for each in side], axis=0) for side in (ours, theirs))
+        gap = paired_difference(maps, random_maps, value - _mean(theirs, "map"))
+        answers, cost, known, complete = (_mean(ours, name) for name in ("answers", "cost", "known", "complete"))
+        ends = (gap.value, gap.low, gap.high, needed(reached, value))
+        points.append(Point(answers, cost, known, value, complete, *ends))
     return Curve(strategy, points)
 
 

@@ -37,12 +37,12 @@ class SuggestOptions(RunOptions):
     """How many cells or images to ask; with --simulate, in each round"""
     by: Literal["cell", "image"] = "cell"
     """"cell", or "image": all open cells of an image are asked together"""
-    strategy: Name | None = Field(None, description=f"One of {', '.join(STRATEGIES)}. Default: {DEFAULT}")
+    strategy: Name | None = Field(default=None, description=f"One of {', '.join(STRATEGIES)}. Default: {DEFAULT}")
     image_cost: Annotated[float | None, Field(ge=0)] = None
     """By image: what opening one costs. Default: 1"""
     cell_cost: Annotated[float | None, Field(ge=0)] = None
     """By image: what each answer costs, in the same unit. Default: 0.2"""
-    format: Name | None = Field(None, description=f"One of {', '.join(FORMATS)}. Default: table")
+    format: Name | None = Field(default=None, description=f"One of {', '.join(FORMATS)}. Default: table")
     out: Path | None = None
     """File to write. Default: suggestions/NAME-STRATEGY-FORMAT below the current folder"""
     prefix: Text | None = None
@@ -50,13 +50,13 @@ class SuggestOptions(RunOptions):
     seed: Annotated[int | None, Field(ge=0)] = None
     """Of what strategy random draws. Default: 0"""
     start: Annotated[float | None, Field(gt=0, lt=1)] = Field(
-        None, description=f"With --simulate: share of cells that are known at first. Default: {KEEP}"
+        default=None, description=f"With --simulate: share of cells that are known at first. Default: {KEEP}"
     )
     rounds: Annotated[int | None, Field(ge=1)] = Field(
-        None, description=f"With --simulate: how often --budget is asked. Default: {ROUNDS}"
+        default=None, description=f"With --simulate: how often --budget is asked. Default: {ROUNDS}"
     )
     seeds: Annotated[int | None, Field(ge=1)] = Field(
-        None, description=f"With --simulate: how many times it is replayed. Default: {SEEDS}"
+        default=None, description=f"With --simulate: how many times it is replayed. Default: {SEEDS}"
     )
 
     @property

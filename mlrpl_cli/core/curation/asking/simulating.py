@@ -90,9 +90,11 @@ def simulate(
             first = replay.fitted(start, 0)
             for name in names:
                 found[name].append(list(replay.rounds(name, start, first, rounds)))
-    images, tested = (len(labels) for labels in (truth.labels, truth.test_labels))
-    told = (prepared.folder, run, options.by, seeds, options.start, images, tested, *places)
-    simulated = Simulated(*told, by_strategy(found, RANDOM))
+    path, figure = places
+    simulated = Simulated(
+        prepared.folder, run, options.by, seeds, options.start, len(truth.labels), len(truth.test_labels), path, figure,
+        by_strategy(found, RANDOM),
+    )  # fmt: skip
     if draw is not None:
         draw(simulated)
     write_text(simulated.path, json.dumps(asdict(simulated), indent=1, default=str) + "\n")
@@ -146,7 +148,7 @@ def _start(prepared: Prepared, share: float | None, seed: int) -> np.ndarray:
     learning = np.array(prepared.splits) != TEST
     full, known = prepared.full_labels[learning], prepared.observed_labels[learning]
     if share is not None:
-        known = np.where(known_mask(*full.shape, share, seed), full, UNKNOWN).astype(np.int8)
+        known = np.where(known_mask(len(full), full.shape[1], share, seed), full, UNKNOWN).astype(np.int8)
     if not (known != UNKNOWN).any():
         raise DataError(f"{prepared.folder} has no known cell to start from; prepare it with a larger --keep")
     if not (known != full).any():

@@ -18,13 +18,14 @@ from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of, write
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
 from mlrpl_cli.core.decisions import calibration
+from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
 from mlrpl_cli.core.io.devices import make_generator
 from mlrpl_cli.core.io.errors import DataError, agreeing, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import TEST
-from mlrpl_cli.core.labels.states import UNKNOWN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.folder import newest_run
 
@@ -117,13 +118,12 @@ def _variance(cell: AskedCell) -> float:
 def _notes(prepared: Prepared, crossed: CrossFitted, options: SuggestOptions, there: int) -> list[str]:
     """What has to be known of what is behind the suggestions."""
     found = list[str]()
-    states = {"present": (crossed.labels > 0).any(axis=0), "absent": (crossed.labels < 0).any(axis=0)}
-    for state, known in states.items():
-        names = [short(name) for name, some in zip(prepared.classes, known, strict=True) if not some]
+    for word, state in (("present", PRESENT), ("absent", ABSENT)):
+        names = list(map(short, classes_without(state, prepared.classes, crossed.labels)))
         if names:
-            told = f"classes have no known {state} cell, and other classes' cells stand in"
+            told = f"classes have no known {word} cell, and other classes' cells stand in"
             found.append(f"{agreeing(len(names), told)}: {first_few(names)}")
-    if not (states["present"] & states["absent"]).any():
+    if not measurable(crossed.labels).any():
         found.append("no class has known cells of both kinds: probabilities are not calibrated")
     if options.budget > there:
         found.append(f"--budget {options.budget} is more than there is to ask: all {there} {options.by}s are listed")
