@@ -40,9 +40,10 @@ class Information(Worth):
     def expect(self, row: int, columns: np.ndarray) -> None:
         """Σ - v Σx xᵀΣ / (1 + v xᵀΣx) for each class, v = p (1 - p)."""
         x, doubt = self._features(row, columns), self.pool.doubt[row, columns]
-        moved = np.einsum("kij,kj->ki", self.covariance[columns], x)
-        shares = doubt / (1 + doubt * np.einsum("ki,ki->k", moved, x))
-        self.covariance[columns] -= shares[:, None, None] * moved[:, :, None] * moved[:, None, :]
+        moved = self._moved(x, columns)
+        shares = doubt / (1 + doubt * (moved * x).sum(axis=1))
+        for column, share, direction in zip(columns, shares, moved, strict=True):
+            self.covariance[column] -= np.outer(share * direction, direction)
 
     def deviations(self) -> np.ndarray:
         """(N, C) σ of each cell's logit."""
@@ -58,8 +59,11 @@ class Information(Worth):
 
     def _variances(self, row: int, columns: np.ndarray) -> np.ndarray:
         x = self._features(row, columns)
-        moved = np.matmul(self.covariance[columns], x[:, :, None])[:, :, 0]
-        return np.maximum((moved * x).sum(axis=1), 0)
+        return np.maximum((self._moved(x, columns) * x).sum(axis=1), 0)
+
+    def _moved(self, x: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(k, R) Σ_c x_c, class by class: a product of all would copy their posteriors."""
+        return np.stack([self.covariance[column] @ of for column, of in zip(columns, x, strict=True)])
 
     def _features(self, row: int, columns: np.ndarray) -> np.ndarray:
         """(k, R)"""
