@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.decisions.of_run import train_and_decide
+from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.export import labels as export

@@ -35,7 +35,7 @@ def train(
     the same command goes on from there to the same weights as an uninterrupted run; once it is finished it says so.
     Other options need another --run, or --fresh, which starts over.
     """
-    from mlrpl_cli.core.decisions.of_run import train_and_decide
+    from mlrpl_cli.core.decisions.after_training import train_and_decide
     from mlrpl_cli.core.runs.options import asked_config
 
     if resume and fresh:

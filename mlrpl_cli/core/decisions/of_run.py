@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from accelerate import PartialState
 
-from mlrpl_cli.core.config import BEST, LAST, TrainConfig
+from mlrpl_cli.core.config import LAST
 from mlrpl_cli.core.decisions.calibration import Chosen, choose
 from mlrpl_cli.core.decisions.reliability import reliability
 from mlrpl_cli.core.decisions.thresholds import choose_thresholds
 from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.files import sole_writer
-from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.runs.checkpoint import RunInfo, load_checkpoint
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
 from mlrpl_cli.core.runs.decided.decisions import Decision, Measured, read_decisions, write_decisions
 from mlrpl_cli.core.runs.decided.objective import Objective
 from mlrpl_cli.core.runs.decided.scores import HeldOut, checkpoint_sha256, read_held_out
 from mlrpl_cli.core.runs.folder import load_config, newest_run
-from mlrpl_cli.core.training.train import TrainingSummary, train
 
 HOLDING_OUT = "`mlrpl prepare` with --validation-fraction 0.1, or with --folds 5, holds images out"
-WITHOUT = f"no held-out image to calibrate by: probabilities stay as the method gives them; {HOLDING_OUT}"
 ONE_KIND = (
     "no class has present and absent cells among the held-out images: probabilities stay as the method gives them, "
     "and no threshold is chosen"
@@ -44,25 +40,6 @@ class Decided:
     """By "best" and "last"."""
     held: dict[str, HeldOut]
     """The scores that they were chosen by."""
-
-
-def train_and_decide(
-    config: TrainConfig, progress: Progress | None = None, resume: bool = False, fresh: bool = False
-) -> TrainingSummary:
-    """Train as `training.train.train`, then choose calibration and thresholds; errors are those of `train`."""
-    progress = progress or Silent()
-    summary = train(config, progress, resume, fresh)
-    if not PartialState().is_main_process:
-        return summary
-    if not current_held_out(summary.run):
-        progress.warn(WITHOUT)
-        return summary
-    decided = decide(summary.run).of
-    chosen = decided.get(BEST) or decided[LAST]
-    if not chosen.calibration.checked:
-        progress.warn(ONE_KIND)
-    before, after = chosen.before.ece, chosen.after.ece
-    return replace(summary, calibration=chosen.calibration.family, ece_before=before, ece_after=after)
 
 
 def decide(run: Path | None = None, objective: Objective | None = None) -> Decided:

@@ -28,7 +28,7 @@ FORMAT = 1
 MOST_BYTES = 64 * reading.MIB
 AGAIN = "run `mlrpl decide` to have it written again"
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Listed = Field(strict=False, fail_fast=True)
@@ -143,10 +143,8 @@ def write_decisions(run: Path, classes: tuple[str, ...], of: dict[str, Decision]
 def _stored(values: Any) -> DecisionsFile:
     """Raises ValueError for what is no such file."""
     if isinstance(values, dict):
-        values = {
-            **values,
-            **{w: schema.validated(StoredDecision, _with(values[w])) for w in (BEST, LAST) if values.get(w)},
-        }
+        given = {which: values[which] for which in (BEST, LAST) if values.get(which) is not None}
+        values = {**values, **{which: schema.validated(StoredDecision, _with(one)) for which, one in given.items()}}
     found = schema.validated(DecisionsFile, values)
     if found.format != FORMAT:
         raise ValueError(f"expected format {FORMAT}, got {found.format}")
@@ -178,7 +176,10 @@ def _read(stored: StoredDecision, objective: Objective, classes: int) -> Decisio
 
 def _array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     kind = int if name in ("present", "absent") else float
-    found = np.array([np.nan if value is None else value for value in values], kind)
+    try:
+        found = np.array([np.nan if value is None else value for value in values], kind)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected {shape}, got rows of several lengths") from error
     if found.shape != shape:
         raise ValueError(f"{name}: expected {shape}, got {found.shape}")
     return found
