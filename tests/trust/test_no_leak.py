@@ -331,8 +331,9 @@ def test_a_known_validation_label_does_change_the_decisions(base, differing):
     """The control of these: one label of one image that calibrates."""
     prepared = read_prepared(base / "prepared")
     cells = np.zeros(prepared.full_labels.shape, bool)
-    row = prepared.rows("validation")[0]
-    cells[row, np.flatnonzero(prepared.observed_labels[row])[0]] = True
+    rows = prepared.rows("validation")
+    row, column = np.argwhere(prepared.observed_labels[rows])[0]
+    cells[rows[row], column] = True
     changed = differing("linear", cells, -prepared.full_labels[cells])
     assert {"decisions", "held out, last"} <= set(changed)
 
