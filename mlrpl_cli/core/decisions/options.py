@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import BEST, CheckedOptions, Which
@@ -13,8 +12,10 @@ from mlrpl_cli.core.io.schema import Folder, Text
 class DecideOptions(CheckedOptions):
     """Which run, and what its thresholds are for."""
 
-    run: Folder | None = Field(None, description="Run folder. Default: the newest below ./runs")
+    run: Folder | None = None
+    """Run folder. Default: the newest below ./runs."""
     objective: Text | None = None
     """What thresholds are chosen for: f1, precision=0.9, recall=0.95 or cost=5:1 (a miss costs 5 false alarms).
     Default: what the run has, f1 after training."""
-    checkpoint: Which = Field(BEST, description='whose decisions are shown, "best" or "last"; both are chosen')
+    checkpoint: Which = BEST
+    """Whose decisions are shown, "best" or "last"; both are chosen."""

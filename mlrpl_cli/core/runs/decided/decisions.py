@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic.dataclasses
@@ -20,7 +20,7 @@ from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.runs.decided.calibration import FAMILIES, IDENTITY, Calibration
 from mlrpl_cli.core.runs.decided.objective import Objective, parse_objective
-from mlrpl_cli.core.runs.decided.scores import checkpoint_sha256
+from mlrpl_cli.core.runs.decided.scores import Source, checkpoint_sha256
 from mlrpl_cli.core.runs.decided.verdicts import verdicts
 from mlrpl_cli.core.runs.folder import DECISIONS
 
@@ -52,7 +52,7 @@ class StoredDecision:
 
     checkpoint: str
     """SHA-256 of the checkpoint's content."""
-    source: Literal["validation", "out-of-fold"]
+    source: Source
     images: Count
     """Held-out images behind it."""
     family: str
@@ -84,8 +84,8 @@ class Decision:
 
     checkpoint: str
     """SHA-256 of the checkpoint's content that it is of."""
-    source: str
-    """Whose scores it was chosen by: "validation" or "out-of-fold"."""
+    source: Source
+    """Whose scores it was chosen by."""
     images: int
     """How many images these are of."""
     objective: Objective
@@ -135,8 +135,8 @@ def decision_of(run: Path, which: str, classes: int) -> tuple[Decision | None, s
 
 def write_decisions(run: Path, classes: tuple[str, ...], of: dict[str, Decision]) -> None:
     """Write the decisions by "best" and "last", at least one, atomically."""
-    objective = str(next(iter(of.values())).objective)
-    file = DecisionsFile(classes, objective, **{which: _written(one) for which, one in of.items()})
+    objective, found = str(next(iter(of.values())).objective), {which: _written(one) for which, one in of.items()}
+    file = DecisionsFile(classes, objective, found.get(BEST), found.get(LAST))
     write_text(run / DECISIONS, json.dumps(asdict(file), indent=1) + "\n")
 
 
@@ -189,7 +189,7 @@ def _written(one: Decision) -> StoredDecision:
     calibration = one.calibration
     names = ("coefficients", "covariance", "present", "absent", "shared")
     arrays = {name: getattr(calibration, name).tolist() for name in names}
-    thresholds = [None if np.isnan(t) else float(t) for t in one.thresholds]
+    thresholds = tuple(None if np.isnan(t) else float(t) for t in one.thresholds)
     shrinkage = None if np.isinf(calibration.shrinkage) else calibration.shrinkage
     return StoredDecision(
         one.checkpoint, one.source, one.images, calibration.family, shrinkage, **arrays, thresholds=thresholds,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ from mlrpl_cli.core.io.tensorfiles import open_tensors, write_tensors
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.runs.folder import HELD_OUT, checkpoint_path
 
-VALIDATION, OUT_OF_FOLD = "validation", "out-of-fold"
+Source = Literal["validation", "out-of-fold"]
+VALIDATION: Source = "validation"
+OUT_OF_FOLD: Source = "out-of-fold"
 """Whose scores they are: the checkpoint's own, or those of recognizers that were trained like it without the image."""
 _TENSORS = {"rows": torch.int64, "labels": torch.int8, "logits": torch.float32}
 
@@ -29,7 +32,7 @@ class HeldOut:
 
     checkpoint: str
     """SHA-256 of the checkpoint's content."""
-    source: str
+    source: Source
     """VALIDATION or OUT_OF_FOLD."""
     rows: np.ndarray
     """(N,) int64 rows of the images in the prepared folder."""
@@ -101,7 +104,8 @@ def _of(which: str, told: Mapping[str, str], tensors: Mapping[str, torch.Tensor]
         or not ((found["labels"] >= ABSENT) & (found["labels"] <= PRESENT)).all()
     ):
         raise ValueError("expected finite logits and labels of -1, 0 and 1")
-    source = told[f"{which}.source"]
-    if source not in (VALIDATION, OUT_OF_FOLD):
+    sources: dict[str, Source] = {VALIDATION: VALIDATION, OUT_OF_FOLD: OUT_OF_FOLD}
+    if (source := told[f"{which}.source"]) not in sources:
         raise ValueError(f"expected scores of {VALIDATION} or {OUT_OF_FOLD}, got {source}")
-    return HeldOut(told[f"{which}.checkpoint"], source, **{name: tensor.numpy() for name, tensor in found.items()})
+    arrays = {name: tensor.numpy() for name, tensor in found.items()}
+    return HeldOut(told[f"{which}.checkpoint"], sources[source], **arrays)
