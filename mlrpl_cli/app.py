@@ -38,6 +38,7 @@ COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare:prepare", "Read a data set, hide labels, and write the prepared folder."),
     "train": ("mlrpl_cli.commands.train:train", "Train a method on a prepared folder."),
     "eval": ("mlrpl_cli.commands.eval:eval", "Measure a trained run on the test images."),
+    "decide": ("mlrpl_cli.commands.decide:decide", "Choose when a trained run says yes, no or unsure."),
     "sweep": ("mlrpl_cli.commands.sweep:sweep", "Compare methods at many proportions of known labels."),
     "predict": ("mlrpl_cli.commands.predict:predict", "Predict the classes of images with a trained run."),
     "suggest": ("mlrpl_cli.commands.suggest:suggest", "Rank the unknown cells or images to ask somebody of next."),

@@ -66,6 +66,42 @@ class JudgedResult:
 
 
 @dataclass(frozen=True, config=EXACT)
+class ReliabilityResult:
+    """Over the known cells of the split; null where there is none."""
+
+    ece: float | None
+    """Mean over classes of the expected calibration error, in 15 bins of as many cells each."""
+    brier: float | None
+    """Mean of (p - y)²."""
+    log_loss: float | None
+    """In nats a cell."""
+    mean_probability: float | None
+    present: float | None
+    """Share of the cells that are present."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class MeasuredDecisionsResult:
+    """Null but for `before` and `errors_before` in a run without held-out images."""
+
+    before: ReliabilityResult
+    """Of probabilities as the method gives them."""
+    errors_before: list[float | None]
+    """Calibration error of each class."""
+    after: ReliabilityResult | None
+    """Of calibrated ones."""
+    errors_after: list[float | None] | None
+    at_thresholds: PrecisionRecallResult | None
+    """Where a class is predicted when its calibrated probability is at its threshold or above."""
+    unsure: float | None
+    """Share of the known cells that are neither yes nor no."""
+    objective: str | None
+    """What the thresholds were chosen for."""
+    family: str | None
+    """Of the calibration."""
+
+
+@dataclass(frozen=True, config=EXACT)
 class EvalResult:
     run: Path
     checkpoint: str
@@ -105,6 +141,62 @@ class EvalResult:
     """Where the k most probable classes are predicted."""
     requirements: list[JudgedResult]
     """What --require asked for."""
+    decisions: MeasuredDecisionsResult
+    """How far the probabilities can be believed, before and after calibration, and figures at the thresholds."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class DecidedClass:
+    class_: str = Field(alias="class")
+    """Its name."""
+    threshold: float | None = Field()
+    """Of the calibrated probability; null where none reaches the objective: the class is unsure then."""
+    present: int = Field()
+    """Held-out cells known to be present."""
+    absent: int = Field()
+    """Held-out cells known to be absent."""
+    shared: bool = Field()
+    """Whether there are too few of one kind, so that it takes the rule and the threshold of all classes together."""
+    learnable: bool | None = Field()
+    """Whether training had cells to learn it from; null where that is not known."""
+    precision: float | None = Field()
+    """To expect at the threshold, by the calibrated probabilities of the held-out images."""
+    recall: float | None = Field()
+    f1: float | None = Field()
+
+
+@dataclass(frozen=True, config=EXACT)
+class CalibrationFigures:
+    """Over held-out cells; null where there is none to measure."""
+
+    ece: float | None
+    """Mean over classes of the expected calibration error, in 15 bins of as many cells each."""
+    brier: float | None
+    """Mean of (p - y)²."""
+    log_loss: float | None
+    """In nats a cell."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class DecideResult:
+    run: Path
+    checkpoint: str
+    """Whose decisions these are; both were chosen."""
+    objective: str
+    source: str
+    """Whose scores they were chosen by: "validation", or "out-of-fold"."""
+    images: int
+    """How many images these are of."""
+    calibrated: bool
+    """Whether any class has held-out cells of both kinds; else probabilities stay as they are."""
+    family: str
+    """"none", "temperature", "platt" or "beta"."""
+    shrinkage: float | None
+    """κ, how strongly classes are held to the rule of all; null where all take that rule."""
+    before: CalibrationFigures
+    after: CalibrationFigures
+    """Of cells that the calibration was not fitted to."""
+    classes: list[DecidedClass]
 
 
 @dataclass(frozen=True, config=EXACT)
@@ -115,6 +207,12 @@ class PredictedClass:
     """That the image shows it, independent of the other classes."""
     learnable: bool | None = Field()
     """Whether training had cells to learn it from; null where that is not known."""
+    decision: str | None = Field()
+    """"yes", "no" or "unsure"; null where no threshold was chosen."""
+    calibrated: bool = Field()
+    """Whether the probability was calibrated by held-out cells of the run."""
+    raw: float = Field()
+    """The probability before calibration."""
 
 
 @dataclass(frozen=True, config=EXACT)

@@ -16,6 +16,7 @@ RESULTS = {
     "prepare": "mlrpl_cli.core.prepared.summary:PrepareSummary",
     "train": "mlrpl_cli.core.training.train:TrainingSummary",
     "eval": "mlrpl_cli.commands.result_types:EvalResult",
+    "decide": "mlrpl_cli.commands.result_types:DecideResult",
     "sweep": "mlrpl_cli.commands.result_types:SweepResult",
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
     "suggest": "mlrpl_cli.commands.result_types:SuggestResult",

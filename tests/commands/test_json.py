@@ -23,6 +23,7 @@ COMMANDS = {
     "prepare": ["--root=table/labels.csv", "--images=data", "--folds=2"],
     "train": ["--data=data", "--run=run", *SET],
     "eval": ["--run=run", "--workers=0", "--require=map>=0.1"],
+    "decide": ["--run=run", "--objective=cost=5:1"],
     "sweep": ["--data=data", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", *SET],
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "suggest": ["data", "--run=run", "--workers=0", "--budget=5", "--overwrite"],
@@ -51,7 +52,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "predict", "suggest", "visualize"):
+        if command in ("eval", "decide", "predict", "suggest", "visualize"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err

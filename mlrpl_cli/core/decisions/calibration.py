@@ -59,11 +59,12 @@ def fit(logits: np.ndarray, labels: np.ndarray, candidate: Candidate) -> Calibra
     """The calibration of one family and κ.
 
     logits are (N, C), finite; labels (N, C) label states, of which unknown cells count for nothing. Classes without a
-    known cell of either kind are left out of the rule of all: cells of one kind say nothing of a slope.
+    known absent cell are left out of the rule of all: where only present cells were marked, their share says nothing.
+    Those without a present one are rare, and leaving them out would make all others look more frequent than they are.
     """
     present, absent = (labels == PRESENT).sum(axis=0), (labels == ABSENT).sum(axis=0)
     family, identity = candidate.family, np.array(IDENTITY[candidate.family])
-    cells = _cells(family, logits, labels * ((present > 0) & (absent > 0)))
+    cells = _cells(family, logits, labels * (absent > 0))
     size = (cells.x**2).mean(axis=0) if len(cells.y) else np.ones(len(identity))
     everyone = cells._replace(of=np.zeros_like(cells.of))
     prior = TOWARDS_IDENTITY * size

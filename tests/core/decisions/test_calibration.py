@@ -102,7 +102,15 @@ def test_few_cells_take_the_rule_of_all_and_more_cells_move_away_from_it() -> No
     assert offsets[-1] == pytest.approx(-2, abs=0.5)
 
 
-def test_a_class_with_cells_of_one_kind_takes_the_rule_of_the_others_and_has_no_part_in_it() -> None:
+def test_rare_classes_count_so_that_the_mean_of_p_is_the_share_present() -> None:
+    """At the maximum Σ (p - y) is 0 but for the weak prior, over all cells, also of classes without a present one."""
+    logits, labels, _ = drawn(40, 12, offset=-3.0)
+    assert ((labels == PRESENT).sum(axis=0) == 0).any()
+    p = fit(logits, labels, Candidate(PLATT, np.inf)).apply(logits)
+    assert p.sum() == pytest.approx((labels == PRESENT).sum(), abs=3)
+
+
+def test_a_class_with_present_cells_alone_takes_the_rule_of_the_others_and_has_no_part_in_it() -> None:
     logits, labels, _ = drawn(300, 4, slope=0.5)
     without = fit(logits[:, 1:], labels[:, 1:], Candidate(PLATT, np.inf))
     labels[:, 0] = np.where(labels[:, 0] == PRESENT, PRESENT, UNKNOWN)
