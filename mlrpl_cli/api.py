@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.export import labels as export
@@ -104,7 +105,7 @@ def train(
     goes on from its last epoch whatever made it.
     """
     file = None if config is None else Path(config)
-    return training.train(asked_config(file, options, resume=resume), progress, resume, fresh)
+    return train_and_decide(asked_config(file, options, resume=resume), progress, resume, fresh)
 
 
 def evaluate(

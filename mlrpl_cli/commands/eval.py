@@ -17,6 +17,7 @@ from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.labels.records import TRAIN
 
 if TYPE_CHECKING:
+    from mlrpl_cli.core.decisions.measured import MeasuredDecisions
     from mlrpl_cli.core.evaluation.evaluate import Evaluation
 
 CSV_COLUMNS = ("class", "positives", "average_precision", "learnable", "negatives")
@@ -41,12 +42,14 @@ def eval(
     Images that the run was trained on are left out, whatever they are called. --require takes map, map_learnable,
     ap[CLASS], and at the threshold op, or, of1, cp, cr, cf1_of_means, cf1_mean_of_f1: shares from 0 to 1.
     """
+    from mlrpl_cli.core.decisions import measured
     from mlrpl_cli.core.evaluation.evaluate import as_dict, evaluate
 
     chosen = EvaluationOptions(**given, require=tuple(require or ()))
     if csv_file is not None:
         check_writable(csv_file)
     result = evaluate(chosen, console.progress())
+    decisions = measured.measure(result, console.progress())
     if csv_file is not None and console.is_main_process():
         _write_csv(result, csv_file)
     if as_json:
@@ -54,9 +57,10 @@ def eval(
         from mlrpl_cli.core.runs.provenance import of_run
 
         settled = vars(result.options) | {"data": result.prepared.folder}
-        print_result("eval", as_dict(result), settled, of_run(settled["run"], result.info, result.prepared))
+        told = as_dict(result) | {"decisions": measured.as_dict(decisions)}
+        print_result("eval", told, settled, of_run(settled["run"], result.info, result.prepared))
     else:
-        _print_tables(result)
+        _print_tables(result, decisions)
     failed = [judged for judged in result.requirements if not judged.met]
     for judged in failed:
         console.print_error(f"mlrpl: {judged.sentence}")
@@ -64,7 +68,7 @@ def eval(
         raise typer.Exit(console.REQUIREMENT_FAILED)
 
 
-def _print_tables(result: Evaluation) -> None:
+def _print_tables(result: Evaluation, decisions: MeasuredDecisions) -> None:
     metrics, chosen = result.metrics, result.options
     seen = f", {result.seen.trained_on} of them trained on" if chosen.split == TRAIN and result.seen.trained_on else ""
     title = f"{result.method}, epoch {result.epoch} of {chosen.run}, {result.images} {chosen.split} images{seen}"
@@ -75,13 +79,27 @@ def _print_tables(result: Evaluation) -> None:
     console.print_table(f"Average precision (%) · {title}", ("class", "positives", "negatives", "AP"), rows)
     columns = ("predicted when", "OP", "OR", "OF1", "CP", "CR", "CF1 (of CP, CR)", "CF1 (mean of F1)")
     ways = {f"p > {chosen.threshold:g}": metrics.at_threshold, f"top {chosen.top_k}": metrics.at_top_k}
+    if decisions.at_thresholds:
+        ways[f"p ≥ thresholds ({decisions.objective})"] = decisions.at_thresholds
     figures = [(name, *map(console.percent, astuple(way))) for name, way in ways.items()]
     console.print_table("Precision and recall (%)", columns, figures)
+    _print_reliability(decisions)
     _print_classes_told_apart(result)
     mean, of_learnable = (console.percent(figure) for figure in (metrics.mean_average_precision, result.map_learnable))
     differs = result.not_learnable and of_learnable != mean
     beside = f"; of the classes that could be learned: {of_learnable}" if differs else ""
     console.print_line(f"mAP ({chosen.ap}): {mean}{beside}")
+
+
+def _print_reliability(decisions: MeasuredDecisions) -> None:
+    columns = ("probabilities", "calibration error", "Brier score", "log loss", "mean p", "present")
+    ways = {"as the method gives them": decisions.before}
+    if decisions.after:
+        ways[f"calibrated ({decisions.family})"] = decisions.after
+    rows = [(name, *(f"{figure:.4f}" for figure in astuple(way))) for name, way in ways.items()]
+    console.print_table("Reliability over known cells", columns, rows)
+    if decisions.unsure is not None:
+        console.print_line(f"neither yes nor no: {console.percent(decisions.unsure)}% of the known cells")
 
 
 def _print_classes_told_apart(result: Evaluation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -30,7 +31,8 @@ class Row(NamedTuple):
 
     image: str
     classes: list[dict[str, Any]]
-    """Of each: class, probability, and whether it could be learned (None where that is not known)."""
+    """Of each: class, probability, whether it could be learned (None where that is not known), the decision (None
+    without one), whether the probability is calibrated, and what it was before."""
     error: str | None = None
 
 
@@ -55,7 +57,9 @@ def predict(
     With --backbone and --classes no run is needed: the backbone says, as it came, which of the names fits an image
     best, and its probabilities are uncalibrated.
 
-    With both --top-k and --threshold a class must pass both. An image that cannot be read has an error in its place,
+    Probabilities are calibrated, and a class is yes, no or unsure, where the run has held-out cells to choose by
+    (mlrpl decide); --threshold shows the classes above another value. With both --top-k and --threshold a class must
+    pass both. An image that cannot be read has an error in its place,
     also on stderr, and the others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image
     could be read.
     """
@@ -97,6 +101,8 @@ def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[Predictor, Pat
             raise ConfigError("--backbone-config is for --backbone, which is not given; a run knows its own")
         run = chosen.run or newest_run()
         trained = Predictor.from_run(run, chosen.checkpoint, chosen.device)
+        if trained.notice:
+            console.progress().warn(trained.notice)
         return trained, run, of_run(run, trained.info)
     if chosen.run is not None:
         raise ConfigError("expected --run or --backbone, got both; --backbone alone predicts without a run")
@@ -140,8 +146,17 @@ def _rows(
             console.print_error(f"mlrpl: error: {result.reason}")
             yield Row(image, [], result.reason)
         else:
+            raw = result.probabilities if result.raw is None else result.raw
+            more = {
+                name: {"decision": decision, "calibrated": result.calibrated, "raw": float(before)}
+                for name, decision, before in zip(
+                    predictor.classes, result.decisions or repeat(None), raw, strict=False
+                )
+            }
             scores = selected(result.probabilities)
-            told = ({"class": name, "probability": p, "learnable": learnable.get(name)} for name, p in scores)
+            told = (
+                {"class": name, "probability": p, "learnable": learnable.get(name), **more[name]} for name, p in scores
+            )
             yield Row(image, list(told))
 
 
@@ -157,10 +172,14 @@ def _write_table(rows: Iterable[Row]) -> None:
 def _cell(row: Row) -> str:
     if row.error is not None:
         return f"error: {row.error}"
-    scores = (
-        f"{console.marked(entry['class'], entry['learnable'])} {entry['probability']:.3f}" for entry in row.classes
-    )
+    scores = (" ".join(_words(entry)) for entry in row.classes)
     return ", ".join(scores) or "–"
+
+
+def _words(entry: dict[str, Any]) -> list[str]:
+    """A class as a table has it: "dog", "0.931" and, where that was chosen, "yes"."""
+    name, decision = console.marked(entry["class"], entry["learnable"]), entry["decision"]
+    return [name, f"{entry['probability']:.3f}", *([decision] if decision else [])]
 
 
 def _write_json(rows: Iterable[Row]) -> None:
@@ -179,14 +198,15 @@ def _record(row: Row) -> dict[str, Any]:
 
 def _write_csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["image", "class", "probability", "learnable", "error"])
+    writer.writerow(["image", "class", "probability", "learnable", "error", "decision", "calibrated", "raw"])
     for row in rows:
         image = csv_text(row.image)
         if row.error is not None:
-            writer.writerow([image, "", "", "", csv_text(row.error)])
+            writer.writerow([image, "", "", "", csv_text(row.error), "", "", ""])
         for entry in row.classes:
             probability, learnable = f"{entry['probability']:.6f}", console.csv_truth(entry["learnable"])
-            writer.writerow([image, csv_text(entry["class"]), probability, learnable, ""])
+            told = entry["decision"] or "", console.csv_truth(entry["calibrated"]), f"{entry['raw']:.6f}"
+            writer.writerow([image, csv_text(entry["class"]), probability, learnable, "", *told])
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}

@@ -11,6 +11,10 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.curation.asking.asked import Suggested
+from mlrpl_cli.core.curation.asking.curves import Simulated
+from mlrpl_cli.core.curation.completing import Side
+from mlrpl_cli.core.export.writing import Exported
 from mlrpl_cli.core.sweep.estimate import SweepSize
 
 EXACT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -62,6 +66,42 @@ class JudgedResult:
 
 
 @dataclass(frozen=True, config=EXACT)
+class ReliabilityResult:
+    """Over the known cells of the split; null where there is none."""
+
+    ece: float | None
+    """Mean over classes of the expected calibration error, in 15 bins of as many cells each."""
+    brier: float | None
+    """Mean of (p - y)²."""
+    log_loss: float | None
+    """In nats a cell."""
+    mean_probability: float | None
+    present: float | None
+    """Share of the cells that are present."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class MeasuredDecisionsResult:
+    """Null but for `before` and `errors_before` in a run without held-out images."""
+
+    before: ReliabilityResult
+    """Of probabilities as the method gives them."""
+    errors_before: list[float | None]
+    """Calibration error of each class."""
+    after: ReliabilityResult | None
+    """Of calibrated ones."""
+    errors_after: list[float | None] | None
+    at_thresholds: PrecisionRecallResult | None
+    """Where a class is predicted when its calibrated probability is at its threshold or above."""
+    unsure: float | None
+    """Share of the known cells that are neither yes nor no."""
+    objective: str | None
+    """What the thresholds were chosen for."""
+    family: str | None
+    """Of the calibration."""
+
+
+@dataclass(frozen=True, config=EXACT)
 class EvalResult:
     run: Path
     checkpoint: str
@@ -101,6 +141,62 @@ class EvalResult:
     """Where the k most probable classes are predicted."""
     requirements: list[JudgedResult]
     """What --require asked for."""
+    decisions: MeasuredDecisionsResult
+    """How far the probabilities can be believed, before and after calibration, and figures at the thresholds."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class DecidedClass:
+    class_: str = Field(alias="class")
+    """Its name."""
+    threshold: float | None = Field()
+    """Of the calibrated probability; null where none reaches the objective: the class is unsure then."""
+    present: int = Field()
+    """Held-out cells known to be present."""
+    absent: int = Field()
+    """Held-out cells known to be absent."""
+    shared: bool = Field()
+    """Whether there are too few of one kind, so that it takes the rule and the threshold of all classes together."""
+    learnable: bool | None = Field()
+    """Whether training had cells to learn it from; null where that is not known."""
+    precision: float | None = Field()
+    """To expect at the threshold, by the calibrated probabilities of the held-out images."""
+    recall: float | None = Field()
+    f1: float | None = Field()
+
+
+@dataclass(frozen=True, config=EXACT)
+class CalibrationFigures:
+    """Over held-out cells; null where there is none to measure."""
+
+    ece: float | None
+    """Mean over classes of the expected calibration error, in 15 bins of as many cells each."""
+    brier: float | None
+    """Mean of (p - y)²."""
+    log_loss: float | None
+    """In nats a cell."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class DecideResult:
+    run: Path
+    checkpoint: str
+    """Whose decisions these are; both were chosen."""
+    objective: str
+    source: str
+    """Whose scores they were chosen by: "validation", or "out-of-fold"."""
+    images: int
+    """How many images these are of."""
+    calibrated: bool
+    """Whether any class has held-out cells of both kinds; else probabilities stay as they are."""
+    family: str
+    """"none", "temperature", "platt" or "beta"."""
+    shrinkage: float | None
+    """κ, how strongly classes are held to the rule of all; null where all take that rule."""
+    before: CalibrationFigures
+    after: CalibrationFigures
+    """Of cells that the calibration was not fitted to."""
+    classes: list[DecidedClass]
 
 
 @dataclass(frozen=True, config=EXACT)
@@ -111,6 +207,12 @@ class PredictedClass:
     """That the image shows it, independent of the other classes."""
     learnable: bool | None = Field()
     """Whether training had cells to learn it from; null where that is not known."""
+    decision: str | None = Field()
+    """"yes", "no" or "unsure"; null where no threshold was chosen."""
+    calibrated: bool = Field()
+    """Whether the probability was calibrated by held-out cells of the run."""
+    raw: float = Field()
+    """The probability before calibration."""
 
 
 @dataclass(frozen=True, config=EXACT)
@@ -140,6 +242,14 @@ class VisualizeResult:
 
 
 @dataclass(frozen=True, config=EXACT)
+class SuggestResult:
+    suggested: Suggested | None
+    """What should be asked; null with --simulate."""
+    simulated: Simulated | None
+    """What asking is worth; null without --simulate."""
+
+
+@dataclass(frozen=True, config=EXACT)
 class SweepResult:
     """Of a dry run `size` alone; of a report `out`, `rows`, `notes` and `report`."""
 
@@ -157,3 +267,46 @@ class SweepResult:
     """What is to be said of rows that are not shown."""
     size: SweepSize | None = None
     """How much there is to do."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class SidesResult:
+    yes: float
+    no: float
+
+
+@dataclass(frozen=True, config=EXACT)
+class FilledCells:
+    yes: int
+    no: int
+
+
+@dataclass(frozen=True, config=EXACT)
+class CompletedClassResult:
+    class_: str = Field(alias="class")
+    """Its name."""
+    unknown: int = Field()
+    """Cells of training and validation images that were unknown."""
+    yes: Side = Field()
+    """Those of them that are rather present."""
+    no: Side = Field()
+    """Those of them that are rather absent."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class CompleteResult:
+    labels: Exported
+    """The labels that were written: given and filled ones of training and validation images, test images as before."""
+    provenance: Path
+    """A table of where each cell comes from."""
+    run: Path
+    precision: SidesResult
+    """What is to hold of the cells filled as present, and of those filled as absent."""
+    confidence: float
+    """How sure that is, for each class, or group of classes, and each of the two."""
+    unknown: int
+    """Cells of training and validation images that were unknown."""
+    filled: FilledCells
+    share_filled: SidesResult
+    """Of the unknown cells."""
+    classes: list[CompletedClassResult]

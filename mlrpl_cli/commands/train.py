@@ -35,13 +35,13 @@ def train(
     the same command goes on from there to the same weights as an uninterrupted run; once it is finished it says so.
     Other options need another --run, or --fresh, which starts over.
     """
+    from mlrpl_cli.core.decisions.after_training import train_and_decide
     from mlrpl_cli.core.runs.options import asked_config
-    from mlrpl_cli.core.training.train import train as train_method
 
     if resume and fresh:
         raise ConfigError("--resume goes on with a run and --fresh starts it over; leave one of them out")
     asked = asked_config(config, given, assignments or (), resume)
-    summary = train_method(asked, console.progress(), resume, fresh)
+    summary = train_and_decide(asked, console.progress(), resume, fresh)
     if as_json:
         from mlrpl_cli.commands.results import print_result
         from mlrpl_cli.core.runs.checkpoint import load_checkpoint
@@ -69,6 +69,9 @@ def _print_summary(summary: TrainingSummary) -> None:
         ]
     if summary.folds:
         rows.append((f"out-of-fold mAP, {summary.folds} folds", console.percent(summary.out_of_fold_map)))
+    if summary.calibration:
+        errors = f"{console.percent(summary.ece_before)} → {console.percent(summary.ece_after)}"
+        rows.append((f"calibration error, held-out cells ({summary.calibration})", errors))
     if names := summary.not_learnable:
         rows.append((f"cannot be learned: {len(names)} of {summary.classes} classes", first_few(names, 10)))
     state, following = "Trained", "eval" if summary.tested else "predict IMAGES"

@@ -25,7 +25,8 @@ def visualize(
 
     attention-*.png: the attention of the most probable classes over each image; with --each a file an image, named
     after it and after where it lies. curves.png: loss and mAP against the epoch. average-precision.png: a bar a class
-    on the test images (only without IMAGES, since it evaluates).
+    on the test images (only without IMAGES, since it evaluates). reliability.png: probabilities of held-out cells
+    against how many are present, before and after calibration.
     """
     from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prediction.predictor import Unreadable

@@ -23,8 +23,10 @@ COMMANDS = {
     "prepare": ["--root=table/labels.csv", "--images=data", "--folds=2"],
     "train": ["--data=data", "--run=run", *SET],
     "eval": ["--run=run", "--workers=0", "--require=map>=0.1"],
+    "decide": ["--run=run", "--objective=cost=5:1"],
     "sweep": ["--data=data", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", *SET],
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
+    "suggest": ["data", "--run=run", "--workers=0", "--budget=5", "--overwrite"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
     "runs": [],
     "backbones": [],
@@ -50,7 +52,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "predict", "visualize"):
+        if command in ("eval", "decide", "predict", "suggest", "visualize"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err
@@ -103,6 +105,15 @@ def test_figures_say_what_they_come_from(told, place):
         assert content["seeds"]["train"] == 0
     assert told("eval")["options"]["data"] == str(place / "data")
     assert told("prepare")["seeds"] == {"mask": 0, "split": 0}
+
+
+def test_a_replay_is_the_other_half_of_what_suggest_prints(told):
+    """Two rounds of two seeds beside random asking."""
+    result = told("suggest", "--simulate", "--strategy=value", "--rounds=2", "--seeds=2", "--start=0.2")["result"]
+    TypeAdapter(type_of("suggest")).validate_python(result)
+    assert result["suggested"] is None
+    assert [curve["strategy"] for curve in result["simulated"]["curves"]] == ["random", "value"]
+    assert told("suggest")["result"]["simulated"] is None
 
 
 def test_an_image_that_cannot_be_read_is_a_record_in_its_place(told):

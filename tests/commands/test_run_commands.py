@@ -60,6 +60,8 @@ def test_train_without_data_takes_the_newest_and_says_which(place):
     assert sorted(path.name for path in (place / RUN).iterdir()) == [
         "best.safetensors",
         "config.yaml",
+        "decisions.json",
+        "held_out.safetensors",
         "last.safetensors",
         "metrics.jsonl",
         "tensorboard",
@@ -404,7 +406,12 @@ print(*sys.modules)
 def test_visualize_draws_attention_curves_and_bars(mlrpl, tmp_path):
     done = mlrpl("visualize", "--out", tmp_path, "--workers", 0)
     assert done.code == 0
-    assert sorted(os.listdir(tmp_path)) == ["attention-1.png", "average-precision.png", "curves.png"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "attention-1.png",
+        "average-precision.png",
+        "curves.png",
+        "reliability.png",
+    ]
     for name in os.listdir(tmp_path):
         assert Image.open(tmp_path / name).size > (300, 100)
 

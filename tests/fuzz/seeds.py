@@ -300,6 +300,36 @@ def _checkpoint() -> Any:
     return Checkpoint(info, tensors | image_tensors(["00" * 32, "ff" * 32], []))
 
 
+def _held_out() -> Any:
+    """Scores of six images and two classes."""
+    import numpy as np
+
+    from mlrpl_cli.core.runs.decided.scores import VALIDATION, HeldOut
+
+    labels = np.array([[1, -1], [-1, 1], [1, 0], [-1, -1], [0, 1], [1, -1]], np.int8)
+    return HeldOut("0" * 64, VALIDATION, np.arange(6), labels, labels.astype(np.float32) - 0.5)
+
+
+def _held_out_file() -> bytes:
+    from mlrpl_cli.core.runs.decided.scores import write_held_out
+    from mlrpl_cli.core.runs.folder import HELD_OUT
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_held_out(Path(folder), {"best": _held_out(), "last": _held_out()})
+        return (Path(folder) / HELD_OUT).read_bytes()
+
+
+def _decisions() -> bytes:
+    from mlrpl_cli.core.decisions.of_run import decision
+    from mlrpl_cli.core.runs.decided.decisions import write_decisions
+    from mlrpl_cli.core.runs.decided.objective import Objective
+    from mlrpl_cli.core.runs.folder import DECISIONS
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_decisions(Path(folder), ("cat", "dog"), {"last": decision(_held_out(), Objective(), 0)})
+        return (Path(folder) / DECISIONS).read_bytes()
+
+
 def _checkpoint_file() -> bytes:
     from mlrpl_cli.core.runs.checkpoint import save_checkpoint
 
@@ -546,6 +576,8 @@ _SEEDS = {
     "backbone_config": _backbone_configs,
     "backbone_index": lambda: (json.dumps({"weight_map": dict.fromkeys(_clip_state(), "a.safetensors")}).encode(),),
     "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
+    "run_decisions": lambda: (_decisions(),),
+    "held_out": lambda: (_held_out_file(),),
     "sweep_results": lambda: (_RESULT,),
     "folds": lambda: (b"image,fold\na,0\nf.jpg,1\n", b'\xef\xbb\xbfid;fold\r\n"b, ""c""";0.0\r\na.jpg;12\r\n'),
 }

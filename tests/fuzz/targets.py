@@ -482,6 +482,32 @@ def run_log(data: bytes) -> None:
     assert all(isinstance(row, dict) for row in read_log(run))
 
 
+def run_decisions(data: bytes) -> None:
+    """decisions.json of a run: what is read is of its classes and gives probabilities."""
+    import numpy as np
+
+    from mlrpl_cli.core.runs.decided.decisions import read_decisions
+
+    run = _folder("run_decisions")
+    (run / "decisions.json").write_bytes(data)
+    for one in read_decisions(run).values():
+        logits = np.zeros((1, len(one.thresholds)))
+        assert one.probabilities(logits).shape == one.verdicts(logits).shape == logits.shape
+
+
+def held_out(data: bytes) -> None:
+    """held_out.safetensors of a run."""
+    import numpy as np
+
+    from mlrpl_cli.core.runs.decided.scores import read_held_out
+
+    run = _folder("held_out")
+    (run / "held_out.safetensors").write_bytes(data)
+    for one in read_held_out(run).values():
+        assert one.labels.shape == one.logits.shape == (len(one.rows), one.logits.shape[1])
+        assert np.isfinite(one.logits).all()
+
+
 def sweep_results(data: bytes) -> None:
     """results.jsonl of a sweep."""
     from mlrpl_cli.core.sweep.results import read_results
@@ -563,6 +589,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "backbone_config": backbone_config,
     "backbone_index": backbone_index,
     "run_log": run_log,
+    "run_decisions": run_decisions,
+    "held_out": held_out,
     "sweep_results": sweep_results,
     "folds": folds,
 }

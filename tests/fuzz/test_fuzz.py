@@ -45,6 +45,7 @@ JSON_TARGETS = (
     "backbone_config",
     "backbone_index",
     "run_log",
+    "run_decisions",
     "sweep_results",
 )
 needs_atheris = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")

@@ -37,7 +37,7 @@ from mlrpl_cli.core.io.files import REPLACED_PREFIX, TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import checkpoint_path, read_log
+from mlrpl_cli.core.runs.folder import DECISIONS, HELD_OUT, checkpoint_path, read_log
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from tests import small, warm
 
@@ -386,7 +386,8 @@ def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:
         run = folder / "run"
         events = sorted(path.name.rpartition(".epoch")[2] for path in (run / "tensorboard").iterdir())
         folds = [path.read_bytes() for path in sorted(run.glob("folds/*")) + sorted(run.glob("out_of_fold.json"))]
-        return [_bits(run, LAST), _bits(run, BEST), _timeless(read_log(run)), events, folds, _names(folder)]
+        decided = [(run / name).read_bytes() for name in (HELD_OUT, DECISIONS)]
+        return [_bits(run, LAST), _bits(run, BEST), _timeless(read_log(run)), events, folds, decided, _names(folder)]
 
     return Scenario(name, command, finished, result)
 

@@ -6,6 +6,7 @@ Those labels are replaced by others, the rest of the data stays, and every bit o
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,12 +18,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
+from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.masks import known_mask
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.folder import read_log
+from mlrpl_cli.core.runs.decided.scores import read_held_out
+from mlrpl_cli.core.runs.folder import DECISIONS, read_log
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.encoding import encode_once
 from mlrpl_cli.core.sweep.grid import Grid
@@ -31,7 +34,6 @@ from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
 from mlrpl_cli.core.sweep.variants import parse_variant
 from mlrpl_cli.core.sweep.worker import Worker
-from mlrpl_cli.core.training.train import train
 from tests import small
 
 KEEP, SEED = 0.6, 0
@@ -95,8 +97,8 @@ replacements = st.tuples(st.sampled_from(["permuted", "drawn anew", "inverted"])
 
 
 def learned(config: TrainConfig, data: Path, run: Path) -> dict[str, object]:
-    """Every tensor of both checkpoints as bytes, and the log without its times."""
-    train(replace(config, data=str(data), run=str(run)))
+    """Every tensor of both checkpoints as bytes, the log without its times, and the decisions."""
+    train_and_decide(replace(config, data=str(data), run=str(run)))
     tensors = {
         f"{which} {name}": (tensor.dtype, tuple(tensor.shape), tensor.numpy().tobytes())
         for which in (LAST, BEST)
@@ -104,7 +106,19 @@ def learned(config: TrainConfig, data: Path, run: Path) -> dict[str, object]:
     }
     rows = [{name: value for name, value in row.items() if "second" not in name} for row in read_log(run)]
     epochs = {which: load_checkpoint(run, which).info.epoch for which in (LAST, BEST)}
-    return {**tensors, "log": rows, "epochs": epochs}
+    return {**tensors, "log": rows, "epochs": epochs, **decided(run)}
+
+
+def decided(run: Path) -> dict[str, object]:
+    """The decisions of a run, and the scores and labels that they were chosen by, but for the checkpoints' digests."""
+    stored = json.loads((run / DECISIONS).read_text()) if (run / DECISIONS).exists() else {}
+    for which in (LAST, BEST):
+        (stored.get(which) or {}).pop("checkpoint", None)
+    held = {
+        f"held out, {which}": [one.source, *(array.tobytes() for array in (one.rows, one.labels, one.logits))]
+        for which, one in read_held_out(run).items()
+    }
+    return {**held, "decisions": stored}
 
 
 @pytest.fixture
@@ -313,6 +327,31 @@ def test_a_known_training_label_does_change_what_is_learned(base, differing):
     assert any(name.startswith("last recognizer.") for name in differing("sarl", cells, -prepared.full_labels[cells]))
 
 
+def test_a_known_validation_label_does_change_the_decisions(base, differing):
+    """The control of these: one label of one image that calibrates."""
+    prepared = read_prepared(base / "prepared")
+    cells = np.zeros(prepared.full_labels.shape, bool)
+    rows = prepared.rows("validation")
+    row, column = np.argwhere(prepared.observed_labels[rows])[0]
+    cells[rows[row], column] = True
+    changed = differing("linear", cells, -prepared.full_labels[cells])
+    assert {"decisions", "held out, last"} <= set(changed)
+
+
+def test_labels_that_a_cross_validated_run_may_not_see_change_no_decision(base, config):
+    """Hidden labels of images in folds are inverted: the out-of-fold scores and what is chosen by them stay."""
+    whole = read_prepared(base / "prepared")
+    turns = np.where(np.array(whole.splits) == "train", np.arange(len(whole.images)) % 3, -1).astype(np.int16)
+    cells, found = out_of_sight(whole), []
+    for name, sign in (("as it is", 1), ("inverted", -1)):
+        data = relabelled(replace(whole, folds=turns), base / f"folds {name}", cells, sign * whole.full_labels[cells])
+        run = base / f"run of folds {name}"
+        train_and_decide(replace(config, method="linear", epochs=1, data=str(data.folder), run=str(run)))
+        found.append(decided(run))
+    assert found[0] == found[1]
+    assert found[0]["held out, last"][0] == "out-of-fold"
+
+
 def test_test_labels_do_choose_the_epoch_when_they_are_asked_to(base, differing):
     """The other control: selection "test" is the published methods' way, and it looks at test labels."""
     prepared = read_prepared(base / "prepared")
@@ -320,3 +359,4 @@ def test_test_labels_do_choose_the_epoch_when_they_are_asked_to(base, differing)
     changed = differing("linear", cells, -prepared.full_labels[cells], selection="test")
     assert "log" in changed
     assert not any(name.startswith("last ") for name in changed)
+    assert "decisions" not in changed  # no test label calibrates, even then

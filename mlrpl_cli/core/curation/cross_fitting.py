@@ -86,7 +86,7 @@ def cross_fit(prepared: Prepared, options: RunOptions, run: Path, progress: Prog
     made_of = {"made_of": _made_of(head, config, prepared, contents)}
     logits = _stored(run / FILE, made_of)
     if logits is None:
-        described, texts = _described(head, config, prepared, rows, options, progress)
+        described, texts = describe_images(head, config, prepared, rows, options, progress)
         logits = fit_parts(described, texts, labels, parts, config, progress)
         write_tensors(run / FILE, {"logits": torch.from_numpy(logits)}, made_of)
     return CrossFitted(prepared.classes, rows, labels, parts, logits)
@@ -125,7 +125,7 @@ def fit_parts(
     return logits
 
 
-def _described(
+def describe_images(
     head: TrainedHead,
     config: TrainConfig,
     prepared: Prepared,

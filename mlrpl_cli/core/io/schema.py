@@ -94,7 +94,7 @@ def expected(field: Mapping[str, Any]) -> str:
     field = field.get("anyOf", [field])[0]  # the other one is null
     if "enum" in field or "const" in field:
         return f"one of {', '.join(field.get('enum') or [field['const']])}"
-    kind = field.get("format", field["type"])
+    kind = field.get("format", field.get("type", "object"))  # a class of its own has a reference instead
     words = _WORDS.get(kind, kind)
     match field:
         case {"minimum": low, "maximum": high}:

@@ -21,6 +21,7 @@ from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, WeightsError, did_you_mean
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
+from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
 from mlrpl_cli.core.runs.folder import newest_run
 
 TOP_K = 3
@@ -38,6 +39,12 @@ class Prediction:
     """(C, H, W) float32 where each class's feature was taken from; a class's map sums to at most 1."""
     learnable: tuple[bool, ...] | None = None
     """(C,) whether the run could learn each class; None where it is not known."""
+    raw: np.ndarray | None = None
+    """(C,) float32 in [0, 1], before calibration; the probabilities themselves where there is none."""
+    decisions: tuple[str, ...] | None = None
+    """(C,) "yes", "no" or "unsure"; None where no threshold was chosen."""
+    calibrated: bool = False
+    """Whether the probabilities were calibrated by held-out cells."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,19 @@ class Predictor:
         """(C,) whether a run could learn each class; None where it is not known."""
         self.allow_truncated = False
         """Whether JPEGs may lack their last bytes."""
+        self.decision: Decision | None = None
+        """How a run's scores become decisions; None for one without held-out images, and for a backbone alone."""
+        self.notice: str | None = None
+        """Why a run's decisions are not of its checkpoint, where that is so."""
 
     @classmethod
     def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> TrainedPredictor:
         """Load `run` (None: the newest) and the backbone it was trained with. Raises RunError or WeightsError."""
-        head = TrainedHead(load_checkpoint(newest_run() if run is None else Path(run), checkpoint))
-        return TrainedPredictor(head, head.load_encoder(choose_device(device)))
+        run = newest_run() if run is None else Path(run)
+        head = TrainedHead(load_checkpoint(run, checkpoint))
+        found = TrainedPredictor(head, head.load_encoder(choose_device(device)))
+        found.decision, found.notice = decision_of(run, checkpoint, len(found.classes))
+        return found
 
     @classmethod
     def from_backbone(
@@ -80,17 +94,34 @@ class Predictor:
 
         return cls(ZeroShotHead(backbone, classes), encoder, classes)
 
-    @torch.no_grad()
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are calibrated by held-out cells of the run."""
+        return self.decision is not None and self.decision.calibration.checked
+
     def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(B, S, S, 3) uint8 of the run's image size → probabilities (B, C) and attention (B, C, H, W), float32."""
+        """(B, S, S, 3) uint8 of the run's image size → probabilities (B, C) and attention (B, C, H, W), float32.
+
+        They are calibrated where the predictor is.
+        """
+        logits, attention = self._scores(pixels)
+        return self._probabilities(logits), attention
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(B, C) logits → (B, C) float32."""
+        return self.decision.probabilities(logits) if self.decision else _sigmoid(logits)
+
+    @torch.no_grad()
+    def _scores(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same as `predict`, of logits (B, C) float32. Raises WeightsError where one is NaN or infinite."""
         features = self.encoder(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
         recognition = self.head(features)
         side = self.encoder.grid_side
         attention = recognition.attention.reshape(len(pixels), len(self.classes), side, side)
-        probabilities = torch.sigmoid(recognition.logits).cpu().numpy()
-        if not np.isfinite(probabilities).all():
+        logits = recognition.logits.float().cpu().numpy()
+        if not np.isfinite(logits).all():
             raise WeightsError("the backbone's features are NaN or infinite; use precision float32, or other weights")
-        return probabilities, attention.float().cpu().numpy()
+        return logits, attention.float().cpu().numpy()
 
     def predict_files(
         self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None
@@ -106,9 +137,9 @@ class Predictor:
             taking_turns = self.encoder.device.type == "cpu"
             for batch, loaded in zip(batches, decoded if taking_turns else ahead(decoded), strict=True):
                 pixels = [image for image in loaded if not isinstance(image, Unreadable)]
-                results = zip(*self.predict(np.stack(pixels)), strict=True) if pixels else iter(())
+                results = zip(*self._scores(np.stack(pixels)), strict=True) if pixels else iter(())
                 for path, image in zip(batch, loaded, strict=True):
-                    yield image if isinstance(image, Unreadable) else Prediction(path, *next(results), self.learnable)
+                    yield image if isinstance(image, Unreadable) else self._prediction(path, *next(results))
 
     def class_index(self, name: str) -> int:
         """The position of a class. Raises ConfigError, naming the closest one, for a name the run does not know."""
@@ -137,11 +168,22 @@ class Predictor:
 
         return selected
 
+    def _prediction(self, path: Path, logits: np.ndarray, attention: np.ndarray) -> Prediction:
+        """Of the logits (C,) of an image."""
+        (p,), told = self._probabilities(logits[None]), None
+        if self.decision:
+            told = tuple(self.decision.verdicts(logits[None], self.learnable)[0].tolist())
+        return Prediction(path, p, attention, self.learnable, _sigmoid(logits), told, self.calibrated)
+
     def _load(self, path: Path) -> np.ndarray | Unreadable:
         try:
             return load_pixels(path, self.encoder.image_size, self.allow_truncated, self.encoder.rule.resampling)
         except DataError as error:
             return Unreadable(path, str(error))
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return torch.sigmoid(torch.from_numpy(logits)).numpy()
 
 
 class TrainedPredictor(Predictor):

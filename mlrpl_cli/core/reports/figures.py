@@ -121,6 +121,24 @@ def draw_average_precision(
     return render(figure)
 
 
+def draw_reliability(bins: Mapping[str, np.ndarray], title: str) -> Image.Image:
+    """A panel a name: the share of cells that is present against their mean p, from (B, 3) mean, share and number.
+
+    The bars hold nine tenths of the shares that true probabilities would give: ±1.64 sqrt(p (1 - p) / n).
+    """
+    figure, (axes,) = _figure((4 * len(bins), 4.2), 1, len(bins))
+    for axis, (name, of) in zip(axes, bins.items(), strict=True):
+        mean, share, cells = of.T
+        axis.plot((0, 1), (0, 1), color=MUTED, lw=1, ls="--")
+        axis.errorbar(mean, mean, 1.64 * np.sqrt(mean * (1 - mean) / cells), fmt="none", color=MUTED, lw=1)
+        axis.plot(mean, share, color=ACCENT, marker="o", ms=4)
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axis.set_title(name, fontsize=10, color=INK)
+        _label(axis, "mean probability", "share present")
+    figure.suptitle(title, fontsize=10, color=INK)
+    return render(figure)
+
+
 def draw_map_against_keep(keeps: Sequence[float], maps: Mapping[str, np.ndarray], emphasis: str) -> Figure:
     """mAP (%) against the proportion of known labels (%), a line a method: means of (K, S), bands of one std."""
     figure, ((axis,),) = _figure((7, 4.6))

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mlrpl_cli.core.decisions.of_run import cross_validated, current_held_out
+from mlrpl_cli.core.decisions.reliability import bins_of
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.images.decode import load_pixels, open_image
@@ -25,12 +27,19 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
 from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, TrainedPredictor, Unreadable
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.reports.figures import MOST_MAPS, draw_attention, draw_average_precision, draw_curves
+from mlrpl_cli.core.reports.figures import (
+    MOST_MAPS,
+    draw_attention,
+    draw_average_precision,
+    draw_curves,
+    draw_reliability,
+)
 from mlrpl_cli.core.reports.names import picture_name
 from mlrpl_cli.core.reports.options import FigureOptions
 from mlrpl_cli.core.reports.slides import MOST_PANELS, draw_slide, save_slide
 from mlrpl_cli.core.runs.checkpoint import data_of
-from mlrpl_cli.core.runs.folder import newest_run, read_log
+from mlrpl_cli.core.runs.decided.calibration import sigmoid
+from mlrpl_cli.core.runs.folder import load_config, newest_run, read_log
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
@@ -59,6 +68,25 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
         found = evaluate(EvaluationOptions(run, options.checkpoint, options.device, options.workers), progress)
         bars = draw_average_precision(found.classes, found.metrics.average_precision, found.learnable)
         yield _save(bars, out / "average-precision.png")
+        yield from _draw_reliability(run, options.checkpoint, out)
+
+
+def _draw_reliability(run: Path, checkpoint: str, out: Path) -> Iterator[Path]:
+    """Before and after calibration, over the known held-out cells of all classes; of a run without such, nothing.
+
+    What is drawn of each image was fitted to the others.
+    """
+    held = current_held_out(run).get(checkpoint)
+    if held is None or not held.known:
+        return
+    chosen, labels = cross_validated(held, load_config(run).seed), held.labels.ravel()
+    ways = {
+        "as the method gives them": sigmoid(held.logits),
+        f"calibrated ({chosen.calibration.family})": chosen.held_out,
+    }
+    bins = {name: bins_of(p.ravel(), labels) for name, p in ways.items()}
+    title = f"reliability over {held.known:,} known cells of {len(held.rows):,} {held.source} images"
+    yield _save(draw_reliability(bins, title), out / "reliability.png")
 
 
 @dataclass(frozen=True)

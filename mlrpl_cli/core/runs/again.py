@@ -19,8 +19,10 @@ from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.contents import run_contents
 from mlrpl_cli.core.runs.folder import (
     CONFIG_FILE,
+    DECISIONS,
     EVENTS,
     FOLDS,
+    HELD_OUT,
     LOG_FILE,
     OUT_OF_FOLD,
     RUNS,
@@ -143,7 +145,8 @@ def check_free(folder: Path) -> None:
 
 def remove_run(folder: Path) -> None:
     """Remove what training wrote to `folder`, its last checkpoint first: without it there is nothing to resume."""
-    for path in (*(checkpoint_path(folder, which) for which in (LAST, BEST)), folder / LOG_FILE, folder / OUT_OF_FOLD):
+    written = (LOG_FILE, OUT_OF_FOLD, DECISIONS, HELD_OUT)
+    for path in (*(checkpoint_path(folder, which) for which in (LAST, BEST)), *(folder / name for name in written)):
         path.unlink(missing_ok=True)
     for name in (EVENTS, FOLDS):
         shutil.rmtree(folder / name, ignore_errors=True)

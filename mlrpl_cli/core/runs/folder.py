@@ -1,7 +1,7 @@
 """Run folders: where what a run writes lies, its configuration and its log.
 
-A run folder holds config.yaml, last.safetensors (with the optimizer's state), best.safetensors, metrics.jsonl and
-the TensorBoard events.
+A run folder holds config.yaml, last.safetensors (with the optimizer's state), best.safetensors, metrics.jsonl, the
+TensorBoard events, and where there are held-out images their scores and the decisions that were chosen by these.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 CONFIG_FILE, LOG_FILE, EVENTS = "config.yaml", "metrics.jsonl", "tensorboard"
 FOLDS, OUT_OF_FOLD = "folds", "out_of_fold.json"
 """Of a cross-validated run: the folder with a file of probabilities of each fold, and the figures of all together."""
+HELD_OUT, DECISIONS = f"held_out{tensorfiles.SUFFIX}", "decisions.json"
+"""Scores of held-out images with their known cells, and the calibration and thresholds that were chosen by them."""
 RUNS = Path("runs")
 
 Epoch = Annotated[int, Field(ge=0)]

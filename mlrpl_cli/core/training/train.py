@@ -24,6 +24,7 @@ from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint
 from mlrpl_cli.core.runs.trained_on import changed_images
 from mlrpl_cli.core.training.assembly import trainer_maker
 from mlrpl_cli.core.training.folds import cross_validate, write_figures
+from mlrpl_cli.core.training.holding_out import keep_held_out
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 _PUT_BACK = "put back what it was trained with, or start over with --fresh"
@@ -54,6 +55,12 @@ class TrainingSummary:
     """mAP in [0, 1] of scores by recognizers that were not trained on the image; None when no class has an AP."""
     tested: bool = True
     """Whether the data have a test image, so that `eval` has figures of the run."""
+    calibration: str | None = None
+    """Family of the calibration that was chosen by held-out cells; None where there is none."""
+    ece_before: float | None = None
+    """Mean over classes of the calibration error of held-out cells in [0, 1], as the method gives probabilities."""
+    ece_after: float | None = None
+    """The same after calibration, of cells that it was not fitted to."""
 
 
 def train(
@@ -100,6 +107,7 @@ def train(
         if measured and accelerator.is_main_process:
             write_figures(measured, folder)
         kept = _run(trainer, folder, log, progress)
+        keep_held_out(trainer, prepared, folder, measured)
     last_map = next((row["map"] for row in log if row["epoch"] == kept.epoch), None)
     learned = trainer.trainable.learned_count
     return TrainingSummary(

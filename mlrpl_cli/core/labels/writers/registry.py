@@ -47,6 +47,8 @@ class Export:
     prefix: str = ""
     """Text in front of each image name."""
     progress: Progress = field(default_factory=Silent)
+    asked: np.ndarray | None = None
+    """(N, C) bool: cells that somebody should look at; None where that is not said."""
 
     def image(self, row: int) -> str:
         """The name of an image in the file."""

@@ -36,7 +36,7 @@ def write_table(export: Export, path: Path) -> Written:
         (export.image(row), records.splits[row], *(CELLS[state] for state in records.full_labels[row].tolist()))
         for row in _rows(export)
     )
-    _write(path, ("image", split, *records.classes), rows)
+    write_rows(path, ("image", split, *records.classes), rows)
     reserved = any(map(is_reserved, records.classes))
     flags = ("--label-columns", _listed(records.classes)) if reserved else ()
     return Written("table", (*flags, *_comma(export)), _formulas(export))
@@ -50,7 +50,7 @@ def write_long(export: Export, path: Path) -> Written:
     kept[0, ~kept.any(axis=0)] = True
     scored = ("probability",) if export.scores is not None else ()
     rows = (cells for row in _rows(export) for cells in _cells(export, row, kept[row].nonzero()[0].tolist()))
-    _write(path, ("image", "split", "label", "state", *scored), rows)
+    write_rows(path, ("image", "split", "label", "state", *scored), rows)
     flags = () if (labels == ABSENT).any() else ("--unlisted", "unknown")
     return Written("long", (*flags, *_comma(export)), _formulas(export))
 
@@ -70,7 +70,7 @@ def write_tags(export: Export, path: Path) -> Written:
     listed = ([records.classes[column] for column in export.present(row)] for row in _rows(export))
     cells = (json.dumps(labels, ensure_ascii=False) for labels in listed)
     rows = ((export.image(row), records.splits[row], cell) for row, cell in enumerate(cells))
-    _write(path, ("image", "split", "labels"), rows)
+    write_rows(path, ("image", "split", "labels"), rows)
     dataset, flags, notes = only_present(export, "tags")
     return Written(dataset, (*flags, *_comma(export)), (*notes, *without_present(export), *_formulas(export)))
 
@@ -102,7 +102,8 @@ def _listed(names: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table with commas in UTF-8, whole or not at all; cells are written as they are."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)

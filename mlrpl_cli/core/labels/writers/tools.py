@@ -60,6 +60,8 @@ def _task(export: Export, row: int) -> dict[str, Any]:
     value = {"choices": [records.classes[column] for column in present]}
     result = [{"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": value}] if present else []
     task: dict[str, Any] = {"data": {"image": export.image(row), "split": records.splits[row]}}
+    if export.asked is not None:
+        task["data"]["ask"] = ", ".join(records.classes[column] for column in export.asked[row].nonzero()[0])
     if export.scores is None:
         return {**task, "annotations": [{"result": result}] if export.is_labelled(row) else []}
     scores = export.scores[row]

@@ -1,0 +1,76 @@
+"""`mlrpl complete`: unknown labels filled so that they keep a promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlrpl_cli.commands import console, options
+from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.curation.options import CompleteOptions
+from mlrpl_cli.core.labels.writers.registry import FORMATS
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.curation.completing import Completed, Side
+
+
+@options.with_flags({"": CompleteOptions}, {"format": FORMATS})
+def complete(
+    data: Annotated[Path, typer.Argument(metavar="PREPARED", help="Prepared folder whose labels to complete.")],
+    overwrite: Annotated[bool, option(None, "Replace what an earlier call wrote.", "--overwrite")] = False,
+    as_json: options.Json = False,
+    **given: Any,
+) -> None:
+    """Fill unknown cells of training and validation images with yes or no, and leave those that cannot be promised.
+
+    Of the cells that are filled as present, at least the share --precision is right, and of those filled as absent the
+    share --no-precision, each with --confidence, for each class, or for the classes together that can promise nothing
+    alone. Known cells vouch for it, by scores of classifiers that did not know them; it supposes that chance decided
+    which cells are known. Given labels stay as they are, and so do test images.
+
+    It writes all labels, and beside them NAME.provenance.csv: image, class, label, given or completed, p, bound, group.
+    """
+    from mlrpl_cli.core.curation import completing
+
+    result = completing.complete(data, CompleteOptions(**given), console.progress(), overwrite)
+    if as_json:
+        from mlrpl_cli.commands.results import print_result
+        from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+        from mlrpl_cli.core.runs.provenance import of_run
+
+        info = load_checkpoint(result.run, result.options.checkpoint).info
+        settled = vars(result.options) | {"data": data, "run": result.run}
+        provenance = of_run(result.run, info, result.prepared)
+        print_result("complete", completing.as_dict(result), settled, provenance, flat=False)
+        return
+    _print_tables(result)
+    for note in result.labels.notes:
+        console.print_line(note)
+    console.print_line(f"written: {result.labels.path} and {result.provenance}")
+    if result.labels.read_back:
+        console.print_line(f"read back: {result.labels.read_back}")
+
+
+def _print_tables(result: Completed) -> None:
+    columns = ("class", "unknown", "yes", "p from", "right (%)", "no", "p to", "right (%)")
+    rows = [(each.name, each.unknown, *_cells(each.yes), *_cells(each.no)) for each in result.classes]
+    console.print_table(f"Unknown cells of {result.prepared.folder} that were filled", columns, rows)
+    for side, told in (("yes", "present"), ("no", "absent")):
+        sides = [(each.name, getattr(each, side)) for each in result.classes]
+        together = [name for name, one in sides if one.group == "together"]
+        if together:
+            console.print_line(f"{told}: promised together, of {len(together)} classes: {', '.join(together)}")
+        for name, one in sides:
+            if one.why is not None:
+                console.print_line(f"{told}: nothing is promised of {name}: {one.why}")
+    yes, no = (result.filled(side) for side in ("yes", "no"))
+    shares = ", ".join(console.percent(count / result.unknown) for count in (yes, no))
+    console.print_line(f"filled of {result.unknown} unknown cells: {yes} as present, {no} as absent ({shares} %)")
+
+
+def _cells(side: Side) -> tuple[object, ...]:
+    if side.threshold is None or side.bound is None:
+        return side.filled, None, None
+    return side.filled, f"{side.threshold:.3f}", f"≥ {console.percent(side.bound)}"

@@ -1,0 +1,178 @@
+"""Labels of a prepared folder with the unknown cells filled that keep a promise.
+
+Test images stay as they are. Only observed labels are read: what the mask hides has no say.
+Axes: N images, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlrpl_cli.core.config import raise_together
+from mlrpl_cli.core.curation.calibrating import calibrated_logits
+from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
+from mlrpl_cli.core.curation.filling import Filling, fill
+from mlrpl_cli.core.curation.options import CompleteOptions
+from mlrpl_cli.core.curation.provenance import beside, write_provenance
+from mlrpl_cli.core.export.writing import (
+    Exported,
+    check_names,
+    name_of,
+    out_problems,
+    target,
+    usual_place,
+    write_export,
+)
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
+from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.runs.decided.calibration import sigmoid
+from mlrpl_cli.core.runs.folder import newest_run
+
+SIDES = {"yes": PRESENT, "no": ABSENT}
+
+
+@dataclass(frozen=True)
+class Side:
+    """What became of the unknown cells of a class that are rather present ("yes"), or rather absent ("no")."""
+
+    filled: int
+    group: str | None
+    """Who keeps the promise: the class "alone", or "together" with the other classes that could not alone."""
+    threshold: float | None
+    """Cells with p from here on are filled: upwards for yes, downwards for no."""
+    bound: float | None
+    """The share of the group's filled cells that is right, at least; no less than the precision asked for."""
+    vouching: int | None
+    """Known cells of the group beyond the threshold."""
+    wrong: int | None
+    """Those of them that contradict."""
+    why: str | None
+    """Why there is no promise; null where there is one."""
+
+
+@dataclass(frozen=True)
+class CompletedClass:
+    """A class, with its unknown cells."""
+
+    name: str
+    unknown: int
+    """Cells of training and validation images that were unknown."""
+    yes: Side
+    no: Side
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What was filled, and what holds of it."""
+
+    options: CompleteOptions
+    """With no value left open."""
+    prepared: Prepared
+    run: Path
+    labels: Exported
+    provenance: Path
+    """The table of where each cell comes from."""
+    classes: tuple[CompletedClass, ...]
+
+    @property
+    def unknown(self) -> int:
+        """Cells of training and validation images that were unknown."""
+        return sum(each.unknown for each in self.classes)
+
+    def filled(self, side: str) -> int:
+        """Cells filled as "yes", or as "no"."""
+        return sum(getattr(each, side).filled for each in self.classes)
+
+
+def complete(
+    data: Path, options: CompleteOptions, progress: Progress | None = None, overwrite: bool = False
+) -> Completed:
+    """Fill unknown cells of the prepared folder `data`, and write all labels and where each cell comes from.
+
+    With `overwrite` what an earlier call wrote is replaced. Raises ConfigError for options that cannot be, RunError for
+    a run that does not fit, and DataError for data without an unknown cell, for names that the format cannot hold and
+    rather than replace anything else.
+    """
+    progress = progress or Silent()
+    writer_of(options.format)  # an unknown one is told first
+    raise_together(out_problems(options.out, options.format))
+    prepared, run = read_prepared(data), options.run or newest_run()
+    as_file = bool(SUFFIXES[options.format])
+    place = options.out or usual_place(f"{name_of(prepared.folder)}-completed", options.format)
+    path = target(place, as_file, prepared, overwrite)
+    table = target(beside(path, as_file), True, prepared, overwrite)
+    check_names(_export(prepared, prepared.observed_labels, options, progress))
+    found = cross_fit(prepared, options, run, progress)
+    if found.known.all():
+        raise DataError(f"{prepared.folder} has no unknown cell outside of its test images; there is nothing to fill")
+    logits = calibrated_logits(found, progress)
+    filling = fill(logits, found.labels, precisions_of(options), options.confidence)
+    export = _export(prepared, filled_labels(prepared, found, filling), options, progress)
+    write_provenance(table, export, found.rows, found.labels, sigmoid(logits), filling, progress)
+    written = write_export(export, path, options.format, prepared)
+    return Completed(options, prepared, run, written, table, _classes(found, filling))
+
+
+def precisions_of(options: CompleteOptions) -> dict[int, float]:
+    """What is to hold of cells filled as PRESENT and as ABSENT."""
+    absent = options.precision if options.no_precision is None else options.no_precision
+    return {PRESENT: options.precision, ABSENT: absent}
+
+
+def filled_labels(prepared: Prepared, found: CrossFitted, filling: Filling) -> np.ndarray:
+    """Observed labels of all images with the filled cells; a known one is never another."""
+    labels = prepared.observed_labels.copy()
+    labels[found.rows] = np.where(found.known, found.labels, filling.states)
+    return labels
+
+
+def as_dict(result: Completed) -> dict[str, Any]:
+    """What `--json` tells."""
+    filled, unknown = {side: result.filled(side) for side in SIDES}, result.unknown
+    return {
+        "labels": vars(result.labels),
+        "provenance": result.provenance,
+        "run": result.run,
+        "precision": {side: precisions_of(result.options)[state] for side, state in SIDES.items()},
+        "confidence": result.options.confidence,
+        "unknown": unknown,
+        "filled": filled,
+        "share_filled": {side: count / unknown for side, count in filled.items()},
+        "classes": [
+            {"class": each.name, "unknown": each.unknown, "yes": vars(each.yes), "no": vars(each.no)}
+            for each in result.classes
+        ],
+    }
+
+
+def _export(prepared: Prepared, labels: np.ndarray, options: CompleteOptions, progress: Progress) -> Export:
+    records = Records(prepared.classes, prepared.image_root, prepared.images, labels, prepared.splits)
+    return Export(records, prefix=options.prefix or "", progress=progress)
+
+
+def _classes(found: CrossFitted, filling: Filling) -> tuple[CompletedClass, ...]:
+    unknown = (~found.known).sum(axis=0).tolist()
+    sides = [
+        {name: _side(filling, state, column) for name, state in SIDES.items()} for column in range(len(found.classes))
+    ]
+    return tuple(
+        CompletedClass(name, count, **each) for name, count, each in zip(found.classes, unknown, sides, strict=True)
+    )
+
+
+def _side(filling: Filling, state: int, column: int) -> Side:
+    verdict = filling.verdicts[state][column]
+    filled = int((filling.states[:, column] == state).sum())
+    if verdict.promise is None:
+        return Side(filled, None, None, None, None, None, verdict.why)
+    promise = verdict.promise
+    threshold = float(sigmoid(np.array(state * promise.threshold)))
+    return Side(filled, verdict.group, threshold, promise.bound, promise.known, promise.wrong, None)

@@ -1,0 +1,51 @@
+"""Whether known cells look as if chance had chosen them, as every promise about the unknown ones supposes.
+
+Nothing here looks at a label: scores of known and of unknown cells are compared, and where known cells lie. It finds
+those who label what they expect to see, and those who label whole images or some classes more than others. It cannot
+find a choice that scores do not show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+DEVIATIONS = 4.0
+"""Standard deviations from what chance does: more are seen once in 15,000 times."""
+
+
+def above(scores: np.ndarray, known: np.ndarray) -> tuple[float, float]:
+    """How known cells score beside unknown ones, scores and known (M,): the share above, and its deviation from half.
+
+    The share in [0, 1] is of pairs in which the known one has the higher score (Mann and Whitney, 1947); the deviation
+    is in standard deviations of what chance does, 0 where there are no pairs.
+    """
+    n, m = int(known.sum()), int((~known).sum())
+    if not n * m:
+        return 0.5, 0.0
+    ranks = rankdata(scores)
+    total = ranks[known].sum() - n * (n + 1) / 2
+    spread = np.sqrt(ranks.var() * n * m / (n + m - 1))
+    return total / (n * m), float((total - n * m / 2) / spread) if spread else 0.0
+
+
+def unevenness(counts: np.ndarray, of: int, share: float) -> float:
+    """How much more counts (L,) differ than `of` cells each, known with the same probability `share`, would by chance.
+
+    In standard deviations of Pearson's sum of squares, whose variance is that of binomial counts; 0 for a share of 0
+    or 1.
+    """
+    variance = of * share * (1 - share)
+    if not variance:
+        return 0.0
+    squares = ((counts - of * share) ** 2 / variance).sum()
+    return float((squares - len(counts)) / np.sqrt(len(counts) * (2 + (1 - 6 * share * (1 - share)) / variance)))
+
+
+def is_even(known: np.ndarray) -> bool:
+    """Whether the classes, and the images, of known (N, C) are known as evenly as cells that are drawn one by one."""
+    images, classes = known.shape
+    share = float(known.mean()) if known.size else 0.0
+    by_class = unevenness(known.sum(axis=0), images, share)
+    by_image = unevenness(known.sum(axis=1), classes, share)
+    return max(by_class, by_image) <= DEVIATIONS

@@ -1,0 +1,33 @@
+"""What `complete` may be asked for. Help reads it: no numpy, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from mlrpl_cli.core.io.schema import Name, Text
+from mlrpl_cli.core.labels.writers.registry import FORMATS
+from mlrpl_cli.core.runs.selection import RunOptions
+
+Share = Annotated[float, Field(ge=0.5, lt=1)]
+"""Less than half would be kept by the contrary, too."""
+
+
+@dataclass(frozen=True)
+class CompleteOptions(RunOptions):
+    """Which unknown cells to fill, and what has to hold of them."""
+
+    precision: Share = 0.95
+    """Share of the cells filled as present that are right, at least."""
+    no_precision: Share | None = None
+    """Share of the cells filled as absent that are right, at least. Default: that of --precision."""
+    confidence: Share = 0.95
+    """How sure that is, for each class, or group of classes, and each of the two."""
+    format: Name = Field("table", description=f"What to write: {', '.join(FORMATS)}")
+    out: Path | None = None
+    """File to write, for coco a folder. Default: exports/NAME-completed-FORMAT below the current folder."""
+    prefix: Text | None = None
+    """Text in front of each image name, such as "/data/local-files/?d=photos/" for Label Studio."""

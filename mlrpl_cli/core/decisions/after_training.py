@@ -1,0 +1,33 @@
+"""`train`, and then the decisions of the run, which need no option: `mlrpl decide` changes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from accelerate import PartialState
+
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig
+from mlrpl_cli.core.decisions.of_run import HOLDING_OUT, ONE_KIND, current_held_out, decide
+from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.training.train import TrainingSummary, train
+
+WITHOUT = f"no held-out image to calibrate by: probabilities stay as the method gives them; {HOLDING_OUT}"
+
+
+def train_and_decide(
+    config: TrainConfig, progress: Progress | None = None, resume: bool = False, fresh: bool = False
+) -> TrainingSummary:
+    """Train as `training.train.train`, then choose calibration and thresholds; errors are those of `train`."""
+    progress = progress or Silent()
+    summary = train(config, progress, resume, fresh)
+    if not PartialState().is_main_process:
+        return summary
+    if not current_held_out(summary.run):
+        progress.warn(WITHOUT)
+        return summary
+    decided = decide(summary.run).of
+    chosen = decided.get(BEST) or decided[LAST]
+    if not chosen.calibration.checked:
+        progress.warn(ONE_KIND)
+    before, after = chosen.before.ece, chosen.after.ece
+    return replace(summary, calibration=chosen.calibration.family, ece_before=before, ece_after=after)

@@ -1,0 +1,87 @@
+"""What a run's decisions are worth on the images that `evaluate` measured. Axes: N images, C classes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mlrpl_cli.core.decisions.reliability import Reliability, calibration_errors, reliability
+from mlrpl_cli.core.evaluation.evaluate import Evaluation, labels_of
+from mlrpl_cli.core.evaluation.metrics import PrecisionRecall, precision_recall
+from mlrpl_cli.core.evaluation.seen import unseen
+from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.states import UNKNOWN
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+from mlrpl_cli.core.runs.decided.calibration import logit
+from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
+from mlrpl_cli.core.runs.decided.verdicts import UNSURE
+
+NEAREST = 2.0**-24
+"""How near to 0 and 1 a float32 probability is told apart from it."""
+
+
+@dataclass(frozen=True)
+class MeasuredDecisions:
+    """Figures of probabilities and decisions over the known cells of a split."""
+
+    before: Reliability
+    """Of probabilities as the method gives them."""
+    errors_before: np.ndarray
+    """(C,) calibration error of each class in [0, 1]; NaN for a class that is not measurable."""
+    after: Reliability | None = None
+    """Of calibrated ones; None for a run without."""
+    errors_after: np.ndarray | None = None
+    at_thresholds: PrecisionRecall | None = None
+    """Where a class is predicted when its calibrated probability is at its threshold or above."""
+    unsure: float | None = None
+    """Share of the known cells whose decision is "unsure", in [0, 1]."""
+    objective: str | None = None
+    """What the thresholds were chosen for."""
+    family: str | None = None
+
+
+def measure(evaluation: Evaluation, progress: Progress | None = None) -> MeasuredDecisions:
+    """The decisions of the run on the images of `evaluation`; raw probabilities alone where it has none.
+
+    Errors are those of `unseen`, and RunError for a damaged file of decisions.
+    """
+    options, progress = evaluation.options, progress or Silent()
+    run, prepared = options.run, evaluation.prepared
+    assert run is not None  # evaluate has filled it in
+    kept, _ = unseen(prepared, options, load_checkpoint(run, options.checkpoint), progress)
+    labels, p = labels_of(prepared, options.split)[kept], evaluation.probabilities
+    decision, notice = decision_of(run, options.checkpoint, len(evaluation.classes))
+    if notice:
+        progress.warn(notice)
+    before = MeasuredDecisions(reliability(p, labels), calibration_errors(p, labels))
+    return before if decision is None else _with(decision, before, p, labels, evaluation.learnable)
+
+
+def as_dict(measured: MeasuredDecisions) -> dict[str, Any]:
+    """Plain values for JSON; NaN for what is not measurable."""
+    found = asdict(measured)
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
+
+
+def _with(
+    decision: Decision,
+    raw: MeasuredDecisions,
+    p: np.ndarray,
+    labels: np.ndarray,
+    learnable: tuple[bool, ...] | None,
+) -> MeasuredDecisions:
+    logits = logit(np.clip(p, NEAREST, 1 - NEAREST))
+    calibrated, known = decision.calibration.apply(logits), labels != UNKNOWN
+    unsure = (decision.verdicts(logits, learnable) == UNSURE)[known]
+    return MeasuredDecisions(
+        before=raw.before,
+        errors_before=raw.errors_before,
+        after=reliability(calibrated, labels),
+        errors_after=calibration_errors(calibrated, labels),
+        at_thresholds=precision_recall(calibrated >= decision.thresholds, labels),
+        unsure=float(unsure.mean()) if unsure.size else None,
+        objective=str(decision.objective),
+        family=decision.calibration.family,
+    )
