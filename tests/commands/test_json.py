@@ -26,6 +26,7 @@ COMMANDS = {
     "sweep": ["--data=data", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", *SET],
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
+    "complete": ["data", "--run=run", "--workers=0", "--precision=0.6", "--confidence=0.7", "--overwrite"],
     "runs": [],
     "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
@@ -50,7 +51,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "predict", "visualize"):
+        if command in ("eval", "predict", "complete", "visualize"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err
