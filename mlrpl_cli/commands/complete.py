@@ -9,7 +9,7 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.curation.options import CompleteOptions
+from mlrpl_cli.core.curation.complete_options import CompleteOptions
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
 if TYPE_CHECKING:

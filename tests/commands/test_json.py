@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "suggest": ["data", "--run=run", "--workers=0", "--budget=5", "--overwrite"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
+    "complete": ["data", "--run=run", "--workers=0", "--precision=0.6", "--confidence=0.7", "--overwrite"],
     "runs": [],
     "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
@@ -52,7 +53,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "decide", "predict", "suggest", "visualize"):
+        if command in ("eval", "decide", "predict", "suggest", "complete", "visualize"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err

@@ -8,7 +8,7 @@ find a choice that scores do not show.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import chi2, norm, rankdata
 
 DEVIATIONS = 4.0
 """Standard deviations from what chance does: more are seen once in 15,000 times."""
@@ -32,14 +32,15 @@ def above(scores: np.ndarray, known: np.ndarray) -> tuple[float, float]:
 def unevenness(counts: np.ndarray, of: int, share: float) -> float:
     """How much more counts (L,) differ than `of` cells each, known with the same probability `share`, would by chance.
 
-    In standard deviations of Pearson's sum of squares, whose variance is that of binomial counts; 0 for a share of 0
-    or 1.
+    In standard deviations of a normal law that is as rare as Pearson's sum of squares, which is taken for a multiple of
+    a χ² with the mean and variance that the sum has for binomial counts; 0 for a share of 0 or 1, and of one cell each.
     """
     variance = of * share * (1 - share)
-    if not variance:
+    if not variance or of < 2:
         return 0.0
     squares = ((counts - of * share) ** 2 / variance).sum()
-    return float((squares - len(counts)) / np.sqrt(len(counts) * (2 + (1 - 6 * share * (1 - share)) / variance)))
+    unit = 1 + (1 - 6 * share * (1 - share)) / (2 * variance)  # of the variance 2 L of a χ² with L degrees of freedom
+    return float(norm.isf(chi2.sf(squares / unit, len(counts) / unit)))
 
 
 def is_even(known: np.ndarray) -> bool:
