@@ -26,6 +26,7 @@ LAYERS = (
     ("runs",),
     ("evaluation", "prediction"),
     ("training",),
+    ("decisions",),
     ("sweep", "export"),
     ("curation",),
     ("reports",),
