@@ -18,7 +18,7 @@ RESULTS = {
     "eval": "mlrpl_cli.commands.result_types:EvalResult",
     "sweep": "mlrpl_cli.commands.result_types:SweepResult",
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
-    "export-labels": "mlrpl_cli.core.export.labels:Exported",
+    "export-labels": "mlrpl_cli.core.export.writing:Exported",
     "runs": "mlrpl_cli.core.runs.listing:Listing",
     "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
     "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",

@@ -5,9 +5,7 @@ Axes: N images, C classes.
 
 from __future__ import annotations
 
-import os
-import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,44 +13,27 @@ import numpy as np
 
 from mlrpl_cli.core.config import BEST, raise_together
 from mlrpl_cli.core.export.options import OF_A_RUN, ExportOptions
-from mlrpl_cli.core.io.errors import DataError, Problems, RunError, agreeing, counted, first_few
-from mlrpl_cli.core.io.files import check_writable
+from mlrpl_cli.core.export.writing import (
+    Exported,
+    check_names,
+    name_of,
+    out_problems,
+    target,
+    usual_place,
+    write_export,
+)
+from mlrpl_cli.core.io.errors import DataError, Problems, RunError, counted, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.io.reading import short
-from mlrpl_cli.core.labels.formats.registry import DATASETS
-from mlrpl_cli.core.labels.records import TRAIN, Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.labels.writers.coco import FILES, FOLDER
-from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, Written, writer_of
+from mlrpl_cli.core.labels.records import Records
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.prediction.predictor import TrainedPredictor
 
-EXPORTS = Path("exports")
-"""Where label files are written when nothing else is said, below the current folder."""
 THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written."""
-
-    path: Path
-    """The file, or the folder."""
-    format: str
-    data: Path
-    """The prepared folder that it was made from."""
-    images: int
-    classes: int
-    states: dict[str, int]
-    """How many cells are present, absent and unknown, by these names."""
-    notes: tuple[str, ...]
-    """A sentence for everything that the format loses, or that another program has to know."""
-    read_back: str | None
-    """The command that prepares it again; None where there is none."""
-    not_learnable: tuple[str, ...] | None = None
-    """Classes that the run could not learn, whose cells say nothing; None for labels, and where that is not known."""
 
 
 def export_labels(options: ExportOptions, progress: Progress | None = None, overwrite: bool = False) -> Exported:
@@ -63,25 +44,26 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     rather than replace anything else, and RunError for a run that does not fit.
     """
     progress = progress or Silent()
-    writer = writer_of(options.format)
+    writer_of(options.format)  # an unknown one is told first
     _check(options)
     predictor, prepared = _read(options)
-    path = _target(options, prepared, overwrite)
+    named = "-".join(map(name_of, [prepared.folder, *([options.run] if options.run else [])]))
+    place = options.out or usual_place(named, options.format)
+    path = target(place, bool(SUFFIXES[options.format]), prepared, overwrite)
     rows = _rows(prepared, options)
     records = _chosen(prepared, rows, options)
-    model = f"{_name(options.run)} epoch {predictor.info.epoch}" if options.run and predictor else ""
+    model = f"{name_of(options.run)} epoch {predictor.info.epoch}" if options.run and predictor else ""
     export = Export(records, None, model, options.prefix or "", progress)
-    _check_names(list(map(export.image, range(len(rows)))))
+    check_names(export)
     if predictor is None:
-        return _summary(export, writer(export, path), path, options.format, prepared)
+        return write_export(export, path, options.format, prepared)
     threshold = THRESHOLD if options.threshold is None else options.threshold
     export = _predicted(export, predictor, prepared.paths(rows), threshold, options.workers)
-    written = writer(export, path)
     told = [f"cells are predictions of {export.model}, present above {threshold:g}"]
     if names := predictor.info.not_learnable:
         of = f"{len(names)} of {counted(len(records.classes), 'class')}: {first_few(map(short, names), 10)}"
         told.append(f"cells say nothing of classes that the run could not learn, {of}")
-    found = _summary(export, written._replace(notes=(*told, *written.notes)), path, options.format, prepared)
+    found = write_export(export, path, options.format, prepared, tuple(told))
     return replace(found, not_learnable=None if predictor.info.learnable is None else names)
 
 
@@ -93,11 +75,7 @@ def _check(options: ExportOptions) -> None:
         found.append(f"{flags} is for predictions; name a run with --run, or leave it out")
     if options.run is not None and options.labels is not None:
         found.append("--labels chooses among prepared labels, and --run predicts others; leave one of them out")
-    suffix = SUFFIXES[options.format]
-    if options.out is not None and suffix and options.out.suffix.lower() != suffix:
-        found.append(f"--out {options.out}: {options.format} is a file that ends in {suffix}; name one")
-    if options.out is not None and not suffix and options.out.suffix.lower() == ".json":
-        found.append(f"--out {options.out}: {options.format} is a folder with a file for each split; name a folder")
+    found += out_problems(options.out, options.format)
     raise_together(found)
 
 
@@ -129,16 +107,6 @@ def _chosen(prepared: Prepared, rows: np.ndarray, options: ExportOptions) -> Rec
     return Records(prepared.classes, prepared.image_root, images, labels[rows], splits)
 
 
-def _check_names(names: list[str]) -> None:
-    """Raises DataError for names that are bytes beyond UTF-8, in which all formats are written."""
-    odd = [short(name) for name in names if name.encode(errors="replace") != name.encode(errors="surrogatepass")]
-    if odd:
-        advice = "rename them and prepare again"
-        raise DataError(
-            f"{agreeing(len(odd), 'image names are not UTF-8, which label files are')} ({first_few(odd)}); {advice}"
-        )
-
-
 def _predicted(
     export: Export, predictor: TrainedPredictor, paths: list[Path], threshold: float, workers: int | None
 ) -> Export:
@@ -157,58 +125,3 @@ def _predicted(
         raise RunError(f"{broken} of {len(scores)} images got NaN or infinite scores; train again with a lower lr")
     labels = np.where(scores > threshold, PRESENT, ABSENT).astype(np.int8)
     return replace(export, records=replace(export.records, full_labels=labels), scores=scores)
-
-
-def _name(folder: Path) -> str:
-    return folder.absolute().name
-
-
-def _target(options: ExportOptions, prepared: Prepared, overwrite: bool) -> Path:
-    """Where to write. Raises DataError rather than replace what is not to be replaced."""
-    suffix = SUFFIXES[options.format]
-    named = "-".join([_name(prepared.folder), *([_name(options.run)] if options.run else []), options.format])
-    path = options.out or EXPORTS / f"{named}{suffix}"
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else path  # what a link leads to is replaced
-    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(prepared.folder)):
-        raise DataError(f"{path} is in the prepared folder {prepared.folder}; name another place with --out")
-    if os.path.lexists(path):
-        _check_replaceable(path, bool(suffix), overwrite)
-    check_writable(path)
-    return path
-
-
-def _check_replaceable(path: Path, as_file: bool, overwrite: bool) -> None:
-    """Raises DataError for what is neither an empty folder nor, with `overwrite`, what an export of this kind wrote."""
-    kind, fits = ("file", os.path.isfile) if as_file else ("folder", os.path.isdir)
-    if not fits(path):
-        raise DataError(f"{path} is there and no {'regular ' * as_file}{kind}; name a {kind} with --out")
-    if not as_file:
-        try:
-            names = os.listdir(path)
-            inside = [f"{FOLDER}/{name}" for name in os.listdir(path / FOLDER)] if FOLDER in names else []
-        except OSError as error:
-            raise DataError(f"cannot list {path}: {error.strerror}; name another folder with --out") from error
-        if foreign := sorted({*names, *inside} - {FOLDER, *FILES}):
-            told = first_few(map(short, foreign))
-            raise DataError(f"{path} holds more than label files ({told}); name another folder with --out")
-        if not names:
-            return
-    if not overwrite:
-        raise DataError(f"{path} is there already; --overwrite replaces it, and --out names another place")
-
-
-def _summary(export: Export, written: Written, path: Path, name: str, prepared: Prepared) -> Exported:
-    records, notes = export.records, written.notes
-    has_training = TRAIN in records.splits
-    if export.prefix:
-        notes += (f"names of images begin with {short(export.prefix)}, so mlrpl prepare finds no images by them",)
-    if not has_training:
-        notes += ("it has no training image, and mlrpl prepare needs some",)
-    read_back = None
-    if has_training and not export.prefix and written.dataset and written.dataset in DATASETS:
-        command = ["mlrpl", "prepare", "--dataset", written.dataset, "--root", str(path)]
-        truncated = ["--allow-truncated"] * prepared.allow_truncated
-        read_back = shlex.join([*command, "--images", str(records.image_root), *written.flags, *truncated])
-    states = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
-    counts = {state: int((records.full_labels == value).sum()) for state, value in states.items()}
-    return Exported(path, name, prepared.folder, len(records.images), len(records.classes), counts, notes, read_back)
