@@ -19,6 +19,7 @@ RESULTS = {
     "sweep": "mlrpl_cli.commands.result_types:SweepResult",
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
     "export-labels": "mlrpl_cli.core.export.writing:Exported",
+    "check": "mlrpl_cli.commands.result_types:CheckResult",
     "runs": "mlrpl_cli.core.runs.listing:Listing",
     "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
     "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",

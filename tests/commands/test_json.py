@@ -26,6 +26,7 @@ COMMANDS = {
     "sweep": ["--data=data", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", *SET],
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
+    "check": ["data", "--run=run", "--workers=0", "--most=3", "--drop", "--overwrite", "--attention=pictures"],
     "runs": [],
     "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
@@ -50,7 +51,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "predict", "visualize"):
+        if command in ("eval", "predict", "visualize", "check"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err
@@ -95,7 +96,7 @@ def test_what_programs_read_before_there_was_an_envelope_stands_where_it_stood(t
 
 def test_figures_say_what_they_come_from(told, place):
     prepared = read_prepared(place / "data")
-    for command in ("train", "eval", "predict", "visualize"):
+    for command in ("train", "eval", "predict", "visualize", "check"):
         content = told(command)
         assert content["data_sha256"] == prepared.sha256
         assert content["mask_sha256"] == prepared.mask_sha256

@@ -94,4 +94,3 @@ def rank(scored: CrossFitted) -> Checked:
     counted = chosen.calibration
     lone = np.flatnonzero((counted.present == 0) != (counted.absent == 0))
     return Checked(scored.classes, *told, noise, tuple(scored.classes[c] for c in lone))
-

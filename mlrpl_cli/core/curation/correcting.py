@@ -13,7 +13,15 @@ import numpy as np
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.curation.check_options import BELOW, OF_CORRECTED, TABLE, CheckOptions
 from mlrpl_cli.core.curation.checking import Checked, check
-from mlrpl_cli.core.export.writing import Exported, check_names, name_of, out_problems, target, usual_place, write_export
+from mlrpl_cli.core.export.writing import (
+    Exported,
+    check_names,
+    name_of,
+    out_problems,
+    target,
+    usual_place,
+    write_export,
+)
 from mlrpl_cli.core.io.errors import counted, csv_text
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.io.progress import Progress, Silent
@@ -119,7 +127,13 @@ def as_dict(found: Check, most: int) -> dict[str, Any]:
     checked = found.checked
     wrong, known = checked.expected_wrong.tolist(), checked.known.tolist()
     classes = [
-        {"class": name, "present": present, "absent": absent, "expected_wrong": of, "one_sided": name in checked.one_sided}
+        {
+            "class": name,
+            "present": present,
+            "absent": absent,
+            "expected_wrong": of,
+            "one_sided": name in checked.one_sided,
+        }
         for name, (present, absent), of in zip(checked.classes, known, wrong, strict=True)
     ]
     return {

@@ -59,7 +59,7 @@ class Noise:
         z, present = self.slope[columns] * logits + self.offset[columns], given == PRESENT
         kept = 1 - np.where(present, self.given_absent, self.given_present)
         wrong = np.where(present, self.given_present, self.given_absent)
-        with np.errstate(over="ignore"):  # e^z may be infinite: the label is wrong then, if any is
+        with np.errstate(over="ignore", invalid="ignore"):  # e^z may be infinite: the label is wrong then, if any is
             return kept / (kept + np.where(wrong > 0, wrong * np.exp(np.where(present, -z, z)), 0))
 
 
