@@ -30,7 +30,7 @@ from mlrpl_cli.core.curation import checking
 from mlrpl_cli.core.curation.check_options import CheckOptions
 from mlrpl_cli.core.curation.correcting import corrected, looks_wrong
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, fit_parts, parts_of
-from mlrpl_cli.core.decisions.calibration import choose
+from mlrpl_cli.core.decisions.calibration import Chosen, choose
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
 from mlrpl_cli.core.heads.fitted import anchored, map_estimate
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
@@ -41,6 +41,7 @@ from mlrpl_cli.core.labels.formats.published.voc import CLASSES
 from mlrpl_cli.core.labels.records import TEST, PrepareOptions
 from mlrpl_cli.core.labels.states import PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared.build import prepare
+from mlrpl_cli.core.prepared.folder import is_prepared, read_prepared
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
 from scripts.measure_anchored import described_by
 from scripts.measure_lite import counting, read
@@ -95,10 +96,21 @@ class Turned(NamedTuple):
         return (self.scored.labels != self.truth)[self.cells]
 
 
+_CHOSEN: dict[bytes, Chosen] = {}
+
+
+def remembered(logits: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Chosen:
+    """`choose`, once for the same cells: every ranking starts with it."""
+    key = hashlib.sha256(logits.tobytes() + labels.tobytes()).digest()
+    if key not in _CHOSEN:
+        _CHOSEN[key] = choose(logits, labels, generator)
+    return _CHOSEN[key]
+
+
 def self_confidence(turned: Turned) -> np.ndarray:
     """(M,) the calibrated probability of what is given."""
     scored = turned.scored
-    held_out = choose(scored.logits.astype(float), scored.labels, np.random.default_rng(0)).held_out
+    held_out = remembered(scored.logits.astype(float), scored.labels, np.random.default_rng(0)).held_out
     return np.where(scored.labels == PRESENT, held_out, 1 - held_out)[turned.cells]
 
 
@@ -190,7 +202,8 @@ def photographs(root: Path, folder: Path) -> Ground:
 
 
 def scenes(folder: Path) -> Ground:
-    prepared = prepare(PrepareOptions("scenes", keep=0.3, out=folder / "scenes"))
+    place = folder / "scenes"
+    prepared = read_prepared(place) if is_prepared(place) else prepare(PrepareOptions("scenes", keep=0.3, out=place))
     every = np.arange(len(prepared.splits))
     scores, contents = described("tiny", prepared.paths(every), prepared.classes, folder)
     test, counted = np.array(prepared.splits) == TEST, np.ones(len(prepared.classes), bool)
@@ -287,5 +300,5 @@ def trained(learning: Ground, labels: np.ndarray, testing: Ground) -> float:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, patch.object(checking, "choose", remembered):
         main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else temporary))

@@ -67,6 +67,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = checkpoint_path(folder / "trained", which)
         checkpoint = load_checkpoint(folder / "trained", which)
         save_checkpoint(replace(checkpoint, info=replace(checkpoint.info, data="data")), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as ended:
+            main(["check", "data", "--run=trained", "--workers=0"])  # the run keeps the scores that it is made of
+        assert not ended.value.code
     return folder
 
 

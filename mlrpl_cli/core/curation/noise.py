@@ -68,7 +68,9 @@ def estimate(logits: np.ndarray, given: np.ndarray, columns: np.ndarray, classes
     cells = _Cells(logits, given == PRESENT, columns, classes)
     rates = tuple(logit(np.array([LEAST, MOST])))
     bounds = [(None, None)] * 2 + [rates] * 2 + [(None, None)] * (2 * classes)
-    starts = (np.concatenate([np.zeros(2), np.repeat(logit(rate), 2), np.zeros(2 * classes)]) for rate in STARTS)
+    starts = (
+        np.concatenate([np.zeros(2), np.repeat(logit(np.array(rate)), 2), np.zeros(2 * classes)]) for rate in STARTS
+    )
     found = (minimize(cells.loss, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts)
     point = min(found, key=lambda one: one.fun).x
     slope, offset = point[:2, None] + point[4:].reshape(2, classes)
