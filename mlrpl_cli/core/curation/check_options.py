@@ -25,7 +25,8 @@ class CheckOptions(RunOptions):
     """Prepared folder whose known labels are checked. Default: the one that the run was trained on."""
     most: Annotated[int, Field(ge=0)] = 20
     """How many known cells are shown, those whose label looks most wrong."""
-    csv: Annotated[Path | None, Field(description="File for all known cells, ranked. Default: none")] = None
+    csv: Path | None = None
+    """File for all known cells, ranked. Default: none."""
     attention: Folder | None = None
     """Folder for pictures of the shown cells: the image and where the run looks for the class. Default: none."""
     drop: bool = False
@@ -36,6 +37,8 @@ class CheckOptions(RunOptions):
     """Cells look wrong whose label is right with a probability below this. Default: 0.5."""
     top: Annotated[int | None, Field(ge=1)] = None
     """So many cells look wrong, the first of the ranking, in place of --below."""
-    format: Name | None = Field(None, description=f"Of the labels, one of {', '.join(FORMATS)}. Default: {TABLE}")
+    format: Annotated[
+        Name | None, Field(description=f"Of the labels, one of {', '.join(FORMATS)}. Default: {TABLE}")
+    ] = None
     out: Path | None = None
     """Where to write the labels. Default: exports/NAME-dropped-FORMAT, or -flipped-, below the current folder."""
