@@ -90,7 +90,7 @@ def rank(scored: CrossFitted) -> Checked:
     noise = estimate(z, given, columns, len(scored.classes))
     right = noise.right(z, given, columns)
     order = np.lexsort((given * z, right))  # where p says no more, the score does
-    told = (part[order] for part in (scored.rows[rows], columns, given, right))
     counted = chosen.calibration
     lone = np.flatnonzero((counted.present == 0) != (counted.absent == 0))
-    return Checked(scored.classes, *told, noise, tuple(scored.classes[c] for c in lone))
+    ranked = columns[order], given[order], right[order]
+    return Checked(scored.classes, scored.rows[rows][order], *ranked, noise, tuple(scored.classes[c] for c in lone))
