@@ -27,8 +27,8 @@ from sklearn.metrics import roc_auc_score
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation import checking
-from mlrpl_cli.core.curation.check_options import CheckOptions
-from mlrpl_cli.core.curation.correcting import corrected, looks_wrong
+from mlrpl_cli.core.curation.check_options import BELOW
+from mlrpl_cli.core.curation.correcting import corrected
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, fit_parts, parts_of
 from mlrpl_cli.core.decisions.calibration import Chosen, choose
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
@@ -88,7 +88,7 @@ class Turned(NamedTuple):
     scored: CrossFitted
 
     @property
-    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+    def cells(self) -> tuple[np.ndarray, ...]:
         return np.nonzero(self.scored.known)
 
     @property
@@ -284,7 +284,7 @@ def gain(ground: Ground, keep: float, errors: Errors, seed: int, folder: Path) -
     learning, testing = ground.of(~test), ground.of(test)
     turned = turn(learning, keep, errors, seed, folder)
     found, given = checking.rank(turned.scored), turned.scored.labels
-    wrong = looks_wrong(found, CheckOptions())
+    wrong = int(np.searchsorted(found.right, BELOW))
     right = np.where(given == UNKNOWN, UNKNOWN, learning.labels).astype(np.int8)
     ways = (given, *(corrected(given, found, wrong, flip) for flip in (False, True)), right)
     return [100 * trained(learning, labels, testing) for labels in ways]
