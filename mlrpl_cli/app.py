@@ -47,6 +47,7 @@ COMMANDS = {
         "Write labels or predictions in a format that other programs read.",
     ),
     "complete": ("mlrpl_cli.commands.complete:complete", "Fill unknown labels that keep a promised precision."),
+    "check": ("mlrpl_cli.commands.check:check", "List the given labels that look wrong, and write better ones."),
     "runs": ("mlrpl_cli.commands.runs:runs", "List prepared folders and runs, and which is the newest."),
     "backbones": ("mlrpl_cli.commands.backbones:backbones", "List the backbones there are, and which are downloaded."),
     "visualize": ("mlrpl_cli.commands.visualize:visualize", "Draw where a trained run looks, and how it trained."),

@@ -250,6 +250,63 @@ class SuggestResult:
 
 
 @dataclass(frozen=True, config=EXACT)
+class CheckedClass:
+    class_: str = Field(alias="class")
+    """Its name."""
+    present: int = Field()
+    """Known cells that are given as present."""
+    absent: int = Field()
+    """Known cells that are given as absent."""
+    expected_wrong: float = Field()
+    """How many of both are expected to be wrong."""
+    one_sided: bool = Field()
+    """Whether there are some of one kind only, which are judged by the scores of other classes."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class CheckedCell:
+    rank: int = Field()
+    """Among all known cells, from 1: that whose label is least probably right."""
+    rank_in_class: int = Field()
+    """The same among those of its class."""
+    image: str = Field()
+    """Its name in the prepared folder."""
+    split: str = Field()
+    """Of the image, "train" or "validation"."""
+    class_: str = Field(alias="class")
+    """The class's name."""
+    given: str = Field()
+    """Its label, "present" or "absent"."""
+    right: float = Field()
+    """The probability that the label is right."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class CheckResult:
+    cells: int
+    """Known cells of the training and validation images."""
+    expected_wrong: float
+    """How many of them are expected to have a wrong label."""
+    expected_share: float
+    """The same as a share of them."""
+    absent_given_as_present: float
+    """Estimated share of absent cells that are given as present."""
+    present_given_as_absent: float
+    """Estimated share of present cells that are given as absent."""
+    classes: list[CheckedClass]
+    first: list[CheckedCell]
+    """The --most cells whose label looks most wrong."""
+    looks_wrong: int | None
+    """How many cells were dropped or flipped; null without --drop and --flip."""
+    exported: Exported | None
+    """The labels that were written; null without --drop and --flip."""
+    pictures: list[str]
+    """The pictures that --attention wrote."""
+    errors: list[UnreadImage]
+    """Images that could not be drawn."""
+
+
+@dataclass(frozen=True, config=EXACT)
 class SweepResult:
     """Of a dry run `size` alone; of a report `out`, `rows`, `notes` and `report`."""
 

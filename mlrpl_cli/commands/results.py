@@ -22,6 +22,7 @@ RESULTS = {
     "suggest": "mlrpl_cli.commands.result_types:SuggestResult",
     "export-labels": "mlrpl_cli.core.export.writing:Exported",
     "complete": "mlrpl_cli.commands.result_types:CompleteResult",
+    "check": "mlrpl_cli.commands.result_types:CheckResult",
     "runs": "mlrpl_cli.core.runs.listing:Listing",
     "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
     "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",

@@ -29,6 +29,7 @@ COMMANDS = {
     "suggest": ["data", "--run=run", "--workers=0", "--budget=5", "--overwrite"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
     "complete": ["data", "--run=run", "--workers=0", "--precision=0.6", "--confidence=0.7", "--overwrite"],
+    "check": ["data", "--run=run", "--workers=0", "--most=3", "--drop", "--overwrite", "--attention=pictures"],
     "runs": [],
     "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
@@ -53,7 +54,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "decide", "predict", "suggest", "complete", "visualize"):
+        if command in ("eval", "decide", "predict", "suggest", "complete", "check", "visualize"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err
@@ -98,7 +99,7 @@ def test_what_programs_read_before_there_was_an_envelope_stands_where_it_stood(t
 
 def test_figures_say_what_they_come_from(told, place):
     prepared = read_prepared(place / "data")
-    for command in ("train", "eval", "predict", "visualize"):
+    for command in ("train", "eval", "predict", "visualize", "check"):
         content = told(command)
         assert content["data_sha256"] == prepared.sha256
         assert content["mask_sha256"] == prepared.mask_sha256

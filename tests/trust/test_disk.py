@@ -67,6 +67,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = checkpoint_path(folder / "trained", which)
         checkpoint = load_checkpoint(folder / "trained", which)
         save_checkpoint(replace(checkpoint, info=replace(checkpoint.info, data="data")), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as ended:
+            main(["check", "data", "--run=trained", "--workers=0"])  # the run keeps the scores that it is made of
+        assert not ended.value.code
     return folder
 
 
@@ -82,6 +87,7 @@ def commands(to: str) -> dict[str, list[str]]:
         "export-labels": ["export-labels", "--data=data", "--format=coco", f"--out={to}/labels"],
         "export-labels of a run": ["export-labels", "--run=trained", "--format=long", f"--out={to}/labels.csv"],
         "complete": ["complete", "data", "--run=trained", "--workers=0", "--precision=0.5", f"--out={to}/labels.csv"],
+        "check": ["check", "data", "--run=trained", "--workers=0", f"--csv={to}/ranked.csv"],
         "visualize": ["visualize", "--run=trained", "--workers=0", f"--out={to}/figures"],
         "sweep": ["sweep", *SMALL_SWEEP, f"--out={to}/sweep", f"--set=cache={to}/b"],
     }  # fmt: skip
