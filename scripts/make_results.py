@@ -15,6 +15,8 @@ import numpy as np
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.comparison import Interval
+from mlrpl_cli.core.heads.methods import load_method
+from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Silent
@@ -77,12 +79,12 @@ def setting(report: SweepReport, data: SweepData, rows: Sequence[Row]) -> dict[s
 def edges(report: SweepReport) -> list[tuple[str, float, list[str]]]:
     """(which edge, learning rate, methods) where methods chose a rate that nothing beyond it was compared with.
 
-    The rates are those of the grid that the rows name; none where no grid chose. A method that learns nothing by
-    gradients is as good at every rate.
+    The rates are those of the grid that the rows name; none where no grid chose. A method that does not learn
+    in steps is as good at every rate.
     """
     if report.grid is None:
         return []
-    learning = [each for each in report.methods if each.learned_parameters]
+    learning = [each for each in report.methods if each.method not in METHODS or load_method(each.method).steps]
     found = [
         (what, rate, [each.method for each in learning if rate in [lr for lr, _, _ in each.settings.values()]])
         for rate, what in ((min(report.grid.lr), "lowest"), (max(report.grid.lr), "highest"))

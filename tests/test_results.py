@@ -100,7 +100,7 @@ def test_a_choice_at_the_edge_of_the_grid_is_told():
         methods=tuple(replace(each, settings={None: (0.032, 5, "asl")}) for each in report().methods[:2]),
     )
     assert edges(wide) == [("highest", 0.032, ["baseline", "linear"])]
-    fitted = replace(wide.methods[0], learned_parameters=0)
+    fitted = replace(wide.methods[0], method="anchored")
     assert edges(replace(wide, methods=(fitted, wide.methods[1]))) == [("highest", 0.032, ["linear"])]
 
 

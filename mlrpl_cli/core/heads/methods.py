@@ -84,6 +84,8 @@ class Method:
     """Its own options: a frozen pydantic class with a range and a sentence for each field."""
     groups: Callable[[TrainableRecognizer, TrainConfig], Sequence[ParameterGroup]] = standard_groups
     """Which of its parameters learn at which rate."""
+    steps: bool = True
+    """Whether it learns in steps; else learning rate and epochs change nothing of it."""
 
     def __post_init__(self) -> None:
         parts = ("recognizer", "text_head", "rebuild", "groups")

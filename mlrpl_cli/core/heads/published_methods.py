@@ -35,6 +35,9 @@ from mlrpl_cli.core.heads.visual_heads import (
     State,
 )
 
+VOTES = (1.0, 2.0)
+"""Of `sarl-warm` and `anchored`: docs/trials.md has what other ones do."""
+
 
 @dataclass(frozen=True)
 class FusionOptions(CheckedOptions):
@@ -109,12 +112,12 @@ def rebuild_anchored(classes: int, state: State, options: NoOptions) -> Recogniz
 def anchored_ensemble(inputs: TextInputs, channels: int, embed_dim: int) -> Recognizer:
     """`decoupled`, starting even, and `anchored` together."""
     members = decoupled(inputs, channels, embed_dim, even=True), anchored(inputs, channels, embed_dim)
-    return EnsembleRecognizer(*members)
+    return EnsembleRecognizer(*members, weights=VOTES)
 
 
 def rebuild_anchored_ensemble(classes: int, state: State, options: NoOptions) -> Recognizer:
     decoupled_again = rebuild_decoupled(classes, state, options, "members.0.")
-    return EnsembleRecognizer(decoupled_again, AnchoredClassifier.like(state, "members.1."))
+    return EnsembleRecognizer(decoupled_again, AnchoredClassifier.like(state, "members.1."), weights=VOTES)
 
 
 def rebuild_ensemble(classes: int, state: State, options: NoOptions) -> Recognizer:
@@ -161,12 +164,13 @@ ANCHORED = Method(
     no_text,
     rebuild_anchored,
     "zero-shot scores of image and regions, and a linear correction, fitted at once",
+    steps=False,
 )
 SARL_ANCHORED = Method(
     anchored_ensemble,
     context_from_template,
     rebuild_anchored_ensemble,
-    "an ensemble of sarl-warm and anchored: their mean logit",
+    "an ensemble of sarl-warm and anchored, which counts twice: their mean logit",
     (*FROM_TEMPLATE, *ATTENTION),
     groups=groups_from_words,
 )

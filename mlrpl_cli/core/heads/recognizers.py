@@ -129,19 +129,22 @@ class RegionRecognizer(AffineRecognizer):
 
 
 class EnsembleRecognizer(Recognizer):
-    """Recognizers whose mean logit decides. The first one's attention says where the classes are.
+    """Recognizers whose mean logit decides, by `weights` where they are given. The attention is the first one's.
 
     Each is trained by its own loss, and their mean logit decides: one loss on the mean could let the member that
     learns fastest explain the labels away from the other.
     """
 
-    def __init__(self, *members: Recognizer) -> None:
+    def __init__(self, *members: Recognizer, weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        given = weights or [1.0] * len(members)
+        self.weights = [weight / sum(given) for weight in given]
 
     def forward(self, features: ImageFeatures, text: Tensor) -> Recognition:
         found = [member(features, text) for member in self.members]
-        logits = torch.stack([each.logits for each in found]).mean(dim=0)
+        weighted = [weight * each.logits for weight, each in zip(self.weights, found, strict=True)]
+        logits = torch.stack(weighted).sum(dim=0)
         trained = [
             each.logits
             for each, member in zip(found, self.members, strict=True)

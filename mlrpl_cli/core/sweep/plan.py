@@ -13,6 +13,7 @@ from typing import Any
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads import losses
+from mlrpl_cli.core.heads.methods import load_method
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.schema import flag
@@ -218,10 +219,18 @@ def _clashes(options: SweepOptions) -> list[str]:
 
 
 def tuning_cells(options: SweepOptions, folds: Sequence[Fold] = (None,)) -> list[Cell]:
-    """The runs that choose each variant's setting, for each fold its own; none without tuning."""
+    """The runs that choose each variant's setting, for each fold its own; none without tuning.
+
+    Of a method that does not learn in steps, the first learning rate and number of epochs with each loss.
+    """
     grid = options.grid
-    cells = product(options.variants, folds, grid.keeps, grid.settings) if options.tune else ()
-    return [Cell(TUNING, variant, keep, TUNING_SEED, *setting, fold) for variant, fold, keep, setting in cells]
+    still = replace(grid, lr=grid.lr[:1], epochs=grid.epochs[:1])
+    cells = product(options.variants, folds, grid.keeps) if options.tune else ()
+    return [
+        Cell(TUNING, variant, keep, TUNING_SEED, *setting, fold)
+        for variant, fold, keep in cells
+        for setting in (grid if load_method(variant.method).steps else still).settings
+    ]
 
 
 def wanted_runs(

@@ -117,6 +117,18 @@ def test_sarl_warm_starts_where_zero_shot_is_with_even_attention():
     assert trainable.text_head.contexts()["prompts.context"].shape == (2, len(TEMPLATE_LETTERS), 64)
 
 
+@torch.no_grad()
+def test_anchored_counts_twice_in_sarl_anchored_also_when_it_is_made_again():
+    trainable, features = build("sarl-anchored"), random_features()
+    warm, anchored = trainable.recognizer.members
+    anchored.offset.copy_(torch.arange(2.0))
+    text = trainable.text_head()
+    expected = (warm(features, text).logits + 2 * anchored(features, text).logits) / 3
+    torch.testing.assert_close(trainable(features).logits, expected)
+    again = rebuild_recognizer("sarl-anchored", 2, trainable.recognizer.state_dict())
+    torch.testing.assert_close(again(features, text).logits, expected)
+
+
 def test_a_fitted_member_is_not_trained_in_steps():
     output = build("sarl-anchored")(random_features())
     assert len(output.member_logits) == 1

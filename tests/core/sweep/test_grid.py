@@ -29,6 +29,12 @@ def test_every_combination_is_tried_once_at_every_proportion_in_whatever_order_i
     assert tuning_cells(options(SMALL, tune=False)) == []
 
 
+def test_what_does_not_learn_in_steps_is_tried_once_with_each_loss():
+    cells = tuning_cells(SweepOptions(Path("data"), Path("out"), ("anchored", "linear"), grid=SMALL))
+    assert [cell.setting for cell in cells if cell.method == "anchored"] == [(0.0005, 10, "asl"), (0.0005, 10, "bce")]
+    assert sum(cell.method == "linear" for cell in cells) == 4
+
+
 def test_the_choice_is_the_highest_mean_over_the_proportions_of_the_grid():
     """Of two rates the second is ahead on average, the first at one proportion."""
     grid = Grid(lr=(0.1, 0.2), epochs=(5,), loss=("bce",), keeps=(0.1, 0.4, 0.7))
