@@ -121,13 +121,14 @@ def kept(name: str, folder: Path, made: Callable[[], Made]) -> Ground:
         with atomic_file(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, scores=scores, content=contents["strongest"], labels=labels.astype(np.int8))
     with np.load(path) as found:
-        contents = torch.from_numpy(found["content"])
-        axes = torch.linalg.svd(contents - contents.mean(dim=0), full_matrices=False).Vh[:AXES]
-        return Ground(name, [torch.from_numpy(found["scores"]), contents @ axes.T], found["labels"])
+        content = torch.from_numpy(found["content"])
+        axes = torch.linalg.svd(content - content.mean(dim=0), full_matrices=False).Vh[:AXES]
+        return Ground(name, [torch.from_numpy(found["scores"]), content @ axes.T], found["labels"])
 
 
 def known_at(keep: float, labels: np.ndarray, seed: int) -> np.ndarray:
-    return np.where(known_mask(*labels.shape, keep, seed), labels, UNKNOWN).astype(np.int8)
+    images, classes = labels.shape
+    return np.where(known_mask(images, classes, keep, seed), labels, UNKNOWN).astype(np.int8)
 
 
 def flipped(keep: float, labels: np.ndarray, seed: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class CompleteOptions(RunOptions):
     """Share of the cells filled as absent that are right, at least. Default: that of --precision."""
     confidence: Share = 0.95
     """How sure that is, for each class, or group of classes, and each of the two."""
-    format: Name = Field("table", description=f"What to write: {', '.join(FORMATS)}")
+    format: Name = Field(default="table", description=f"What to write: {', '.join(FORMATS)}")
     out: Path | None = None
     """File to write, for coco a folder. Default: exports/NAME-completed-FORMAT below the current folder."""
     prefix: Text | None = None
