@@ -23,7 +23,7 @@ from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint, save_checkpoint
-from mlrpl_cli.core.runs.folder import checkpoint_path
+from mlrpl_cli.core.runs.folder import DECISIONS, HELD_OUT, checkpoint_path
 from mlrpl_cli.core.runs.options import resume_config
 from mlrpl_cli.core.sweep.results import RESULTS, SCORES, read_results
 from mlrpl_cli.core.training.train import train
@@ -67,6 +67,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = checkpoint_path(folder / "trained", which)
         checkpoint = load_checkpoint(folder / "trained", which)
         save_checkpoint(replace(checkpoint, info=replace(checkpoint.info, data="data")), path)
+    for name in (DECISIONS, HELD_OUT):  # they are of the checkpoints as they were
+        (folder / "trained" / name).unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with pytest.raises(SystemExit) as ended:

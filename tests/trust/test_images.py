@@ -147,7 +147,7 @@ def test_every_format_tells_every_name_without_a_character_that_steers(run: Path
         rows = list(csv.reader(seen.out.splitlines()))[1:]
         assert {row[0] for row in rows} == {csv_text(path) for path in expected}
         assert {row[0] for row in rows if not row[4]} == {csv_text(path) for path in _readable(expected)}
-        assert all(len(row) == 5 and (row[4] or float(row[2]) >= 0) for row in rows)
+        assert all(len(row) == 8 and (row[4] or float(row[2]) >= 0) for row in rows)
 
 
 def test_csv_shows_no_formula_for_names_given_from_the_folder_itself(run: Path, tmp_path: Path) -> None:

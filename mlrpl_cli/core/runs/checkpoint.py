@@ -191,9 +191,10 @@ class TrainedHead(nn.Module):
         super().__init__()
         self.info = info = checkpoint.info
         with fitting(info):  # its sizes are read off the tensors
-            state = checkpoint.group(RECOGNIZER)
+            # Copied: where a tensor lies in its file, and so the last bit of a product, depends on the names in it.
+            state = {name: tensor.clone() for name, tensor in checkpoint.group(RECOGNIZER).items()}
             self.recognizer = rebuild_recognizer(info.method, len(info.classes), state, info.method_options)
-        self.register_buffer("text", checkpoint.tensors[TEXT_FEATURES])
+        self.register_buffer("text", checkpoint.tensors[TEXT_FEATURES].clone())
 
     def forward(self, features: ImageFeatures) -> Recognition:
         """Frozen features of B images → logits (B, C), class features and attention."""

@@ -43,7 +43,11 @@ def keep_held_out(trainer: Trainer, prepared: Prepared, folder: Path, cross_vali
     so a run that --selection test chose has out-of-fold scores or none.
     """
     digests = {which: digest for which in (BEST, LAST) if (digest := checkpoint_sha256(folder, which))}
-    found = dict[str, HeldOut]()
+    kept, found = dict[str, HeldOut](), dict[str, HeldOut]()
+    with suppress(RunError):  # a damaged file is made again
+        kept = read_held_out(folder)
+    if digests == {which: one.checkpoint for which, one in kept.items()}:
+        return
     for which, digest in digests.items():
         found |= {which: best} if (best := _of(which, digest, trainer, prepared, folder, cross_validated)) else {}
     if trainer.accelerator.is_main_process:
@@ -59,10 +63,6 @@ def _of(
     cross_validated: OutOfFold | None,
 ) -> HeldOut | None:
     """The scores that stand for one checkpoint; None where there are none."""
-    with suppress(RunError):  # a damaged file is made again
-        kept = read_held_out(folder).get(which)
-        if kept and kept.checkpoint == digest:
-            return kept
     checkpoint = load_checkpoint(folder, which)
     found = []
     if trainer.config.selection == VALIDATION_SPLIT and len(trainer.selection_labels):

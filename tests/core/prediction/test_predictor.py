@@ -90,7 +90,8 @@ def test_results_keep_the_order_of_their_images_whether_or_not_the_next_batch_is
     predictor = Predictor.__new__(Predictor)
     predictor.encoder = SimpleNamespace(device=torch.device(device), image_size=8, rule=CLIP_RULE)
     predictor.allow_truncated, predictor.learnable = False, None
-    predictor.predict = lambda pixels: (pixels.mean((1, 2, 3)), pixels)
+    predictor.decision, predictor._probabilities = None, lambda logits: logits
+    predictor._scores = lambda pixels: (pixels.mean((1, 2, 3))[:, None], pixels)
     found = [getattr(result, "probabilities", "-") for result in predictor.predict_files(paths, 2, workers=2)]
     assert found == [0, 10, 20, "-", 40, 50, 60]
 
