@@ -8,19 +8,13 @@ from typing import Any
 import numpy as np
 
 from mlrpl_cli.core.decisions.reliability import Reliability, calibration_errors, reliability
-from mlrpl_cli.core.evaluation.evaluate import Evaluation, labels_of
+from mlrpl_cli.core.evaluation.evaluate import Evaluation
 from mlrpl_cli.core.evaluation.metrics import PrecisionRecall, precision_recall
-from mlrpl_cli.core.evaluation.seen import unseen
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.states import UNKNOWN
-from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-from mlrpl_cli.core.runs.decided.calibration import logit
+from mlrpl_cli.core.runs.decided.calibration import finite_logit
 from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
 from mlrpl_cli.core.runs.decided.verdicts import UNSURE
-
-NEAREST = 2.0**-24
-"""How near to 0 and 1 a float32 probability is told apart from it."""
-
 
 @dataclass(frozen=True)
 class MeasuredDecisions:
@@ -45,16 +39,14 @@ class MeasuredDecisions:
 def measure(evaluation: Evaluation, progress: Progress | None = None) -> MeasuredDecisions:
     """The decisions of the run on the images of `evaluation`; raw probabilities alone where it has none.
 
-    Errors are those of `unseen`, and RunError for a damaged file of decisions.
+    Raises RunError for a damaged file of decisions.
     """
-    options, progress = evaluation.options, progress or Silent()
-    run, prepared = options.run, evaluation.prepared
+    run, which = evaluation.options.run, evaluation.options.checkpoint
     assert run is not None  # evaluate has filled it in
-    kept, _ = unseen(prepared, options, load_checkpoint(run, options.checkpoint), progress)
-    labels, p = labels_of(prepared, options.split)[kept], evaluation.probabilities
-    decision, notice = decision_of(run, options.checkpoint, len(evaluation.classes))
+    labels, p = evaluation.labels, evaluation.probabilities
+    decision, notice = decision_of(run, which, len(evaluation.classes))
     if notice:
-        progress.warn(notice)
+        (progress or Silent()).warn(notice)
     before = MeasuredDecisions(reliability(p, labels), calibration_errors(p, labels))
     return before if decision is None else _with(decision, before, p, labels, evaluation.learnable)
 
@@ -72,7 +64,7 @@ def _with(
     labels: np.ndarray,
     learnable: tuple[bool, ...] | None,
 ) -> MeasuredDecisions:
-    logits = logit(np.clip(p, NEAREST, 1 - NEAREST))
+    logits = finite_logit(p)
     calibrated, known = decision.calibration.apply(logits), labels != UNKNOWN
     unsure = (decision.verdicts(logits, learnable) == UNSURE)[known]
     return MeasuredDecisions(

@@ -44,12 +44,8 @@ class Evaluation:
     """What the run's checkpoint says of itself."""
     prepared: Prepared
     """The data that it was measured on."""
-    positives: np.ndarray
-    """(C,) how many images of the split are known to show each class."""
-    negatives: np.ndarray
-    """(C,) how many are known not to."""
-    images: int
-    """N, how many were measured."""
+    labels: np.ndarray
+    """(N, C) label states of the images that were measured, as `labels_of` has them."""
     metrics: Metrics
     probabilities: np.ndarray
     """(N, C) float32 in [0, 1]."""
@@ -57,6 +53,21 @@ class Evaluation:
     """How many images of the split the run had seen."""
     requirements: tuple[Judged, ...] = ()
     """What became of each of `options.require`."""
+
+    @property
+    def images(self) -> int:
+        """N, how many were measured."""
+        return len(self.labels)
+
+    @property
+    def positives(self) -> np.ndarray:
+        """(C,) how many of them are known to show each class."""
+        return (self.labels == PRESENT).sum(axis=0)
+
+    @property
+    def negatives(self) -> np.ndarray:
+        """(C,) how many are known not to."""
+        return (self.labels == ABSENT).sum(axis=0)
 
     @property
     def method(self) -> str:
@@ -145,9 +156,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
         options=options,
         info=info,
         prepared=prepared,
-        positives=(labels == PRESENT).sum(axis=0),
-        negatives=(labels == ABSENT).sum(axis=0),
-        images=len(paths),
+        labels=labels,
         metrics=compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap),
         probabilities=probabilities,
         seen=seen,

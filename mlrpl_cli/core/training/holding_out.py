@@ -19,7 +19,7 @@ from mlrpl_cli.core.labels.records import VALIDATION as VALIDATION_SPLIT
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead, load_checkpoint
 from mlrpl_cli.core.runs.contents import run_contents
-from mlrpl_cli.core.runs.decided.calibration import logit
+from mlrpl_cli.core.runs.decided.calibration import finite_logit
 from mlrpl_cli.core.runs.decided.scores import (
     OUT_OF_FOLD,
     VALIDATION,
@@ -30,10 +30,6 @@ from mlrpl_cli.core.runs.decided.scores import (
 )
 from mlrpl_cli.core.training.folds import OutOfFold
 from mlrpl_cli.core.training.loop import Trainer
-
-NEAREST = 2.0**-24
-"""How near to 0 and 1 a float32 probability is told apart from it: out-of-fold scores are kept as such."""
-
 
 def keep_held_out(trainer: Trainer, prepared: Prepared, folder: Path, cross_validated: OutOfFold | None) -> None:
     """Write scores of held-out images by both checkpoints of a run, unless they are there.
@@ -72,7 +68,7 @@ def _of(
         found.append(HeldOut(digest, VALIDATION, rows, trainer.selection_labels, logits))
     if cross_validated and checkpoint.info.epoch == trainer.config.epochs:
         rows = cross_validated.rows
-        logits = logit(np.clip(cross_validated.probabilities, NEAREST, 1 - NEAREST)).astype(np.float32)
+        logits = finite_logit(cross_validated.probabilities).astype(np.float32)
         found.append(HeldOut(digest, OUT_OF_FOLD, rows, prepared.observed_labels[rows], logits))
     return max(found, key=lambda one: one.known, default=None)
 

@@ -74,6 +74,15 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -np.asarray(logits, float)))
 
 
+NEAREST = 2.0**-24
+"""How near to 0 and 1 a float32 probability is told apart from it."""
+
+
+def finite_logit(probabilities: np.ndarray) -> np.ndarray:
+    """`logit` of float32 probabilities, of which 0 and 1 are taken for the nearest that are told apart from them."""
+    return logit(np.clip(probabilities, NEAREST, 1 - NEAREST))
+
+
 def logit(probabilities: np.ndarray) -> np.ndarray:
     """ln p - ln(1 - p) in float64; ±infinity at 0 and 1."""
     p = np.asarray(probabilities, float)
