@@ -9,11 +9,11 @@ import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.curation.complete_options import CompleteOptions
+from mlrpl_cli.core.curation.completing.options import CompleteOptions
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
 if TYPE_CHECKING:
-    from mlrpl_cli.core.curation.completing import Completed, Side
+    from mlrpl_cli.core.curation.completing.complete import Completed, Side
 
 
 @options.with_flags({"": CompleteOptions}, {"format": FORMATS})
@@ -32,9 +32,10 @@ def complete(
 
     It writes all labels, and beside them NAME.provenance.csv: image, class, label, given or completed, p, bound, group.
     """
-    from mlrpl_cli.core.curation import completing
+    from mlrpl_cli.core.curation.completing.complete import as_dict
+    from mlrpl_cli.core.curation.completing.complete import complete as complete_labels
 
-    result = completing.complete(data, CompleteOptions(**given), console.progress(), overwrite)
+    result = complete_labels(data, CompleteOptions(**given), console.progress(), overwrite)
     if as_json:
         from mlrpl_cli.commands.results import print_result
         from mlrpl_cli.core.runs.checkpoint import load_checkpoint
@@ -43,7 +44,7 @@ def complete(
         info = load_checkpoint(result.run, result.options.checkpoint).info
         settled = vars(result.options) | {"data": data, "run": result.run}
         provenance = of_run(result.run, info, result.prepared)
-        print_result("complete", completing.as_dict(result), settled, provenance, flat=False)
+        print_result("complete", as_dict(result), settled, provenance, flat=False)
         return
     _print_tables(result)
     for note in result.labels.notes:

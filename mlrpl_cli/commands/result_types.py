@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.curation.asking.asked import Suggested
 from mlrpl_cli.core.curation.asking.curves import Simulated
-from mlrpl_cli.core.curation.completing import Side
+from mlrpl_cli.core.curation.completing.complete import Side
 from mlrpl_cli.core.export.writing import Exported
 from mlrpl_cli.core.sweep.estimate import SweepSize
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,23 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.curation.ground import Ground, ground_of
 from mlrpl_cli.core.evaluation.evaluate import check_classes
-from mlrpl_cli.core.features.batches import FeatureBatches, cached, encoded
-from mlrpl_cli.core.features.filler import CacheFiller
-from mlrpl_cli.core.heads.class_semantics import template_features
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
 from mlrpl_cli.core.heads.losses import Cells, make_cells
-from mlrpl_cli.core.heads.text_inputs import TextInputs
-from mlrpl_cli.core.io.devices import make_accelerator, make_generator
-from mlrpl_cli.core.io.errors import DataError, first_few
+from mlrpl_cli.core.io.devices import make_generator
+from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
+from mlrpl_cli.core.runs.checkpoint import RunInfo, load_checkpoint
 from mlrpl_cli.core.runs.contents import digests_of, numbered
 from mlrpl_cli.core.runs.folder import load_config
 from mlrpl_cli.core.runs.selection import RunOptions
@@ -67,15 +63,22 @@ class CrossFitted:
         return self.labels != UNKNOWN
 
 
-def cross_fit(prepared: Prepared, options: RunOptions, run: Path, progress: Progress | None = None) -> CrossFitted:
+def cross_fit(
+    prepared: Prepared,
+    options: RunOptions,
+    run: Path,
+    progress: Progress | None = None,
+    described: Callable[[], Ground] | None = None,
+) -> CrossFitted:
     """Scores of all cells of the training and validation images of `prepared`, with the backbone of a run.
 
-    The classifier is `anchored`, which is fitted at once; the run's folder keeps the scores. Raises RunError for a run
-    that is damaged or knows other classes, and DataError without an image or a known cell.
+    The classifier is `anchored`, which is fitted at once; the run's folder keeps the scores. `described` gives these
+    images to a caller who wants them, too. Raises RunError for a run that is damaged or knows other classes, and
+    DataError without an image or a known cell.
     """
     progress = progress or Silent()
-    head = TrainedHead(load_checkpoint(run, options.checkpoint))
-    check_classes(head.info.classes, prepared)
+    info = load_checkpoint(run, options.checkpoint).info
+    check_classes(info.classes, prepared)
     config = load_config(run)
     rows = np.flatnonzero(np.array(prepared.splits) != TEST)
     labels = prepared.observed_labels[rows]
@@ -83,11 +86,11 @@ def cross_fit(prepared: Prepared, options: RunOptions, run: Path, progress: Prog
         raise DataError(f"{prepared.folder} has no known cell to learn from; label some, and prepare it again")
     contents = numbered(digests_of(prepared, rows, config.cache, options.workers))
     parts = parts_of(contents, labels.shape[1])
-    made_of = {"made_of": _made_of(head, config, prepared, contents)}
+    made_of = {"made_of": _made_of(info, config, prepared, contents)}
     logits = _stored(run / FILE, made_of)
     if logits is None:
-        described, texts = describe_images(head, config, prepared, rows, options, progress)
-        logits = fit_parts(described, texts, labels, parts, config, progress)
+        ground = described() if described else ground_of(prepared, rows, options, run, progress)
+        logits = fit_parts(ground.described, ground.texts, labels, parts, config, progress)
         write_tensors(run / FILE, {"logits": torch.from_numpy(logits)}, made_of)
     return CrossFitted(prepared.classes, rows, labels, parts, logits)
 
@@ -125,51 +128,10 @@ def fit_parts(
     return logits
 
 
-def describe_images(
-    head: TrainedHead,
-    config: TrainConfig,
-    prepared: Prepared,
-    rows: np.ndarray,
-    options: RunOptions,
-    progress: Progress,
-) -> tuple[list[Tensor], Tensor]:
-    """What `AnchoredClassifier.describe` says of the images of `rows`, and the texts that it compares with."""
-    accelerator = make_accelerator(options.device)
-    encoder, backbone = head.load_backbone(accelerator.device, progress=progress)
-    inputs = TextInputs(TrainConfig(), prepared.classes, backbone.text_tower(), backbone.tokenizer, torch.Generator())
-    texts = template_features(inputs)
-    classifier = AnchoredClassifier(texts, backbone.channels).to(accelerator.device)
-    filler = CacheFiller(encoder, config, accelerator, progress, prepared.allow_truncated)
-    images = _features(filler, prepared.paths(rows), options)
-
-    def described(features: ImageFeatures) -> Sequence[Tensor]:
-        return classifier.describe(features)
-
-    with torch.no_grad(), progress.task("reading images", len(rows), "images") as task:
-        found = images.collect(described, task.advance)
-    _check(found, [prepared.images[row] for row in rows.tolist()])
-    return [part.cpu() for part in found], texts.cpu()
-
-
-def _features(filler: CacheFiller, paths: Sequence[Path], options: RunOptions) -> FeatureBatches:
-    """From the run's feature cache where they fit in it, else encoded as they come."""
-    config, accelerator = filler.config, filler.accelerator
-    if config.views and filler.problem(len(paths)) is None:
-        return cached(filler.fill(paths, 1, "images"), accelerator, config.batch_size)
-    taken = filler.allow_truncated
-    return encoded(filler.encoder, paths, accelerator, config.batch_size, options.workers, allow_truncated=taken)
-
-
-def _check(found: Sequence[Tensor], names: Sequence[str]) -> None:
-    broken = torch.stack([part.isfinite().flatten(1).all(dim=1) for part in found]).all(dim=0).logical_not()
-    if spoilt := [names[row] for row in broken.nonzero().flatten().tolist()]:
-        raise DataError(f"features are NaN or infinite of {first_few(spoilt)}; use --precision float32 in training")
-
-
-def _made_of(head: TrainedHead, config: TrainConfig, prepared: Prepared, contents: np.ndarray) -> str:
+def _made_of(info: RunInfo, config: TrainConfig, prepared: Prepared, contents: np.ndarray) -> str:
     """What decides the scores."""
     asked = {name: asdict(config)[name] for name in ("loss", "unknown_weight", "cache_dtype")}
-    told = [_RULE, asked, head.info.fingerprint, head.info.image_size, head.info.precision, prepared.sha256]
+    told = [_RULE, asked, info.fingerprint, info.image_size, info.precision, prepared.sha256]
     return hashlib.sha256(json.dumps([*told, contents.tolist(), PARTS, SEED]).encode()).hexdigest()
 
 

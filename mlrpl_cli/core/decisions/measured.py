@@ -16,6 +16,7 @@ from mlrpl_cli.core.runs.decided.calibration import finite_logit
 from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
 from mlrpl_cli.core.runs.decided.verdicts import UNSURE
 
+
 @dataclass(frozen=True)
 class MeasuredDecisions:
     """Figures of probabilities and decisions over the known cells of a split."""

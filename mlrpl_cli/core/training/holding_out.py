@@ -31,6 +31,7 @@ from mlrpl_cli.core.runs.decided.scores import (
 from mlrpl_cli.core.training.folds import OutOfFold
 from mlrpl_cli.core.training.loop import Trainer
 
+
 def keep_held_out(trainer: Trainer, prepared: Prepared, folder: Path, cross_validated: OutOfFold | None) -> None:
     """Write scores of held-out images by both checkpoints of a run, unless they are there.
 

@@ -19,10 +19,10 @@ import numpy as np
 from mlrpl_cli.core.curation.asking.choosing import choose, units_of
 from mlrpl_cli.core.curation.asking.comparing import Measured, by_strategy
 from mlrpl_cli.core.curation.asking.curves import Simulated
-from mlrpl_cli.core.curation.asking.ground import Ground, ground_of
 from mlrpl_cli.core.curation.asking.options import RANDOM, ROUNDS, SEEDS, STRATEGIES, SuggestOptions, check
 from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of
+from mlrpl_cli.core.curation.ground import Ground, ground_of
 from mlrpl_cli.core.decisions.calibration import sigmoid
 from mlrpl_cli.core.evaluation.comparison import RESAMPLES, resample_weights, resampled_maps
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -11,12 +12,12 @@ import numpy as np
 
 from mlrpl_cli.core.curation.asking.asked import DOUBTFUL, LITTLE_KNOWN, Asked, AskedCell, Suggested
 from mlrpl_cli.core.curation.asking.choosing import Units, Worth, choose, units_of
-from mlrpl_cli.core.curation.asking.ground import ground_of
 from mlrpl_cli.core.curation.asking.information import Information
 from mlrpl_cli.core.curation.asking.options import DEFAULT, FORMATS, STRATEGIES, SuggestOptions, check
 from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of, write
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
+from mlrpl_cli.core.curation.ground import ground_of
 from mlrpl_cli.core.decisions import calibration
 from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
@@ -66,9 +67,10 @@ def _pool(prepared: Prepared, options: SuggestOptions, run: Path, progress: Prog
         raise DataError(
             f"{prepared.folder} has no unknown cell to ask of; prepare it with --keep below 1, or add images"
         )
-    crossed = cross_fit(prepared, options, run, progress)
+    described = cache(partial(ground_of, prepared, np.flatnonzero(learning), options, run, progress))
+    crossed = cross_fit(prepared, options, run, progress, described)
     chosen = calibration.choose(crossed.logits, crossed.labels, np.random.default_rng(SEED))
-    ground = ground_of(prepared, crossed.rows, options, run, progress)
+    ground = described()
     with progress.task("fitting to all known cells", AnchoredClassifier.fits, "fits") as task:
         classifier = ground.fit(crossed.labels, make_generator(SEED, "suggest"), task.advance)
     return crossed, pool_of(classifier, ground.described, crossed.labels, chosen.calibration.apply(crossed.logits))

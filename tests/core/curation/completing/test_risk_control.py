@@ -9,8 +9,15 @@ import pytest
 from mapie.risk_control.fwer_control import control_fwer
 from mapie.risk_control.methods import compute_hoeffding_bentkus_p_value
 
-from mlrpl_cli.core.curation import risk_control
-from mlrpl_cli.core.curation.risk_control import Promise, chance_of, least_known, lower_bound, nested_sets, promised
+from mlrpl_cli.core.curation.completing import risk_control
+from mlrpl_cli.core.curation.completing.risk_control import (
+    Promise,
+    chance_of,
+    least_known,
+    lower_bound,
+    nested_sets,
+    promised,
+)
 from mlrpl_cli.core.labels.states import UNKNOWN
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.curation.filling import ALONE, TOGETHER, Filling, fill
+from mlrpl_cli.core.curation.completing.filling import ALONE, TOGETHER, Filling, fill
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 PRECISIONS = {PRESENT: 0.95, ABSENT: 0.9}

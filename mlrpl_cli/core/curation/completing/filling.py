@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlrpl_cli.core.curation.exchangeable import DEVIATIONS, above, is_even
-from mlrpl_cli.core.curation.risk_control import Promise, promised
+from mlrpl_cli.core.curation.completing.exchangeable import DEVIATIONS, above, is_even
+from mlrpl_cli.core.curation.completing.risk_control import Promise, promised
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 ALONE, TOGETHER = "alone", "together"

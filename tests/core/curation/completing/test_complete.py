@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.curation import completing
-from mlrpl_cli.core.curation.complete_options import CompleteOptions
-from mlrpl_cli.core.curation.completing import Completed, as_dict, complete
+from mlrpl_cli.core.curation.completing.complete import Completed, as_dict, complete, precisions_of
+from mlrpl_cli.core.curation.completing.options import CompleteOptions
 from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -152,5 +151,5 @@ def test_labels_without_an_unknown_cell_are_refused(place, tmp_path):
 
 
 def test_without_another_precision_absent_cells_keep_that_of_present_ones():
-    assert completing.precisions_of(CompleteOptions(precision=0.9)) == {PRESENT: 0.9, ABSENT: 0.9}
-    assert completing.precisions_of(CompleteOptions(no_precision=0.99)) == {PRESENT: 0.95, ABSENT: 0.99}
+    assert precisions_of(CompleteOptions(precision=0.9)) == {PRESENT: 0.9, ABSENT: 0.9}
+    assert precisions_of(CompleteOptions(no_precision=0.99)) == {PRESENT: 0.95, ABSENT: 0.99}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrpl_cli.core.curation.filling import Filling
+from mlrpl_cli.core.curation.completing.filling import Filling
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.labels.states import STATES, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
 
-from mlrpl_cli.core.curation.exchangeable import above, is_even, unevenness
+from mlrpl_cli.core.curation.completing.exchangeable import above, is_even, unevenness
 
 
 def test_the_share_of_pairs_and_its_deviation_are_those_of_mann_and_whitney():

@@ -14,10 +14,10 @@ import numpy as np
 
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.curation.calibrating import calibrated_logits
-from mlrpl_cli.core.curation.complete_options import CompleteOptions
+from mlrpl_cli.core.curation.completing.filling import Filling, fill
+from mlrpl_cli.core.curation.completing.options import CompleteOptions
+from mlrpl_cli.core.curation.completing.provenance import beside, write_provenance
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
-from mlrpl_cli.core.curation.filling import Filling, fill
-from mlrpl_cli.core.curation.provenance import beside, write_provenance
 from mlrpl_cli.core.export.writing import (
     Exported,
     check_names,
