@@ -92,11 +92,7 @@ def _print_tables(found: Check, most: int) -> None:
         f"expected to be wrong: {told['expected_wrong']:.0f} of {told['cells']} cells ({share:.1%}); {of_kinds}"
     )
     if found.exported is not None:
-        for note in found.exported.notes:
-            console.print_line(note)
-        console.print_line(f"written: {found.exported.path}")
-        if found.exported.read_back:
-            console.print_line(f"read back: {found.exported.read_back}")
+        console.print_exported(found.exported)
 
 
 CLASS_COLUMNS = ("class", "present", "absent", "expected wrong", "")

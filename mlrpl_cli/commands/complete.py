@@ -47,11 +47,7 @@ def complete(
         print_result("complete", as_dict(result), settled, provenance, flat=False)
         return
     _print_tables(result)
-    for note in result.labels.notes:
-        console.print_line(note)
-    console.print_line(f"written: {result.labels.path} and {result.provenance}")
-    if result.labels.read_back:
-        console.print_line(f"read back: {result.labels.read_back}")
+    console.print_exported(result.labels, result.provenance)
 
 
 def _print_tables(result: Completed) -> None:

@@ -16,10 +16,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mlrpl_cli.commands.words import MISSING, WARNING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import printable
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.export.writing import Exported
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or SIGTERM ended."""
@@ -85,6 +89,15 @@ def print_line(text: object) -> None:
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage with two decimals; a dash for None and NaN."""
     return MISSING if share is None or math.isnan(share) else f"{100 * share:.2f}"
+
+
+def print_exported(exported: Exported, *beside: object) -> None:
+    """What has to be known of a label file, where it and the files beside it are, and the command that reads it."""
+    for note in exported.notes:
+        print_line(note)
+    print_line(f"written: {' and '.join(map(str, (exported.path, *beside)))}")
+    if exported.read_back:
+        print_line(f"read back: {exported.read_back}")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

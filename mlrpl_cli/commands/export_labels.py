@@ -42,8 +42,4 @@ def export_labels(
         return
     rows = [(result.images, result.classes, *result.states.values())]
     console.print_table(f"Labels as {result.format}", ("images", "classes", *result.states), rows)
-    for note in result.notes:
-        console.print_line(note)
-    console.print_line(f"written: {result.path}")
-    if result.read_back:
-        console.print_line(f"read back: {result.read_back}")
+    console.print_exported(result)

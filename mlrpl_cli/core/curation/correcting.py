@@ -18,16 +18,14 @@ from mlrpl_cli.core.export.writing import (
     check_names,
     name_of,
     out_problems,
-    target,
-    usual_place,
+    place_of,
     write_export,
 )
 from mlrpl_cli.core.io.errors import counted, csv_text
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.records import Records
 from mlrpl_cli.core.labels.states import STATES, UNKNOWN
-from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
+from mlrpl_cli.core.labels.writers.registry import Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.checkpoint import RunInfo, data_of, load_checkpoint
 from mlrpl_cli.core.runs.folder import newest_run
@@ -75,9 +73,8 @@ def check_labels(options: CheckOptions, progress: Progress | None = None, overwr
     labels = corrected(prepared.observed_labels, checked, wrong, options.flip)
     done = f"{counted(wrong, 'cell')} that {'looks' if wrong == 1 else 'look'} wrong"
     told = f"{done} {'is' if wrong == 1 else 'are'} {'flipped' if options.flip else 'unknown in it'}"
-    records = Records(prepared.classes, prepared.image_root, prepared.images, labels, prepared.splits)
-    form = options.format or TABLE
-    exported = write_export(Export(records, progress=progress), path, form, prepared, (told,))
+    export = Export(replace(prepared, full_labels=labels), progress=progress)
+    exported = write_export(export, path, options.format or TABLE, prepared, (told,))
     return replace(found, looks_wrong=wrong, exported=exported)
 
 
@@ -171,4 +168,4 @@ def _path(options: CheckOptions, prepared: Prepared, overwrite: bool) -> Path | 
     form = options.format or TABLE
     named = f"{name_of(prepared.folder)}-{'flipped' if options.flip else 'dropped'}"
     check_names(Export(prepared))
-    return target(options.out or usual_place(named, form), bool(SUFFIXES[form]), prepared, overwrite)
+    return place_of(options.out, named, form, prepared, overwrite)

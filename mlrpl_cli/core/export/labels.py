@@ -18,8 +18,7 @@ from mlrpl_cli.core.export.writing import (
     check_names,
     name_of,
     out_problems,
-    target,
-    usual_place,
+    place_of,
     write_export,
 )
 from mlrpl_cli.core.io.errors import DataError, Problems, RunError, counted, first_few
@@ -27,7 +26,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
-from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
+from mlrpl_cli.core.labels.writers.registry import Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     _check(options)
     predictor, prepared = _read(options)
     named = "-".join(map(name_of, [prepared.folder, *([options.run] if options.run else [])]))
-    place = options.out or usual_place(named, options.format)
-    path = target(place, bool(SUFFIXES[options.format]), prepared, overwrite)
+    path = place_of(options.out, named, options.format, prepared, overwrite)
     rows = _rows(prepared, options)
     records = _chosen(prepared, rows, options)
     model = f"{name_of(options.run)} epoch {predictor.info.epoch}" if options.run and predictor else ""

@@ -57,9 +57,13 @@ def name_of(folder: Path) -> str:
     return folder.absolute().name
 
 
-def usual_place(named: str, form: str) -> Path:
-    """Where a file of a format is written when nothing is said."""
-    return EXPORTS / f"{named}-{form}{SUFFIXES[form]}"
+def place_of(out: Path | None, named: str, form: str, prepared: Prepared, overwrite: bool) -> Path:
+    """Where labels of `prepared` are written in a format: `out`, or without it a file that is `named` so.
+
+    Raises DataError as `target`.
+    """
+    usual = EXPORTS / f"{named}-{form}{SUFFIXES[form]}"
+    return target(out or usual, bool(SUFFIXES[form]), prepared, overwrite)
 
 
 def target(path: Path, as_file: bool, prepared: Prepared, overwrite: bool) -> Path:

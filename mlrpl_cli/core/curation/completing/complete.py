@@ -6,7 +6,7 @@ Axes: N images, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,12 @@ from mlrpl_cli.core.export.writing import (
     check_names,
     name_of,
     out_problems,
+    place_of,
     target,
-    usual_place,
     write_export,
 )
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.records import Records
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
@@ -105,10 +104,9 @@ def complete(
     writer_of(options.format)  # an unknown one is told first
     raise_together(out_problems(options.out, options.format))
     prepared, run = read_prepared(data), options.run or newest_run()
-    as_file = bool(SUFFIXES[options.format])
-    place = options.out or usual_place(f"{name_of(prepared.folder)}-completed", options.format)
-    path = target(place, as_file, prepared, overwrite)
-    table = target(beside(path, as_file), True, prepared, overwrite)
+    named = f"{name_of(prepared.folder)}-completed"
+    path = place_of(options.out, named, options.format, prepared, overwrite)
+    table = target(beside(path, bool(SUFFIXES[options.format])), True, prepared, overwrite)
     check_names(_export(prepared, prepared.observed_labels, options, progress))
     found = cross_fit(prepared, options, run, progress)
     if found.known.all():
@@ -154,8 +152,7 @@ def as_dict(result: Completed) -> dict[str, Any]:
 
 
 def _export(prepared: Prepared, labels: np.ndarray, options: CompleteOptions, progress: Progress) -> Export:
-    records = Records(prepared.classes, prepared.image_root, prepared.images, labels, prepared.splits)
-    return Export(records, prefix=options.prefix or "", progress=progress)
+    return Export(replace(prepared, full_labels=labels), prefix=options.prefix or "", progress=progress)
 
 
 def _classes(found: CrossFitted, filling: Filling) -> tuple[CompletedClass, ...]:
