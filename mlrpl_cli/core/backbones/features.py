@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,12 @@ class ImageFeatures:
     def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
         """The features with `function` applied to each tensor."""
         return ImageFeatures(*map(function, vars(self).values()))
+
+
+def are_finite(described: Iterable[Tensor]) -> Tensor:
+    """(B,) bool: whether all that tensors of B rows say of an image is finite; a sum is, as long as its terms are."""
+    sums = [tensor.flatten(1).sum(dim=1).float() for tensor in described]
+    return torch.stack(sums).isfinite().all(dim=0)
 
 
 def resize_positions(table: Tensor, grid: torch.Size | tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.features import ImageFeatures, are_finite
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import check_classes
 from mlrpl_cli.core.features.batches import FeatureBatches, cached, encoded
@@ -107,6 +107,5 @@ def _features(filler: CacheFiller, paths: Sequence[Path], options: RunOptions) -
 
 
 def _check(found: Sequence[Tensor], names: Sequence[str]) -> None:
-    broken = torch.stack([part.isfinite().flatten(1).all(dim=1) for part in found]).all(dim=0).logical_not()
-    if spoilt := [names[row] for row in broken.nonzero().flatten().tolist()]:
+    if spoilt := [names[row] for row in (~are_finite(found)).nonzero().flatten().tolist()]:
         raise DataError(f"features are NaN or infinite of {first_few(spoilt)}; use --precision float32 in training")

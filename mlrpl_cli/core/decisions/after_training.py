@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from accelerate import PartialState
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
 from mlrpl_cli.core.decisions.of_run import HOLDING_OUT, ONE_KIND, current_held_out, decide
+from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.runs.decided.decisions import Decision, read_decisions
+from mlrpl_cli.core.runs.decided.scores import HeldOut
 from mlrpl_cli.core.training.train import TrainingSummary, train
 
 WITHOUT = f"no held-out image to calibrate by: probabilities stay as the method gives them; {HOLDING_OUT}"
@@ -22,12 +28,22 @@ def train_and_decide(
     summary = train(config, progress, resume, fresh)
     if not PartialState().is_main_process:
         return summary
-    if not current_held_out(summary.run):
+    held = current_held_out(summary.run)
+    if not held:
         progress.warn(WITHOUT)
         return summary
-    decided = decide(summary.run).of
+    decided = _kept(summary.run, held) or decide(summary.run).of
     chosen = decided.get(BEST) or decided[LAST]
     if not chosen.calibration.checked:
         progress.warn(ONE_KIND)
     before, after = chosen.before.ece, chosen.after.ece
     return replace(summary, calibration=chosen.calibration.family, ece_before=before, ece_after=after)
+
+
+def _kept(run: Path, held: Mapping[str, HeldOut]) -> dict[str, Decision]:
+    """The decisions that a run has, where they are of its checkpoints as they are; else none."""
+    with suppress(RunError):  # a damaged file is made again
+        found = read_decisions(run)
+        if {which: one.checkpoint for which, one in found.items()} == {w: one.checkpoint for w, one in held.items()}:
+            return found
+    return {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone
-from mlrpl_cli.core.backbones.features import ImageFeatures
+from mlrpl_cli.core.backbones.features import ImageFeatures, are_finite
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation import evaluate, metrics
 from mlrpl_cli.core.features.of_run import FeaturesOfRun
@@ -198,7 +198,7 @@ class Trainer:
 
     def _failure(self, loss: float, features: ImageFeatures, positions: Tensor) -> str:
         """Why the loss of this batch is not finite, as far as can be told, and what to try."""
-        positions, sound = self.accelerator.gather((positions, _sound(vars(features).values())))
+        positions, sound = self.accelerator.gather((positions, are_finite(vars(features).values())))
         if spoilt := self._names(positions[~sound]):
             return _spoilt(spoilt)
         return f"the loss became {loss} on {first_few(self._names(positions))}; {self._advice()}"
@@ -232,7 +232,7 @@ class Trainer:
     def _initialize_from_prior(self) -> None:
         prior = class_priors(self.labels)
         sample = self.features.sample(INITIAL_IMAGES)
-        if spoilt := self._names((~_sound(vars(sample).values())).nonzero().flatten()):
+        if spoilt := self._names((~are_finite(vars(sample).values())).nonzero().flatten()):
             raise RunError(_spoilt(spoilt))
         self.trainable.recognizer.initialize_from_prior(sample, self.trainable.text_head(), prior)
 
@@ -245,7 +245,7 @@ class Trainer:
                 continue
             with progress.task("reading all training images", len(self.features.dataset)) as task:
                 described = self.features.collect(module.describe, task.advance)
-            if spoilt := self._names((~_sound(described)).nonzero().flatten()):
+            if spoilt := self._names((~are_finite(described)).nonzero().flatten()):
                 raise RunError(_spoilt(spoilt))
             if self.accelerator.is_main_process:
                 cells = losses.make_cells(self.config, self.labels)
@@ -291,12 +291,6 @@ def _optimizer_groups(trainable: TrainableRecognizer, config: TrainConfig) -> li
         {"params": group.parameters, "lr": group.lr, "peak_lr": group.lr, "weight_decay": group.weight_decay}
         for group in groups
     ]
-
-
-def _sound(features: Iterable[Tensor]) -> Tensor:
-    """(B,) bool: whether all that tensors of B rows say of an image is finite; a sum is, as long as its terms are."""
-    sums = [tensor.flatten(1).sum(dim=1).float() for tensor in features]
-    return torch.stack(sums).isfinite().all(dim=0)
 
 
 def _spoilt(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import BEST, LAST, make_config
+from mlrpl_cli.core.decisions import after_training
 from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.decisions.measured import measure
 from mlrpl_cli.core.decisions.of_run import decide
@@ -178,3 +179,12 @@ def test_a_run_of_before_gets_decisions_when_it_is_resumed(tmp_path: Path) -> No
     train_and_decide(make_config(run / "config.yaml", {"run": str(run)}), resume=True)
     assert (run / DECISIONS).read_bytes() == content
     assert json.loads(content)["best"]["source"] == "validation"
+
+
+def test_a_finished_run_that_is_asked_for_again_keeps_its_decisions(tmp_path: Path, monkeypatch) -> None:
+    run, _ = trained(tmp_path, lambda prepared: prepared)
+    decide(run, parse_objective("recall=0.9"))
+    monkeypatch.setattr(after_training, "decide", None)  # choosing again would raise
+    kept = (run / DECISIONS).read_bytes()
+    train_and_decide(make_config(run / "config.yaml", {"run": str(run)}), resume=True)
+    assert (run / DECISIONS).read_bytes() == kept
