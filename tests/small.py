@@ -120,10 +120,10 @@ def write_folds(folder: Path, images: int = 36, folds: int = 3) -> Path:
     return folder
 
 
-def write_training(place: Path, epochs: int) -> dict[str, Any]:
+def write_training(place: Path, epochs: int, images: int = 36) -> dict[str, Any]:
     """What a training is given on data and a backbone that are written to `place`: the run goes there, too."""
     return {
-        "data": str(write_prepared(place / "prepared")),
+        "data": str(write_prepared(place / "prepared", images)),
         "backbone": str(write_backbone(place / "clip.safetensors")),
         "run": str(place / "run"),
         **OPTIONS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.core.curation.test_cross_fitting import place  # noqa: F401
+from tests.core.curation.conftest import place  # noqa: F401
 
 
 def test_tables_have_each_class_and_the_worst_cells_and_lines_say_what_was_written(place, mlrpl, monkeypatch, tmp_path):  # noqa: F811

@@ -14,7 +14,7 @@ from mlrpl_cli.core.curation.cross_fitting import FILE, CrossFitted
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
-from tests.core.curation.test_cross_fitting import OPTIONS, place  # noqa: F401
+from tests.core.curation.test_cross_fitting import OPTIONS
 
 IMAGES, CLASSES = 400, ("cat", "dog", "fish")
 
@@ -77,7 +77,7 @@ def test_labels_that_nothing_contradicts_are_refused():
         rank(replace(cells, labels=only))
 
 
-def test_hidden_labels_and_those_of_test_images_have_no_say(place):  # noqa: F811
+def test_hidden_labels_and_those_of_test_images_have_no_say(place):
     prepared, run = place
     out_of_sight = (prepared.observed_labels == UNKNOWN) | (np.array(prepared.splits) == "test")[:, None]
     full = np.where(out_of_sight, -prepared.full_labels, prepared.full_labels)

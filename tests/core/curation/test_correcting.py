@@ -15,11 +15,10 @@ from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.prepared.build import prepare
-from tests.core.curation.test_cross_fitting import place  # noqa: F401
 
 
 @pytest.fixture
-def checked(place, tmp_path, monkeypatch):  # noqa: F811
+def checked(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prepared, run = place
 
@@ -31,7 +30,7 @@ def checked(place, tmp_path, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize("how", ["drop", "flip"])
-def test_the_first_cells_are_corrected_and_no_other(checked, place, how, tmp_path):  # noqa: F811
+def test_the_first_cells_are_corrected_and_no_other(checked, place, how, tmp_path):
     prepared, _ = place
     found = checked(**{how: True}, top=5, out=Path("labels.csv"))
     cells = found.checked.rows[:5], found.checked.columns[:5]
@@ -57,7 +56,7 @@ def test_cells_below_a_probability_are_corrected(checked):
     assert checked(drop=True, overwrite=True).looks_wrong == (found.checked.right < 0.5).sum()
 
 
-def test_the_table_has_every_known_cell_in_its_order(checked, place):  # noqa: F811
+def test_the_table_has_every_known_cell_in_its_order(checked, place):
     prepared, _ = place
     found = checked(csv=Path("ranked.csv"))
     with Path("ranked.csv").open(newline="") as stream:

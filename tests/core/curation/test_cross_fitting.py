@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,21 +15,9 @@ from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import UNKNOWN
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
 from mlrpl_cli.core.runs.selection import RunOptions
-from mlrpl_cli.core.training.train import train
-from tests import small
 
 OPTIONS = RunOptions(device="cpu", workers=0)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> tuple[Prepared, Path]:
-    folder = tmp_path_factory.mktemp("place")
-    backbone = small.write_backbone(folder / "clip.safetensors")
-    data = small.write_prepared(folder / "data")
-    made = {**small.OPTIONS, "backbone": str(backbone), "data": str(data), "method": "linear", "epochs": 1}
-    return read_prepared(data), train(TrainConfig(**made, run=str(folder / "run"), loss="asl")).run
 
 
 @pytest.fixture(scope="module")

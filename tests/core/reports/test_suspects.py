@@ -12,7 +12,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.prediction.predictor import Unreadable
 from mlrpl_cli.core.reports.names import picture_name
 from mlrpl_cli.core.reports.suspects import draw_suspects
-from tests.core.curation.test_cross_fitting import place  # noqa: F401
+from tests.core.curation.conftest import place  # noqa: F401
 
 
 def test_there_is_a_picture_of_each_image_of_the_shown_cells(place, tmp_path):  # noqa: F811

@@ -19,8 +19,5 @@ def quick(monkeypatch):
 @pytest.fixture(scope="session")
 def asked_of(tmp_path_factory) -> tuple[Path, Path]:
     """A prepared folder with hidden labels, and a run on it."""
-    folder = tmp_path_factory.mktemp("asked")
-    backbone = small.write_backbone(folder / "clip.safetensors")
-    data = small.write_prepared(folder / "data")
-    made = {**small.OPTIONS, "backbone": str(backbone), "data": str(data), "method": "linear", "epochs": 1}
-    return data, train(TrainConfig(**made, run=str(folder / "run"), loss="bce")).run
+    made = small.write_training(tmp_path_factory.mktemp("asked"), epochs=1)
+    return Path(made["data"]), train(TrainConfig(**made, method="linear", loss="bce")).run

@@ -28,11 +28,9 @@ LOW = {"precision": 0.6, "confidence": 0.7}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> tuple[Prepared, Path]:
-    folder = tmp_path_factory.mktemp("place")
-    backbone = small.write_backbone(folder / "clip.safetensors")
-    data = small.write_prepared(folder / "data", images=120)
-    made = {**small.OPTIONS, "backbone": str(backbone), "data": str(data), "method": "linear", "epochs": 1}
-    return read_prepared(data), train(TrainConfig(**made, run=str(folder / "run"))).run
+    """With images for a promise."""
+    made = small.write_training(tmp_path_factory.mktemp("place"), epochs=1, images=120)
+    return read_prepared(Path(made["data"])), train(TrainConfig(**made, method="linear")).run
 
 
 def _complete(place: tuple[Prepared, Path], out: Path, overwrite: bool = False, **options: Any) -> Completed:
