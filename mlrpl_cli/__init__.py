@@ -10,7 +10,19 @@ TYPE_CHECKING = False  # as typing's: to import that takes longer than all else 
 if TYPE_CHECKING:
     from typing import Any
 
-    from mlrpl_cli.api import evaluate, export_labels, prepare, read_prepared, train, update_prepared
+    from mlrpl_cli.api import (
+        check,
+        complete,
+        decide,
+        evaluate,
+        export_labels,
+        prepare,
+        read_prepared,
+        simulate,
+        suggest,
+        train,
+        update_prepared,
+    )
     from mlrpl_cli.core.io.errors import MlrplError
     from mlrpl_cli.core.prediction.predictor import Predictor
     from mlrpl_cli.core.prepared.folder import read_proposals
@@ -19,11 +31,16 @@ __version__ = "0.1.0"
 __all__ = [
     "MlrplError",
     "Predictor",
+    "check",
+    "complete",
+    "decide",
     "evaluate",
     "export_labels",
     "prepare",
     "read_prepared",
     "read_proposals",
+    "simulate",
+    "suggest",
     "train",
     "update_prepared",
 ]
@@ -31,11 +48,16 @@ __all__ = [
 _API = {
     "MlrplError": "mlrpl_cli.core.io.errors:MlrplError",
     "Predictor": "mlrpl_cli.core.prediction.predictor:Predictor",
+    "check": "mlrpl_cli.api:check",
+    "complete": "mlrpl_cli.api:complete",
+    "decide": "mlrpl_cli.api:decide",
     "evaluate": "mlrpl_cli.api:evaluate",
     "export_labels": "mlrpl_cli.api:export_labels",
     "prepare": "mlrpl_cli.api:prepare",
     "read_prepared": "mlrpl_cli.api:read_prepared",
     "read_proposals": "mlrpl_cli.core.prepared.folder:read_proposals",
+    "simulate": "mlrpl_cli.api:simulate",
+    "suggest": "mlrpl_cli.api:suggest",
     "train": "mlrpl_cli.api:train",
     "update_prepared": "mlrpl_cli.api:update_prepared",
 }

@@ -10,6 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.curation import correcting
+from mlrpl_cli.core.curation.asking import simulating, suggesting
+from mlrpl_cli.core.curation.asking.asked import Suggested
+from mlrpl_cli.core.curation.asking.curves import Simulated
+from mlrpl_cli.core.curation.asking.options import SuggestOptions
+from mlrpl_cli.core.curation.check_options import CheckOptions
+from mlrpl_cli.core.curation.completing import complete as completing
+from mlrpl_cli.core.curation.completing.options import CompleteOptions
+from mlrpl_cli.core.decisions import of_run
 from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
@@ -21,6 +30,7 @@ from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build, folder
 from mlrpl_cli.core.prepared.build import Made
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.decided.objective import parse_objective
 from mlrpl_cli.core.runs.options import asked_config
 from mlrpl_cli.core.training import train as training
 
@@ -53,12 +63,11 @@ def prepare(
     if not isinstance(merge_classes or {}, Mapping):
         raise ConfigError(f"merge_classes: expected a mapping, such as {{'Car': 'car'}}, got {merge_classes!r}")
     chosen = None if classes is None else tuple(classes)
-    place = None if out is None else Path(out)
     options = PrepareOptions(
         dataset=dataset,
         keep=keep,
         seed=seed,
-        out=place,
+        out=_path(out),
         validation_fraction=validation_fraction,
         folds=folds,
         classes=chosen,
@@ -104,8 +113,7 @@ def train(
     is returned as it is when it is finished; with `fresh` it starts over. With `resume`, `run` (default: the newest)
     goes on from its last epoch whatever made it.
     """
-    file = None if config is None else Path(config)
-    return train_and_decide(asked_config(file, options, resume=resume), progress, resume, fresh)
+    return train_and_decide(asked_config(_path(config), options, resume=resume), progress, resume, fresh)
 
 
 def evaluate(
@@ -115,7 +123,7 @@ def evaluate(
 
     `options` are the fields of `mlrpl_cli.core.evaluation.options.EvaluationOptions`.
     """
-    return evaluation.evaluate(EvaluationOptions(None if run is None else Path(run), **options), progress)
+    return evaluation.evaluate(EvaluationOptions(_path(run), **options), progress)
 
 
 def export_labels(
@@ -130,5 +138,54 @@ def export_labels(
 
     `options` are the fields of `mlrpl_cli.core.export.options.ExportOptions`, such as `out="labels.csv"`.
     """
-    place = None if data is None else Path(data)
-    return export.export_labels(ExportOptions(format=format, data=place, **options), progress, overwrite)
+    return export.export_labels(ExportOptions(format=format, data=_path(data), **options), progress, overwrite)
+
+
+def decide(run: str | Path | None = None, *, objective: str | None = None) -> of_run.Decided:
+    """Choose calibration and thresholds of a run (default: the newest below ./runs) again, and keep them in it.
+
+    `objective` is "f1", "precision=0.9", "recall=0.95" or "cost=5:1"; None is the one that the run has.
+    """
+    wanted = None if objective is None else parse_objective(objective)
+    return of_run.decide(_path(run), wanted)
+
+
+def complete(
+    data: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> completing.Completed:
+    """Fill the unknown labels of a prepared folder (default: the run's) that keep a promise, and write all labels.
+
+    `options` are the fields of `mlrpl_cli.core.curation.completing.options.CompleteOptions`, such as `precision=0.9`.
+    """
+    return completing.complete(CompleteOptions(data=_path(data), **options), progress, overwrite)
+
+
+def suggest(
+    data: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> Suggested:
+    """Rank the unknown labels of a prepared folder (default: the run's) by what an answer is worth; write the first.
+
+    `options` are the fields of `mlrpl_cli.core.curation.asking.options.SuggestOptions`, such as `budget=50`.
+    """
+    return suggesting.suggest(SuggestOptions(data=_path(data), **options), progress, overwrite)
+
+
+def simulate(
+    data: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> Simulated:
+    """What `suggest` is worth where hidden labels answer: `mlrpl suggest --simulate`, without its picture."""
+    return simulating.simulate(SuggestOptions(data=_path(data), **options), progress, overwrite)
+
+
+def check(
+    data: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> correcting.Check:
+    """Rank the given labels of a prepared folder (default: the run's) by how probably they are right.
+
+    `options` are the fields of `mlrpl_cli.core.curation.check_options.CheckOptions`, such as `drop=True`.
+    """
+    return correcting.check_labels(CheckOptions(data=_path(data), **options), progress, overwrite)
+
+
+def _path(place: str | Path | None) -> Path | None:
+    return None if place is None else Path(place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
 @options.with_flags({"": CheckOptions})
 def check(
-    data: Annotated[
-        Path | None, typer.Argument(metavar="PREPARED", help="Prepared folder. Default: that of the run.")
-    ] = None,
+    data: options.PreparedOfRun = None,
     overwrite: Annotated[bool, option(None, "Replace labels that were written before.", "--overwrite")] = False,
     as_json: options.Json = False,
     **given: Any,
@@ -40,11 +37,11 @@ def check(
     if as_json:
         from mlrpl_cli.commands.results import print_result
         from mlrpl_cli.core.curation.correcting import as_dict
-        from mlrpl_cli.core.runs.provenance import of_run
 
-        settled = vars(chosen) | {"run": found.run, "data": found.prepared.folder}
+        subject = found.subject
+        settled = vars(chosen) | {"run": subject.run, "data": subject.prepared.folder}
         result = as_dict(found, chosen.most) | {"pictures": pictures, "errors": errors}
-        print_result("check", result, settled, of_run(found.run, found.info, found.prepared), flat=False)
+        print_result("check", result, settled, subject.provenance, flat=False)
     else:
         _print_tables(found, chosen.most)
         for picture in pictures:
@@ -60,7 +57,7 @@ def _pictures(found: Check, chosen: CheckOptions) -> tuple[list[str], list[dict[
         from mlrpl_cli.core.prediction.predictor import Unreadable
         from mlrpl_cli.core.reports.suspects import draw_suspects
 
-        for drawn in draw_suspects(found, replace(chosen, run=found.run), chosen.attention, console.progress()):
+        for drawn in draw_suspects(found, replace(chosen, run=found.subject.run), chosen.attention, console.progress()):
             if isinstance(drawn, Unreadable):
                 errors.append({"image": str(drawn.path), "error": drawn.reason})
                 console.print_error(f"mlrpl: error: {drawn.reason}")

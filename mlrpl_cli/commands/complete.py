@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 @options.with_flags({"": CompleteOptions}, {"format": FORMATS})
 def complete(
-    data: Annotated[Path, typer.Argument(metavar="PREPARED", help="Prepared folder whose labels to complete.")],
+    data: options.PreparedOfRun = None,
     overwrite: Annotated[bool, option(None, "Replace what an earlier call wrote.", "--overwrite")] = False,
     as_json: options.Json = False,
     **given: Any,
@@ -35,16 +32,13 @@ def complete(
     from mlrpl_cli.core.curation.completing.complete import as_dict
     from mlrpl_cli.core.curation.completing.complete import complete as complete_labels
 
-    result = complete_labels(data, CompleteOptions(**given), console.progress(), overwrite)
+    result = complete_labels(CompleteOptions(data=data, **given), console.progress(), overwrite)
     if as_json:
         from mlrpl_cli.commands.results import print_result
-        from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-        from mlrpl_cli.core.runs.provenance import of_run
 
-        info = load_checkpoint(result.run, result.options.checkpoint).info
-        settled = vars(result.options) | {"data": data, "run": result.run}
-        provenance = of_run(result.run, info, result.prepared)
-        print_result("complete", as_dict(result), settled, provenance, flat=False)
+        subject = result.subject
+        settled = vars(result.options) | {"data": subject.prepared.folder, "run": subject.run}
+        print_result("complete", as_dict(result), settled, subject.provenance, flat=False)
         return
     _print_tables(result)
     console.print_exported(result.labels, result.provenance)
@@ -53,7 +47,7 @@ def complete(
 def _print_tables(result: Completed) -> None:
     columns = ("class", "unknown", "yes", "p from", "right (%)", "no", "p to", "right (%)")
     rows = [(each.name, each.unknown, *_cells(each.yes), *_cells(each.no)) for each in result.classes]
-    console.print_table(f"Unknown cells of {result.prepared.folder} that were filled", columns, rows)
+    console.print_table(f"Unknown cells of {result.subject.prepared.folder} that were filled", columns, rows)
     for side, told in (("yes", "present"), ("no", "absent")):
         sides = [(each.name, getattr(each, side)) for each in result.classes]
         together = [name for name, one in sides if one.group == "together"]

@@ -160,6 +160,10 @@ Precision = Annotated[
 ]
 Config = Annotated[Path | None, option("FILE", "YAML file of training options; flags override it.")]
 Assignments = Annotated[list[str] | None, option("KEY=VALUE", "Any training option by its name; repeatable.", "--set")]
+PreparedOfRun = Annotated[
+    Path | None,
+    typer.Argument(metavar="PREPARED", help="Prepared folder. Default: the one that the run was trained on."),
+]
 Json = Annotated[bool, option(None, "Print the result as JSON on stdout instead of tables.", "--json")]
 Quiet = Annotated[bool, option(None, "Say only warnings and errors beside the result.", "--quiet", "-q")]
 Verbose = Annotated[bool, option(None, "Say more of what is being done.", "--verbose", "-v")]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
@@ -21,7 +19,7 @@ SHOWN = 20
 
 @options.with_flags({"": SuggestOptions}, {"strategy": STRATEGIES, "format": FORMATS})
 def suggest(
-    data: Annotated[Path, typer.Argument(metavar="PREPARED", help="Prepared folder with unknown cells.")],
+    data: options.PreparedOfRun = None,
     simulate: Annotated[
         bool,
         option(None, "Replay it where hidden labels answer, beside asking at random.", "--simulate"),
@@ -41,25 +39,23 @@ def suggest(
     minutes.
     """
     from mlrpl_cli.commands.results import print_result
-    from mlrpl_cli.core.prepared.folder import read_prepared
-    from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-    from mlrpl_cli.core.runs.provenance import of_run
+    from mlrpl_cli.core.curation.subject import subject_of
 
-    chosen = SuggestOptions(**given)
+    chosen = SuggestOptions(data=data, **given)
     if simulate:
         from mlrpl_cli.core.curation.asking import simulating
         from mlrpl_cli.core.reports.simulation_figure import save_simulation
 
-        found: Any = simulating.simulate(data, chosen, console.progress(), overwrite, save_simulation)
+        found: Any = simulating.simulate(chosen, console.progress(), overwrite, save_simulation)
     else:
         from mlrpl_cli.core.curation.asking import suggesting
 
-        found = suggesting.suggest(data, chosen, console.progress(), overwrite)
+        found = suggesting.suggest(chosen, console.progress(), overwrite)
     if as_json:
-        provenance = of_run(found.run, load_checkpoint(found.run, chosen.checkpoint).info, read_prepared(data))
-        told = vars(chosen) | {"data": data, "run": found.run, "simulate": simulate}
+        subject = subject_of(replace(chosen, data=found.data, run=found.run))
+        told = vars(chosen) | {"data": found.data, "run": found.run, "simulate": simulate}
         result = {"suggested": None if simulate else found, "simulated": found if simulate else None}
-        print_result("suggest", result, told, provenance, flat=False)
+        print_result("suggest", result, told, subject.provenance, flat=False)
     elif simulate:
         _print_simulated(found)
     else:

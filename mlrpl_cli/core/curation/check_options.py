@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.curation.options import CurationOptions
 from mlrpl_cli.core.io.schema import Folder, Name
 from mlrpl_cli.core.labels.writers.registry import FORMATS
-from mlrpl_cli.core.runs.selection import RunOptions
 
 TABLE, BELOW = "table", 0.5
 OF_CORRECTED = ("below", "top", "format", "out")
@@ -18,11 +18,9 @@ OF_CORRECTED = ("below", "top", "format", "out")
 
 
 @dataclass(frozen=True)
-class CheckOptions(RunOptions):
-    """Which labels to check, what to show of them, and what to write."""
+class CheckOptions(CurationOptions):
+    """What to show of the labels that look wrong, and what to write."""
 
-    data: Folder | None = None
-    """Prepared folder whose known labels are checked. Default: the one that the run was trained on."""
     most: Annotated[int, Field(ge=0)] = 20
     """How many known cells are shown, those whose label looks most wrong."""
     csv: Path | None = None

@@ -13,6 +13,7 @@ import numpy as np
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.curation.check_options import BELOW, OF_CORRECTED, TABLE, CheckOptions
 from mlrpl_cli.core.curation.checking import Checked, check
+from mlrpl_cli.core.curation.subject import Subject, subject_of
 from mlrpl_cli.core.export.writing import (
     Exported,
     check_names,
@@ -26,9 +27,7 @@ from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.states import STATES, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, writer_of
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.checkpoint import RunInfo, data_of, load_checkpoint
-from mlrpl_cli.core.runs.folder import newest_run
+from mlrpl_cli.core.prepared.folder import Prepared
 
 COLUMNS = ("rank", "rank_in_class", "image", "split", "class", "given", "right")
 WORDS = {state: word for word, state in STATES.items()}
@@ -38,10 +37,7 @@ WORDS = {state: word for word, state in STATES.items()}
 class Check:
     """What was found and written."""
 
-    run: Path
-    info: RunInfo
-    """What the run's checkpoint says of itself."""
-    prepared: Prepared
+    subject: Subject
     checked: Checked
     looks_wrong: int | None
     """How many cells were corrected; None where nothing was to be."""
@@ -57,16 +53,15 @@ def check_labels(options: CheckOptions, progress: Progress | None = None, overwr
     """
     progress = progress or Silent()
     _check_options(options)
-    run = options.run or newest_run()
-    info = load_checkpoint(run, options.checkpoint).info
-    prepared = read_prepared(options.data or data_of(run, info))
+    subject = subject_of(options)
+    prepared = subject.prepared
     path = _path(options, prepared, overwrite)
     if options.csv is not None:
         check_writable(options.csv)
-    checked = check(prepared, options, run, progress)
+    checked = check(prepared, options, subject.run, progress)
     if options.csv is not None:
         write_ranking(checked, prepared, options.csv)
-    found = Check(run, info, prepared, checked, None, None)
+    found = Check(subject, checked, None, None)
     if path is None:
         return found
     wrong = looks_wrong(checked, options)
@@ -140,7 +135,7 @@ def as_dict(found: Check, most: int) -> dict[str, Any]:
         "absent_given_as_present": checked.noise.given_present,
         "present_given_as_absent": checked.noise.given_absent,
         "classes": classes,
-        "first": list(cells(checked, found.prepared, most)),
+        "first": list(cells(checked, found.subject.prepared, most)),
         "looks_wrong": found.looks_wrong,
         "exported": None if found.exported is None else asdict(found.exported),
     }

@@ -25,20 +25,21 @@ def draw_suspects(found: Check, options: CheckOptions, out: Path, progress: Prog
     read, too. Raises DataError rather than replace a file that is no picture of mlrpl.
     """
     columns, titles = dict[int, list[int]](), dict[int, list[str]]()
-    rows = found.checked.rows[: options.most].tolist()
-    told = zip(rows, found.checked.columns.tolist(), cells(found.checked, found.prepared, options.most), strict=False)
+    checked, prepared = found.checked, found.subject.prepared
+    rows = checked.rows[: options.most].tolist()
+    told = zip(rows, checked.columns.tolist(), cells(checked, prepared, options.most), strict=False)
     for row, column, cell in told:
         columns.setdefault(row, []).append(column)
         title = f"{cell['class']}: given {cell['given']}, right with p {cell['right']:.2f}"
         titles.setdefault(row, []).append(title)
-    predictor = Predictor.from_run(found.run, options.checkpoint, options.device)
-    paths = found.prepared.paths(np.array(list(columns), int))
+    predictor = Predictor.from_run(found.subject.run, options.checkpoint, options.device)
+    paths = prepared.paths(np.array(list(columns), int))
     results = predictor.predict_files(paths, IMAGES_AT_ONCE, options.workers)
     for row, result in zip(columns, track(progress, results, "drawing", len(paths)), strict=True):
         if isinstance(result, Unreadable):
             yield result
             continue
         room = slice(MOST_PANELS - 1)
-        image = open_image(result.path, allow_truncated=found.prepared.allow_truncated)
+        image = open_image(result.path, allow_truncated=prepared.allow_truncated)
         picture = draw_slide(image, result.path.name, result.attention[columns[row][room]], titles[row][room])
         yield save_slide(picture, out / picture_name(result.path))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from pkgutil import resolve_name
 
 import numpy as np
@@ -23,6 +22,7 @@ from mlrpl_cli.core.curation.asking.options import RANDOM, ROUNDS, SEEDS, STRATE
 from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of
 from mlrpl_cli.core.curation.ground import Ground, ground_of
+from mlrpl_cli.core.curation.subject import Subject, subject_of
 from mlrpl_cli.core.decisions.calibration import sigmoid
 from mlrpl_cli.core.evaluation.comparison import RESAMPLES, resample_weights, resampled_maps
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
@@ -34,8 +34,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.masks import known_mask
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import newest_run
+from mlrpl_cli.core.prepared.folder import Prepared
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,6 @@ class Truth:
 
 
 def simulate(
-    data: Path,
     options: SuggestOptions,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -76,12 +74,13 @@ def simulate(
     """
     progress = progress or Silent()
     check(options, simulate=True)
-    prepared, run = read_prepared(data), options.run or newest_run()
+    subject = subject_of(options)
+    prepared = subject.prepared
     places = places_of(prepared, options, "simulation", overwrite, ".json", ".png")
     seeds, rounds = options.seeds or SEEDS, options.rounds or ROUNDS
     starts = [_start(prepared, options.start, seed) for seed in range(seeds)]
     names = list(STRATEGIES) if options.strategy is None else list(dict.fromkeys((RANDOM, options.strategy)))
-    truth = _truth(prepared, options, run, progress)
+    truth = _truth(subject, options, progress)
     found = {name: list[list[Measured]]() for name in names}
     fits = seeds * (1 + rounds * len(names))
     with progress.task("replaying", fits * AnchoredClassifier.fits, "fits") as task:
@@ -92,8 +91,8 @@ def simulate(
                 found[name].append(list(replay.rounds(name, start, first, rounds)))
     path, figure = places
     simulated = Simulated(
-        prepared.folder, run, options.by, seeds, options.start, len(truth.labels), len(truth.test_labels), path, figure,
-        by_strategy(found, RANDOM),
+        prepared.folder, subject.run, options.by, seeds, options.start, len(truth.labels), len(truth.test_labels),
+        path, figure, by_strategy(found, RANDOM),
     )  # fmt: skip
     if draw is not None:
         draw(simulated)
@@ -157,11 +156,12 @@ def _start(prepared: Prepared, share: float | None, seed: int) -> np.ndarray:
     return known
 
 
-def _truth(prepared: Prepared, options: SuggestOptions, run: Path, progress: Progress) -> Truth:
+def _truth(subject: Subject, options: SuggestOptions, progress: Progress) -> Truth:
+    prepared = subject.prepared
     testing = np.array(prepared.splits) == TEST
     if not testing.any():
         raise DataError(f"{prepared.folder} has no test image to measure on; prepare it with a test split")
-    ground = ground_of(prepared, np.arange(len(testing)), options, run, progress)
+    ground = ground_of(prepared, np.arange(len(testing)), options, subject.run, progress)
     learning, test = (np.flatnonzero(side) for side in (~testing, testing))
     labels = prepared.full_labels
     weights = resample_weights(len(test), RESAMPLES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
 from pkgutil import resolve_name
 
 import numpy as np
@@ -18,6 +17,7 @@ from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of, write
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
 from mlrpl_cli.core.curation.ground import ground_of
+from mlrpl_cli.core.curation.subject import Subject, subject_of
 from mlrpl_cli.core.decisions import calibration
 from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
@@ -27,16 +27,13 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, classes_without
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.folder import newest_run
+from mlrpl_cli.core.prepared.folder import Prepared
 
 SEED = 0
 """Of the parts that choose a calibration and λ."""
 
 
-def suggest(
-    data: Path, options: SuggestOptions, progress: Progress | None = None, overwrite: bool = False
-) -> Suggested:
+def suggest(options: SuggestOptions, progress: Progress | None = None, overwrite: bool = False) -> Suggested:
     """Rank the unknown cells of the training and validation images of a prepared folder, and write the first ones.
 
     Raises ConfigError for options that cannot be, DataError where nothing is unknown, or nothing known, and rather than
@@ -44,10 +41,10 @@ def suggest(
     """
     progress = progress or Silent()
     check(options, simulate=False)
-    prepared, run, strategy = read_prepared(data), options.run or newest_run(), options.strategy or DEFAULT
-    form = options.format or "table"
+    subject = subject_of(options)
+    prepared, strategy, form = subject.prepared, options.strategy or DEFAULT, options.format or "table"
     (path,) = places_of(prepared, options, f"{strategy}-{form}", overwrite, FORMATS[form])
-    crossed, pool = _pool(prepared, options, run, progress)
+    crossed, pool = _pool(subject, options, progress)
     worth = resolve_name(STRATEGIES[strategy])(pool, np.random.default_rng(options.seed or 0))
     units = units_of(pool.may_ask, options.by, options.costs)
     asked = list[Asked]()
@@ -56,12 +53,13 @@ def suggest(
             asked.append(one)
             task.advance()
     open_cells = int(pool.may_ask.sum())
-    found = Suggested(prepared.folder, run, strategy, options.by, open_cells, path, form, [], _reasoned(asked))
+    found = Suggested(prepared.folder, subject.run, strategy, options.by, open_cells, path, form, [], _reasoned(asked))
     written = write(found, prepared, options.prefix or "", progress)
     return replace(found, notes=[*_notes(prepared, crossed, options, len(units.rows)), *written])
 
 
-def _pool(prepared: Prepared, options: SuggestOptions, run: Path, progress: Progress) -> tuple[CrossFitted, Pool]:
+def _pool(subject: Subject, options: SuggestOptions, progress: Progress) -> tuple[CrossFitted, Pool]:
+    prepared, run = subject.prepared, subject.run
     learning = np.array(prepared.splits) != TEST
     if not (prepared.observed_labels[learning] == UNKNOWN).any():
         raise DataError(

@@ -18,6 +18,7 @@ from mlrpl_cli.core.curation.completing.filling import Filling, fill
 from mlrpl_cli.core.curation.completing.options import CompleteOptions
 from mlrpl_cli.core.curation.completing.provenance import beside, write_provenance
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
+from mlrpl_cli.core.curation.subject import Subject, subject_of
 from mlrpl_cli.core.export.writing import (
     Exported,
     check_names,
@@ -31,9 +32,8 @@ from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
 from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
-from mlrpl_cli.core.runs.folder import newest_run
 
 SIDES = {"yes": PRESENT, "no": ABSENT}
 
@@ -74,8 +74,7 @@ class Completed:
 
     options: CompleteOptions
     """With no value left open."""
-    prepared: Prepared
-    run: Path
+    subject: Subject
     labels: Exported
     provenance: Path
     """The table of where each cell comes from."""
@@ -91,10 +90,8 @@ class Completed:
         return sum(getattr(each, side).filled for each in self.classes)
 
 
-def complete(
-    data: Path, options: CompleteOptions, progress: Progress | None = None, overwrite: bool = False
-) -> Completed:
-    """Fill unknown cells of the prepared folder `data`, and write all labels and where each cell comes from.
+def complete(options: CompleteOptions, progress: Progress | None = None, overwrite: bool = False) -> Completed:
+    """Fill unknown cells of a prepared folder, and write all labels and where each cell comes from.
 
     With `overwrite` what an earlier call wrote is replaced. Raises ConfigError for options that cannot be, RunError for
     a run that does not fit, and DataError for data without an unknown cell, for names that the format cannot hold and
@@ -103,12 +100,13 @@ def complete(
     progress = progress or Silent()
     writer_of(options.format)  # an unknown one is told first
     raise_together(out_problems(options.out, options.format))
-    prepared, run = read_prepared(data), options.run or newest_run()
+    subject = subject_of(options)
+    prepared = subject.prepared
     named = f"{name_of(prepared.folder)}-completed"
     path = place_of(options.out, named, options.format, prepared, overwrite)
     table = target(beside(path, bool(SUFFIXES[options.format])), True, prepared, overwrite)
     check_names(_export(prepared, prepared.observed_labels, options, progress))
-    found = cross_fit(prepared, options, run, progress)
+    found = cross_fit(prepared, options, subject.run, progress)
     if found.known.all():
         raise DataError(f"{prepared.folder} has no unknown cell outside of its test images; there is nothing to fill")
     logits = calibrated_logits(found, progress)
@@ -116,7 +114,7 @@ def complete(
     export = _export(prepared, filled_labels(prepared, found, filling), options, progress)
     write_provenance(table, export, found.rows, found.labels, sigmoid(logits), filling, progress)
     written = write_export(export, path, options.format, prepared)
-    return Completed(options, prepared, run, written, table, _classes(found, filling))
+    return Completed(options, subject, written, table, _classes(found, filling))
 
 
 def precisions_of(options: CompleteOptions) -> dict[int, float]:
@@ -138,7 +136,7 @@ def as_dict(result: Completed) -> dict[str, Any]:
     return {
         "labels": vars(result.labels),
         "provenance": result.provenance,
-        "run": result.run,
+        "run": result.subject.run,
         "precision": {side: precisions_of(result.options)[state] for side, state in SIDES.items()},
         "confidence": result.options.confidence,
         "unknown": unknown,

@@ -8,16 +8,16 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.curation.options import CurationOptions
 from mlrpl_cli.core.io.schema import Name, Text
 from mlrpl_cli.core.labels.writers.registry import FORMATS
-from mlrpl_cli.core.runs.selection import RunOptions
 
 Share = Annotated[float, Field(ge=0.5, lt=1)]
 """Less than half would be kept by the contrary, too."""
 
 
 @dataclass(frozen=True)
-class CompleteOptions(RunOptions):
+class CompleteOptions(CurationOptions):
     """Which unknown cells to fill, and what has to hold of them."""
 
     precision: Share = 0.95

@@ -13,6 +13,7 @@ from mlrpl_cli.core.curation.asking import simulating
 from mlrpl_cli.core.curation.asking.comparing import Measured, curve_of, needed
 from mlrpl_cli.core.curation.asking.options import STRATEGIES, SuggestOptions
 from mlrpl_cli.core.curation.asking.simulating import Replay, simulate
+from mlrpl_cli.core.curation.subject import subject_of
 from mlrpl_cli.core.evaluation.comparison import paired_difference
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.records import TEST
@@ -26,14 +27,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def options(asked_of, tmp_path):
     def made(**given) -> SuggestOptions:
-        told = {"run": asked_of[1], "device": "cpu", "workers": 0, "out": tmp_path / "told.json", "budget": 5}
-        return SuggestOptions(**{**told, "rounds": 2, "seeds": 2, "start": 0.2, **given})
+        told = {"data": asked_of[0], "run": asked_of[1], "out": tmp_path / "told.json", "budget": 5}
+        return SuggestOptions(device="cpu", workers=0, **{**told, "rounds": 2, "seeds": 2, "start": 0.2, **given})
 
     return made
 
 
 def test_after_each_round_so_many_more_cells_are_known(asked_of, options):
-    found = simulate(asked_of[0], options(), draw=save_simulation)
+    found = simulate(options(), draw=save_simulation)
     assert [curve.strategy for curve in found.curves] == list(STRATEGIES)
     for curve in found.curves:
         assert [point.answers for point in curve.points] == [0, 5, 10]
@@ -48,16 +49,14 @@ def test_after_each_round_so_many_more_cells_are_known(asked_of, options):
 def test_it_is_the_same_each_time_and_starts_from_what_the_folder_knows(asked_of, options):
     prepared = read_prepared(asked_of[0])
     known = (prepared.observed_labels != UNKNOWN)[np.array(prepared.splits) != TEST].sum()
-    once, again = (
-        simulate(asked_of[0], options(start=None, seeds=1, strategy="value"), overwrite=True) for _ in range(2)
-    )
+    once, again = (simulate(options(start=None, seeds=1, strategy="value"), overwrite=True) for _ in range(2))
     assert once == again
     assert [curve.strategy for curve in once.curves] == ["random", "value"]
     assert once.curves[1].points[0].known == known
 
 
 def test_images_are_asked_whole_and_paid_for(asked_of, options):
-    found = simulate(asked_of[0], options(by="image", strategy="value", seeds=1, image_cost=3, cell_cost=0.5))
+    found = simulate(options(by="image", strategy="value", seeds=1, image_cost=3, cell_cost=0.5))
     for curve in found.curves:
         for point in curve.points[1:]:
             images = 5 * curve.points.index(point)
@@ -74,7 +73,8 @@ def test_what_is_asked_first_does_not_depend_on_what_would_be_answered(asked_of,
     full[learning] = np.where(start == UNKNOWN, -full[learning], full[learning])
     asked = []
     for data in (prepared, replace(prepared, full_labels=full)):
-        replay = Replay(simulating._truth(data, chosen, asked_of[1], simulating.Silent()), chosen, 0, lambda: None)
+        subject = replace(subject_of(chosen), prepared=data)
+        replay = Replay(simulating._truth(subject, chosen, simulating.Silent()), chosen, 0, lambda: None)
         pool = replay._pool(replay.fitted(start, 0), start)
         asked.append(replay._asked(strategy, pool, 1)[0])
     assert (asked[0] == asked[1]).all()
@@ -109,12 +109,12 @@ def test_a_point_is_the_mean_over_seeds_with_the_interval_of_paired_resamples():
 def test_what_cannot_be_replayed_is_told(asked_of, options, tmp_path):
     prepared = read_prepared(asked_of[0])
     with pytest.raises(OptionsError, match="--format is of no use with --simulate; leave it out"):
-        simulate(asked_of[0], options(format="table"))
+        simulate(options(format="table"))
     with pytest.raises(OptionsError, match=r"expected a file that ends in .json"):
-        simulate(asked_of[0], options(out=tmp_path / "told.csv"))
+        simulate(options(out=tmp_path / "told.csv"))
     (tmp_path / "told.png").write_text("mine")
     with pytest.raises(DataError, match=r"told.png is there already"):
-        simulate(asked_of[0], options())
+        simulate(options())
     (tmp_path / "told.png").unlink()
     learning = (np.array(prepared.splits) != TEST)[:, None]
     unknown = np.where(learning, UNKNOWN, prepared.full_labels).astype(np.int8)
@@ -132,5 +132,5 @@ def test_what_cannot_be_replayed_is_told(asked_of, options, tmp_path):
         other.mkdir()
         write_manifest(other, replace(prepared, folder=other, **changed))
         with pytest.raises(DataError, match=told):
-            simulate(other, options(start=None))
+            simulate(options(data=other, start=None))
     assert not (tmp_path / "told.json").exists()

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def options(asked_of, tmp_path):
     def made(**given) -> SuggestOptions:
         suffix = FORMATS[given.get("format", "table")]
-        told = {"run": asked_of[1], "device": "cpu", "workers": 0, "out": tmp_path / f"asked{suffix}", "budget": 6}
-        return SuggestOptions(**{**told, **given})
+        told = {"data": asked_of[0], "run": asked_of[1], "out": tmp_path / f"asked{suffix}", "budget": 6}
+        return SuggestOptions(device="cpu", workers=0, **{**told, **given})
 
     return made
 
@@ -41,7 +41,7 @@ def cells_of(found) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_only_unknown_cells_of_images_that_are_no_test_images_are_asked(asked_of, options, strategy, by):
     prepared = read_prepared(asked_of[0])
-    found = suggest(asked_of[0], options(strategy=strategy, by=by, budget=1000))
+    found = suggest(options(strategy=strategy, by=by, budget=1000))
     open_cells = (prepared.observed_labels == UNKNOWN) & (np.array(prepared.splits) != TEST)[:, None]
     expected = {(prepared.images[row], prepared.classes[column]) for row, column in np.argwhere(open_cells)}
     assert set(cells_of(found)) == expected
@@ -62,14 +62,14 @@ def test_labels_that_are_hidden_have_no_say(asked_of, options, strategy, tmp_pat
     write_manifest(other, replace(prepared, folder=other, full_labels=full, observed_labels=observed))
     written = []
     for data in (asked_of[0], other):
-        written.append(suggest(data, options(strategy=strategy), overwrite=True).path.read_bytes())
+        written.append(suggest(options(data=data, strategy=strategy), overwrite=True).path.read_bytes())
     assert written[0] == written[1]
 
 
 def test_a_suggestion_says_what_is_known_and_what_it_would_settle(asked_of, options):
     prepared = read_prepared(asked_of[0])
     known = prepared.observed_labels[np.array(prepared.splits) != TEST]
-    found = suggest(asked_of[0], options())
+    found = suggest(options())
     assert (found.strategy, found.by, len(found.asked)) == ("value", "cell", 6)
     for one in found.asked:
         (cell,) = one.cells
@@ -85,14 +85,14 @@ def test_a_suggestion_says_what_is_known_and_what_it_would_settle(asked_of, opti
 
 
 def test_an_image_is_worth_what_its_cells_are_by_its_cost(asked_of, options):
-    found = suggest(asked_of[0], options(by="image", image_cost=2, cell_cost=0.5))
+    found = suggest(options(by="image", image_cost=2, cell_cost=0.5))
     for one in found.asked:
         assert one.cost == 2 + 0.5 * len(one.cells)
         assert one.worth == pytest.approx(sum(cell.information for cell in one.cells) / one.cost)
 
 
 def test_the_table_has_a_line_for_each_cell(asked_of, options):
-    found = suggest(asked_of[0], options(by="image"))
+    found = suggest(options(by="image"))
     with found.path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0])[: len(HEADER)] == HEADER
@@ -103,7 +103,7 @@ def test_the_table_has_a_line_for_each_cell(asked_of, options):
 
 
 def test_label_studio_gets_a_task_for_each_image_with_what_to_ask(asked_of, options):
-    found = suggest(asked_of[0], options(format="labelstudio", prefix="/data/", budget=9))
+    found = suggest(options(format="labelstudio", prefix="/data/", budget=9))
     tasks = json.loads(found.path.read_text())
     asked = dict[str, list[str]]()
     for image, name in cells_of(found):
@@ -114,7 +114,7 @@ def test_label_studio_gets_a_task_for_each_image_with_what_to_ask(asked_of, opti
 
 
 def test_fiftyone_gets_what_to_ask_with_probabilities(asked_of, options):
-    found = suggest(asked_of[0], options(format="fiftyone"))
+    found = suggest(options(format="fiftyone"))
     written = json.loads(found.path.read_text())
     names, labels = written["classes"], written["labels"]
     told = {(image, names[each["label"]]): each["confidence"] for image, of in labels.items() for each in of}
@@ -128,7 +128,7 @@ def test_fiftyone_gets_what_to_ask_with_probabilities(asked_of, options):
 
 def test_cvat_gets_the_images_with_what_is_known_or_probable(asked_of, options):
     prepared = read_prepared(asked_of[0])
-    found = suggest(asked_of[0], options(format="cvat", budget=9))
+    found = suggest(options(format="cvat", budget=9))
     probable = {(one.image, cell.class_name) for one in found.asked for cell in one.cells if cell.probability > 0.5}
     images = {one.image for one in found.asked}
     known = {
@@ -150,7 +150,7 @@ def test_classes_that_are_known_on_one_side_are_told(asked_of, options, tmp_path
     observed[learning, 0] = UNKNOWN
     other.mkdir()
     write_manifest(other, replace(prepared, folder=other, observed_labels=observed))
-    found = suggest(other, options())
+    found = suggest(options(data=other))
     told = "no known {} cell, and other classes' cells stand in: {}"
     assert "1 class has " + told.format("present", "red thing") in found.notes
     assert "3 classes have " + told.format("absent", ", ".join(prepared.classes)) in found.notes
@@ -169,12 +169,12 @@ def test_what_cannot_be_is_told_before_anything_is_read_or_written(asked_of, opt
     }.values():
         made = options(**{**given, "format": "table"}) if "format" not in given else None
         with pytest.raises((ConfigError, OptionsError), match=told):
-            suggest(data, made or SuggestOptions(run=asked_of[1], **given))
+            suggest(made or SuggestOptions(data=data, run=asked_of[1], **given))
     (tmp_path / "asked.csv").write_text("mine")
     with pytest.raises(DataError, match=r"asked.csv is there already; --overwrite replaces it"):
-        suggest(data, options())
+        suggest(options(data=data))
     with pytest.raises(DataError, match="is in the prepared folder"):
-        suggest(data, options(out=data / "asked.csv"))
+        suggest(options(data=data, out=data / "asked.csv"))
     assert (tmp_path / "asked.csv").read_text() == "mine"
 
 
@@ -183,4 +183,4 @@ def test_without_an_unknown_cell_there_is_nothing_to_ask(asked_of, options, tmp_
     other.mkdir()
     write_manifest(other, replace(prepared, folder=other, observed_labels=prepared.full_labels))
     with pytest.raises(DataError, match="has no unknown cell to ask of; prepare it with --keep below 1"):
-        suggest(other, options())
+        suggest(options(data=other))

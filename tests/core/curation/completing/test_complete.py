@@ -35,8 +35,8 @@ def place(tmp_path_factory) -> tuple[Prepared, Path]:
 
 def _complete(place: tuple[Prepared, Path], out: Path, overwrite: bool = False, **options: Any) -> Completed:
     prepared, run = place
-    asked = {"run": run, "device": "cpu", "workers": 0, "out": out, **LOW, **options}
-    return complete(prepared.folder, CompleteOptions(**asked), overwrite=overwrite)
+    asked = {"data": prepared.folder, "run": run, "device": "cpu", "workers": 0, "out": out, **LOW, **options}
+    return complete(CompleteOptions(**asked), overwrite=overwrite)
 
 
 @pytest.fixture(scope="module")
