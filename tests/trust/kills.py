@@ -1,4 +1,4 @@
-"""Kill prepare, train and sweep at random moments, go on, and compare with a run that nobody disturbed.
+"""Kill what writes files at random moments, go on, and compare with a run that nobody disturbed.
 
     python -m tests.trust.kills --kills 200
 
@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from mlrpl_cli.core.config import BEST, LAST
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig
 from mlrpl_cli.core.export.labels import export_labels
 from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.errors import MlrplError
@@ -39,6 +39,7 @@ from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.folder import DECISIONS, HELD_OUT, checkpoint_path, read_log
 from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
+from mlrpl_cli.core.training.train import train
 from tests import small, warm
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -162,7 +163,7 @@ def torment(
 ) -> Tally:
     """Kill the scenario's command `kills` times, over as many runs as that takes."""
     chance, tally = random.Random(scenario.name), Tally()
-    seconds, operations = _undisturbed(scenario, place / "whole", start)
+    seconds, operations = _undisturbed(scenario, place / "whole", start, chance)
     expected = scenario.result(place / "whole")
     while tally.total < kills and (struck := next(strikes, None)):
         folder = place / f"{tally.ends:03d}"
@@ -233,9 +234,10 @@ def _check_words(said: str) -> None:
         raise LostWorkError(f"a traceback was shown: {said[-2000:]}")
 
 
-def _undisturbed(scenario: Scenario, folder: Path, start: Start) -> tuple[float, int]:
+def _undisturbed(scenario: Scenario, folder: Path, start: Start, chance: random.Random) -> tuple[float, int]:
     """Run the command whole; how many seconds and how many operations on files it took."""
     folder.mkdir(parents=True)
+    scenario.begin(folder, chance)
     started = time.monotonic()
     process = _start(scenario, folder, start)
     code, said = _wait(process, folder)
@@ -294,6 +296,7 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
     return [
         _prepare(place),
         _export(data, place),
+        *_curation(place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
@@ -362,6 +365,68 @@ def _export(data: Path, place: Path) -> Scenario:
         return tree
 
     return Scenario("export-labels", command, finished, result, begin)
+
+
+CURATION = {
+    "complete": ["--precision", "0.6", "--confidence", "0.7", "--out", "labels.csv"],
+    "suggest": ["--budget", "5", "--out", "asked.csv"],
+    "check": ["--drop", "--out", "better.csv", "--csv", "ranked.csv"],
+}
+"""What each is asked for, its files by their names in a folder."""
+
+
+def _curation(place: Path) -> list[Scenario]:
+    """What makes other labels, each file in place of nothing or of one of before; the run keeps scores of the cells."""
+    made = small.write_training(place / "curated", epochs=1) | {
+        "method": "linear",
+        "cache": str(place / "curated-cache"),
+    }
+    run = train(TrainConfig(**made)).run
+    return [_curate(name, Path(made["data"]), run) for name in CURATION]
+
+
+def _curate(name: str, data: Path, run: Path) -> Scenario:
+    whole = dict[str, str]()  # the digest of each file of the undisturbed command
+
+    def command(folder: Path) -> list[str]:
+        asked = [str(folder / word) if word.endswith(".csv") else word for word in CURATION[name]]
+        return [
+            name,
+            str(data),
+            "--run",
+            str(folder / "run"),
+            "--device",
+            "cpu",
+            "--workers",
+            "0",
+            "--overwrite",
+            *asked,
+        ]
+
+    def begin(folder: Path, chance: random.Random) -> None:
+        shutil.copytree(run, folder / "run")
+        if chance.random() < 0.5:
+            for word in CURATION[name]:
+                if word.endswith(".csv"):
+                    (folder / word).write_text("before")
+
+    def files(folder: Path) -> dict[str, str]:
+        found = [*folder.glob("*.csv"), *folder.glob("run/cross_fitted*")]
+        return {str(path.relative_to(folder)): _digest(path.read_bytes()) for path in found}
+
+    def finished(folder: Path) -> State:
+        """0 for a file of before, 1 for the new one."""
+        known = {file: [_digest(b"before"), digest] for file, digest in whole.items()}
+        found = files(folder)
+        if odd := [file for file, digest in found.items() if digest not in known[file]]:
+            raise LostWorkError(f"{odd[0]} is neither the old nor the new one")
+        return {file: known[file].index(digest) for file, digest in found.items()}
+
+    def result(folder: Path) -> dict[str, str]:
+        whole.update(whole or files(folder))
+        return files(folder)
+
+    return Scenario(name, command, finished, result, begin)
 
 
 def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:

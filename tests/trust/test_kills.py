@@ -18,6 +18,9 @@ from tests.trust.kills import State, Strike, run, scenarios, start_warm, torment
 HANDFUL = {
     "prepare": [Strike(signal.SIGTERM, 0.9)],
     "export-labels": [Strike(signal.SIGKILL, 0.6)],
+    "complete": [Strike(signal.SIGKILL, 0.7)],
+    "suggest": [Strike(signal.SIGKILL, 0.9)],
+    "check": [Strike(signal.SIGTERM, 0.9)],
     "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "cross-validation": [Strike(signal.SIGKILL, 0.5)],
@@ -27,9 +30,12 @@ HANDFUL = {
 """By scenario, for a single run."""
 
 
+WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check")
+
+
 def _something(name: str, finished: State) -> bool:
     """Whether there was anything to lose: an epoch, a fold, or a row."""
-    return name in ("prepare", "export-labels") or any(part.startswith(("epoch", "row", "run/")) for part in finished)
+    return name in WITHOUT_STEPS or any(part.startswith(("epoch", "row", "run/")) for part in finished)
 
 
 @pytest.mark.parametrize("name", HANDFUL)
