@@ -26,7 +26,8 @@ from torch import Tensor
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation import calibrating
-from mlrpl_cli.core.curation.completing.filling import ALONE, Filling, fill
+from mlrpl_cli.core.curation.completing.filling import Filling, fill
+from mlrpl_cli.core.curation.completing.options import ALONE
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, fit_parts, parts_of
 from mlrpl_cli.core.decisions import calibration
 from mlrpl_cli.core.heads.fitted import anchored, map_estimate

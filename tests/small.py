@@ -21,6 +21,7 @@ from mlrpl_cli.core.backbones.openai.architectures import (
     random_state,
 )
 from mlrpl_cli.core.backbones.openai.assembly import assemble
+from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.masks import observe
 from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
@@ -40,6 +41,16 @@ OPTIONS: dict[str, Any] = {
     "precision": "float32",
 }
 """Of a training on these: an epoch of 24 images is three steps."""
+
+
+class Heard(Silent):
+    """A Progress that keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 class StopAt:

@@ -88,6 +88,8 @@ def _print_tables(found: Check, most: int) -> None:
     console.print_line(
         f"expected to be wrong: {told['expected_wrong']:.0f} of {told['cells']} cells ({share:.1%}); {of_kinds}"
     )
+    if not told["errors_seen"]:
+        console.print_line("no error is seen that is not as well explained by what is hard to see")
     if found.exported is not None:
         console.print_exported(found.exported)
 

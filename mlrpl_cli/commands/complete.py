@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
-from mlrpl_cli.core.curation.completing.options import CompleteOptions
+from mlrpl_cli.core.curation.completing.options import ALONE, TOGETHER, CompleteOptions
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ def complete(
     as_json: options.Json = False,
     **given: Any,
 ) -> None:
-    """Fill unknown cells of training and validation images with yes or no, and leave those that cannot be promised.
+    """Fill unknown cells of training images with yes or no, and leave those that cannot be promised.
 
     Of the cells that are filled as present, at least the share --precision is right, and of those filled as absent the
-    share --no-precision, each with --confidence, for each class, or for the classes together that can promise nothing
-    alone. Known cells vouch for it, by scores of classifiers that did not know them; it supposes that chance decided
-    which cells are known. Given labels stay as they are, and so do test images.
+    share --no-precision, for each class, or for the classes together that can promise nothing alone: with --confidence
+    no promise is made that is broken. Known cells vouch for it, by scores of classifiers that did not know them; it
+    supposes that chance decided which cells are known. Given labels stay as they are, and so do test images.
 
     It writes all labels, and beside them NAME.provenance.csv: image, class, label, given or completed, p, bound, group.
     """
@@ -50,9 +50,11 @@ def _print_tables(result: Completed) -> None:
     console.print_table(f"Unknown cells of {result.subject.prepared.folder} that were filled", columns, rows)
     for side, told in (("yes", "present"), ("no", "absent")):
         sides = [(each.name, getattr(each, side)) for each in result.classes]
-        together = [name for name, one in sides if one.group == "together"]
-        if together:
-            console.print_line(f"{told}: promised together, of {len(together)} classes: {', '.join(together)}")
+        joined = [(name, one) for name, one in sides if one.group == TOGETHER]
+        if joined:
+            names, bound = ", ".join(name for name, _ in joined), joined[0][1].bound
+            right = f"at least {console.percent(bound)}% of their filled cells, taken as one, are right"
+            console.print_line(f"together, {told}: {right}; no promise of each of {len(joined)} classes: {names}")
         for name, one in sides:
             if one.why is not None:
                 console.print_line(f"{told}: nothing is promised of {name}: {one.why}")
@@ -64,4 +66,5 @@ def _print_tables(result: Completed) -> None:
 def _cells(side: Side) -> tuple[object, ...]:
     if side.threshold is None or side.bound is None:
         return side.filled, None, None
-    return side.filled, f"{side.threshold:.3f}", f"≥ {console.percent(side.bound)}"
+    right = f"≥ {console.percent(side.bound)}" if side.group == ALONE else TOGETHER
+    return side.filled, f"{side.threshold:.3f}", right if side.filled else None

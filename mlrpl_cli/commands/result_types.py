@@ -293,6 +293,8 @@ class CheckResult:
     """Estimated share of absent cells that are given as present."""
     present_given_as_absent: float
     """Estimated share of present cells that are given as absent."""
+    errors_seen: bool
+    """Whether the labels say that some are wrong; false where what is hard to see explains them as well."""
     classes: list[CheckedClass]
     first: list[CheckedCell]
     """The --most cells whose label looks most wrong."""

@@ -18,6 +18,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
+from mlrpl_cli.core.curation.asking.options import SuggestOptions
+from mlrpl_cli.core.curation.asking.suggesting import suggest
+from mlrpl_cli.core.curation.check_options import CheckOptions
+from mlrpl_cli.core.curation.completing.complete import complete
+from mlrpl_cli.core.curation.completing.options import CompleteOptions
+from mlrpl_cli.core.curation.correcting import check_labels
 from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.progress import Silent
@@ -34,6 +40,7 @@ from mlrpl_cli.core.sweep.results import RESULTS, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import sweep
 from mlrpl_cli.core.sweep.variants import parse_variant
 from mlrpl_cli.core.sweep.worker import Worker
+from mlrpl_cli.core.training.train import train
 from tests import small
 
 KEEP, SEED = 0.6, 0
@@ -350,6 +357,56 @@ def test_labels_that_a_cross_validated_run_may_not_see_change_no_decision(base, 
         found.append(decided(run))
     assert found[0] == found[1]
     assert found[0]["held out, last"][0] == "out-of-fold"
+
+
+@pytest.fixture(scope="module")
+def known_run(base) -> Path:
+    made = {"data": str(base / "prepared"), "run": str(base / "known-run"), "cache": str(base / "features")}
+    backbone = str(base / "clip.safetensors")
+    return train(TrainConfig(**{**small.OPTIONS, **made, "backbone": backbone, "method": "linear", "epochs": 1})).run
+
+
+def curated(data: Path, run: Path, out: Path) -> dict[str, bytes]:
+    """The files that complete, suggest and check make of the labels of a prepared folder."""
+    asked = {"data": data, "run": run, "device": "cpu", "workers": 0}
+    promise = {"precision": 0.6, "confidence": 0.7, "fill_validation": True}
+    complete(CompleteOptions(**asked, **promise, out=out / "completed.csv"))
+    suggest(SuggestOptions(**asked, budget=20, out=out / "asked.csv"))
+    check_labels(CheckOptions(**asked, csv=out / "ranked.csv", flip=True, out=out / "flipped.csv"))
+    return {path.name: path.read_bytes() for path in out.glob("*.csv")}
+
+
+def test_labels_out_of_sight_change_nothing_that_is_made_of_labels(base, known_run):
+    prepared = read_prepared(base / "prepared")
+    cells = out_of_sight(prepared)
+
+    def of(cells: np.ndarray, labels: np.ndarray) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory(dir=base) as place:
+            data = relabelled(prepared, Path(place) / "data", cells, labels).folder
+            return {
+                name: without_test(prepared, content) for name, content in curated(data, known_run, Path(place)).items()
+            }
+
+    before = of(cells, prepared.full_labels[cells])
+    assert len(before) == 5
+
+    @few
+    @given(replacements)
+    def nothing_changes(replacement):
+        assert of(cells, drawn(replacement[0], prepared.full_labels[cells], replacement[1])) == before
+
+    nothing_changes()
+    row = prepared.rows("train")[0]
+    control = np.zeros(cells.shape, bool)
+    control[row, np.flatnonzero(prepared.observed_labels[row])[0]] = True
+    after = of(control, -prepared.full_labels[control])
+    assert all(after[name] != before[name] for name in before)
+
+
+def without_test(prepared: Prepared, content: bytes) -> bytes:
+    """A table without its rows of test images, which hold the labels that they have."""
+    images = {prepared.images[row] for row in prepared.rows("test")}
+    return b"".join(line for line in content.splitlines(keepends=True) if line.decode().split(",")[0] not in images)
 
 
 def test_test_labels_do_choose_the_epoch_when_they_are_asked_to(base, differing):

@@ -20,10 +20,11 @@ from mlrpl_cli.core.export.writing import (
     name_of,
     out_problems,
     place_of,
+    target,
     write_export,
 )
 from mlrpl_cli.core.io.errors import counted, csv_text
-from mlrpl_cli.core.io.files import atomic_file, check_writable
+from mlrpl_cli.core.io.files import atomic_file
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.states import STATES, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, writer_of
@@ -56,11 +57,10 @@ def check_labels(options: CheckOptions, progress: Progress | None = None, overwr
     subject = subject_of(options)
     prepared = subject.prepared
     path = _path(options, prepared, overwrite)
-    if options.csv is not None:
-        check_writable(options.csv)
+    ranking = None if options.csv is None else target(options.csv, True, prepared, overwrite)
     checked = check(prepared, options, subject.run, progress)
-    if options.csv is not None:
-        write_ranking(checked, prepared, options.csv)
+    if ranking is not None:
+        write_ranking(checked, prepared, ranking)
     found = Check(subject, checked, None, None)
     if path is None:
         return found
@@ -134,6 +134,7 @@ def as_dict(found: Check, most: int) -> dict[str, Any]:
         "expected_share": float(sum(wrong) / len(checked.right)),
         "absent_given_as_present": checked.noise.given_present,
         "present_given_as_absent": checked.noise.given_absent,
+        "errors_seen": checked.noise.is_seen,
         "classes": classes,
         "first": list(cells(checked, found.subject.prepared, most)),
         "looks_wrong": found.looks_wrong,
@@ -150,6 +151,11 @@ def _check_options(options: CheckOptions) -> None:
         found.append("--below and --top were both given; leave one of them out")
     if idle and not (options.drop or options.flip):
         found.append(f"{', '.join(f'--{name}' for name in idle)} is for corrected labels; add --drop or --flip")
+    if options.csv is not None:
+        if options.csv.suffix.lower() != ".csv":
+            found.append(f"--csv {options.csv}: the ranking is a file that ends in .csv; name one")
+        if options.out is not None and options.csv.absolute() == options.out.absolute():
+            found.append(f"--csv and --out are both {options.csv}; name two files")
     raise_together(found)
     form = options.format or TABLE
     writer_of(form)

@@ -84,14 +84,14 @@ def cross_fit(
     labels = prepared.observed_labels[rows]
     if not (labels != UNKNOWN).any():
         raise DataError(f"{prepared.folder} has no known cell to learn from; label some, and prepare it again")
-    contents = numbered(digests_of(prepared, rows, config.cache, options.workers))
-    parts = parts_of(contents, labels.shape[1])
-    made_of = {"made_of": _made_of(info, config, prepared, contents)}
+    digests = digests_of(prepared, rows, config.cache, options.workers)
+    parts = parts_of(numbered(digests), labels.shape[1])
+    made_of = {"made_of": _made_of(info, config, prepared, digests)}
     logits = _stored(run / FILE, made_of)
     if logits is None:
         ground = described() if described else ground_of(prepared, rows, options, run, progress)
         logits = fit_parts(ground.described, ground.texts, labels, parts, config, progress)
-        write_tensors(run / FILE, {"logits": torch.from_numpy(logits)}, made_of)
+        _keep(run / FILE, logits, made_of, progress)
     return CrossFitted(prepared.classes, rows, labels, parts, logits)
 
 
@@ -128,11 +128,19 @@ def fit_parts(
     return logits
 
 
-def _made_of(info: RunInfo, config: TrainConfig, prepared: Prepared, contents: np.ndarray) -> str:
-    """What decides the scores."""
+def _made_of(info: RunInfo, config: TrainConfig, prepared: Prepared, digests: Sequence[str]) -> str:
+    """What decides the scores; `digests` are of the image files."""
     asked = {name: asdict(config)[name] for name in ("loss", "unknown_weight", "cache_dtype")}
     told = [_RULE, asked, info.fingerprint, info.image_size, info.precision, prepared.sha256]
-    return hashlib.sha256(json.dumps([*told, contents.tolist(), PARTS, SEED]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*told, digests, PARTS, SEED]).encode()).hexdigest()
+
+
+def _keep(path: Path, logits: np.ndarray, made_of: dict[str, str], progress: Progress) -> None:
+    """For the next command; without them it fits again, so that a folder that cannot be written is no error."""
+    try:
+        write_tensors(path, {"logits": torch.from_numpy(logits)}, made_of)
+    except DataError as error:
+        progress.warn(f"the scores are not kept for later commands: {error}")
 
 
 def _stored(path: Path, made_of: dict[str, str]) -> np.ndarray | None:

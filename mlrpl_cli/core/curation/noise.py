@@ -13,7 +13,9 @@ labels times a prior by which classes are alike, and the two rates within an ord
 
 Errors are told apart from what is hard to see by where labels contradict scores that hardly any other label
 contradicts: it is assumed that a label's being wrong depends on the state that it should have and not on the image,
-and that the classifier is sure of some cells of either state. Axes: C classes, M known cells.
+and that the classifier is sure of some cells of either state. A few cells can be explained either way, so that there
+are errors only where they explain the labels better than scores that are a little off, by EVIDENCE.
+Axes: C classes, M known cells.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ OF_CLASS = np.array([0.3, 0.5])
 """Deviation of those of a class from all."""
 ALIKE = 2.0
 """Deviation of the difference of the rates' logits."""
+EVIDENCE = 3.0
+"""By how many nats errors have to make the given labels likelier: right labels do so once in fifty times."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class Noise:
     given_absent: float = 0.0
     """ε₁ in [0, 0.45]: share of present cells that are given as absent."""
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether the given labels say that some of them are wrong."""
+        return max(self.given_present, self.given_absent) > 2 * LEAST
+
     def right(self, logits: np.ndarray, given: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(M,) probability in [0, 1] that a label is right: P(it is so | what is given, u), by Bayes' rule.
 
@@ -64,17 +73,26 @@ class Noise:
 
 
 def estimate(logits: np.ndarray, given: np.ndarray, columns: np.ndarray, classes: int) -> Noise:
-    """The most probable noise. logits (M,) calibrated, finite; given (M,) known states; columns (M,) classes."""
+    """The most probable noise, none without EVIDENCE of it.
+
+    logits (M,) calibrated, finite; given (M,) known states; columns (M,) classes.
+    """
     cells = _Cells(logits, given == PRESENT, columns, classes)
-    rates = tuple(logit(np.array([LEAST, MOST])))
-    bounds = [(None, None)] * 2 + [rates] * 2 + [(None, None)] * (2 * classes)
-    starts = (
-        np.concatenate([np.zeros(2), np.repeat(logit(np.array(rate)), 2), np.zeros(2 * classes)]) for rate in STARTS
-    )
-    found = (minimize(cells.loss, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts)
-    point = min(found, key=lambda one: one.fun).x
+    none, loss = _most_probable(cells, LEAST, LEAST)
+    point, least = min((_most_probable(cells, start, MOST) for start in STARTS), key=lambda found: found[1])
+    if (loss - least) * len(logits) < EVIDENCE:
+        point = none
     slope, offset = point[:2, None] + point[4:].reshape(2, classes)
     return Noise(np.exp(slope), offset, *map(float, sigmoid(point[2:4])))
+
+
+def _most_probable(cells: _Cells, start: float, most: float) -> tuple[np.ndarray, float]:
+    """A point, with both rates in LEAST … `most`, searched from `start` on, and its loss."""
+    anything = [(None, None)]
+    bounds = anything * 2 + [tuple(logit(np.array([LEAST, most])))] * 2 + anything * (2 * cells.classes)
+    point = np.concatenate([np.zeros(2), np.repeat(logit(np.array(start)), 2), np.zeros(2 * cells.classes)])
+    found = minimize(cells.loss, point, jac=True, method="L-BFGS-B", bounds=bounds)
+    return found.x, float(found.fun)
 
 
 @dataclass(frozen=True)

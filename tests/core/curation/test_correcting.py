@@ -56,6 +56,22 @@ def test_cells_below_a_probability_are_corrected(checked):
     assert checked(drop=True, overwrite=True).looks_wrong == (found.checked.right < 0.5).sum()
 
 
+def test_the_ranking_replaces_nothing_that_is_not_its_own(checked, place):
+    prepared, run = place
+    manifest = (prepared.folder / "manifest.json").read_bytes()
+    with pytest.raises(MlrplError, match="is in the prepared folder"):
+        checked(csv=prepared.folder / "ranked.csv")
+    with pytest.raises(MlrplError, match=r"best.safetensors: the ranking is a file that ends in .csv; name one"):
+        checked(csv=run / "best.safetensors")
+    with pytest.raises(MlrplError, match=r"--csv and --out are both labels.csv; name two files"):
+        checked(csv=Path("labels.csv"), drop=True, out=Path("labels.csv"))
+    Path("ranked.csv").write_text("mine")
+    with pytest.raises(MlrplError, match=r"ranked.csv is there already; --overwrite replaces it"):
+        checked(csv=Path("ranked.csv"))
+    assert Path("ranked.csv").read_text() == "mine"
+    assert (prepared.folder / "manifest.json").read_bytes() == manifest
+
+
 def test_the_table_has_every_known_cell_in_its_order(checked, place):
     prepared, _ = place
     found = checked(csv=Path("ranked.csv"))

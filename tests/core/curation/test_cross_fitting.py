@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.runs.selection import RunOptions
+from tests import small
 
 OPTIONS = RunOptions(device="cpu", workers=0)
 
@@ -72,6 +74,33 @@ def test_scores_are_kept_and_made_again_only_of_other_labels(place, found, monke
     (run / FILE).write_bytes((run / FILE).read_bytes()[:-1])
     with pytest.raises(TypeError):
         cross_fit(prepared, OPTIONS, run)
+
+
+def test_scores_are_made_again_of_an_image_that_changed_whatever_its_digest(place, found, monkeypatch):
+    """One whose new digest is still between the same two others."""
+    prepared, run = place
+    cross_fit(prepared, OPTIONS, run)
+    real = cross_fitting.digests_of
+
+    def changed(*given):
+        first, *others = real(*given)
+        return [first[:-1] + ("0" if first[-1] != "0" else "1"), *others]
+
+    monkeypatch.setattr(cross_fitting, "digests_of", changed)
+    monkeypatch.setattr(cross_fitting, "fit_parts", None)
+    with pytest.raises(TypeError):
+        cross_fit(prepared, OPTIONS, run)
+
+
+def test_a_run_folder_that_cannot_be_written_is_told_and_no_error(place, found, tmp_path):
+    prepared, run = place
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    (other / FILE).unlink()
+    (other / FILE).mkdir()
+    progress = small.Heard()
+    assert (cross_fit(prepared, OPTIONS, other, progress).logits == found.logits).all()
+    assert [told[:48] for told in progress.warnings] == ["the scores are not kept for later commands: cann"]
 
 
 def test_what_cannot_be_fitted_to_is_told(place):

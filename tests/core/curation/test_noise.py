@@ -40,6 +40,20 @@ def test_labels_without_an_error_have_none():
     assert found.offset == pytest.approx(OFFSETS, abs=0.15)
 
 
+@pytest.mark.parametrize("cells", [150, 600])
+def test_few_right_labels_of_a_class_are_hardly_ever_called_wrong(cells):
+    """Of thirty draws, each with its own calibration a little off; one in fifty is expected to find errors."""
+    random, seen = np.random.default_rng(3), 0
+    for _ in range(30):
+        logits = random.normal(-1.5, 2.5, cells)
+        given = np.where(random.random(cells) < sigmoid(logits), 1, -1)
+        found = estimate(logits, given, np.zeros(cells, int), 1)
+        seen += found.is_seen
+        if not found.is_seen:
+            assert (found.right(logits, given, np.zeros(cells, int)) > 0.5).all()
+    assert seen <= 3
+
+
 def test_p_is_bayes_rule():
     """Closed form: P(right | given present) = (1 - ε₁) s / (ε₀ (1 - s) + (1 - ε₁) s), and the same turned over."""
     noise = Noise(np.array([2.0]), np.array([0.5]), 0.1, 0.2)

@@ -21,7 +21,6 @@ from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.metrics import precision_recall
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import RunError
-from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.states import ABSENT, UNKNOWN
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import NO_FOLD, Prepared, read_prepared, write_manifest
@@ -32,16 +31,6 @@ from mlrpl_cli.core.runs.folder import DECISIONS, HELD_OUT
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Heard(Silent):
-    """Keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +58,7 @@ def small_data(folder: Path, change: Callable[[Prepared], Prepared]) -> None:
 
 def trained(place: Path, change: Callable[[Prepared], Prepared], **options: Any) -> tuple[Path, list[str]]:
     """A run of one epoch on changed data, and what was warned of."""
-    flags, heard = small.write_training(place, epochs=1), Heard()
+    flags, heard = small.write_training(place, epochs=1), small.Heard()
     small_data(place / "prepared", change)
     config = make_config(flags={**flags, "method": "linear", **options})
     return train_and_decide(config, heard).run, heard.warnings

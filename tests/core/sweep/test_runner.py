@@ -77,20 +77,12 @@ def with_copies(options, place, pairs) -> SweepOptions:
     return replace(options, data=folder, out=place / "out", methods=("linear",), seeds=(SEED,), jobs=1)
 
 
-class Warnings(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def warn(self, message):
-        self.said.append(message)
-
-
 def test_copies_are_left_out_of_a_sweep_as_train_and_eval_leave_them_out(options, tmp_path, sweep_here):
     """Of the test images 24 is a copy of a training image and 26 of a validation image; 27 of those is one, too."""
-    asked, progress = with_copies(options, tmp_path, {24: 0, 26: 25, 27: 1}), Warnings()
+    asked, progress = with_copies(options, tmp_path, {24: 0, 26: 25, 27: 1}), small.Heard()
     (row,) = sweep(asked, progress).rows
     told = "2 of 6 test images are copies of training or validation images: left out of every figure"
-    assert [text for text in progress.said if "copies" in text] == [
+    assert [text for text in progress.warnings if "copies" in text] == [
         told,
         "1 of 6 validation images are copies of training images: left out of every figure",
     ]

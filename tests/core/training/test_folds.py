@@ -15,7 +15,6 @@ from mlrpl_cli.core.config import LAST, make_config
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import RunError
-from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.io.tensorfiles import open_tensors
 from mlrpl_cli.core.prepared.folder import NO_FOLD, Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.runs import contents
@@ -99,20 +98,12 @@ def test_test_images_are_of_no_fold_and_are_evaluated(flags, tmp_path):
     assert evaluate(EvaluationOptions(Path(flags["run"]), device="cpu", workers=0)).images == 12
 
 
-class Warnings(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.said.append(message)
-
-
 def test_no_image_is_scored_by_a_recognizer_that_was_trained_on_a_copy_of_it(flags, tmp_path):
     """Reference: the fold of the original left out, its copy under another name in no fold at all."""
-    prepared, said = folded(tmp_path / "data"), Warnings()
+    prepared, said = folded(tmp_path / "data"), small.Heard()
     shutil.copy(prepared.image_root / prepared.images[0], prepared.image_root / prepared.images[1])
     train(make_config(flags={**flags, "data": str(prepared.folder)}), said)
-    assert [text for text in said.said if text.startswith("1 image with copies in other folds")]
+    assert [text for text in said.warnings if text.startswith("1 image with copies in other folds")]
     folds = prepared.folds.copy()
     folds[1] = NO_FOLD
     other = with_splits(prepared, ["train"] + ["test"] + ["train"] * 34, folds)

@@ -1,6 +1,7 @@
 """Labels of a prepared folder with the unknown cells filled that keep a promise.
 
-Test images stay as they are. Only observed labels are read: what the mask hides has no say.
+Test images stay as they are, and so do validation images if nothing else is asked for: cells that were sure enough to
+be filled would be judged by what filled them. Only observed labels are read: what the mask hides has no say.
 Axes: N images, C classes.
 """
 
@@ -29,13 +30,17 @@ from mlrpl_cli.core.export.writing import (
     write_export,
 )
 from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.files import atomic_file
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.records import TRAIN
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
 
 SIDES = {"yes": PRESENT, "no": ABSENT}
+SUPPOSED = "what is promised supposes that chance chose which cells are known, and not who looked at them"
+FILLED_VALIDATION = "validation images are filled, too: what a training on these labels measures there is partly filled"
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class CompletedClass:
 
     name: str
     unknown: int
-    """Cells of training and validation images that were unknown."""
+    """Cells that were unknown, of the images that may be filled."""
     yes: Side
     no: Side
 
@@ -82,7 +87,7 @@ class Completed:
 
     @property
     def unknown(self) -> int:
-        """Cells of training and validation images that were unknown."""
+        """Cells that were unknown, of the images that may be filled."""
         return sum(each.unknown for each in self.classes)
 
     def filled(self, side: str) -> int:
@@ -107,14 +112,26 @@ def complete(options: CompleteOptions, progress: Progress | None = None, overwri
     table = target(beside(path, bool(SUFFIXES[options.format])), True, prepared, overwrite)
     check_names(_export(prepared, prepared.observed_labels, options, progress))
     found = cross_fit(prepared, options, subject.run, progress)
-    if found.known.all():
-        raise DataError(f"{prepared.folder} has no unknown cell outside of its test images; there is nothing to fill")
+    may = options.fill_validation | (np.array(prepared.splits)[found.rows] == TRAIN)
+    if found.known[may].all():
+        others = "" if options.fill_validation else "; --fill-validation fills validation images, too"
+        raise DataError(f"{prepared.folder} has no unknown cell to fill{others}")
     logits = calibrated_logits(found, progress)
-    filling = fill(logits, found.labels, precisions_of(options), options.confidence)
+    filling = filled(logits, found.labels, may, options)
     export = _export(prepared, filled_labels(prepared, found, filling), options, progress)
-    write_provenance(table, export, found.rows, found.labels, sigmoid(logits), filling, progress)
-    written = write_export(export, path, options.format, prepared)
-    return Completed(options, subject, written, table, _classes(found, filling))
+    told = (SUPPOSED, *((FILLED_VALIDATION,) if options.fill_validation else ()))
+    with atomic_file(table) as temporary:  # both files are whole before the first takes its place
+        write_provenance(temporary, export, found.rows, found.labels, sigmoid(logits), filling, progress)
+        written = write_export(export, path, options.format, prepared, told)
+    return Completed(options, subject, written, table, _classes(found, filling, may))
+
+
+def filled(logits: np.ndarray, labels: np.ndarray, may: np.ndarray, options: CompleteOptions) -> Filling:
+    """What is filled of the images of `may` (N,) by calibrated logits (N, C); their known cells alone vouch for it."""
+    inside = fill(logits[may], labels[may], precisions_of(options), options.confidence)
+    states = np.full(labels.shape, UNKNOWN, np.int8)
+    states[may] = inside.states
+    return replace(inside, states=states)
 
 
 def precisions_of(options: CompleteOptions) -> dict[int, float]:
@@ -153,8 +170,8 @@ def _export(prepared: Prepared, labels: np.ndarray, options: CompleteOptions, pr
     return Export(replace(prepared, full_labels=labels), prefix=options.prefix or "", progress=progress)
 
 
-def _classes(found: CrossFitted, filling: Filling) -> tuple[CompletedClass, ...]:
-    unknown = (~found.known).sum(axis=0).tolist()
+def _classes(found: CrossFitted, filling: Filling, may: np.ndarray) -> tuple[CompletedClass, ...]:
+    unknown = (~found.known[may]).sum(axis=0).tolist()
     sides = [
         {name: _side(filling, state, column) for name, state in SIDES.items()} for column in range(len(found.classes))
     ]

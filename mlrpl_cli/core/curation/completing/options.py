@@ -12,6 +12,8 @@ from mlrpl_cli.core.curation.options import CurationOptions
 from mlrpl_cli.core.io.schema import Name, Text
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
+ALONE, TOGETHER = "alone", "together"
+"""Who keeps a promise: a class, or the classes that could not alone."""
 Share = Annotated[float, Field(ge=0.5, lt=1)]
 """Less than half would be kept by the contrary, too."""
 
@@ -26,6 +28,9 @@ class CompleteOptions(CurationOptions):
     """Share of the cells filled as absent that are right, at least. Default: that of --precision."""
     confidence: Share = 0.95
     """How sure that is, for each class, or group of classes, and each of the two."""
+    fill_validation: bool = False
+    """Fill cells of validation images, too, in place of those of training images alone: what selects an epoch and
+    calibrates a run on these labels is then partly what was filled."""
     format: Name = Field(default="table", description=f"What to write: {', '.join(FORMATS)}")
     out: Path | None = None
     """File to write, for coco a folder. Default: exports/NAME-completed-FORMAT below the current folder."""

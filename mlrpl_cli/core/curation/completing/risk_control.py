@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from math import ceil, log
 
 import numpy as np
 from scipy.stats import hypergeom
@@ -76,12 +75,12 @@ def promised(scores: np.ndarray, states: np.ndarray, precision: float, confidenc
     total, unknown = int((states != UNKNOWN).sum()), int((states == UNKNOWN).sum())
     if not unknown:
         return "has no unknown cell of such scores"
-    if total < (least := least_known(precision, level)):
-        return f"needs at least {least} known cells of such scores, has {total}"
-    allowed = np.floor((1 - precision) * nested.unknown + SLACK).astype(int)
-    starts, sets = _sequences(nested, allowed, level)
+    starts, sets = _sequences(nested, allowed := _allowed(nested.unknown, precision), level)
     if not len(sets):
-        return f"needs more known cells: {total} without a mistake would not do beside {unknown} unknown"
+        least = least_known(unknown, precision, level)
+        return (
+            f"{least} known cells of such scores would do beside {unknown} unknown ones, if all were right; has {total}"
+        )
     accepted = chance_of(nested.known, nested.unknown, nested.wrong, allowed)[sets] <= level / len(starts)
     last = max(_last_of_sequence(accepted, begin) for begin in starts)
     n, m, x = (int(of[sets[max(last, 0)]]) for of in (nested.known, nested.unknown, nested.wrong))
@@ -122,9 +121,22 @@ def lower_bound(known: int, unknown: int, wrong: int, level: float) -> float:
     return 1 - bisect_left(range(unknown), True, key=is_unlikely) / unknown
 
 
-def least_known(precision: float, level: float) -> int:
-    """Known cells that would do if none of them were wrong, with unlimited unknown ones: log level / log precision."""
-    return ceil(log(level) / log(precision) - SLACK)
+def least_known(unknown: int, precision: float, level: float) -> int:
+    """Known cells that would do beside `unknown` ones if none of the known ones were wrong."""
+    others = np.array(unknown)
+
+    def would_do(known: int) -> bool:
+        return bool(chance_of(np.array(known), others, 0, _allowed(others, precision)) <= level)
+
+    most = 1
+    while not would_do(most):
+        most *= 2
+    return bisect_left(range(most + 1), True, key=would_do)
+
+
+def _allowed(unknown: np.ndarray, precision: float) -> np.ndarray:
+    """u: how many of the unknown cells may be wrong."""
+    return np.floor((1 - precision) * unknown + SLACK).astype(int)
 
 
 def _counts(known: int) -> list[int]:

@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import TrainConfig
-from mlrpl_cli.core.curation.completing.complete import Completed, as_dict, complete, precisions_of
+from mlrpl_cli.core.curation.completing.complete import (
+    FILLED_VALIDATION,
+    SUPPOSED,
+    Completed,
+    as_dict,
+    complete,
+    precisions_of,
+)
 from mlrpl_cli.core.curation.completing.options import CompleteOptions
 from mlrpl_cli.core.io.errors import MlrplError
-from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.labels.records import TEST, TRAIN
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import FORMATS, SUFFIXES
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
@@ -59,7 +66,21 @@ def test_given_labels_and_test_images_stay_and_some_unknown_cells_are_filled(pla
     is_test = np.array(prepared.splits) == TEST
     assert (labels[is_test] == before[is_test]).all()
     added = (labels != before).sum()
-    assert 0 < added == found.filled("yes") + found.filled("no") <= found.unknown == (before == UNKNOWN).sum()
+    assert 0 < added == found.filled("yes") + found.filled("no") <= found.unknown
+    is_train = np.array(prepared.splits) == TRAIN
+    assert found.unknown == (before[is_train] == UNKNOWN).sum()
+    assert (labels[~is_train] == before[~is_train]).all()
+    assert found.labels.notes[0] == SUPPOSED
+
+
+def test_validation_images_are_filled_when_asked(place, tmp_path):
+    prepared, _ = place
+    found = _complete(place, tmp_path / "labels.csv", fill_validation=True)
+    labels, before = _cells(found.labels.path, prepared), prepared.observed_labels
+    assert found.unknown == (before == UNKNOWN).sum()
+    assert (labels != before)[prepared.rows("validation")].any()
+    assert (labels[prepared.rows("test")] == before[prepared.rows("test")]).all()
+    assert found.labels.notes[1] == FILLED_VALIDATION
 
 
 def test_every_known_and_filled_cell_is_told_with_what_is_promised_of_it(place, found):
@@ -144,7 +165,7 @@ def test_labels_without_an_unknown_cell_are_refused(place, tmp_path):
     whole = tmp_path / "whole"
     whole.mkdir()
     write_manifest(whole, replace(prepared, folder=whole, observed_labels=prepared.full_labels))
-    with pytest.raises(MlrplError, match="has no unknown cell outside of its test images; there is nothing to fill"):
+    with pytest.raises(MlrplError, match="has no unknown cell to fill; --fill-validation fills validation images, too"):
         _complete((read_prepared(whole), run), tmp_path / "labels.csv")
 
 
