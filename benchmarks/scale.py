@@ -16,6 +16,7 @@ import torch
 from pycocotools.coco import COCO
 from sklearn.metrics import average_precision_score
 
+from benchmarks.curation import curation_rows
 from benchmarks.measure import GIB, Part, Promise, Row, in_fresh_process, interleaved, measure
 from benchmarks.openimages import openimages_rows
 from mlrpl_cli.core.evaluation.comparison import RESAMPLES, resample_weights, resampled_maps
@@ -90,6 +91,7 @@ SCALE = {
     "openimages": openimages_rows,
     "metrics": metrics_rows,
     "resample": resample_rows,
+    "curation": curation_rows,
 }
 
 
