@@ -91,6 +91,11 @@ def percent(share: float | None) -> str:
     return MISSING if share is None or math.isnan(share) else f"{100 * share:.2f}"
 
 
+def figure(value: float | None) -> str:
+    """A number with four decimals; a dash for None and NaN."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.4f}"
+
+
 def print_exported(exported: Exported, *beside: object) -> None:
     """What has to be known of a label file, where it and the files beside it are, and the command that reads it."""
     for note in exported.notes:

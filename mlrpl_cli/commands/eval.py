@@ -39,7 +39,9 @@ def eval(
     named. CF1 has two definitions: the harmonic mean of CP and CR (SSGRL, SST, SARB, HST) and the mean of the classes'
     F1 (DualCoOp); both are given.
 
-    Images that the run was trained on are left out, whatever they are called. --require takes map, map_learnable,
+    --threshold and the top k are of probabilities as the method gives them, as the literature has it; where the run is
+    calibrated there are figures at its thresholds, too. Images that the run was trained on are left out, whatever they
+    are called. --require takes map, map_learnable,
     ap[CLASS], and at the threshold op, or, of1, cp, cr, cf1_of_means, cf1_mean_of_f1: shares from 0 to 1.
     """
     from mlrpl_cli.core.decisions import measured
@@ -78,9 +80,10 @@ def _print_tables(result: Evaluation, decisions: MeasuredDecisions) -> None:
     rows = list(zip(names, *cells, average_precision, strict=True))
     console.print_table(f"Average precision (%) · {title}", ("class", "positives", "negatives", "AP"), rows)
     columns = ("predicted when", "OP", "OR", "OF1", "CP", "CR", "CF1 (of CP, CR)", "CF1 (mean of F1)")
-    ways = {f"p > {chosen.threshold:g}": metrics.at_threshold, f"top {chosen.top_k}": metrics.at_top_k}
+    method = "method's " if decisions.at_thresholds else ""
+    ways = {f"{method}p > {chosen.threshold:g}": metrics.at_threshold, f"{method}top {chosen.top_k}": metrics.at_top_k}
     if decisions.at_thresholds:
-        ways[f"p ≥ thresholds ({decisions.objective})"] = decisions.at_thresholds
+        ways[f"calibrated p ≥ thresholds ({decisions.objective})"] = decisions.at_thresholds
     figures = [(name, *map(console.percent, astuple(way))) for name, way in ways.items()]
     console.print_table("Precision and recall (%)", columns, figures)
     _print_reliability(decisions)
@@ -96,7 +99,7 @@ def _print_reliability(decisions: MeasuredDecisions) -> None:
     ways = {"as the method gives them": decisions.before}
     if decisions.after:
         ways[f"calibrated ({decisions.family})"] = decisions.after
-    rows = [(name, *(f"{figure:.4f}" for figure in astuple(way))) for name, way in ways.items()]
+    rows = [(name, *map(console.figure, astuple(way))) for name, way in ways.items()]
     console.print_table("Reliability over known cells", columns, rows)
     if decisions.unsure is not None:
         console.print_line(f"neither yes nor no: {console.percent(decisions.unsure)}% of the known cells")

@@ -58,10 +58,9 @@ def predict(
     best, and its probabilities are uncalibrated.
 
     Probabilities are calibrated, and a class is yes, no or unsure, where the run has held-out cells to choose by
-    (mlrpl decide); --threshold shows the classes above another value. With both --top-k and --threshold a class must
-    pass both. An image that cannot be read has an error in its place,
-    also on stderr, and the others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image
-    could be read.
+    (mlrpl decide); --threshold decides in place of these, and shows the classes above it. With both --top-k and
+    --threshold a class must pass both. An image that cannot be read has an error in its place, also on stderr, and the
+    others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image could be read.
     """
     from mlrpl_cli.commands.results import print_result
 
@@ -73,7 +72,13 @@ def predict(
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
     failed = list[str]()
-    rows = _rows(track(_progress(form), results, "predicting", len(paths)), predictor, selected, failed)
+    rows = _rows(
+        track(_progress(form), results, "predicting", len(paths)),
+        predictor,
+        selected,
+        chosen.threshold is not None,
+        failed,
+    )
     if as_json:
         print_result(
             "predict",
@@ -133,10 +138,15 @@ def _rows(
     results: Iterable[Prediction | Unreadable],
     predictor: Predictor,
     selected: Callable[[Any], list[tuple[str, float]]],
+    overridden: bool,
     failed: list[str],
 ) -> Iterator[Row]:
-    """A row a result; the images that cannot be read are told on stderr and added to `failed`."""
+    """A row a result, of "yes" alone where --threshold decided.
+
+    The images that cannot be read are told on stderr and added to `failed`.
+    """
     from mlrpl_cli.core.prediction.predictor import Unreadable
+    from mlrpl_cli.core.runs.decided.verdicts import YES
 
     learnable = dict(zip(predictor.classes, predictor.learnable or (), strict=False))
     for result in results:
@@ -147,11 +157,12 @@ def _rows(
             yield Row(image, [], result.reason)
         else:
             raw = result.probabilities if result.raw is None else result.raw
+            decisions: Iterable[str | None] = result.decisions or repeat(None)
+            if overridden and result.decisions:
+                decisions = repeat(YES)
             more = {
-                name: {"decision": decision, "calibrated": result.calibrated, "raw": float(before)}
-                for name, decision, before in zip(
-                    predictor.classes, result.decisions or repeat(None), raw, strict=False
-                )
+                name: {"decision": decision, "calibrated": name not in predictor.uncalibrated, "raw": float(before)}
+                for name, decision, before in zip(predictor.classes, decisions, raw, strict=False)
             }
             scores = selected(result.probabilities)
             told = (

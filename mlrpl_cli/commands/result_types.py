@@ -159,6 +159,8 @@ class DecidedClass:
     """Whether there are too few of one kind, so that it takes the rule and the threshold of all classes together."""
     learnable: bool | None = Field()
     """Whether training had cells to learn it from; null where that is not known."""
+    calibrated: bool = Field()
+    """Whether its probabilities are calibrated; false where its held-out cells do not stand for others."""
     precision: float | None = Field()
     """To expect at the threshold, by the calibrated probabilities of the held-out images."""
     recall: float | None = Field()
@@ -208,7 +210,7 @@ class PredictedClass:
     learnable: bool | None = Field()
     """Whether training had cells to learn it from; null where that is not known."""
     decision: str | None = Field()
-    """"yes", "no" or "unsure"; null where no threshold was chosen."""
+    """"yes", "no" or "unsure"; null for a run that is not calibrated. "yes" with --threshold, which chose it."""
     calibrated: bool = Field()
     """Whether the probability was calibrated by held-out cells of the run."""
     raw: float = Field()

@@ -70,8 +70,8 @@ def _print_summary(summary: TrainingSummary) -> None:
     if summary.folds:
         rows.append((f"out-of-fold mAP, {summary.folds} folds", console.percent(summary.out_of_fold_map)))
     if summary.calibration:
-        errors = f"{console.percent(summary.ece_before)} → {console.percent(summary.ece_after)}"
-        rows.append((f"calibration error, held-out cells ({summary.calibration})", errors))
+        losses = " → ".join(map(console.figure, (summary.log_loss_before, summary.log_loss_after)))
+        rows.append((f"log loss of held-out cells, calibrated ({summary.calibration})", losses))
     if names := summary.not_learnable:
         rows.append((f"cannot be learned: {len(names)} of {summary.classes} classes", first_few(names, 10)))
     state, following = "Trained", "eval" if summary.tested else "predict IMAGES"

@@ -10,9 +10,10 @@ from pathlib import Path
 from accelerate import PartialState
 
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig
-from mlrpl_cli.core.decisions.of_run import HOLDING_OUT, ONE_KIND, current_held_out, decide
+from mlrpl_cli.core.decisions.of_run import HOLDING_OUT, current_held_out, decide, notice_of
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.decided.decisions import Decision, read_decisions
 from mlrpl_cli.core.runs.decided.scores import HeldOut
 from mlrpl_cli.core.training.train import TrainingSummary, train
@@ -32,12 +33,15 @@ def train_and_decide(
     if not held:
         progress.warn(WITHOUT)
         return summary
-    decided = _kept(summary.run, held) or decide(summary.run).of
+    decided = _kept(summary.run, held) or decide(summary.run, progress=progress).of
     chosen = decided.get(BEST) or decided[LAST]
-    if not chosen.calibration.checked:
-        progress.warn(ONE_KIND)
-    before, after = chosen.before.ece, chosen.after.ece
-    return replace(summary, calibration=chosen.calibration.family, ece_before=before, ece_after=after)
+    if notice := notice_of(chosen, load_checkpoint(summary.run, LAST).info.classes):
+        progress.warn(notice)
+    before, after = chosen.before, chosen.after
+    return replace(
+        summary, calibration=chosen.calibration.family, ece_before=before.ece, ece_after=after.ece,
+        log_loss_before=before.log_loss, log_loss_after=after.log_loss,
+    )  # fmt: skip
 
 
 def _kept(run: Path, held: Mapping[str, HeldOut]) -> dict[str, Decision]:

@@ -6,7 +6,8 @@ The rule of all classes together comes first, with a weak prior at the identity;
 
 with r_k² the mean square of x_k, so that κ counts known cells of weight 1 whatever the unit of the logits. A class with
 few cells stays where all are. Family and κ are those of the least log loss of cells of held-out images, or a simpler
-choice within a standard error of it. Axes: N images, C classes, M known cells.
+choice within a standard error of it; none, unless it is sure to 95% that the best is better.
+Axes: N images, C classes, M known cells.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from mlrpl_cli.core.decisions.newton import Cells, minimum
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -26,6 +28,8 @@ LEAST_CELLS = 5
 TOWARDS_IDENTITY = 1.0
 """κ of the prior of the rule of all classes."""
 SHRINKAGES = (np.inf, 64.0, 16.0, 4.0)
+TINY = 1e-12
+"""The least mean square of a term: a prior holds also where every logit is 0."""
 PARTS = 5
 """Parts that the images are held out in, in turn."""
 
@@ -39,6 +43,10 @@ class Candidate:
     """κ; infinite for the rule of all classes alone."""
 
 
+LEAST_IMAGES = 10
+"""Held-out images with a known cell: of fewer, no comparison of log losses says which calibration helps."""
+SURE, AS_GOOD = 0.95, 0.84
+"""How sure it has to be that a calibration helps at all, and that a less simple one helps more, by Student's t."""
 CANDIDATES = (Candidate(), *(Candidate(f, k) for k, f in product(SHRINKAGES, (TEMPERATURE, PLATT, BETA))))
 """The simplest first."""
 
@@ -65,7 +73,7 @@ def fit(logits: np.ndarray, labels: np.ndarray, candidate: Candidate) -> Calibra
     present, absent = (labels == PRESENT).sum(axis=0), (labels == ABSENT).sum(axis=0)
     family, identity = candidate.family, np.array(IDENTITY[candidate.family])
     cells = _cells(family, logits, labels * (absent > 0))
-    size = (cells.x**2).mean(axis=0) if len(cells.y) else np.ones(len(identity))
+    size = np.maximum((cells.x**2).mean(axis=0), TINY) if len(cells.y) else np.ones(len(identity))
     everyone = cells._replace(of=np.zeros_like(cells.of))
     prior = TOWARDS_IDENTITY * size
     rule, spread = minimum(everyone, 1, identity, prior, SLOPES[family])
@@ -85,17 +93,19 @@ def fit(logits: np.ndarray, labels: np.ndarray, candidate: Candidate) -> Calibra
 def choose(logits: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Chosen:
     """The calibration of logits (N, C) by known cells of labels (N, C), chosen as the module says.
 
-    All cells of an image are in one part. Without a class that has known cells of both kinds it is the identity, and
-    not `checked`.
+    All cells of an image are in one part. Of less than LEAST_IMAGES images it is the identity, and without a class that
+    has known cells of both kinds, too, which is not `checked` then.
     """
     identity = fit(logits, labels, Candidate())
-    if not identity.checked:
+    if not identity.checked or (labels != UNKNOWN).any(axis=1).sum() < LEAST_IMAGES:
         return Chosen(identity, identity.apply(logits), {})
     part = generator.permutation(np.arange(len(logits)) % PARTS)
     held = {candidate: _held_out(logits, labels, candidate, part) for candidate in CANDIDATES}
     losses = {one: cell_losses(z, labels).sum(axis=1) for one, z in held.items()}  # (N,) of an image
     best = min(losses, key=lambda one: float(losses[one].sum()))
-    kept = next(one for one in CANDIDATES if _as_good(losses[one] - losses[best]))
+    kept = next(
+        one for one in CANDIDATES if _as_good(losses[one] - losses[best], AS_GOOD if one != CANDIDATES[0] else SURE)
+    )
     cells = (labels != UNKNOWN).sum()
     means = {one: float(loss.sum() / cells) for one, loss in losses.items()}
     return Chosen(fit(logits, labels, kept), sigmoid(held[kept]), means)
@@ -115,9 +125,10 @@ def _held_out(logits: np.ndarray, labels: np.ndarray, candidate: Candidate, part
     return found
 
 
-def _as_good(excess: np.ndarray) -> bool:
-    """Whether losses (N,) above those of the best are, in the mean, within one standard error of none."""
-    return bool(excess.mean() <= excess.std() / np.sqrt(len(excess)))
+def _as_good(excess: np.ndarray, share: float) -> bool:
+    """Whether the mean of losses (N,) above those of the best may be 0: no further from it than a `share` of chance."""
+    error = excess.std(ddof=1) / np.sqrt(len(excess))
+    return bool(excess.mean() <= student_t.ppf(share, len(excess) - 1) * error)
 
 
 def _cells(family: str, logits: np.ndarray, labels: np.ndarray) -> Cells:

@@ -11,10 +11,15 @@ from mlrpl_cli.core.decisions.reliability import Reliability, calibration_errors
 from mlrpl_cli.core.evaluation.evaluate import Evaluation
 from mlrpl_cli.core.evaluation.metrics import PrecisionRecall, precision_recall
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.labels.states import UNKNOWN
-from mlrpl_cli.core.runs.decided.calibration import finite_logit
+from mlrpl_cli.core.runs.decided.calibration import finite_logit, sigmoid
 from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
+from mlrpl_cli.core.runs.decided.scores import OUT_OF_FOLD, VALIDATION
 from mlrpl_cli.core.runs.decided.verdicts import UNSURE
+
+OF_SPLIT = {VALIDATION: VALIDATION, OUT_OF_FOLD: TRAIN}
+"""Which images a source of held-out scores is of."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,13 @@ def measure(evaluation: Evaluation, progress: Progress | None = None) -> Measure
     decision, notice = decision_of(run, which, len(evaluation.classes))
     if notice:
         (progress or Silent()).warn(notice)
-    before = MeasuredDecisions(reliability(p, labels), calibration_errors(p, labels))
-    return before if decision is None else _with(decision, before, p, labels, evaluation.learnable)
+    before = MeasuredDecisions(reliability(sigmoid(finite_logit(p)), labels), calibration_errors(p, labels))
+    if decision is None or not decision.calibration.checked:
+        return before
+    if evaluation.options.split == OF_SPLIT[decision.source]:
+        told = f"calibration and thresholds were chosen by {decision.source} images, which flatters them here"
+        (progress or Silent()).warn(f"{told}; --split test measures others")
+    return _with(decision, before, p, labels, evaluation.learnable)
 
 
 def as_dict(measured: MeasuredDecisions) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def as_dict(decided: Decided, which: str) -> dict[str, Any]:
     decision, held = decided.of[which], decided.held[which]
     calibration, p = decision.calibration, decision.calibration.apply(held.logits)
     learnable = decided.info.learnable or [None] * p.shape[1]
-    classes = []
+    classes, told = [], calibration.like & calibration.checked
     for c, name in enumerate(decided.info.classes):
         t = or_none(decision.thresholds[c])
         figures = (None, None, None) if t is None else (or_none(share) for share in expected(p[:, c], t))
@@ -35,7 +35,7 @@ def as_dict(decided: Decided, which: str) -> dict[str, Any]:
             "present": int(calibration.present[c]),
             "absent": int(calibration.absent[c]),
         }
-        of |= {"shared": bool(calibration.shared[c]), "learnable": learnable[c]}
+        of |= {"shared": bool(calibration.shared[c]), "learnable": learnable[c], "calibrated": bool(told[c])}
         classes.append(of | dict(zip(("precision", "recall", "f1"), figures, strict=True)))
     return {
         "run": decided.run,

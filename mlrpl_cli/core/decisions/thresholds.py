@@ -21,11 +21,13 @@ def choose_thresholds(probabilities: np.ndarray, objective: Objective, shared: n
     """(C,) float64 t in [0, 1]: a class is there where p ≥ t. NaN where no threshold reaches the objective.
 
     probabilities are calibrated, (N, C), of held-out images. The classes of `shared`, (C,) bool, take the threshold of
-    the cells of all classes together, since their own are not well known.
+    the cells of all classes together, since their own are not well known; for a precision, their own where that is
+    higher, so that what is expected of them reaches it.
     """
     found = np.array([threshold(of_class, objective) for of_class in probabilities.T])
     if shared.any():
-        found[shared] = threshold(probabilities.ravel(), objective)
+        together = threshold(probabilities.ravel(), objective)
+        found[shared] = np.maximum(found[shared], together) if objective.kind == PRECISION else together
     return found
 
 
@@ -41,7 +43,8 @@ def threshold(p: np.ndarray, objective: Objective) -> float:
         return float((hits / (claims + positives)).max())  # half of F1
     target = float(objective.value or 0)
     if objective.kind == PRECISION:
-        reached = np.flatnonzero(hits >= target * claims)  # the mean of the highest falls as there are more of them
+        ends = np.append(p[:-1] > p[1:], True)  # equal ones are claimed together
+        reached = np.flatnonzero(ends & (hits >= target * claims))  # the mean of the highest falls with their number
         return float(p[reached[-1]]) if len(reached) else float("nan")
     return float(p[np.searchsorted(hits, target * positives).clip(max=len(p) - 1)])
 

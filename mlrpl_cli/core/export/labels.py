@@ -25,14 +25,17 @@ from mlrpl_cli.core.io.errors import DataError, Problems, RunError, counted, fir
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import Records
-from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
+from mlrpl_cli.core.runs.decided.verdicts import NO, UNSURE, YES
 
 if TYPE_CHECKING:
     from mlrpl_cli.core.prediction.predictor import TrainedPredictor
 
 THRESHOLD = 0.5
+DECIDES = "as the run decides (mlrpl decide)"
+DECIDED = {YES: PRESENT, NO: ABSENT, UNSURE: UNKNOWN}
 
 
 def export_labels(options: ExportOptions, progress: Progress | None = None, overwrite: bool = False) -> Exported:
@@ -55,9 +58,13 @@ def export_labels(options: ExportOptions, progress: Progress | None = None, over
     check_names(export)
     if predictor is None:
         return write_export(export, path, options.format, prepared)
-    threshold = THRESHOLD if options.threshold is None else options.threshold
+    if predictor.notice:
+        progress.warn(predictor.notice)
+    decided = options.threshold is None and predictor.calibrated
+    threshold = THRESHOLD if options.threshold is None and not decided else options.threshold
     export = _predicted(export, predictor, prepared.paths(rows), threshold, options.workers)
-    told = [f"cells are predictions of {export.model}, present above {threshold:g}"]
+    rule = f"{DECIDES}, unknown where it is unsure" if decided else f"present above {threshold:g}"
+    told = [f"cells are predictions of {export.model}, {rule}"]
     if names := predictor.info.not_learnable:
         of = f"{len(names)} of {counted(len(records.classes), 'class')}: {first_few(map(short, names), 10)}"
         told.append(f"cells say nothing of classes that the run could not learn, {of}")
@@ -106,20 +113,27 @@ def _chosen(prepared: Prepared, rows: np.ndarray, options: ExportOptions) -> Rec
 
 
 def _predicted(
-    export: Export, predictor: TrainedPredictor, paths: list[Path], threshold: float, workers: int | None
+    export: Export, predictor: TrainedPredictor, paths: list[Path], threshold: float | None, workers: int | None
 ) -> Export:
-    """`export` with what a run says of its images. Raises DataError, which names them, for images it cannot read."""
+    """`export` with what a run says of its images, without a `threshold` as it decides.
+
+    Raises DataError, which names them, for images that it cannot read.
+    """
     from mlrpl_cli.core.prediction.predictor import Unreadable
 
     scores, problems = np.zeros((len(paths), len(predictor.classes)), np.float32), Problems()
+    labels = np.full(scores.shape, UNKNOWN, np.int8)
     results = predictor.predict_files(paths, workers=workers)
     for row, result in enumerate(track(export.progress, results, "predicting", len(paths))):
         if isinstance(result, Unreadable):
             problems.add("images cannot be read", result.reason)
         else:
             scores[row] = result.probabilities
+            if threshold is None:
+                labels[row] = [DECIDED[decision] for decision in result.decisions or ()]
     problems.raise_if_any(str(export.records.image_root), "restore them, or prepare the data without them")
     if broken := int((~np.isfinite(scores)).any(axis=1).sum()):
         raise RunError(f"{broken} of {len(scores)} images got NaN or infinite scores; train again with a lower lr")
-    labels = np.where(scores > threshold, PRESENT, ABSENT).astype(np.int8)
+    if threshold is not None:
+        labels = np.where(scores > threshold, PRESENT, ABSENT).astype(np.int8)
     return replace(export, records=replace(export.records, full_labels=labels), scores=scores)

@@ -34,7 +34,8 @@ class ExportOptions(CheckedOptions):
     run: Folder | None = None
     """Run folder whose predictions are written in place of the labels."""
     threshold: Annotated[float | None, Field(ge=0, le=1)] = None
-    """With a run, a class is present when its probability is above this. Default: 0.5."""
+    """With a run, a class is present when its probability is above this. Default: as the run decides, unsure cells
+    unknown; 0.5 for a run without held-out cells."""
     checkpoint: Which | None = None
     """Of the run, "best" or "last". Default: best."""
     device: Device | None = None

@@ -23,6 +23,6 @@ class PredictOptions(RunOptions):
     top_k: Annotated[int | None, Field(ge=1)] = None
     """Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold."""
     threshold: Annotated[float | None, Field(ge=0, le=1)] = None
-    """Show classes whose probability is above this."""
+    """Show classes whose probability is above this, which is the decision then, in place of the run's thresholds."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Images that go through the network together."""

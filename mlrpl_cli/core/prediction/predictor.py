@@ -99,6 +99,13 @@ class Predictor:
         """Whether probabilities are calibrated by held-out cells of the run."""
         return self.decision is not None and self.decision.calibration.checked
 
+    @property
+    def uncalibrated(self) -> tuple[str, ...]:
+        """Classes whose probabilities are as the method gives them."""
+        if self.decision is None or not self.calibrated:
+            return self.classes
+        return tuple(self.classes[column] for column in self.decision.calibration.unlike)
+
     def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 of the run's image size → probabilities (B, C) and attention (B, C, H, W), float32.
 
@@ -171,7 +178,7 @@ class Predictor:
     def _prediction(self, path: Path, logits: np.ndarray, attention: np.ndarray) -> Prediction:
         """Of the logits (C,) of an image."""
         (p,), told = self._probabilities(logits[None]), None
-        if self.decision:
+        if self.decision and self.calibrated:
             told = tuple(self.decision.verdicts(logits[None], self.learnable)[0].tolist())
         return Prediction(path, p, attention, self.learnable, _sigmoid(logits), told, self.calibrated)
 

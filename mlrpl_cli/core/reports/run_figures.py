@@ -56,19 +56,22 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     out = options.out or run / "figures"
     check_writable(out)
     predictor = Predictor.from_run(run, options.checkpoint, options.device)
+    if predictor.notice:
+        progress.warn(predictor.notice)
     shown = Shown(predictor, [predictor.class_index(name) for name in options.classes], options.top_k)
     shown.check_room(MOST_PANELS - 1 if options.each else MOST_MAPS)
     given = list(options.images)
+    if not given:
+        yield _save(draw_curves(read_log(run)), out / "curves.png")
+        yield from _draw_reliability(run, options.checkpoint, out)
     paths = find_images(given, progress=progress) if given else _examples(data_of(run, predictor.info))
     results = predictor.predict_files(paths, IMAGES_A_FIGURE, options.workers)
     draw = _draw_each if options.each else _draw_sheets
     yield from draw(track(progress, results, "drawing", len(paths)), shown, out)
-    if not options.images:
-        yield _save(draw_curves(read_log(run)), out / "curves.png")
+    if not given:
         found = evaluate(EvaluationOptions(run, options.checkpoint, options.device, options.workers), progress)
         bars = draw_average_precision(found.classes, found.metrics.average_precision, found.learnable)
         yield _save(bars, out / "average-precision.png")
-        yield from _draw_reliability(run, options.checkpoint, out)
 
 
 def _draw_reliability(run: Path, checkpoint: str, out: Path) -> Iterator[Path]:
@@ -80,6 +83,8 @@ def _draw_reliability(run: Path, checkpoint: str, out: Path) -> Iterator[Path]:
     if held is None or not held.known:
         return
     chosen, labels = cross_validated(held, load_config(run).seed), held.labels.ravel()
+    if not chosen.calibration.checked:
+        return
     ways = {
         "as the method gives them": sigmoid(held.logits),
         f"calibrated ({chosen.calibration.family})": chosen.held_out,

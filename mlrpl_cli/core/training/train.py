@@ -57,6 +57,10 @@ class TrainingSummary:
     """Whether the data have a test image, so that `eval` has figures of the run."""
     calibration: str | None = None
     """Family of the calibration that was chosen by held-out cells; None where there is none."""
+    log_loss_before: float | None = None
+    """Of held-out cells in nats, as the method gives probabilities."""
+    log_loss_after: float | None = None
+    """The same of calibrated ones, each by what was fitted to other images."""
     ece_before: float | None = None
     """Mean over classes of the calibration error of held-out cells in [0, 1], as the method gives probabilities."""
     ece_after: float | None = None

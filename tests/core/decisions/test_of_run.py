@@ -152,12 +152,54 @@ def test_without_a_held_out_image_it_says_so_once_and_probabilities_stay(tmp_pat
         decide(run)
 
 
-def test_positive_only_labels_calibrate_nothing_and_every_class_is_unsure(tmp_path: Path) -> None:
+def test_positive_only_labels_calibrate_nothing_and_decide_nothing(tmp_path: Path) -> None:
     run, warnings = trained(tmp_path, positives)
     assert any(text.startswith("no class has present and absent cells among the held-out images") for text in warnings)
     (one,) = Predictor.from_run(run, device="cpu").predict_files([tmp_path / "prepared/images/000.png"])
-    assert (one.calibrated, one.decisions) == (False, ("unsure",) * 3)
+    assert (one.calibrated, one.decisions) == (False, None)
     np.testing.assert_allclose(one.probabilities, one.raw, atol=1e-6)
+
+
+def test_classes_whose_known_cells_are_not_like_the_others_stay_as_they_are(tmp_path: Path) -> None:
+    """In one class only present cells are known: no part in the rule, no threshold, and it is said which."""
+
+    def change(prepared):
+        observed = prepared.observed_labels.copy()
+        learning = np.array(prepared.splits) != "test"
+        observed[learning & (prepared.full_labels[:, 1] != 1), 1] = 0
+        return replace(prepared, observed_labels=observed.astype(np.int8))
+
+    run, warnings = trained(tmp_path, change)
+    decided = decide(run).of[BEST]
+    assert decided.calibration.unlike == (1,)
+    assert np.isnan(decided.thresholds[1])
+    assert any(
+        "1 class has known cells that do not stand for their unknown ones (green thing)" in one for one in warnings
+    )
+    predictor = Predictor.from_run(run, device="cpu")
+    assert predictor.uncalibrated == ("green thing",)
+    (one,) = predictor.predict_files([tmp_path / "prepared/images/000.png"])
+    assert one.probabilities[1] == pytest.approx(one.raw[1], abs=1e-6)
+    assert one.decisions[1] == "unsure"
+
+
+def test_an_objective_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    run, _ = trained(tmp_path, lambda prepared: prepared)
+    decide(run, parse_objective("recall=0.9"))
+    (run / DECISIONS).write_text((run / DECISIONS).read_text().replace("recall=0.9", "recall=9"))
+    heard = small.Heard()
+    assert str(decide(run, progress=heard).of[BEST].objective) == "f1"
+    (told,) = heard.warnings
+    assert told.startswith(f"{run / DECISIONS} is damaged: --objective: expected f1")
+    assert told.endswith("it is made again, for f1: --objective says another")
+
+
+def test_figures_of_the_images_that_chose_are_told(tmp_path: Path) -> None:
+    run, _ = trained(tmp_path, lambda prepared: prepared)
+    for split, count in (("validation", 1), ("test", 0)):
+        heard = small.Heard()
+        measure(evaluate(EvaluationOptions(run, device="cpu", workers=0, split=split)), heard)
+        assert sum("which flatters them here" in one for one in heard.warnings) == count
 
 
 def test_a_run_of_before_gets_decisions_when_it_is_resumed(tmp_path: Path) -> None:

@@ -52,6 +52,23 @@ def test_what_no_threshold_reaches_has_none() -> None:
     assert np.isnan(threshold(np.zeros(5), Objective()))
 
 
+def test_equal_probabilities_are_claimed_together() -> None:
+    """Ten of 0.85 below one of 0.99: with all of them the precision is 0.863, and without them it is 0.99."""
+    assert threshold(np.array([0.99] + [0.85] * 10), parse_objective("precision=0.9")) == 0.99
+    rounded = P.round(1)
+    for p in rounded.T:
+        t = threshold(p, parse_objective("precision=0.6"))
+        assert np.isnan(t) or p[p >= t].mean() >= 0.6
+
+
+def test_a_shared_class_reaches_a_precision_too_or_has_no_threshold() -> None:
+    p = np.stack([np.linspace(0.5, 1, 40), np.linspace(0, 0.55, 40), np.linspace(0, 0.8, 40)], axis=1)
+    objective, shared = parse_objective("precision=0.6"), np.array([False, True, True])
+    found = choose_thresholds(p, objective, shared)
+    assert found[2] == threshold(p[:, 2], objective) > threshold(p.ravel(), objective)
+    assert np.isnan(found[1])
+
+
 def test_shared_classes_take_the_threshold_of_all_cells_together() -> None:
     shared = np.array([True, False, False, True, False, False])
     found = choose_thresholds(P, Objective(), shared)
@@ -59,9 +76,16 @@ def test_shared_classes_take_the_threshold_of_all_cells_together() -> None:
     assert found[1] == threshold(P[:, 1], Objective())
 
 
-@pytest.mark.parametrize("text", ["f1", "precision=0.9", "recall=0.95", "cost=5:1", "cost=2.5:1"])
+@pytest.mark.parametrize("text", ["f1", "precision=0.9", "recall=0.95", "cost=5:1", "cost=2.5:1", "cost=1e-05:1"])
 def test_an_objective_reads_back(text: str) -> None:
-    assert str(parse_objective(text)) == text
+    parsed = parse_objective(text)
+    assert parse_objective(str(parsed)) == parsed
+    assert str(parsed) == text
+
+
+@pytest.mark.parametrize("text", ["cost=1:3", "cost=1:100000", "cost=1e9:0.001", "precision=0.00001", "RECALL = .5"])
+def test_whatever_is_taken_reads_back_to_the_bit(text: str) -> None:
+    assert parse_objective(str(parse_objective(text))) == parse_objective(text)
 
 
 @pytest.mark.parametrize("text", ["", "f2", "precision", "precision=90", "recall=0", "cost=5", "cost=0:1", "cost=1:0"])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlrpl_cli.core.curation.completing.exchangeable import DEVIATIONS, above, is_even
 from mlrpl_cli.core.curation.completing.options import ALONE, TOGETHER
 from mlrpl_cli.core.curation.completing.risk_control import Promise, promised
+from mlrpl_cli.core.decisions.exchangeable import DEVIATIONS, above, is_even
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 UNEVEN = "and its cells are not known as evenly as those of the other classes and images, to be judged together"

@@ -39,11 +39,23 @@ class Calibration:
     """(C,) bool: too few cells of one kind, so that the class takes the rule of all classes together."""
     shrinkage: float
     """κ: how many units of information hold a class to that rule; infinite where all take it."""
+    unlike: tuple[int, ...] = ()
+    """Classes that are left as they are: their known cells do not stand for their unknown ones."""
 
     @property
     def checked(self) -> bool:
-        """Whether any class has held-out cells of both kinds: else nothing could be calibrated."""
-        return bool(((self.present > 0) & (self.absent > 0)).any())
+        """Whether any class has held-out cells of both kinds that stand for others: else nothing is calibrated."""
+        return bool((self.both & self.like).any())
+
+    @property
+    def both(self) -> np.ndarray:
+        """(C,) bool: whether the class has held-out cells of both kinds."""
+        return (self.present > 0) & (self.absent > 0)
+
+    @property
+    def like(self) -> np.ndarray:
+        """(C,) bool: whether the known cells of the class stand for its unknown ones, as far as can be seen."""
+        return ~np.isin(np.arange(len(self.present)), self.unlike)
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """(N, C) logits → (N, C) float64 probabilities in [0, 1]; within a class they rise with the logits."""

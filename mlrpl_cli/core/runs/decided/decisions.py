@@ -67,6 +67,8 @@ class StoredDecision:
     """(C,); None where no threshold reaches the objective."""
     before: Measured
     after: Measured
+    unlike: Annotated[tuple[Count, ...], Listed] = ()
+    """Classes, by their places, whose known cells do not stand for their unknown ones."""
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -167,7 +169,9 @@ def _read(stored: StoredDecision, objective: Objective, classes: int) -> Decisio
     shapes |= dict.fromkeys(("present", "absent", "shared", "thresholds"), (classes,))
     arrays = {name: _array(name, getattr(stored, name), shape) for name, shape in shapes.items()}
     thresholds, shrinkage = arrays.pop("thresholds"), np.inf if stored.shrinkage is None else stored.shrinkage
-    calibration = Calibration(stored.family, **arrays, shrinkage=shrinkage)
+    if any(column >= classes for column in stored.unlike):
+        raise ValueError(f"unlike: expected places of {classes} classes, got {reading.shown(max(stored.unlike))}")
+    calibration = Calibration(stored.family, **arrays, shrinkage=shrinkage, unlike=stored.unlike)
     calibration = replace(calibration, shared=calibration.shared.astype(bool))
     return Decision(
         stored.checkpoint, stored.source, stored.images, objective, calibration, thresholds, stored.before, stored.after
@@ -193,5 +197,5 @@ def _written(one: Decision) -> StoredDecision:
     shrinkage = None if np.isinf(calibration.shrinkage) else calibration.shrinkage
     return StoredDecision(
         one.checkpoint, one.source, one.images, calibration.family, shrinkage, **arrays, thresholds=thresholds,
-        before=one.before, after=one.after,
+        before=one.before, after=one.after, unlike=calibration.unlike,
     )  # fmt: skip

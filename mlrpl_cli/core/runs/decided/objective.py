@@ -9,7 +9,7 @@ from mlrpl_cli.core.io.errors import ConfigError
 
 F1, PRECISION, RECALL, COST = "f1", "precision", "recall", "cost"
 FORMS = "f1, precision=0.9, recall=0.95 or cost=5:1 (a miss costs 5 times a false alarm)"
-_NUMBER = r"(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})"
+_NUMBER = r"((?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:e[+-]?\d{1,2})?)"
 _SHARE = re.compile(rf"(precision|recall)\s*=\s*{_NUMBER}", re.ASCII)
 _COSTS = re.compile(rf"cost\s*=\s*{_NUMBER}\s*:\s*{_NUMBER}", re.ASCII)
 
@@ -27,7 +27,8 @@ class Objective:
         """As it is typed."""
         if self.value is None:
             return self.kind
-        return f"{self.kind}={self.value:.9g}{':1' if self.kind == COST else ''}"
+        number = repr(float(self.value)).removesuffix(".0")  # which reads back as the same
+        return f"{self.kind}={number}{':1' if self.kind == COST else ''}"
 
 
 def parse_objective(text: str) -> Objective:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlrpl_cli.core.runs.decided.calibration import Calibration, logit
+from mlrpl_cli.core.runs.decided.calibration import Calibration, logit, sigmoid
 
 YES, NO, UNSURE = "yes", "no", "unsure"
 VERDICTS = (NO, UNSURE, YES)
@@ -20,9 +20,10 @@ def verdicts(
     "yes" where p ≥ t and "no" where p < t; "unsure" where t lies in the 90% interval of p, where the class has no
     threshold (NaN), and where it could not be learned.
     """
-    beyond = calibration.calibrated_logits(logits) - logit(thresholds)
-    found = np.where(beyond >= 0, YES, NO)
-    open_ = np.abs(beyond) < CONFIDENCE_90 * calibration.standard_error(logits)
+    calibrated = calibration.calibrated_logits(logits)
+    found = np.where(sigmoid(calibrated) >= thresholds, YES, NO)
+    with np.errstate(invalid="ignore"):  # a threshold of 1 is infinitely far from all but the surest
+        open_ = np.abs(calibrated - logit(thresholds)) < CONFIDENCE_90 * calibration.standard_error(logits)
     open_ |= np.isnan(thresholds)
     if learnable is not None:
         open_ |= ~np.asarray(learnable, bool)

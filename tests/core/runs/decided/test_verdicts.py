@@ -31,9 +31,18 @@ def test_no_threshold_and_what_could_not_be_learned_are_unsure() -> None:
     assert verdicts(logits, calibration(0.1), np.array([0.5, 0.5]), np.array([True, False]))[0, 1] == "unsure"
 
 
-def test_thresholds_of_0_and_1_say_yes_and_no() -> None:
-    logits = np.array([[-9.0, 9.0]])
-    assert verdicts(logits, calibration(0.1), np.array([0.0, 1.0])).tolist() == [["yes", "no"]]
+def test_thresholds_of_0_and_1_are_reached_by_what_is_as_sure() -> None:
+    """p ≥ t as everywhere: also where p is 1 to the last digit."""
+    found = verdicts(np.array([[-9.0, 9.0], [9.0, 60.0]]), calibration(0.1), np.array([0.0, 1.0]))
+    assert found.tolist() == [["yes", "no"], ["yes", "yes"]]
+
+
+def test_an_image_whose_p_is_the_threshold_is_yes() -> None:
+    logits = np.random.default_rng(0).normal(size=(600, 1)).repeat(2, axis=1)
+    exact = calibration(0.0)
+    thresholds = exact.apply(logits)
+    for z, t in zip(logits, thresholds, strict=True):
+        assert verdicts(z[None], exact, t)[0].tolist() == ["yes", "yes"]
 
 
 def test_sigmoid_and_logit_undo_each_other() -> None:

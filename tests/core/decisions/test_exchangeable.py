@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
 
-from mlrpl_cli.core.curation.completing.exchangeable import above, is_even, unevenness
+from mlrpl_cli.core.decisions.exchangeable import above, is_even, unevenness, unlike_unknown
 
 
 def test_the_share_of_pairs_and_its_deviation_are_those_of_mann_and_whitney():
@@ -41,3 +41,18 @@ def test_unevenness_has_no_mean_and_unit_deviation_where_chance_decides():
     found = [unevenness(random.binomial(20, 0.1, size=300), 20, 0.1) for _ in range(3000)]
     assert np.mean(found) == pytest.approx(0, abs=0.1)
     assert np.std(found) == pytest.approx(1, abs=0.1)
+
+
+def test_cells_that_chance_chose_stand_for_the_others_and_positives_do_not():
+    """Verified absents of three classes in a tenth of the cells, and all that is present: known cells score higher."""
+    random = np.random.default_rng(0)
+    logits = random.normal(-1.5, 2, (400, 8))
+    truth = np.where(random.random(logits.shape) < 1 / (1 + np.exp(-logits)), 1, -1)
+    by_chance = np.where(random.random(logits.shape) < 0.3, truth, 0)
+    assert not unlike_unknown(logits, by_chance).any()
+    absents = (random.random(logits.shape) < 0.1) & (np.arange(8) < 3)
+    assert unlike_unknown(logits, np.where((truth == 1) | absents, truth, 0)).all()
+    one = np.where(np.arange(8) == 0, np.where(truth == 1, 1, 0), by_chance)
+    assert unlike_unknown(logits, one).tolist() == [True] + [False] * 7
+    assert not unlike_unknown(logits, truth).any()  # nothing is unknown
+    assert not unlike_unknown(logits, np.zeros_like(truth)).any()

@@ -1,4 +1,4 @@
-"""Whether known cells look as if chance had chosen them, as every promise about the unknown ones supposes.
+"""Whether known cells look as if chance had chosen them, as all that is said of the unknown ones by them supposes.
 
 Nothing here looks at a label: scores of known and of unknown cells are compared, and where known cells lie. It finds
 those who label what they expect to see, and those who label whole images or some classes more than others. It cannot
@@ -10,8 +10,32 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi2, norm, rankdata
 
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+
 DEVIATIONS = 4.0
 """Standard deviations from what chance does: more are seen once in 15,000 times."""
+
+APART = 0.1
+"""By how much the share of pairs in which a known cell scores higher has to differ from half for probabilities to be
+another's: among many cells less is seen, which hardly moves them."""
+
+
+def unlike_unknown(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C,) bool: classes whose known cells do not stand for their unknown ones; logits and label states are (N, C).
+
+    Those that score otherwise, or all where they do so together, and those with present cells and no absent one.
+    """
+    known = labels != UNKNOWN
+    found = np.array([above(*column) for column in zip(logits.T, known.T, strict=True)]).reshape(-1, 2)
+    pairs = known.any(axis=0) & ~known.all(axis=0)
+    shares, deviations = found[pairs].T
+    together = len(shares) > 0 and _differs(shares.mean(), deviations.sum() / np.sqrt(len(shares)))
+    lone = (labels == PRESENT).any(axis=0) & ~(labels == ABSENT).any(axis=0)
+    return np.full(labels.shape[1], together) | lone | _differs(*found.T)
+
+
+def _differs(share: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    return (np.abs(deviations) > DEVIATIONS) & (np.abs(share - 0.5) > APART)
 
 
 def above(scores: np.ndarray, known: np.ndarray) -> tuple[float, float]:
