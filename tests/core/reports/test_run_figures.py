@@ -31,6 +31,7 @@ class StandIn:
     def __init__(self) -> None:
         self.looked_at: list[str] = []
         self.learnable: tuple[bool, ...] | None = None
+        self.notice: str | None = None
 
     def predict_files(self, paths, batch_size, workers):
         for path in paths:
