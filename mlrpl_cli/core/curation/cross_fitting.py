@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -77,6 +78,40 @@ def cross_fit(
     DataError without an image or a known cell.
     """
     progress = progress or Silent()
+    asked = _asked(prepared, options, run)
+    logits = _stored(run / FILE, asked.made_of)
+    if logits is None:
+        ground = described() if described else ground_of(prepared, asked.rows, options, run, progress)
+        logits = fit_parts(ground.described, ground.texts, asked.labels, asked.parts, asked.config, progress)
+        _keep(run / FILE, logits, asked.made_of, progress)
+    return CrossFitted(prepared.classes, asked.rows, asked.labels, asked.parts, logits)
+
+
+def kept(prepared: Prepared, options: RunOptions, run: Path) -> CrossFitted | None:
+    """What `cross_fit` would return, where an earlier command has left it in the run's folder; else None, at once.
+
+    Raises as `cross_fit` does.
+    """
+    if not (run / FILE).is_file():
+        return None
+    asked = _asked(prepared, options, run)
+    logits = _stored(run / FILE, asked.made_of)
+    if logits is None:
+        return None
+    return CrossFitted(prepared.classes, asked.rows, asked.labels, asked.parts, logits)
+
+
+class _Asked(NamedTuple):
+    """What is to be scored, and what decides the scores."""
+
+    config: TrainConfig
+    rows: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+    made_of: dict[str, str]
+
+
+def _asked(prepared: Prepared, options: RunOptions, run: Path) -> _Asked:
     info = load_checkpoint(run, options.checkpoint).info
     check_classes(info.classes, prepared)
     config = load_config(run)
@@ -86,13 +121,7 @@ def cross_fit(
         raise DataError(f"{prepared.folder} has no known cell to learn from; label some, and prepare it again")
     digests = digests_of(prepared, rows, config.cache, options.workers)
     parts = parts_of(numbered(digests), labels.shape[1])
-    made_of = {"made_of": _made_of(info, config, prepared, digests)}
-    logits = _stored(run / FILE, made_of)
-    if logits is None:
-        ground = described() if described else ground_of(prepared, rows, options, run, progress)
-        logits = fit_parts(ground.described, ground.texts, labels, parts, config, progress)
-        _keep(run / FILE, logits, made_of, progress)
-    return CrossFitted(prepared.classes, rows, labels, parts, logits)
+    return _Asked(config, rows, labels, parts, {"made_of": _made_of(info, config, prepared, digests)})
 
 
 def parts_of(contents: np.ndarray, classes: int, seed: int = SEED) -> np.ndarray:

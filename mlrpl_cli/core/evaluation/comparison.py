@@ -5,7 +5,7 @@ Axes: N test images, C classes, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ _RANKS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference, and the percentile interval that resampling the test images gives it."""
+    """A figure or a difference of two, and the percentile interval that resampling the test images gives it."""
 
     value: float
     low: float
@@ -50,25 +50,55 @@ def resampled_maps(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) 
     positives, one sum of rows a rank. Counts are exact in float32 below 2^24 images. Beside the weights it takes memory
     for a few hundred rows of R figures.
     """
+    return mean_of_resamples(resampled_average_precisions(scores, labels, weights), len(weights))
+
+
+def resampled_average_precisions(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Iterator[np.ndarray]:
+    """(R,) average precision of one class after the other, as `resampled_maps` averages them.
+
+    NaN in the resamples without a weighted positive or without a weighted absent cell of the class.
+    """
     table = torch.from_numpy(np.ascontiguousarray(weights.T, dtype=np.float32))  # (N, R)
-    total, counted = np.zeros((2, len(weights)))
     for of_class, known in zip(scores.T, labels.T, strict=True):
-        average_precision = _weighted_ap(of_class, known, table)
+        yield _weighted_ap(of_class, known, table)
+
+
+def mean_of_resamples(average_precisions: Iterable[np.ndarray], resamples: int) -> np.ndarray:
+    """(R,) mean over the classes that have one in a resample; NaN where none has."""
+    total, counted = np.zeros((2, resamples))
+    for average_precision in average_precisions:
         total += np.nan_to_num(average_precision)
         counted += np.isfinite(average_precision)
-    return np.divide(total, counted, out=np.full(len(weights), np.nan), where=counted > 0)
+    return np.divide(total, counted, out=np.full(resamples, np.nan), where=counted > 0)
+
+
+def interval_of(figures: np.ndarray, whole: float) -> Interval:
+    """The interval of a figure `whole`, from what it is in each resample (R,).
+
+    Resamples whose figure is NaN say nothing and are left out; with none left the interval is NaN.
+    """
+    tail, told = 100 * (1 - LEVEL) / 2, figures[np.isfinite(figures)]
+    low, high = np.percentile(told, (tail, 100 - tail)) if told.size else (np.nan, np.nan)
+    return Interval(whole, float(low), float(high))
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, whole: float) -> Interval:
     """The interval of a difference `whole`, from figures (R,) of the same resamples: the first minus the second.
 
-    Resamples whose figure is NaN say nothing and are left out; with none left the interval is NaN.
+    Resamples in which either is NaN say nothing, as in `interval_of`.
     """
-    tail = 100 * (1 - LEVEL) / 2
-    differences = first - second
-    told = differences[np.isfinite(differences)]
-    low, high = np.percentile(told, (tail, 100 - tail)) if told.size else (np.nan, np.nan)
-    return Interval(whole, float(low), float(high))
+    return interval_of(first - second, whole)
+
+
+def outscored(scores: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For one class after the other, over the images that show it: (C,) how often each class that is known to be absent
+    outscores it, equal scores counting half, and (C,) in how many of these images that class is known to be absent.
+    """
+    for p in range(scores.shape[1]):
+        shows = labels[:, p] == PRESENT
+        rivals, own, absent = scores[shows], scores[shows, p, None], labels[shows] == ABSENT
+        worse = ((rivals > own) + 0.5 * (rivals == own)) * absent
+        yield worse.sum(axis=0), absent.sum(axis=0)
 
 
 def confusion(
@@ -80,15 +110,12 @@ def confusion(
     is no such triple. `alike` holds pairs of columns.
     """
     errors, triples = np.zeros((2, 2))  # (others, made to look alike)
-    for p in range(scores.shape[1]):
-        shows = labels[:, p] == PRESENT
-        rivals, own, absent = scores[shows], scores[shows, p, None], labels[shows] == ABSENT
-        worse = ((rivals > own) + 0.5 * (rivals == own)) * absent
+    for p, (worse, absent) in enumerate(outscored(scores, labels)):
         look_alike = np.zeros(scores.shape[1], bool)
         look_alike[[a for pair in alike if p in pair for a in pair if a != p]] = True
         for kind, columns in enumerate((~look_alike, look_alike)):
-            errors[kind] += worse[:, columns].sum()
-            triples[kind] += absent[:, columns].sum()
+            errors[kind] += worse[columns].sum()
+            triples[kind] += absent[columns].sum()
     others, made_alike = (float(e / n) if n else None for e, n in zip(errors, triples, strict=True))
     return made_alike, others
 

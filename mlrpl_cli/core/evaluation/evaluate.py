@@ -44,8 +44,10 @@ class Evaluation:
     """What the run's checkpoint says of itself."""
     prepared: Prepared
     """The data that it was measured on."""
+    rows: np.ndarray
+    """(N,) rows of the images that were measured in the prepared folder."""
     labels: np.ndarray
-    """(N, C) label states of the images that were measured, as `labels_of` has them."""
+    """(N, C) their label states, as `labels_of` has them."""
     metrics: Metrics
     probabilities: np.ndarray
     """(N, C) float32 in [0, 1]."""
@@ -148,7 +150,8 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     with accelerator.main_process_first():  # what it fetches, and finds out of files, the others find there
         kept, seen = unseen(prepared, options, checkpoint, progress)
         encoder = head.load_encoder(accelerator.device, options.precision, progress)
-    paths, taken = prepared.paths(prepared.rows(options.split)[kept]), prepared.allow_truncated
+    rows = prepared.rows(options.split)[kept]
+    paths, taken = prepared.paths(rows), prepared.allow_truncated
     features = encoded(encoder, paths, accelerator, options.batch_size, options.workers, allow_truncated=taken)
     probabilities = score(head.to(accelerator.device), features, progress, f"evaluating on {options.split}")
     labels = labels_of(prepared, options.split)[kept]
@@ -156,6 +159,7 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
         options=options,
         info=info,
         prepared=prepared,
+        rows=rows,
         labels=labels,
         metrics=compute_metrics(probabilities, labels, threshold=options.threshold, top_k=options.top_k, ap=options.ap),
         probabilities=probabilities,

@@ -84,6 +84,19 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray, ap: str = "all-po
     return np.array([_average_precision(of_class, known, ap) for of_class, known in columns], dtype=float)
 
 
+def precision_recall_points(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) precision and (K,) recall of a class at each score that its known cells have, recall falling to 0.
+
+    Of scores and labels (N,); the last point, precision 1 at recall 0, belongs to no score. Both are empty for a class
+    that is not `measurable`.
+    """
+    targets, ranks = _ranked(scores, labels)
+    if targets.all() or not targets.any():
+        return np.empty(0), np.empty(0)
+    precision, recall, _ = precision_recall_curve(targets, ranks)
+    return precision, recall
+
+
 def or_none(share: float) -> float | None:
     """A share as JSON and rows hold it: None for NaN."""
     return None if np.isnan(share) else float(share)
@@ -118,21 +131,27 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
 
 
 def _average_precision(scores: np.ndarray, labels: np.ndarray, ap: str) -> float:
-    known = labels != UNKNOWN
-    targets, scores = labels[known] == PRESENT, scores[known]
+    targets, ranks = _ranked(scores, labels)
     if targets.all() or not targets.any():
         return float("nan")
-    # Ranks say the same as scores, and scikit-learn refuses infinite ones.
-    ranks = np.unique(scores, return_inverse=True)[1]
     if ap == "all-point":
         return min(float(average_precision_score(targets, ranks)), 1.0)  # its sum can round to more
-    precision, recall, _ = precision_recall_curve(targets, ranks)
+    precision, recall = precision_recall_points(scores, labels)
     envelope = np.maximum.accumulate(precision)  # precision at this recall or any higher; recall falls along the curve
     if ap == "interpolated":
         return min(float(-np.sum(np.diff(recall) * envelope[:-1])), 1.0)
     # The curve's last point, precision 1 at recall 0, belongs to no threshold.
     reached = [envelope[:-1][recall[:-1] >= level] for level in np.linspace(0, 1, 11)]
     return float(np.mean([points.max(initial=0.0) for points in reached]))
+
+
+def _ranked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each known cell of a class is present, and the rank of its score.
+
+    Ranks say the same as scores, and scikit-learn refuses infinite ones.
+    """
+    known = labels != UNKNOWN
+    return labels[known] == PRESENT, np.unique(scores[known], return_inverse=True)[1]
 
 
 def _ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:

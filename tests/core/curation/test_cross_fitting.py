@@ -11,7 +11,7 @@ import torch
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation import cross_fitting
-from mlrpl_cli.core.curation.cross_fitting import FILE, PARTS, CrossFitted, cross_fit, fit_parts, parts_of
+from mlrpl_cli.core.curation.cross_fitting import FILE, PARTS, CrossFitted, cross_fit, fit_parts, kept, parts_of
 from mlrpl_cli.core.io.errors import DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
@@ -110,3 +110,18 @@ def test_what_cannot_be_fitted_to_is_told(place):
         cross_fit(nothing, OPTIONS, run)
     with pytest.raises(RunError, match="the run knows 3 classes and"):
         cross_fit(replace(prepared, classes=("a", "b", "c")), OPTIONS, run)
+
+
+def test_scores_that_were_kept_are_those_that_are_found_and_no_others(place, found, tmp_path):
+    """Of the same data they are the same bits; of other labels, or where nothing was kept, there are none."""
+    prepared, run = place
+    again = kept(prepared, OPTIONS, run)
+    assert again is not None
+    np.testing.assert_array_equal(again.logits, cross_fit(prepared, OPTIONS, run).logits)
+    np.testing.assert_array_equal(again.labels, found.labels)
+    other = prepared.observed_labels.copy()
+    other[0, 0] = UNKNOWN if other[0, 0] != UNKNOWN else 1
+    assert kept(replace(prepared, observed_labels=other), OPTIONS, run) is None
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / FILE).unlink()
+    assert kept(prepared, OPTIONS, tmp_path / "run") is None

@@ -4,9 +4,12 @@ from sklearn.metrics import average_precision_score
 
 from mlrpl_cli.core.evaluation.comparison import (
     confusion,
+    interval_of,
+    outscored,
     paired_difference,
     pairs_of_columns,
     resample_weights,
+    resampled_average_precisions,
     resampled_maps,
 )
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
@@ -33,6 +36,34 @@ def test_resampled_maps_are_those_of_the_resampled_images(scored):
             known = drawn[labels[drawn, c] != UNKNOWN]
             aps.append(average_precision_score(labels[known, c] == PRESENT, scores[known, c]))
         assert found == pytest.approx(np.mean(aps))
+
+
+def test_each_class_has_its_own_average_precision_in_each_resample(scored):
+    """scikit-learn's, class by class, on the images drawn."""
+    scores, labels = scored
+    weights = resample_weights(40, 6, seed=1)
+    for c, found in enumerate(resampled_average_precisions(scores, labels, weights)):
+        for figure, weight in zip(found, weights, strict=True):
+            drawn = np.repeat(np.arange(40), weight.astype(int))
+            known = drawn[labels[drawn, c] != UNKNOWN]
+            assert figure == pytest.approx(average_precision_score(labels[known, c] == PRESENT, scores[known, c]))
+
+
+def test_an_interval_holds_the_middle_of_the_resamples_that_say_something():
+    found = interval_of(np.array([*range(101), np.nan], float), 50.0)
+    assert (found.value, found.low, found.high) == pytest.approx((50.0, 2.5, 97.5))
+    nothing = interval_of(np.array([np.nan]), np.nan)
+    assert np.isnan([nothing.low, nothing.high]).all()
+
+
+def test_which_class_outscores_which_is_counted_by_pairs(scored):
+    """Against loops over images and pairs of classes."""
+    scores, labels = scored
+    for p, (worse, absent) in enumerate(outscored(scores, labels)):
+        for a in range(3):
+            images = [n for n in range(40) if labels[n, p] == PRESENT and labels[n, a] == ABSENT]
+            above = [(scores[n, a] > scores[n, p]) + 0.5 * (scores[n, a] == scores[n, p]) for n in images]
+            assert (worse[a], absent[a]) == (sum(above), len(images))
 
 
 @pytest.mark.parametrize("state", [PRESENT, UNKNOWN, ABSENT])

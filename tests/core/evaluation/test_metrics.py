@@ -12,6 +12,7 @@ from mlrpl_cli.core.evaluation.metrics import (
     average_precisions,
     compute_metrics,
     precision_recall,
+    precision_recall_points,
     top_k_mask,
 )
 from mlrpl_cli.core.evaluation.options import AveragePrecision
@@ -163,3 +164,12 @@ def test_scores_that_are_no_numbers_are_refused():
     scores[3, 1] = np.nan
     with pytest.raises(DataError, match=r"^1 of 300 scores are NaN; they cannot be ranked$"):
         compute_metrics(scores, LABELS)
+
+
+def test_the_points_of_a_curve_are_counts_at_each_score_and_none_without_two_known_states():
+    scores = np.array([0.9, 0.8, 0.8, 0.3, 0.1])
+    labels = np.array([1, -1, 1, 0, -1], np.int8)
+    precision, recall = precision_recall_points(scores, labels)
+    assert precision.tolist() == [2 / 4, 2 / 3, 1.0, 1.0]
+    assert recall.tolist() == [1.0, 1.0, 0.5, 0.0]
+    assert [len(part) for part in precision_recall_points(scores, abs(labels))] == [0, 0]
