@@ -51,6 +51,7 @@ COMMANDS = {
     "runs": ("mlrpl_cli.commands.runs:runs", "List prepared folders and runs, and which is the newest."),
     "backbones": ("mlrpl_cli.commands.backbones:backbones", "List the backbones there are, and which are downloaded."),
     "visualize": ("mlrpl_cli.commands.visualize:visualize", "Draw where a trained run looks, and how it trained."),
+    "report": ("mlrpl_cli.commands.report:report", "Write a run, or a sweep, as one HTML file that can be mailed."),
 }
 
 TRACEBACK_VARIABLE = "MLRPL_TRACEBACK"

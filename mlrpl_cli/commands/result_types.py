@@ -6,7 +6,7 @@ docs/json.md and its schema are made of these types, and tests hold them to what
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -241,6 +241,24 @@ class VisualizeResult:
     """The pictures that were written."""
     errors: list[UnreadImage]
     """Images that could not be drawn."""
+
+
+@dataclass(frozen=True, config=EXACT)
+class ReportResult:
+    path: Path
+    """The page."""
+    bytes: int
+    of: Literal["run", "sweep"]
+    """What it tells of."""
+    images: int
+    """That figures are of; 0 for a run without test images."""
+    classes: int
+    curves: int
+    """Classes that have curves; of a sweep, its figures."""
+    pictures: dict[str, int]
+    """Cells shown in the gallery of a run, by group: sure-right, sure-wrong, unsure, label-errors."""
+    errors: list[UnreadImage]
+    """Images of the gallery that could not be read."""
 
 
 @dataclass(frozen=True, config=EXACT)

@@ -26,6 +26,7 @@ RESULTS = {
     "runs": "mlrpl_cli.core.runs.listing:Listing",
     "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
     "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",
+    "report": "mlrpl_cli.commands.result_types:ReportResult",
 }
 """The type of each command's result; of `predict` that of an image, of which its result is a list."""
 LISTS = frozenset({"predict"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -192,7 +192,7 @@ def _bars(names: Sequence[str], values: Mapping[str, np.ndarray], title: str) ->
     return figure, axis
 
 
-def save_figure(figure: Figure, path: Path, kind: str) -> None:
+def save_figure(figure: Figure, path: Path | IO[bytes], kind: str) -> None:
     """Write a figure as "png" or "svg", the same bytes each time."""
     with rc_context({"svg.hashsalt": "mlrpl"}):
         figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)

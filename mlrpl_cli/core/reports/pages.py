@@ -7,7 +7,7 @@ pages are escaped too; a name that someone else chose goes through `text` beside
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -23,9 +23,15 @@ _STEERS = re.compile(r"[^\w\s.,+-]|_|(?<=www)\.", re.IGNORECASE)
 """What may mean something in Markdown: any sign but a few, and the point that makes a link of `www.`."""
 
 
-def render_page(template: str, values: Mapping[str, object], folder: Path | None = None) -> str:
+def render_page(
+    template: str,
+    values: Mapping[str, object],
+    folder: Path | None = None,
+    finalize: Callable[[object], object] | None = None,
+) -> str:
     """A template of `folder`, or of those that ship with the package, filled in with `values`.
 
+    `finalize` is what becomes of the value of each expression before it is escaped.
     Raises jinja2.UndefinedError for a value that the template needs and `values` lack.
     """
     folders = [jinja2.FileSystemLoader(folder)] if folder else []
@@ -33,11 +39,12 @@ def render_page(template: str, values: Mapping[str, object], folder: Path | None
         loader=jinja2.ChoiceLoader([*folders, jinja2.PackageLoader("mlrpl_cli", "assets")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page.filters |= {"text": text, "points": points, "spread": spread, "percent": percent}
+    page.filters |= {"text": text, "points": points, "spread": spread, "percent": percent, "number": number}
     return page.get_template(template).render(values)
 
 
@@ -62,5 +69,10 @@ def spread(shares: np.ndarray) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent; a dash for none."""
-    return NOTHING if share is None else f"{100 * share:.1f}"
+    """A share in percent; a dash for none and NaN."""
+    return NOTHING if share is None or np.isnan(share) else f"{100 * share:.1f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure with so many digits after the point; a dash for none and NaN."""
+    return NOTHING if value is None or np.isnan(value) else f"{value:.{digits}f}"

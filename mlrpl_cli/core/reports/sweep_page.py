@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from mlrpl_cli.core.io.errors import csv_text
 from mlrpl_cli.core.io.files import atomic_file, write_text
@@ -58,6 +59,16 @@ def write_figures(report: SweepReport, folder: Path, way: str = "") -> dict[str,
     (folder / RARE).unlink(missing_ok=True)
     if report.rare:
         write_text(folder / RARE, rare_csv(report))
+    figures = figures_of(report)
+    for name, figure in figures.items():
+        for kind in ("png", "svg"):
+            with atomic_file(folder / f"{name}.{kind}") as temporary:
+                save_figure(figure, temporary, kind)
+    return {name: f"{way}{name}.svg" for name in figures}
+
+
+def figures_of(report: SweepReport) -> dict[str, Figure]:
+    """mAP against the proportion, and where two methods have runs the bars of each class, by their names."""
     keeps = [100 * keep for keep in report.keeps]
     curves = {each.method: 100 * each.maps for each in report.methods}
     figures = {AGAINST_KEEP: draw_map_against_keep(keeps, curves, report.references[0])}
@@ -67,11 +78,7 @@ def write_figures(report: SweepReport, folder: Path, way: str = "") -> dict[str,
     if {PAPER, BESIDE} <= aps.keys():
         title = f"average precision (%) with {report.keeps[lowest]:.0%} of the labels known"
         figures[PER_CLASS] = draw_paired_bars(classes, {name: aps[name] for name in (PAPER, BESIDE)}, title)
-    for name, figure in figures.items():
-        for kind in ("png", "svg"):
-            with atomic_file(folder / f"{name}.{kind}") as temporary:
-                save_figure(figure, temporary, kind)
-    return {name: f"{way}{name}.svg" for name in figures}
+    return figures
 
 
 def table_csv(report: SweepReport) -> str:
