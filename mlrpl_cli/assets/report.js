@@ -69,7 +69,7 @@
     const closed = target?.closest("details");
     if (closed) {
       closed.open = true;
-      target.scrollIntoView();
+      closed.scrollIntoView();
     }
   };
   window.addEventListener("hashchange", reveal);

@@ -33,6 +33,7 @@ COMMANDS = {
     "runs": [],
     "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
+    "report": ["run", "--workers=0", "--device=cpu"],
 }
 
 
@@ -54,7 +55,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.chdir(place)
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "decide", "predict", "suggest", "complete", "check", "visualize"):
+        if command in ("eval", "decide", "predict", "suggest", "complete", "check", "visualize", "report"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err

@@ -290,13 +290,14 @@ def _members(sessions: Sequence[int]) -> list[int]:
 
 
 def scenarios(place: Path, images: int = 150) -> list[Scenario]:
-    """Everything that writes more than one file, on small data of so many images made at `place`."""
+    """Everything that writes a folder or files that took long, on small data of so many images made at `place`."""
     data, backbone = small.write_prepared(place / "data", images), small.write_backbone(place / "clip.safetensors")
     settings = {**small.OPTIONS, "backbone": backbone}
     return [
         _prepare(place),
         _export(data, place),
         *_curation(place),
+        _report(place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
@@ -427,6 +428,36 @@ def _curate(name: str, data: Path, run: Path) -> Scenario:
         return files(folder)
 
     return Scenario(name, command, finished, result, begin)
+
+
+def _report(place: Path) -> Scenario:
+    """A page in place of nothing or of a file of somebody else, of a small run."""
+    run = train(TrainConfig(**small.write_training(place / "reported", epochs=1) | {"method": "linear"})).run
+    whole = list[str]()
+
+    def command(folder: Path) -> list[str]:
+        out = ["--out", str(folder / "page.html"), "--overwrite"]
+        return ["report", str(run), "--device", "cpu", "--workers", "0", *out]
+
+    def begin(folder: Path, chance: random.Random) -> None:
+        if chance.random() < 0.5:
+            (folder / "page.html").write_text("before")
+
+    def finished(folder: Path) -> State:
+        """0 for the file of before, 1 for the page."""
+        if not (folder / "page.html").exists():
+            return {}
+        known = [_digest(b"before"), *whole]
+        if (found := _digest((folder / "page.html").read_bytes())) not in known:
+            raise LostWorkError("the page is neither the old file nor the new one")
+        return {"page": known.index(found)}
+
+    def result(folder: Path) -> str:
+        digest = _digest((folder / "page.html").read_bytes())
+        whole[:] = whole or [digest]
+        return digest
+
+    return Scenario("report", command, finished, result, begin)
 
 
 def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:

@@ -91,6 +91,7 @@ def commands(to: str) -> dict[str, list[str]]:
         "complete": ["complete", "data", "--run=trained", "--workers=0", "--precision=0.5", f"--out={to}/labels.csv"],
         "check": ["check", "data", "--run=trained", "--workers=0", f"--csv={to}/ranked.csv"],
         "visualize": ["visualize", "--run=trained", "--workers=0", f"--out={to}/figures"],
+        "report": ["report", "trained", "--workers=0", f"--out={to}/report.html"],
         "sweep": ["sweep", *SMALL_SWEEP, f"--out={to}/sweep", f"--set=cache={to}/b"],
     }  # fmt: skip
 

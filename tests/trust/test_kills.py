@@ -21,6 +21,7 @@ HANDFUL = {
     "complete": [Strike(signal.SIGKILL, 0.7)],
     "suggest": [Strike(signal.SIGKILL, 0.9)],
     "check": [Strike(signal.SIGTERM, 0.9)],
+    "report": [Strike(signal.SIGKILL, 0.95)],
     "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "cross-validation": [Strike(signal.SIGKILL, 0.5)],
@@ -30,7 +31,7 @@ HANDFUL = {
 """By scenario, for a single run."""
 
 
-WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check")
+WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check", "report")
 
 
 def _something(name: str, finished: State) -> bool:

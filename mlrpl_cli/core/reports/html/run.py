@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 
 from mlrpl_cli.core.curation import checking, cross_fitting
 from mlrpl_cli.core.curation.checking import Checked
@@ -87,7 +88,7 @@ def page_of_run(options: ReportOptions, run: Path, progress: Progress) -> tuple[
         "groups": groups,
         "pictures": pictures,
         "choices": _choices(groups, info.classes),
-        "training": image_uri("png", _png(run)),
+        "training": _training(run),
         "settings": _settings(run),
         "sums": _sums(run, info, prepared, options),
         **_data(prepared),
@@ -175,10 +176,13 @@ def _ways(run: MeasuredRun) -> dict[str, Any]:
     return {"ways": ways, "reliability": reliability}
 
 
-def _png(run: Path) -> bytes:
+def _training(run: Path) -> Markup | None:
+    """Its curves as an address; None where the run has no log any more."""
+    if not (log := read_log(run)):
+        return None
     content = io.BytesIO()
-    draw_curves(read_log(run)).save(content, "PNG")
-    return content.getvalue()
+    draw_curves(log).save(content, "PNG")
+    return image_uri("png", content.getvalue())
 
 
 def _settings(run: Path) -> Mapping[str, object]:
