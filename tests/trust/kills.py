@@ -297,7 +297,7 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
         _prepare(place),
         _export(data, place),
         *_curation(place),
-        _report(place),
+        _page(place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
@@ -430,7 +430,7 @@ def _curate(name: str, data: Path, run: Path) -> Scenario:
     return Scenario(name, command, finished, result, begin)
 
 
-def _report(place: Path) -> Scenario:
+def _page(place: Path) -> Scenario:
     """A page in place of nothing or of a file of somebody else, of a small run."""
     run = train(TrainConfig(**small.write_training(place / "reported", epochs=1) | {"method": "linear"})).run
     whole = list[str]()

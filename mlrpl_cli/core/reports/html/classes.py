@@ -13,7 +13,7 @@ import numpy as np
 from mlrpl_cli.core.curation.checking import Checked
 from mlrpl_cli.core.decisions.reliability import bins_of
 from mlrpl_cli.core.evaluation.comparison import Interval, outscored
-from mlrpl_cli.core.evaluation.metrics import or_none, precision_recall_points
+from mlrpl_cli.core.evaluation.metrics import precision_recall_points
 from mlrpl_cli.core.labels.records import SPLITS
 from mlrpl_cli.core.labels.states import STATES
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -107,7 +107,7 @@ def class_rows(info: RunInfo, run: MeasuredRun, checked: Checked | None, drawn: 
         info.classes, info.learnable or nothing, run.of_classes or nothing, positives, negatives, run.thresholds,
         run.calibration_errors, present, absent, wrong, strict=True,
     )  # fmt: skip
-    return [ClassRow(number, *row, has_curves=number in drawn) for number, row in enumerate(columns)]
+    return [ClassRow(number, *row, number in drawn) for number, row in enumerate(columns)]
 
 
 def curves_of(run: MeasuredRun) -> list[Curves]:
@@ -165,8 +165,3 @@ def _across(share: float) -> float:
 
 def _up(share: float) -> float:
     return SIDE * (1 - share)
-
-
-def finite(values: np.ndarray) -> list[float | None]:
-    """Figures as a page has them: None for NaN."""
-    return [or_none(value) for value in np.asarray(values, float)]

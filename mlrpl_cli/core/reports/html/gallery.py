@@ -158,12 +158,12 @@ def _measured_groups(run: MeasuredRun) -> list[Group]:
     wrong = ((verdicts == YES) & (labels == ABSENT)) | ((verdicts == NO) & (labels == PRESENT))
     unsure = (verdicts == UNSURE) & (labels != UNKNOWN)
     doubts = np.where(np.isnan(far), -1.0, -far)  # without a threshold: after all others
-    kinds = (
+    kinds = [
         (SURE_RIGHT, "Sure and right", "It says yes, and the class is there.", right, far),
         (SURE_WRONG, "Sure and wrong", "It says yes or no, and the test label says otherwise.", wrong, far),
         (UNSURE_CELLS, "Unsure", "Known cells that it answers neither yes nor no, nearest to the threshold first.",
          unsure, doubts),
-    )  # fmt: skip
+    ]  # fmt: skip
     if run.decision is None:
         kinds = kinds[:2]  # whatever is not yes is no
     return [_group(key, title, told, np.where(of, strength, np.nan), run) for key, title, told, of, strength in kinds]

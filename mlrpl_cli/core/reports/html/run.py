@@ -131,9 +131,8 @@ def _notes(run: MeasuredRun, info: RunInfo, prepared: Prepared, noted: Noted) ->
         if len(found.without_absent) == len(found.classes):
             notes.append("no test label says that a class is absent: of positives alone there is no precision")
     if info.not_learnable:
-        names = first_few(info.not_learnable, 10)
         told = agreeing(len(info.not_learnable), "classes have no known present or no known absent training cell")
-        notes.append(f"{told}, and could not be learned: {names}")
+        notes.append(f"{told}, and could not be learned: {first_few(info.not_learnable, 10)}")
     if run.decision is None:
         notes.append("nothing is calibrated and no threshold was chosen: a class is predicted where p is above 0.5")
     elif (notice := notice_of(run.decision, info.classes)) is not None:
