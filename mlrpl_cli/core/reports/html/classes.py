@@ -103,11 +103,12 @@ def class_rows(info: RunInfo, run: MeasuredRun, checked: Checked | None, drawn: 
     wrong: Sequence[float | None] = nothing if checked is None else checked.expected_wrong.tolist()
     positives, negatives = (found.positives.tolist(), found.negatives.tolist()) if found else (nothing, nothing)
     present, absent = info.known_present or nothing, info.known_absent or nothing
+    has_curves = [number in drawn for number in range(len(info.classes))]
     columns = zip(
         info.classes, info.learnable or nothing, run.of_classes or nothing, positives, negatives, run.thresholds,
-        run.calibration_errors, present, absent, wrong, strict=True,
+        run.calibration_errors, present, absent, wrong, has_curves, strict=True,
     )  # fmt: skip
-    return [ClassRow(number, *row, number in drawn) for number, row in enumerate(columns)]
+    return [ClassRow(number, *row) for number, row in enumerate(columns)]
 
 
 def curves_of(run: MeasuredRun) -> list[Curves]:
