@@ -23,8 +23,8 @@ def complete(
     """Fill unknown cells of training images with yes or no, and leave those that cannot be promised.
 
     Of the cells that are filled as present, at least the share --precision is right, and of those filled as absent the
-    share --no-precision, for each class, or for the classes together that can promise nothing alone: with --confidence
-    no promise is made that is broken. Known cells vouch for it, by scores of classifiers that did not know them; it
+    share --no-precision, for each class, or for the classes together that can promise nothing alone; of such promises
+    the share --confidence is kept. Known cells vouch for it, by scores of classifiers that did not know them; it
     supposes that chance decided which cells are known. Given labels stay as they are, and so do test images.
 
     It writes all labels, and beside them NAME.provenance.csv: image, class, label, given or completed, p, bound, group.

@@ -364,7 +364,7 @@ class CompleteResult:
     precision: SidesResult
     """What is to hold of the cells filled as present, and of those filled as absent."""
     confidence: float
-    """How sure that is, for each class, or group of classes, and each of the two."""
+    """Share of the promises that is kept, in expectation."""
     unknown: int
     """Cells of training and validation images that were unknown."""
     filled: FilledCells
