@@ -87,8 +87,8 @@ def _verdicts(
     given_alone = dict(zip(tried, promised_of_each(cells, precision, confidence), strict=True))
     found = list[Verdict]()
     for column, why in enumerate(barred):
-        alone = given_alone[column] if why is None else why
-        found.append(Verdict(why=alone) if isinstance(alone, str) else Verdict(alone, ALONE))
+        given = given_alone[column] if why is None else why
+        found.append(Verdict(why=given) if isinstance(given, str) else Verdict(given, ALONE))
     joined = [column for column, each in enumerate(found) if each.promise is None and barred[column] is None]
     if len(joined) < 2:
         return found
