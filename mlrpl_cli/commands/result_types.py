@@ -347,7 +347,7 @@ class CompletedClassResult:
     class_: str = Field(alias="class")
     """Its name."""
     unknown: int = Field()
-    """Cells of training and validation images that were unknown."""
+    """Cells that were unknown, of training images, and with --fill-validation of validation images."""
     yes: Side = Field()
     """Those of them that are rather present."""
     no: Side = Field()
@@ -357,7 +357,7 @@ class CompletedClassResult:
 @dataclass(frozen=True, config=EXACT)
 class CompleteResult:
     labels: Exported
-    """The labels that were written: given and filled ones of training and validation images, test images as before."""
+    """The labels that were written: given and filled ones."""
     provenance: Path
     """A table of where each cell comes from."""
     run: Path
@@ -366,7 +366,7 @@ class CompleteResult:
     confidence: float
     """Share of the promises that is kept, in expectation."""
     unknown: int
-    """Cells of training and validation images that were unknown."""
+    """Cells that were unknown, of training images, and with --fill-validation of validation images."""
     filled: FilledCells
     share_filled: SidesResult
     """Of the unknown cells."""
