@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.with_flags({"": CheckOptions})
 def check(
     data: options.PreparedOfRun = None,
-    overwrite: Annotated[bool, option(None, "Replace labels that were written before.", "--overwrite")] = False,
+    overwrite: Annotated[bool, option(None, "Replace labels and a ranking of before.", "--overwrite")] = False,
     as_json: options.Json = False,
     **given: Any,
 ) -> None:
@@ -74,6 +74,8 @@ def _print_tables(found: Check, most: int) -> None:
         (one["class"], one["present"], one["absent"], f"{one['expected_wrong']:.1f}", "*" * one["one_sided"])
         for one in told["classes"]
     ]
+    subject = found.subject
+    console.print_line(f"checked: {subject.prepared.folder}, by the backbone of {subject.run}")
     console.print_table("Known cells, and how many are expected to be wrong", CLASS_COLUMNS, rows)
     if told["first"]:
         names = ("rank", "image", "class", "given", "right", "rank_in_class")
@@ -89,7 +91,8 @@ def _print_tables(found: Check, most: int) -> None:
         f"expected to be wrong: {told['expected_wrong']:.0f} of {told['cells']} cells ({share:.1%}); {of_kinds}"
     )
     if not told["errors_seen"]:
-        console.print_line("no error is seen that is not as well explained by what is hard to see")
+        few = "so few contradictions that they may as well be what is hard to see: p says little, and the order more"
+        console.print_line(few)
     if found.exported is not None:
         console.print_exported(found.exported)
 

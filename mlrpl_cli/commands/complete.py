@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.curation.completing.options import ALONE, TOGETHER, CompleteOptions
+from mlrpl_cli.core.io.errors import first_few
 from mlrpl_cli.core.labels.writers.registry import FORMATS
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def complete(
     """Fill unknown cells of training images with yes or no, and leave those that cannot be promised.
 
     Of the cells that are filled as present, at least the share --precision is right, and of those filled as absent the
-    share --no-precision, for each class, or for the classes together that can promise nothing alone: with --confidence
-    no promise is made that is broken. Known cells vouch for it, by scores of classifiers that did not know them; it
+    share --no-precision, for each class, or for the classes together that can promise nothing alone; of such promises
+    the share --confidence is kept. Known cells vouch for it, by scores of classifiers that did not know them; it
     supposes that chance decided which cells are known. Given labels stay as they are, and so do test images.
 
     It writes all labels, and beside them NAME.provenance.csv: image, class, label, given or completed, p, bound, group.
@@ -55,12 +56,20 @@ def _print_tables(result: Completed) -> None:
             names, bound = ", ".join(name for name, _ in joined), joined[0][1].bound
             right = f"at least {console.percent(bound)}% of their filled cells, taken as one, are right"
             console.print_line(f"together, {told}: {right}; no promise of each of {len(joined)} classes: {names}")
-        for name, one in sides:
-            if one.why is not None:
-                console.print_line(f"{told}: nothing is promised of {name}: {one.why}")
+        for why, without in _by_reason(sides).items():
+            console.print_line(f"{told}: nothing is promised of {first_few(without, 10)}: {why}")
     yes, no = (result.filled(side) for side in ("yes", "no"))
     shares = ", ".join(console.percent(count / result.unknown) for count in (yes, no))
     console.print_line(f"filled of {result.unknown} unknown cells: {yes} as present, {no} as absent ({shares} %)")
+
+
+def _by_reason(sides: list[tuple[str, Side]]) -> dict[str, list[str]]:
+    """Why nothing is promised → of which classes."""
+    found = dict[str, list[str]]()
+    for name, one in sides:
+        if one.why is not None:
+            found.setdefault(one.why, []).append(name)
+    return found
 
 
 def _cells(side: Side) -> tuple[object, ...]:

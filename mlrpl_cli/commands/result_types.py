@@ -365,7 +365,7 @@ class CompletedClassResult:
     class_: str = Field(alias="class")
     """Its name."""
     unknown: int = Field()
-    """Cells of training and validation images that were unknown."""
+    """Cells that were unknown, of training images, and with --fill-validation of validation images."""
     yes: Side = Field()
     """Those of them that are rather present."""
     no: Side = Field()
@@ -375,16 +375,16 @@ class CompletedClassResult:
 @dataclass(frozen=True, config=EXACT)
 class CompleteResult:
     labels: Exported
-    """The labels that were written: given and filled ones of training and validation images, test images as before."""
+    """The labels that were written: given and filled ones."""
     provenance: Path
     """A table of where each cell comes from."""
     run: Path
     precision: SidesResult
     """What is to hold of the cells filled as present, and of those filled as absent."""
     confidence: float
-    """How sure that is, for each class, or group of classes, and each of the two."""
+    """Share of the promises that is kept, in expectation."""
     unknown: int
-    """Cells of training and validation images that were unknown."""
+    """Cells that were unknown, of training images, and with --fill-validation of validation images."""
     filled: FilledCells
     share_filled: SidesResult
     """Of the unknown cells."""

@@ -72,7 +72,7 @@ def _print_suggested(found: Suggested) -> None:
         for one in found.asked[:SHOWN]
         for cell in one.cells
     ]  # fmt: skip
-    console.print_table(f"What to ask next, by {found.strategy}", columns, rows[:SHOWN])
+    console.print_table(f"What to ask next of {found.data}, by {found.strategy} and {found.run}", columns, rows[:SHOWN])
     cells = sum(len(one.cells) for one in found.asked)
     of_images = f", of {len(found.asked)} images" if found.by == "image" else ""
     console.print_line(f"asked: {cells} of {found.open_cells} open cells{of_images}; the file has all of them")

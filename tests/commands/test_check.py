@@ -14,6 +14,7 @@ def test_tables_have_each_class_and_the_worst_cells_and_lines_say_what_was_writt
     known = (prepared.observed_labels != 0)[[split != "test" for split in prepared.splits]].sum()
     assert f"of {known} cells" in done.out
     assert "absent cells are given as present" in done.out
+    assert f"checked: {prepared.folder}, by the backbone of {run}" in done.out
     assert all(name in done.out for name in prepared.classes)
     assert "1 cell that looks wrong is unknown in it" in done.out
     assert "written: exports/data-dropped-table.csv" in done.out

@@ -334,25 +334,41 @@ def test_predict_answers_a_wrong_argument_in_one_line(mlrpl, arguments, sentence
     assert done.err.count("\n") == 1
 
 
+def exported(place: Path, mlrpl, *options: object) -> tuple[dict, list[dict[str, str]]]:
+    """What `export-labels --json` tells of a run's predictions, and the rows of the table."""
+    done = mlrpl("export-labels", "--format", "long", "--run", RUN, "--out", place, "--overwrite", "--json", *options)
+    with place.open(newline="") as stream:
+        return json.loads(done.out)["result"], list(csv.DictReader(stream))
+
+
 def test_export_labels_writes_what_predict_says(mlrpl, tmp_path):
-    done = mlrpl("export-labels", "--format", "long", "--run", RUN, "--out", tmp_path / "long.csv", "--json")
-    result = json.loads(done.out)
-    assert (result["images"], result["classes"], result["states"]["unknown"]) == (36, 3, 0)
-    assert result["notes"][0].startswith("cells are predictions of small-sarl-anchored-seed0 epoch ")
-    assert result["notes"][0].endswith(", present above 0.5")
-    assert result["not_learnable"] == []
     told = {
-        (entry["image"], score["class"]): score["probability"]
+        (entry["image"], score["class"]): score
         for entry in json.loads(
             mlrpl("predict", "prepared/small/images", "--run", RUN, "--format", "json", "--top-k", 3).out
         )
         for score in entry["classes"]
     }
-    with (tmp_path / "long.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    found = {(f"prepared/small/{row['image']}", row["label"]): float(row["probability"]) for row in rows}
-    assert found == pytest.approx(told, abs=1e-5)
-    assert all((row["state"] == "present") == (float(row["probability"]) > 0.5) for row in rows)
+    result, rows = exported(tmp_path / "long.csv", mlrpl)
+    found = {(f"prepared/small/{row['image']}", row["label"]): row for row in rows}
+    assert {cell: float(row["probability"]) for cell, row in found.items()} == pytest.approx(
+        {cell: score["probability"] for cell, score in told.items()}, abs=1e-5
+    )
+    words = {"yes": "present", "no": "absent", "unsure": "unknown"}
+    assert {cell: row["state"] for cell, row in found.items()} == {
+        cell: words[score["decision"]] for cell, score in told.items()
+    }
+    unsure = sum(score["decision"] == "unsure" for score in told.values())
+    assert (result["images"], result["classes"], result["states"]["unknown"]) == (36, 3, unsure)
+    assert result["notes"][0].startswith("cells are predictions of small-sarl-anchored-seed0 epoch ")
+    assert result["notes"][0].endswith(", as the run decides (mlrpl decide), unknown where it is unsure")
+    assert result["not_learnable"] == []
+    result, rows = exported(tmp_path / "long.csv", mlrpl, "--threshold", 0.4)
+    assert result["notes"][0].endswith(", present above 0.4")
+    assert all((row["state"] == "present") == (float(row["probability"]) > 0.4) for row in rows)
+    told = mlrpl("predict", "prepared/small/images", "--run", RUN, "--format", "jsonl", "--threshold", 0.4).out
+    decided = {score["decision"] for line in told.splitlines() for score in json.loads(line)["classes"]}
+    assert decided == {"yes"}  # what it shows is above the threshold, which decides
 
 
 def test_export_labels_of_a_run_chooses_by_threshold_and_split(mlrpl, tmp_path):

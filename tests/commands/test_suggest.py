@@ -13,7 +13,7 @@ def test_the_table_shows_the_first_and_the_file_has_all(place, mlrpl, monkeypatc
     monkeypatch.chdir(tmp_path)
     done = mlrpl("suggest", "--run", run, "--workers", "0", "--device", "cpu", "--budget", "8")
     assert done.code == 0, done.err
-    assert "What to ask next, by value" in done.out
+    assert f"by value and {run}" in done.out
     path = Path("suggestions/data-value-table.csv")
     assert f"written: {path}" in done.out
     with path.open(newline="") as stream:

@@ -54,10 +54,10 @@ def check_labels(options: CheckOptions, progress: Progress | None = None, overwr
     """
     progress = progress or Silent()
     _check_options(options)
-    subject = subject_of(options)
+    subject = subject_of(options, progress)
     prepared = subject.prepared
     path = _path(options, prepared, overwrite)
-    ranking = None if options.csv is None else target(options.csv, True, prepared, overwrite)
+    ranking = None if options.csv is None else target(options.csv, True, prepared, overwrite, "--csv")
     checked = check(prepared, options, subject.run, progress)
     if ranking is not None:
         write_ranking(checked, prepared, ranking)
@@ -132,8 +132,8 @@ def as_dict(found: Check, most: int) -> dict[str, Any]:
         "cells": len(checked.right),
         "expected_wrong": float(sum(wrong)),
         "expected_share": float(sum(wrong) / len(checked.right)),
-        "absent_given_as_present": checked.noise.given_present,
-        "present_given_as_absent": checked.noise.given_absent,
+        "absent_given_as_present": checked.noise.probability * checked.noise.given_present,
+        "present_given_as_absent": checked.noise.probability * checked.noise.given_absent,
         "errors_seen": checked.noise.is_seen,
         "classes": classes,
         "first": list(cells(checked, found.subject.prepared, most)),

@@ -13,8 +13,8 @@ labels times a prior by which classes are alike, and the two rates within an ord
 
 Errors are told apart from what is hard to see by where labels contradict scores that hardly any other label
 contradicts: it is assumed that a label's being wrong depends on the state that it should have and not on the image,
-and that the classifier is sure of some cells of either state. A few cells can be explained either way, so that there
-are errors only where they explain the labels better than scores that are a little off, by EVIDENCE.
+and that the classifier is sure of some cells of either state. A few cells can be explained either way, so that it is
+also asked whether there are errors at all: by the likelihood of the labels with and without, and odds of e^-DOUBT.
 Axes: C classes, M known cells.
 """
 
@@ -38,8 +38,9 @@ OF_CLASS = np.array([0.3, 0.5])
 """Deviation of those of a class from all."""
 ALIKE = 2.0
 """Deviation of the difference of the rates' logits."""
-EVIDENCE = 3.0
-"""By how many nats errors have to make the given labels likelier: right labels do so once in fifty times."""
+DOUBT = 3.0
+"""By how many nats errors have to make the given labels likelier to be as probable as none: right labels do so once in
+fifty times."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ class Noise:
     """ε₀ in [0, 0.45]: share of absent cells that are given as present."""
     given_absent: float = 0.0
     """ε₁ in [0, 0.45]: share of present cells that are given as absent."""
+    probability: float = 1.0
+    """That there are errors at all; where there are none, every label is right."""
 
     @property
     def is_seen(self) -> bool:
-        """Whether the given labels say that some of them are wrong."""
-        return max(self.given_present, self.given_absent) > 2 * LEAST
+        """Whether it is more probable than not that some of the given labels are wrong."""
+        return self.probability > 0.5
 
     def right(self, logits: np.ndarray, given: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(M,) probability in [0, 1] that a label is right: P(it is so | what is given, u), by Bayes' rule.
@@ -69,21 +72,21 @@ class Noise:
         kept = 1 - np.where(present, self.given_absent, self.given_present)
         wrong = np.where(present, self.given_present, self.given_absent)
         with np.errstate(over="ignore", invalid="ignore"):  # e^z may be infinite: the label is wrong then, if any is
-            return kept / (kept + np.where(wrong > 0, wrong * np.exp(np.where(present, -z, z)), 0))
+            right = kept / (kept + np.where(wrong > 0, wrong * np.exp(np.where(present, -z, z)), 0))
+        return 1 - self.probability * (1 - right)
 
 
 def estimate(logits: np.ndarray, given: np.ndarray, columns: np.ndarray, classes: int) -> Noise:
-    """The most probable noise, none without EVIDENCE of it.
+    """The most probable noise, and how probable it is that there is any.
 
     logits (M,) calibrated, finite; given (M,) known states; columns (M,) classes.
     """
     cells = _Cells(logits, given == PRESENT, columns, classes)
-    none, loss = _most_probable(cells, LEAST, LEAST)
+    _, loss = _most_probable(cells, LEAST, LEAST)
     point, least = min((_most_probable(cells, start, MOST) for start in STARTS), key=lambda found: found[1])
-    if (loss - least) * len(logits) < EVIDENCE:
-        point = none
     slope, offset = point[:2, None] + point[4:].reshape(2, classes)
-    return Noise(np.exp(slope), offset, *map(float, sigmoid(point[2:4])))
+    low, high, probability = sigmoid(np.array([*point[2:4], (loss - least) * len(logits) - DOUBT])).tolist()
+    return Noise(np.exp(slope), offset, low, high, probability)
 
 
 def _most_probable(cells: _Cells, start: float, most: float) -> tuple[np.ndarray, float]:

@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlrpl_cli.core.runs.decided.objective import COST, F1, PRECISION, Objective
+from mlrpl_cli.core.runs.decided.objective import COST, F1, PRECISION, RECALL, Objective
 
 
 def choose_thresholds(probabilities: np.ndarray, objective: Objective, shared: np.ndarray) -> np.ndarray:
     """(C,) float64 t in [0, 1]: a class is there where p ≥ t. NaN where no threshold reaches the objective.
 
     probabilities are calibrated, (N, C), of held-out images. The classes of `shared`, (C,) bool, take the threshold of
-    the cells of all classes together, since their own are not well known; for a precision, their own where that is
-    higher, so that what is expected of them reaches it.
+    the cells of all classes together, since their own are not well known; for a precision their own where that is
+    higher, and for a recall where it is lower, so that what is expected of them reaches it.
     """
     found = np.array([threshold(of_class, objective) for of_class in probabilities.T])
     if shared.any():
         together = threshold(probabilities.ravel(), objective)
-        found[shared] = np.maximum(found[shared], together) if objective.kind == PRECISION else together
+        reach = {PRECISION: np.maximum, RECALL: np.minimum}.get(objective.kind, lambda _, of_all: of_all)
+        found[shared] = reach(found[shared], together)
     return found
 
 

@@ -225,5 +225,5 @@ def check_classes(trained: tuple[str, ...], prepared: Prepared) -> None:
         differing = first_few(sorted(set(trained) ^ set(given)) or ["the order"])
         raise RunError(
             f"the run knows {len(trained)} classes and {prepared.folder} has {len(given)}, differing in {differing}; "
-            "give the data the run was trained on with --data"
+            "give the data that the run was trained on"
         )

@@ -66,35 +66,35 @@ def place_of(out: Path | None, named: str, form: str, prepared: Prepared, overwr
     return target(out or usual, bool(SUFFIXES[form]), prepared, overwrite)
 
 
-def target(path: Path, as_file: bool, prepared: Prepared, overwrite: bool) -> Path:
+def target(path: Path, as_file: bool, prepared: Prepared, overwrite: bool, flag: str = "--out") -> Path:
     """`path`, or what it links to, which is replaced. Raises DataError rather than replace what is not to be."""
     path = Path(os.path.realpath(path)) if os.path.islink(path) else path
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(prepared.folder)):
-        raise DataError(f"{path} is in the prepared folder {prepared.folder}; name another place with --out")
+        raise DataError(f"{path} is in the prepared folder {prepared.folder}; name another place with {flag}")
     if os.path.lexists(path):
-        _check_replaceable(path, as_file, overwrite)
+        _check_replaceable(path, as_file, overwrite, flag)
     check_writable(path)
     return path
 
 
-def _check_replaceable(path: Path, as_file: bool, overwrite: bool) -> None:
+def _check_replaceable(path: Path, as_file: bool, overwrite: bool, flag: str) -> None:
     """Raises DataError for what is neither an empty folder nor, with `overwrite`, what an export of this kind wrote."""
     kind, fits = ("file", os.path.isfile) if as_file else ("folder", os.path.isdir)
     if not fits(path):
-        raise DataError(f"{path} is there and no {'regular ' * as_file}{kind}; name a {kind} with --out")
+        raise DataError(f"{path} is there and no {'regular ' * as_file}{kind}; name a {kind} with {flag}")
     if not as_file:
         try:
             names = os.listdir(path)
             inside = [f"{FOLDER}/{name}" for name in os.listdir(path / FOLDER)] if FOLDER in names else []
         except OSError as error:
-            raise DataError(f"cannot list {path}: {error.strerror}; name another folder with --out") from error
+            raise DataError(f"cannot list {path}: {error.strerror}; name another folder with {flag}") from error
         if foreign := sorted({*names, *inside} - {FOLDER, *FILES}):
             told = first_few(map(short, foreign))
-            raise DataError(f"{path} holds more than label files ({told}); name another folder with --out")
+            raise DataError(f"{path} holds more than label files ({told}); name another folder with {flag}")
         if not names:
             return
     if not overwrite:
-        raise DataError(f"{path} is there already; --overwrite replaces it, and --out names another place")
+        raise DataError(f"{path} is there already; --overwrite replaces it, and {flag} names another place")
 
 
 def check_names(export: Export) -> None:

@@ -67,7 +67,7 @@ AS_GIVEN = {"dataset", "options", "mask_sha256", "unlisted", "notes", "proposals
 AGAIN = "run mlrpl prepare again"
 _FOLD = re.compile(r"\d{1,2}")
 MOVE_TOO = "put them back there, since a prepared folder moves together with its images"
-NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder with --data"
+NAME_ANOTHER = "run mlrpl prepare, or name a prepared folder"
 
 
 @dataclass(frozen=True)

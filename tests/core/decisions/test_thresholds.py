@@ -67,6 +67,9 @@ def test_a_shared_class_reaches_a_precision_too_or_has_no_threshold() -> None:
     found = choose_thresholds(p, objective, shared)
     assert found[2] == threshold(p[:, 2], objective) > threshold(p.ravel(), objective)
     assert np.isnan(found[1])
+    recall = parse_objective("recall=0.95")
+    found = choose_thresholds(p, recall, shared)
+    assert found[1] == threshold(p[:, 1], recall) < threshold(p.ravel(), recall)
 
 
 def test_shared_classes_take_the_threshold_of_all_cells_together() -> None:

@@ -104,7 +104,7 @@ def test_a_folder_that_was_moved_is_asked_for_as_the_command_takes_it(written: P
     written.folder.rename(tmp_path / "moved")
     missing = f"{written.folder} is not a prepared folder (it has no manifest.json)"
     advice = {
-        read_prepared: "run mlrpl prepare, or name a prepared folder with --data",
+        read_prepared: "run mlrpl prepare, or name a prepared folder",
         _examples: "name images to draw",
     }
     for reader, expected in advice.items():
@@ -209,7 +209,7 @@ def test_no_prepared_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "extension" / "manifest.json").write_text('{"version": 1}')
     with pytest.raises(DataError) as error:
         newest_prepared(tmp_path)
-    advice = "run mlrpl prepare, or name a prepared folder with --data"
+    advice = "run mlrpl prepare, or name a prepared folder"
     assert str(error.value) == f"no prepared data below {tmp_path}; {advice}"
 
 

@@ -41,7 +41,7 @@ def suggest(options: SuggestOptions, progress: Progress | None = None, overwrite
     """
     progress = progress or Silent()
     check(options, simulate=False)
-    subject = subject_of(options)
+    subject = subject_of(options, progress)
     prepared, strategy, form = subject.prepared, options.strategy or DEFAULT, options.format or "table"
     (path,) = places_of(prepared, options, f"{strategy}-{form}", overwrite, FORMATS[form])
     crossed, pool = _pool(subject, options, progress)

@@ -25,7 +25,8 @@ HEADER = ("rank", "image", "class", "probability", "present", "absent", "deviati
 MORE = ("because", "worth", "cost")
 WORDS = {
     "labelstudio": "each task's data has the classes to ask under ask; in the configuration <Text> shows them: "
-    '<Text name="ask" value="$ask"/>',
+    '<Text name="ask" value="$ask"/>. What is not ticked comes back as absent, or as unknown, '
+    "of all classes of an image, asked or not: ask --by image, or write answers into your own table",
     "cvat": "cvat has no place for which classes are asked; the table and labelstudio say it",
     "fiftyone": "labels are the classes to ask, with their probability as confidence",
 }

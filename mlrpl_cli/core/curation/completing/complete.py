@@ -107,6 +107,9 @@ def complete(options: CompleteOptions, progress: Progress | None = None, overwri
     raise_together(out_problems(options.out, options.format))
     subject = subject_of(options)
     prepared = subject.prepared
+    if subject.filled_by is not None:
+        why = f"cells of {prepared.folder} were filled ({subject.filled_by}), and filled cells cannot vouch for others"
+        raise DataError(f"{why}; complete the labels as they were given")
     named = f"{name_of(prepared.folder)}-completed"
     path = place_of(options.out, named, options.format, prepared, overwrite)
     table = target(beside(path, bool(SUFFIXES[options.format])), True, prepared, overwrite)

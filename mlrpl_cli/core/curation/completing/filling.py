@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlrpl_cli.core.curation.completing.options import ALONE, TOGETHER
-from mlrpl_cli.core.curation.completing.risk_control import Promise, promised
+from mlrpl_cli.core.curation.completing.risk_control import Promise, promised, promised_of_each
 from mlrpl_cli.core.decisions.exchangeable import DEVIATIONS, above, is_even
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -43,8 +43,8 @@ class Filling:
 def fill(logits: np.ndarray, labels: np.ndarray, precisions: dict[int, float], confidence: float) -> Filling:
     """Fill cells of labels (N, C) by calibrated logits (N, C), in which no cell had a say for itself.
 
-    `precisions` are by PRESENT and by ABSENT, in [0.5, 1): the share that is right, of each class or group, with
-    `confidence`.
+    `precisions` are by PRESENT and by ABSENT, in [0.5, 1): the share that is right, of each class or group. Of the
+    promises of a side at least the share `confidence` is kept, in expectation.
     """
     barred = [_barred(logits[:, column], labels[:, column]) for column in range(labels.shape[1])]
     states, verdicts = np.full(labels.shape, UNKNOWN, np.int8), dict[int, tuple[Verdict, ...]]()
@@ -82,10 +82,12 @@ def _verdicts(
     confidence: float,
 ) -> list[Verdict]:
     """Of each class: alone first, and then together for those that can promise nothing alone."""
+    tried = [column for column, why in enumerate(barred) if why is None]
+    cells = [(scores[candidates[:, column], column], states[candidates[:, column], column]) for column in tried]
+    given_alone = dict(zip(tried, promised_of_each(cells, precision, confidence), strict=True))
     found = list[Verdict]()
     for column, why in enumerate(barred):
-        rows = candidates[:, column]
-        given = why or promised(scores[rows, column], states[rows, column], precision, confidence)
+        given = given_alone[column] if why is None else why
         found.append(Verdict(why=given) if isinstance(given, str) else Verdict(given, ALONE))
     joined = [column for column, each in enumerate(found) if each.promise is None and barred[column] is None]
     if len(joined) < 2:

@@ -27,7 +27,7 @@ class CompleteOptions(CurationOptions):
     no_precision: Share | None = None
     """Share of the cells filled as absent that are right, at least. Default: that of --precision."""
     confidence: Share = 0.95
-    """How sure that is, for each class, or group of classes, and each of the two."""
+    """Share of these promises that is kept, in expectation: one of each class or group of classes, on either side."""
     fill_validation: bool = False
     """Fill cells of validation images, too, in place of those of training images alone: what selects an epoch and
     calibrates a run on these labels is then partly what was filled."""

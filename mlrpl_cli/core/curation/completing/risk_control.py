@@ -17,6 +17,7 @@ their sequences keep it was seen in simulations, since what is tested depends on
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,17 @@ def promised(scores: np.ndarray, states: np.ndarray, precision: float, confidenc
     ABSENT for one that is wrong, UNKNOWN for the others; precision and confidence are in (0, 1). The probability that
     there is a promise and the filled cells break it is at most 1 - confidence.
     """
-    nested, level = nested_sets(scores, states), 1 - confidence
+    return _promised(scores, states, precision, risk_of(confidence))
+
+
+def risk_of(confidence: float) -> float:
+    """1 - confidence, as it is meant: 0.1 for 0.9."""
+    return round(1 - confidence, 12)
+
+
+def _promised(scores: np.ndarray, states: np.ndarray, precision: float, level: float) -> Promise | str:
+    """`promised` at the level 1 - confidence."""
+    nested = nested_sets(scores, states)
     total, unknown = int((states != UNKNOWN).sum()), int((states == UNKNOWN).sum())
     if not unknown:
         return "has no unknown cell of such scores"
@@ -87,6 +98,24 @@ def promised(scores: np.ndarray, states: np.ndarray, precision: float, confidenc
     if last < 0:
         return f"scores are not good enough: {x} of the {n} surest known cells are wrong"
     return Promise(float(nested.threshold[sets[last]]), lower_bound(n, m, x, level / len(starts)), n, x, m)
+
+
+def promised_of_each(
+    groups: Sequence[tuple[np.ndarray, np.ndarray]], precision: float, confidence: float
+) -> list[Promise | str]:
+    """What `promised` says of each group, so that of the promises that are made 1 - confidence are broken, at most.
+
+    Of G groups of which R make a promise, each is tested at the level (1 - confidence) R / G: were all at 1 -
+    confidence, and few could promise anything, those that do would be the lucky ones (Benjamini and Hochberg 1995;
+    Benjamini and Bogomolov 2014 for what is tested inside a chosen group).
+    """
+    found: list[Promise | str] = []
+    for count in range(len(groups), 0, -1):
+        level = risk_of(confidence) * count / len(groups)
+        found = [_promised(*group, precision, level) for group in groups]
+        if sum(isinstance(each, Promise) for each in found) >= count:
+            break
+    return found
 
 
 def nested_sets(scores: np.ndarray, states: np.ndarray) -> Nested:

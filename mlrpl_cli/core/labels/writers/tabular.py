@@ -43,9 +43,9 @@ def write_table(export: Export, path: Path) -> Written:
 
 
 def write_long(export: Export, path: Path) -> Written:
-    """A row per known cell, and one for each image and class that has none; nothing is lost."""
+    """A row per known cell, of predictions per cell, and one for each image and class without any; nothing is lost."""
     labels = export.records.full_labels
-    kept = labels != UNKNOWN
+    kept = (labels != UNKNOWN) | (export.scores is not None)
     kept[~kept.any(axis=1), 0] = True
     kept[0, ~kept.any(axis=0)] = True
     scored = ("probability",) if export.scores is not None else ()

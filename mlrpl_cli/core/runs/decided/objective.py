@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlrpl_cli.core.io.errors import ConfigError
 
 F1, PRECISION, RECALL, COST = "f1", "precision", "recall", "cost"
-FORMS = "f1, precision=0.9, recall=0.95 or cost=5:1 (a miss costs 5 times a false alarm)"
+FORMS = "f1, precision=0.9, recall=0.95 (shares below 1) or cost=5:1 (a miss costs 5 times a false alarm)"
 _NUMBER = r"((?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:e[+-]?\d{1,2})?)"
 _SHARE = re.compile(rf"(precision|recall)\s*=\s*{_NUMBER}", re.ASCII)
 _COSTS = re.compile(rf"cost\s*=\s*{_NUMBER}\s*:\s*{_NUMBER}", re.ASCII)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.curation.check_options import CheckOptions
 from mlrpl_cli.core.curation.completing.complete import (
     FILLED_VALIDATION,
     SUPPOSED,
@@ -20,10 +21,12 @@ from mlrpl_cli.core.curation.completing.complete import (
     precisions_of,
 )
 from mlrpl_cli.core.curation.completing.options import CompleteOptions
+from mlrpl_cli.core.curation.correcting import check_labels
 from mlrpl_cli.core.io.errors import MlrplError
-from mlrpl_cli.core.labels.records import TEST, TRAIN
+from mlrpl_cli.core.labels.records import TEST, TRAIN, PrepareOptions
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import FORMATS, SUFFIXES
+from mlrpl_cli.core.prepared.build import prepare
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
 from mlrpl_cli.core.training.train import train
 from tests import small
@@ -167,6 +170,21 @@ def test_labels_without_an_unknown_cell_are_refused(place, tmp_path):
     write_manifest(whole, replace(prepared, folder=whole, observed_labels=prepared.full_labels))
     with pytest.raises(MlrplError, match="has no unknown cell to fill; --fill-validation fills validation images, too"):
         _complete((read_prepared(whole), run), tmp_path / "labels.csv")
+
+
+def test_filled_cells_do_not_vouch_for_others(place, found, tmp_path):
+    """Labels that were filled, prepared again: complete refuses them, and check tells of them."""
+    _, run = place
+    again = prepare(PrepareOptions("table", keep=1.0, out=tmp_path / "again", reading=_reading(place, found)))
+    with pytest.raises(MlrplError, match=r"were filled .*, and filled cells cannot vouch for others; complete the"):
+        _complete((again, run), tmp_path / "labels.csv")
+    heard = small.Heard()
+    check_labels(CheckOptions(data=again.folder, run=run, device="cpu", workers=0), heard)
+    assert any("were filled" in told and "count as given ones" in told for told in heard.warnings)
+
+
+def _reading(place, found) -> dict[str, str]:
+    return {"root": str(found.labels.path), "images": str(place[0].image_root)}
 
 
 def test_without_another_precision_absent_cells_keep_that_of_present_ones():

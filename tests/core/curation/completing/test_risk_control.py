@@ -17,6 +17,7 @@ from mlrpl_cli.core.curation.completing.risk_control import (
     lower_bound,
     nested_sets,
     promised,
+    promised_of_each,
 )
 from mlrpl_cli.core.labels.states import UNKNOWN
 
@@ -94,6 +95,36 @@ def test_a_promise_is_broken_as_seldom_as_it_says(errors, keep):
             broken += bool(len(filled)) and (filled == 1).mean() < 0.95 - 1e-9
     assert broken <= 18
     assert below <= 18  # nor is the bound that is told
+
+
+def test_of_the_promises_that_are_made_no_more_are_broken_where_few_can_be_made():
+    """Twenty groups with 5.5% mistakes, one with none; tested one by one, most that would promise had luck alone."""
+    random = np.random.default_rng(2)
+    made = dict.fromkeys(("together", "one by one"), 0)
+    broken, shares = dict(made), []
+    for _ in range(60):
+        groups, truths = [], []
+        for group in range(21):
+            truth = np.where(random.random(1000) < (0.055 if group else 0), -1, 1)
+            states = np.where(random.random(1000) < 0.2, truth, UNKNOWN)
+            groups.append((-np.arange(1000.0), states))
+            truths.append(truth)
+        ways = {
+            "together": promised_of_each(groups, 0.95, 0.9),
+            "one by one": [promised(*group, 0.95, 0.9) for group in groups],
+        }
+        for way, found in ways.items():
+            kept = []
+            for one, (scores, states), truth in zip(found, groups, truths, strict=True):
+                if isinstance(one, Promise):
+                    filled = truth[(scores >= one.threshold) & (states == UNKNOWN)]
+                    kept.append((filled == 1).mean() >= 0.95)
+            made[way], broken[way] = made[way] + len(kept), broken[way] + kept.count(False)
+            if way == "together":
+                assert isinstance(found[0], Promise)
+                shares.append(kept.count(False) / len(kept))
+    assert np.mean(shares) <= 0.1
+    assert broken["one by one"] > 0.2 * made["one by one"]  # the control
 
 
 def test_clean_scores_are_filled():
