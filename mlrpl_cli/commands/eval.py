@@ -82,9 +82,7 @@ def _print_tables(result: Evaluation, decisions: MeasuredDecisions) -> None:
     columns = ("predicted when", "OP", "OR", "OF1", "CP", "CR", "CF1 (of CP, CR)", "CF1 (mean of F1)")
     method = "method's " if decisions.at_thresholds else ""
     ways = {f"{method}p > {chosen.threshold:g}": metrics.at_threshold, f"{method}top {chosen.top_k}": metrics.at_top_k}
-    if decisions.at_thresholds:
-        ways[f"calibrated p ≥ thresholds ({decisions.objective})"] = decisions.at_thresholds
-    figures = [(name, *map(console.percent, astuple(way))) for name, way in ways.items()]
+    figures = [(name, *map(console.percent, astuple(way))) for name, way in (ways | decisions.decided).items()]
     console.print_table("Precision and recall (%)", columns, figures)
     _print_reliability(decisions)
     _print_classes_told_apart(result)
@@ -96,10 +94,7 @@ def _print_tables(result: Evaluation, decisions: MeasuredDecisions) -> None:
 
 def _print_reliability(decisions: MeasuredDecisions) -> None:
     columns = ("probabilities", "calibration error", "Brier score", "log loss", "mean p", "present")
-    ways = {"as the method gives them": decisions.before}
-    if decisions.after:
-        ways[f"calibrated ({decisions.family})"] = decisions.after
-    rows = [(name, *map(console.figure, astuple(way))) for name, way in ways.items()]
+    rows = [(name, *map(console.figure, astuple(way))) for name, way in decisions.reliabilities.items()]
     console.print_table("Reliability over known cells", columns, rows)
     if decisions.unsure is not None:
         console.print_line(f"neither yes nor no: {console.percent(decisions.unsure)}% of the known cells")

@@ -39,7 +39,7 @@ def suggest(
     minutes.
     """
     from mlrpl_cli.commands.results import print_result
-    from mlrpl_cli.core.curation.subject import subject_of
+    from mlrpl_cli.core.runs.subject import subject_of
 
     chosen = SuggestOptions(data=data, **given)
     if simulate:

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.curation.options import CurationOptions
 from mlrpl_cli.core.io.schema import Folder, Name
 from mlrpl_cli.core.labels.writers.registry import FORMATS
+from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
 TABLE, BELOW = "table", 0.5
 OF_CORRECTED = ("below", "top", "format", "out")
@@ -18,7 +18,7 @@ OF_CORRECTED = ("below", "top", "format", "out")
 
 
 @dataclass(frozen=True)
-class CheckOptions(CurationOptions):
+class CheckOptions(RunOnDataOptions):
     """What to show of the labels that look wrong, and what to write."""
 
     most: Annotated[int, Field(ge=0)] = 20

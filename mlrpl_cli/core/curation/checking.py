@@ -60,11 +60,19 @@ class Checked:
     @property
     def rank_in_class(self) -> np.ndarray:
         """(M,) from 1: the place of a cell among those of its class."""
-        order = np.argsort(self.columns, kind="stable")
-        counts = self.known.sum(axis=1)
-        ranks = np.empty(len(order), np.int64)
-        ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-        return ranks
+        return places_in_class(self.columns, np.arange(len(self.columns))) + 1
+
+
+def places_in_class(columns: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """(M,) from 0: the place of each cell of the classes `columns` among those of its class, the least strength first.
+
+    Of equal strengths the earlier cell comes first.
+    """
+    order = np.lexsort((strength, columns))  # class by class
+    counts = np.bincount(columns)
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places
 
 
 def check(prepared: Prepared, options: RunOptions, run: Path, progress: Progress | None = None) -> Checked:

@@ -13,7 +13,7 @@ import numpy as np
 from mlrpl_cli.core.config import raise_together
 from mlrpl_cli.core.curation.check_options import BELOW, OF_CORRECTED, TABLE, CheckOptions
 from mlrpl_cli.core.curation.checking import Checked, check
-from mlrpl_cli.core.curation.subject import Subject, subject_of
+from mlrpl_cli.core.curation.filled import warn_of_filled
 from mlrpl_cli.core.export.writing import (
     Exported,
     check_names,
@@ -29,6 +29,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.states import STATES, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.subject import Subject, subject_of
 
 COLUMNS = ("rank", "rank_in_class", "image", "split", "class", "given", "right")
 WORDS = {state: word for word, state in STATES.items()}
@@ -54,8 +55,9 @@ def check_labels(options: CheckOptions, progress: Progress | None = None, overwr
     """
     progress = progress or Silent()
     _check_options(options)
-    subject = subject_of(options, progress)
+    subject = subject_of(options)
     prepared = subject.prepared
+    warn_of_filled(prepared, progress)
     path = _path(options, prepared, overwrite)
     ranking = None if options.csv is None else target(options.csv, True, prepared, overwrite, "--csv")
     checked = check(prepared, options, subject.run, progress)

@@ -18,6 +18,7 @@ from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
 from mlrpl_cli.core.runs.decided.scores import OUT_OF_FOLD, VALIDATION
 from mlrpl_cli.core.runs.decided.verdicts import UNSURE
 
+AS_GIVEN = "as the method gives them"
 OF_SPLIT = {VALIDATION: VALIDATION, OUT_OF_FOLD: TRAIN}
 """Which images a source of held-out scores is of."""
 
@@ -40,6 +41,24 @@ class MeasuredDecisions:
     objective: str | None = None
     """What the thresholds were chosen for."""
     family: str | None = None
+
+    @property
+    def reliabilities(self) -> dict[str, Reliability]:
+        """By what the probabilities are."""
+        after = {} if self.after is None else {calibrated_by(self.family): self.after}
+        return {AS_GIVEN: self.before} | after
+
+    @property
+    def decided(self) -> dict[str, PrecisionRecall]:
+        """`at_thresholds` by what it is; none of a run without."""
+        return (
+            {} if self.at_thresholds is None else {f"calibrated p ≥ thresholds ({self.objective})": self.at_thresholds}
+        )
+
+
+def calibrated_by(family: str | None) -> str:
+    """What probabilities are called that a family has calibrated."""
+    return f"calibrated ({family})"
 
 
 def measure(evaluation: Evaluation, progress: Progress | None = None) -> MeasuredDecisions:

@@ -27,9 +27,9 @@ from mlrpl_cli.core.io.errors import RunError, first_few
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
-from mlrpl_cli.core.runs.checkpoint import RunInfo, TrainedHead, data_of, load_checkpoint
-from mlrpl_cli.core.runs.folder import newest_run
+from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.checkpoint import RunInfo, TrainedHead
+from mlrpl_cli.core.runs.subject import subject_of
 
 CLASS_KEYS = ("class", "positives", "negatives", "ap", "learnable")
 """Of a class in JSON."""
@@ -140,13 +140,12 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     damaged, its backbone has changed, or its classes are not the data's; ConfigError for what cannot be required.
     """
     required = [requirements.parse(text) for text in options.require]
-    run, progress = options.run or newest_run(), progress or Silent()
-    checkpoint = load_checkpoint(run, options.checkpoint)
-    head, info = TrainedHead(checkpoint), checkpoint.info
-    prepared = read_prepared(options.data or data_of(run, info))
+    subject, progress = subject_of(options), progress or Silent()
+    checkpoint, prepared, info = subject.checkpoint, subject.prepared, subject.info
+    head = TrainedHead(checkpoint)
     check_classes(info.classes, prepared)
     requirements.check(required, prepared.classes)
-    options, accelerator = replace(options, run=run), make_accelerator(options.device)
+    options, accelerator = replace(options, run=subject.run), make_accelerator(options.device)
     with accelerator.main_process_first():  # what it fetches, and finds out of files, the others find there
         kept, seen = unseen(prepared, options, checkpoint, progress)
         encoder = head.load_encoder(accelerator.device, options.precision, progress)

@@ -8,18 +8,15 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import Precision
-from mlrpl_cli.core.io.schema import Folder
-from mlrpl_cli.core.runs.selection import RunOptions
+from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
 AveragePrecision = Literal["all-point", "interpolated", "11-point"]
 
 
 @dataclass(frozen=True)
-class EvaluationOptions(RunOptions):
+class EvaluationOptions(RunOnDataOptions):
     """What to evaluate and by which protocol."""
 
-    data: Folder | None = None
-    """Prepared folder. Default: the one that the run was trained on."""
     split: Literal["train", "validation", "test"] = "test"
     """Which split; the labels of a split other than test are the observed ones."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5

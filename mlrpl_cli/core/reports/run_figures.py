@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mlrpl_cli.core.decisions.measured import AS_GIVEN, calibrated_by
 from mlrpl_cli.core.decisions.of_run import cross_validated, current_held_out
 from mlrpl_cli.core.decisions.reliability import bins_of
 from mlrpl_cli.core.evaluation.evaluate import evaluate
@@ -86,8 +87,8 @@ def _draw_reliability(run: Path, checkpoint: str, out: Path) -> Iterator[Path]:
     if not chosen.calibration.checked:
         return
     ways = {
-        "as the method gives them": sigmoid(held.logits),
-        f"calibrated ({chosen.calibration.family})": chosen.held_out,
+        AS_GIVEN: sigmoid(held.logits),
+        calibrated_by(chosen.calibration.family): chosen.held_out,
     }
     bins = {name: bins_of(p.ravel(), labels) for name, p in ways.items()}
     title = f"reliability over {held.known:,} known cells of {len(held.rows):,} {held.source} images"

@@ -21,3 +21,12 @@ class RunOptions(CheckedOptions):
         ge=0,
         description="processes that decode images; 0 decodes in this one. Default: one for each core, at most 8",
     )
+
+
+@dataclass(frozen=True)
+class RunOnDataOptions(RunOptions):
+    """Which trained run, and which prepared folder it is to look at."""
+
+    data: Folder | None = Field(
+        default=None, description="Prepared folder. Default: the one that the run was trained on"
+    )

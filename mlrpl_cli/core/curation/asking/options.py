@@ -9,8 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.config import OptionsError
-from mlrpl_cli.core.curation.options import CurationOptions
 from mlrpl_cli.core.io.schema import Name, Text, flag
+from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
 _ASKING = "mlrpl_cli.core.curation.asking"
 STRATEGIES = {
@@ -30,7 +30,7 @@ KEEP, ROUNDS, SEEDS = "what the folder knows", 4, 3
 
 
 @dataclass(frozen=True)
-class SuggestOptions(CurationOptions):
+class SuggestOptions(RunOnDataOptions):
     """What to ask, and how it is ranked and written."""
 
     budget: Annotated[int, Field(ge=1)] = 100

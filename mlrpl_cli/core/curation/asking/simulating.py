@@ -22,7 +22,6 @@ from mlrpl_cli.core.curation.asking.options import RANDOM, ROUNDS, SEEDS, STRATE
 from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of
 from mlrpl_cli.core.curation.ground import Ground, ground_of
-from mlrpl_cli.core.curation.subject import Subject, subject_of
 from mlrpl_cli.core.decisions.calibration import sigmoid
 from mlrpl_cli.core.evaluation.comparison import RESAMPLES, resample_weights, resampled_maps
 from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes
@@ -35,6 +34,7 @@ from mlrpl_cli.core.labels.masks import known_mask
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.subject import Subject, subject_of
 
 
 @dataclass(frozen=True)

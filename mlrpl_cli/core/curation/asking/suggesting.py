@@ -16,8 +16,8 @@ from mlrpl_cli.core.curation.asking.options import DEFAULT, FORMATS, STRATEGIES,
 from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of, write
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
+from mlrpl_cli.core.curation.filled import warn_of_filled
 from mlrpl_cli.core.curation.ground import ground_of
-from mlrpl_cli.core.curation.subject import Subject, subject_of
 from mlrpl_cli.core.decisions import calibration
 from mlrpl_cli.core.evaluation.metrics import measurable
 from mlrpl_cli.core.heads.fitted.anchored import AnchoredClassifier
@@ -28,6 +28,7 @@ from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN, classes_without
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.subject import Subject, subject_of
 
 SEED = 0
 """Of the parts that choose a calibration and λ."""
@@ -41,8 +42,9 @@ def suggest(options: SuggestOptions, progress: Progress | None = None, overwrite
     """
     progress = progress or Silent()
     check(options, simulate=False)
-    subject = subject_of(options, progress)
+    subject = subject_of(options)
     prepared, strategy, form = subject.prepared, options.strategy or DEFAULT, options.format or "table"
+    warn_of_filled(prepared, progress)
     (path,) = places_of(prepared, options, f"{strategy}-{form}", overwrite, FORMATS[form])
     crossed, pool = _pool(subject, options, progress)
     worth = resolve_name(STRATEGIES[strategy])(pool, np.random.default_rng(options.seed or 0))

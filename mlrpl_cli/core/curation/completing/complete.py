@@ -19,7 +19,7 @@ from mlrpl_cli.core.curation.completing.filling import Filling, fill
 from mlrpl_cli.core.curation.completing.options import CompleteOptions
 from mlrpl_cli.core.curation.completing.provenance import beside, write_provenance
 from mlrpl_cli.core.curation.cross_fitting import CrossFitted, cross_fit
-from mlrpl_cli.core.curation.subject import Subject, subject_of
+from mlrpl_cli.core.curation.filled import filled_by
 from mlrpl_cli.core.export.writing import (
     Exported,
     check_names,
@@ -37,6 +37,7 @@ from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.labels.writers.registry import SUFFIXES, Export, writer_of
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
+from mlrpl_cli.core.runs.subject import Subject, subject_of
 
 SIDES = {"yes": PRESENT, "no": ABSENT}
 SUPPOSED = "what is promised supposes that chance chose which cells are known, and not who looked at them"
@@ -107,8 +108,8 @@ def complete(options: CompleteOptions, progress: Progress | None = None, overwri
     raise_together(out_problems(options.out, options.format))
     subject = subject_of(options)
     prepared = subject.prepared
-    if subject.filled_by is not None:
-        why = f"cells of {prepared.folder} were filled ({subject.filled_by}), and filled cells cannot vouch for others"
+    if table_before := filled_by(prepared):
+        why = f"cells of {prepared.folder} were filled ({table_before}), and filled cells cannot vouch for others"
         raise DataError(f"{why}; complete the labels as they were given")
     named = f"{name_of(prepared.folder)}-completed"
     path = place_of(options.out, named, options.format, prepared, overwrite)

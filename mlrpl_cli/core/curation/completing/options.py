@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.curation.options import CurationOptions
 from mlrpl_cli.core.io.schema import Name, Text
 from mlrpl_cli.core.labels.writers.registry import FORMATS
+from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
 ALONE, TOGETHER = "alone", "together"
 """Who keeps a promise: a class, or the classes that could not alone."""
@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0.5, lt=1)]
 
 
 @dataclass(frozen=True)
-class CompleteOptions(CurationOptions):
+class CompleteOptions(RunOnDataOptions):
     """Which unknown cells to fill, and what has to hold of them."""
 
     precision: Share = 0.95

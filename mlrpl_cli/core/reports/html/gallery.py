@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from mlrpl_cli.core.curation.checking import Checked
+from mlrpl_cli.core.curation.checking import Checked, places_in_class
 from mlrpl_cli.core.curation.correcting import cells
 from mlrpl_cli.core.images.decode import open_image
 from mlrpl_cli.core.io.errors import DataError
@@ -86,11 +86,7 @@ def first_of_each_class(strength: np.ndarray, most: int = MOST_CELLS) -> list[tu
     """
     rows, columns = np.nonzero(~np.isnan(strength))
     values = strength[rows, columns]
-    order = np.lexsort((-values, columns))  # class by class, strongest first
-    counts = np.bincount(columns, minlength=strength.shape[1])
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    taken = np.lexsort((-values, places))[:most]
+    taken = np.lexsort((-values, places_in_class(columns, -values)))[:most]
     taken = taken[np.argsort(-values[taken], kind="stable")]
     return list(zip(rows[taken].tolist(), columns[taken].tolist(), strict=True))
 

@@ -6,7 +6,7 @@ import io
 import platform
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mlrpl_cli.core.evaluation.evaluate import Evaluation, check_classes
 from mlrpl_cli.core.io.errors import DataError, RunError, agreeing, first_few
 from mlrpl_cli.core.io.progress import Progress, Task
 from mlrpl_cli.core.labels.states import UNKNOWN
-from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.prepared.summary import counts_of_splits
 from mlrpl_cli.core.reports.figures import draw_curves
 from mlrpl_cli.core.reports.html import classes, gallery
@@ -29,10 +29,10 @@ from mlrpl_cli.core.reports.html.measuring import MeasuredRun, measured_run
 from mlrpl_cli.core.reports.html.options import ReportOptions
 from mlrpl_cli.core.reports.html.page import image_uri, render_html
 from mlrpl_cli.core.reports.html.results import Page
-from mlrpl_cli.core.runs.checkpoint import RunInfo, data_of, load_checkpoint
+from mlrpl_cli.core.runs.checkpoint import RunInfo
 from mlrpl_cli.core.runs.decided.scores import checkpoint_sha256
 from mlrpl_cli.core.runs.folder import load_config, read_log, read_out_of_fold
-from mlrpl_cli.core.runs.provenance import of_run
+from mlrpl_cli.core.runs.subject import Subject, subject_of
 
 TEMPLATE = "report-run.html.j2"
 WAYS = {"at_threshold": "p > 0.5, as the method gives it", "at_top_k": "the 3 highest of each image"}
@@ -65,8 +65,8 @@ def page_of_run(options: ReportOptions, run: Path, progress: Progress) -> tuple[
     Raises RunError and DataError for a run or data that are missing or damaged, and as `evaluate` does.
     """
     noted = Noted(progress)
-    info = load_checkpoint(run, options.checkpoint).info
-    prepared = read_prepared(options.data or data_of(run, info))
+    subject = subject_of(replace(options, run=run))
+    info, prepared = subject.info, subject.prepared
     check_classes(info.classes, prepared)
     measured = measured_run(options, run, info, prepared, noted)
     checked = _checked(options, run, prepared, noted)
@@ -90,14 +90,14 @@ def page_of_run(options: ReportOptions, run: Path, progress: Progress) -> tuple[
         "choices": _choices(groups, info.classes),
         "training": _training(run),
         "settings": _settings(run),
-        "sums": _sums(run, info, prepared, options),
+        "sums": _sums(subject, options),
         **_data(prepared),
         **_ways(measured),
     }
     errors = [{"image": str(one.path), "error": one.reason} for one in unreadable]
     drawn = {key: sum(one.plain is not None for one in of) for key, of in pictures.items()}
     images = measured.evaluation.images if measured.evaluation else 0
-    page = Page("run", images, len(info.classes), len(curves), drawn, errors, of_run(run, info, prepared))
+    page = Page("run", images, len(info.classes), len(curves), drawn, errors, subject.provenance)
     return render_html(TEMPLATE, values), page
 
 
@@ -165,14 +165,8 @@ def _ways(run: MeasuredRun) -> dict[str, Any]:
     """Precision and recall of each way to decide, and reliability before and after calibration, by what they are."""
     if run.evaluation is None or run.decided is None:
         return {"ways": {}, "reliability": {}}
-    metrics, decided = run.evaluation.metrics, run.decided
-    ways = {title: getattr(metrics, name) for name, title in WAYS.items()}
-    reliability = {"as the method gives them": decided.before}
-    if decided.at_thresholds is not None:
-        ways[f"calibrated p ≥ thresholds ({decided.objective})"] = decided.at_thresholds
-    if decided.after is not None:
-        reliability[f"calibrated ({decided.family})"] = decided.after
-    return {"ways": ways, "reliability": reliability}
+    ways = {title: getattr(run.evaluation.metrics, name) for name, title in WAYS.items()}
+    return {"ways": ways | run.decided.decided, "reliability": run.decided.reliabilities}
 
 
 def _training(run: Path) -> Markup | None:
@@ -192,11 +186,11 @@ def _settings(run: Path) -> Mapping[str, object]:
         return {}
 
 
-def _sums(run: Path, info: RunInfo, prepared: Prepared, options: ReportOptions) -> dict[str, object]:
+def _sums(subject: Subject, options: ReportOptions) -> dict[str, object]:
     """Checksums, seeds and versions by what they are of."""
-    came_from = of_run(run, info, prepared)
+    came_from = subject.provenance
     return {
-        f"{options.checkpoint} checkpoint, SHA-256": checkpoint_sha256(run, options.checkpoint),
+        f"{options.checkpoint} checkpoint, SHA-256": checkpoint_sha256(subject.run, options.checkpoint),
         "data, SHA-256": came_from.data_sha256,
         "mask, SHA-256": came_from.mask_sha256,
         "backbone, fingerprint": came_from.backbone_sha256,

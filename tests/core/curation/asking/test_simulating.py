@@ -13,13 +13,13 @@ from mlrpl_cli.core.curation.asking import simulating
 from mlrpl_cli.core.curation.asking.comparing import Measured, curve_of, needed
 from mlrpl_cli.core.curation.asking.options import STRATEGIES, SuggestOptions
 from mlrpl_cli.core.curation.asking.simulating import Replay, simulate
-from mlrpl_cli.core.curation.subject import subject_of
 from mlrpl_cli.core.evaluation.comparison import paired_difference
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.simulation_figure import save_simulation
+from mlrpl_cli.core.runs.subject import subject_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
