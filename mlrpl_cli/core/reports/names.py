@@ -50,7 +50,7 @@ def picture_name(image: Path) -> str:
 
     The same image has the same name each time, and two images never have one.
     """
-    place = os.fsencode(os.path.abspath(image)).hex()
+    place = os.path.abspath(image).encode(errors="surrogatepass").hex()  # bytes that are no UTF-8 are in it, too
     stem = _UNSAFE.sub("_", printable(unicodedata.normalize("NFC", image.stem)))
     short = stem.encode()[:LONGEST_STEM].decode(errors="ignore")
     return f"attention-{short}-{sha256_of_text(place)[:12]}.png"
