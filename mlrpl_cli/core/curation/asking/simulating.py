@@ -21,6 +21,7 @@ from mlrpl_cli.core.curation.asking.curves import Simulated
 from mlrpl_cli.core.curation.asking.options import RANDOM, ROUNDS, SEEDS, STRATEGIES, SuggestOptions, check
 from mlrpl_cli.core.curation.asking.pool import Pool, pool_of
 from mlrpl_cli.core.curation.asking.writing import places_of
+from mlrpl_cli.core.curation.filled import warn_of_filled
 from mlrpl_cli.core.curation.ground import Ground, ground_of
 from mlrpl_cli.core.decisions.calibration import sigmoid
 from mlrpl_cli.core.evaluation.comparison import RESAMPLES, resample_weights, resampled_maps
@@ -76,6 +77,7 @@ def simulate(
     check(options, simulate=True)
     subject = subject_of(options)
     prepared = subject.prepared
+    warn_of_filled(prepared, progress)
     places = places_of(prepared, options, "simulation", overwrite, ".json", ".png")
     seeds, rounds = options.seeds or SEEDS, options.rounds or ROUNDS
     starts = [_start(prepared, options.start, seed) for seed in range(seeds)]
