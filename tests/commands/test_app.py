@@ -192,7 +192,7 @@ def test_out_of_memory_names_what_helps_there(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["prepair"], "No such command 'prepair'. Did you mean 'prepare'?"),
+        (["prepair"], "No such command 'prepair'. Did you mean 'prepare'"),
         (["prepare", "--kep", "1"], "No such option: --kep"),
         (["prepare", "--keep", "many"], "Invalid value for '--keep'"),
     ],
