@@ -26,6 +26,7 @@ from tests.fuzz.seeds import (
     STUDIES,
     TASKS,
     TASKS_CSV,
+    answers_file,
     manifest_content,
     parquet,
     seeds,
@@ -50,6 +51,31 @@ def _filled(start: bytes, piece: bytes, end: bytes = b"") -> bytes:
 def _numbered(start: bytes, piece: bytes, length: int) -> bytes:
     """`piece` with another number each time, some `length` bytes long, until the whole is about SIZE bytes."""
     return start + b"".join(piece % number for number in range(SIZE // length))
+
+
+def _sequence(count: int) -> str:
+    """SQL: the numbers from 0."""
+    return f"WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count - 1})"
+
+
+def _answers(image: str, class_: str, person: str = "'a'") -> str:
+    """SQL that adds answers, each of which takes some 50 bytes."""
+    rows = f"SELECT i, {image}, {class_}, 'absent', {person}, '2026-01-01' FROM n"
+    return f"INSERT INTO answers (token, image, class, state, person, at) {_sequence(SIZE // 50)} {rows}"
+
+
+_IMAGES = (
+    f"INSERT INTO images (name, split, position, given) {_sequence(SIZE // 30)} "
+    "SELECT CAST(printf('%x', i) AS BLOB), 'test', i + 2, x'0101' FROM n"
+)
+
+
+def _many_classes(count: int) -> tuple[str, str]:
+    """SQL that makes classes of which the images know nothing."""
+    return (
+        f"INSERT INTO classes (name, position) {_sequence(count)} SELECT i, i + 2 FROM n",
+        f"UPDATE images SET given = zeroblob({count + 2}) WHERE id < 3",
+    )
 
 
 def _json(key: str, piece: bytes, content: dict[str, object]) -> bytes:
@@ -257,6 +283,22 @@ LARGE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "labels of images that are not there": (
         "fiftyone",
         lambda: b'{"classes":["a"],"labels":{' + b",".join(b'"%d":0' % n for n in range(SIZE // 11)) + b"}}",
+    ),
+    "answers to one cell": ("answers", lambda: answers_file(_answers("1", "2"))),
+    "answers of many people": ("answers", lambda: answers_file(_answers("1", "2", "i"))),
+    "answers to many cells": (
+        "answers",
+        lambda: answers_file(*_many_classes(SIZE // 160), _answers("2", f"4 + i % {SIZE // 160}")),
+    ),
+    "answers about many images": ("answers", lambda: answers_file(_IMAGES)),
+    "answers about many classes": ("answers", lambda: answers_file(*_many_classes(40_000))),
+    "answers about a large image": (
+        "answers",
+        lambda: answers_file(f"UPDATE images SET given = zeroblob({SIZE}) WHERE id = 1"),
+    ),
+    "answers of one long name": (
+        "answers",
+        lambda: answers_file(f"UPDATE classes SET name = printf('%.{SIZE}c', 'x') WHERE id = 1"),
     ),
     "table of one image": ("roboflow", lambda: _filled(b"filename,dog\n", b"a.jpg,1\n")),
     "table of what is no label": ("roboflow", lambda: _filled(b"filename,dog\n", b"a.jpg,x\n")),

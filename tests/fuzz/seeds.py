@@ -180,6 +180,7 @@ _WORDS = {
     "labelstudio": b'"data" "image" "annotations" "result" "choices" "was_cancelled" /data/upload/ ?d= \\ud800',
     "nuswide": b"a.jpg b.jpg 1 0 -1 \\ / ../ \xff",
     "vg": b'"1.jpg" 2.jpg [ ] 0 199 200 -1 true NaN \\ud800 ../',
+    "answers": b"present absent unsure train test CREATE TABLE VIEW TRIGGER a.jpg ../ \x00 \x01 \xff SQLite",
     "fiftyone": b'"classes" "labels" "samples" "filepath" "tags" "_cls" "Classifications" "label" null data/a \\ud800',
     "roboflow": b'filename Unlabeled a.jpg , 1 0 " ../',
     "imagefolder": b'"file_name" "labels" file_name tags | [ ] { null " ../ \\ud800',
@@ -298,6 +299,33 @@ def _checkpoint() -> Any:
     )
     tensors = {name: torch.zeros(shape) for name, shape in SHAPES["baseline"].items()}
     return Checkpoint(info, tensors | image_tensors(["00" * 32, "ff" * 32], []))
+
+
+_ANSWERS = (
+    "INSERT INTO about VALUES ('image_root', CAST('/images' AS BLOB)), ('source', CAST('/prepared' AS BLOB))",
+    "INSERT INTO classes VALUES (1, 'cat', 0), (2, 'dog', 1), (3, 'bird', NULL)",
+    "INSERT INTO images VALUES (1, CAST('a.jpg' AS BLOB), 'train', 0, x'01ff'), "
+    "(2, CAST('b.jpg' AS BLOB), 'test', 1, x'0000'), (3, CAST('c.jpg' AS BLOB), 'train', NULL, x'')",
+    "INSERT INTO answers VALUES (1, 't1', 1, 2, 'present', NULL, 'ann', '2026-01-01T00:00:00.000+00:00', 0.5), "
+    "(2, 't2', 2, 1, 'absent', NULL, 'bob', '2026-01-01T00:00:01.000+00:00', NULL), "
+    "(3, 't3', 2, 3, 'unsure', NULL, 'ann', '2026-01-01T00:00:02.000+00:00', 1.0), "
+    "(4, NULL, 1, 2, NULL, 1, 'ann', '2026-01-01T00:00:03.000+00:00', NULL)",
+)
+
+
+def answers_file(*statements: str, page: int = 512) -> bytes:
+    """A file of answers about two images and two classes, after some more `statements`; pages have so many bytes."""
+    import sqlite3
+    from contextlib import closing
+
+    from mlrpl_cli.core.labels.answers.database import APPLICATION, SCHEMA, VERSION
+
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "answers")) as connection:
+        kind = f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}"
+        for statement in (f"PRAGMA page_size = {page}", *kind, *SCHEMA, *_ANSWERS, *statements):
+            connection.execute(statement)
+        connection.commit()
+        return (Path(folder) / "answers").read_bytes()
 
 
 def _held_out() -> Any:
@@ -555,6 +583,7 @@ _SEEDS = {
     "vg": lambda: (INDICES,),
     "vg_list": lambda: (b"1.jpg\n2.jpg\n",),
     "fiftyone": lambda: FIFTYONE,
+    "answers": lambda: (answers_file(), answers_file("DELETE FROM images WHERE id = 3", page=4096)),
     "roboflow": lambda: _ROBOFLOW,
     "imagefolder": lambda: _LINES,
     "imagefolder_csv": lambda: _METADATA,

@@ -293,6 +293,25 @@ def fiftyone(data: bytes) -> None:
     _read(FiftyOne(root=root, unlisted="absent"))
 
 
+def answers(data: bytes) -> None:
+    """A file of answers beside its images."""
+    from mlrpl_cli.core.labels.answers.reading import read_answers
+    from mlrpl_cli.core.labels.answers.records import STATES
+    from mlrpl_cli.core.labels.formats.tools.answers import Answers
+
+    root = _folder("answers")
+    _touch(root, "a.jpg", "b.jpg", "c.jpg")
+    path = root / "answers.sqlite"
+    path.write_bytes(data)
+    Answers.recognise(path)
+    records, _ = _read(Answers(root=path, images=root, disagreements="majority"))
+    about, standing = read_answers(path)
+    assert (about.images, about.classes) == (records.images, records.classes)
+    assert all(answer.state in STATES and answer.person and answer.token for answer in standing)
+    assert all(answer.row in range(len(about.images)) for answer in standing)
+    assert all(answer.column in range(len(about.classes)) for answer in standing)
+
+
 def roboflow(data: bytes) -> None:
     """A table of classes."""
     from mlrpl_cli.core.labels.formats.tools.roboflow import Roboflow
@@ -568,6 +587,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "vg": vg,
     "vg_list": vg_list,
     "fiftyone": fiftyone,
+    "answers": answers,
     "roboflow": roboflow,
     "imagefolder": imagefolder,
     "imagefolder_csv": imagefolder_csv,

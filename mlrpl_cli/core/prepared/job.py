@@ -39,6 +39,7 @@ OUR_ENTRIES = frozenset(
 PLAIN_NAMES = frozenset((
     *SPLIT_NAMES, "labels", "label", "annotations", "annotation", "data", "dataset", "result", "results", "export",
     "classes", "metadata", "tags", "table", "images", "samples", "tasks", "instances", "default", "coco", "project",
+    "answers",
 ))  # fmt: skip
 """Names of files, and of parts of them, that do not tell one data set from another."""
 

@@ -31,6 +31,7 @@ DATASETS = Registry(
         "openimages": f"{_FORMATS}.published.openimages:OpenImages",
         "chexpert": f"{_FORMATS}.published.chexpert:CheXpert",
         "vaw": f"{_FORMATS}.published.vaw:Vaw",
+        "answers": f"{_FORMATS}.tools.answers:Answers",
         "cvat": f"{_FORMATS}.tools.cvat:Cvat",
         "labelstudio": f"{_FORMATS}.tools.labelstudio:LabelStudio",
         "nuswide": f"{_FORMATS}.published.nuswide:NusWide",
