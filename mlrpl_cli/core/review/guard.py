@@ -7,15 +7,15 @@ Origin is not ours, and where it lets its own name lead here (DNS rebinding), th
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.ASCII)
 """Names of this machine for itself, with any port: a tunnel may have another one at its near end."""
 POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -61,7 +61,7 @@ class Guard:
         """What is answered instead, if anything, and the path after the secret."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if _name(f"http://{host}") not in HOSTS or len(headers.getlist("host")) != 1:
+        if not HOST.fullmatch(host) or len(headers.getlist("host")) != 1:
             return _refused(403, "this server answers to 127.0.0.1 alone; open the address that mlrpl review printed")
         origin = headers.get("origin")
         if (origin is not None and origin != f"http://{host}") or _is_foreign(headers):
@@ -75,13 +75,6 @@ class Guard:
 def _is_foreign(headers: Headers) -> bool:
     """Whether the browser says that another site's page, or one of this machine at another port, asked."""
     return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-
-
-def _name(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
 
 
 def _refused(status: int, sentence: str) -> tuple[JSONResponse, str]:

@@ -109,7 +109,7 @@ def review(
         pictures = Pictures(paths, prepared.allow_truncated, load)
         with suppress(KeyboardInterrupt), address(path, options.port) as place, learner(subject) as learns:
             app = make_app(desk, pictures, Teacher(desk, learns), place.secret)
-            server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on"))
             unknown = int((desk.labels().states == UNKNOWN).sum())
             counts = (len(desk.rows), len(data.classes), unknown, store.count)
             found = Opened(prepared.folder, run, path, place.url, *counts)

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, MlrplError
+from mlrpl_cli.core.labels.answers.database import FullDiskError
 from mlrpl_cli.core.labels.answers.records import NewAnswer
 from mlrpl_cli.core.reports.pages import render_page
 from mlrpl_cli.core.review.desk import Desk
@@ -80,7 +81,7 @@ def make_app(desk: Desk, pictures: Pictures, teacher: Teacher, secret: str) -> A
         async with teacher.running():
             yield
 
-    handlers: Mapping[Any, Any] = {MlrplError: _told, HTTPException: _told, ValidationError: _told}
+    handlers: Mapping[Any, Any] = dict.fromkeys((MlrplError, HTTPException, ValidationError, Exception), _told)
     return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=teaching), secret)
 
 
@@ -194,4 +195,9 @@ def _told(request: Request, error: Exception) -> Response:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the request"
         return JSONResponse({"error": f"{place}: {first['msg']}; load the page again"}, 400)
-    return JSONResponse({"error": str(error)}, 400 if isinstance(error, (ConfigError, DataError)) else 500)
+    if isinstance(error, FullDiskError):
+        return JSONResponse({"error": str(error)}, 507)
+    if isinstance(error, MlrplError):
+        return JSONResponse({"error": str(error)}, 400 if isinstance(error, (ConfigError, DataError)) else 500)
+    bug = f"this is a bug in mlrpl: {type(error).__name__}: {error}; please report it"
+    return JSONResponse({"error": bug}, 500)

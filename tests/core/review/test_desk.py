@@ -1,0 +1,169 @@
+"""What the page is told: labels with answers, queues without what was answered, an order that outlives a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.labels.answers.records import NewAnswer
+from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
+from mlrpl_cli.core.review import desk as desks
+from mlrpl_cli.core.review.desk import Desk, last_point
+from mlrpl_cli.core.review.learning import NO_CELLS, Cells, Estimate, Lesson
+
+
+def answer(token: str, cell: tuple[int, int], state: str = "present", person: str = "ann") -> NewAnswer:
+    return NewAnswer(token, *cell, state, person, None)
+
+
+def lesson(desk: Desk, version: int = 1, map: float = 0.5, seed: int = 0, **more: object) -> Lesson:
+    p = np.random.default_rng(seed).random(desk.given.shape, np.float32)
+    values = {"suggested": NO_CELLS, "doubtful": NO_CELLS, "estimate": Estimate(map, map, map, "told")} | more
+    return Lesson(version, desk.store.count, 1.0, 0, p, True, **values)
+
+
+def test_an_answer_is_a_label_from_then_on_until_it_is_taken_back(desk: Desk, open_cell: Callable) -> None:
+    row, column = open_cell()
+    before = desk.state()
+    desk.record([answer("a", (row, column))])
+    after = desk.state()
+    assert desk.labels().states[desk.check_row(row), column] == PRESENT
+    assert (after["known"], after["open"]) == (before["known"] + 1, before["open"] - 1)
+    assert after["classes"][column]["present"] == before["classes"][column]["present"] + 1
+    desk.undo(["a"], "ann")
+    assert desk.state() == before
+
+
+def test_counts_are_those_of_training_and_validation_images(desk: Desk) -> None:
+    learning = np.array(desk.data.splits) != "test"
+    state, given = desk.state(), desk.data.given[learning]
+    assert state["images"] == learning.sum()
+    assert state["known"] == (given != UNKNOWN).sum()
+    assert [one["absent"] for one in state["classes"]] == (given == ABSENT).sum(axis=0).tolist()
+
+
+@pytest.mark.parametrize("by", ["suggested", "class", "unlabelled"])
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_queue_holds_every_open_cell_once_and_no_other(by: str, learned: bool, desk: Desk) -> None:
+    if learned:
+        (rows, columns) = np.nonzero(desk.given == UNKNOWN)
+        desk.take(lesson(desk, suggested=Cells(rows[::-3], columns[::-3], ("doubtful",) * len(rows[::-3]))))
+    column = 1 if by == "class" else None
+    found = desk.queue(by, "ann", column, 100)
+    asked = [(item["row"], cell["column"]) for item in found["items"] for cell in item["cells"]]
+    states = desk.labels().states
+    unknown = {(int(desk.rows[n]), c) for n, c in np.argwhere(states == UNKNOWN).tolist() if column in (None, c)}
+    assert (sorted(asked), found["left"]) == (sorted(unknown), len(unknown))
+
+
+@pytest.mark.parametrize("by", ["suggested", "class", "unlabelled"])
+def test_what_one_answered_is_not_asked_again_of_the_same_person(by: str, desk: Desk, open_cell: Callable) -> None:
+    """An unsure answer leaves the cell open for others."""
+    row, column = open_cell()
+    desk.record([answer("a", (row, column), "unsure")])
+
+    def asks(person: str) -> bool:
+        items = desk.queue(by, person, column, 100)["items"]
+        return any(item["row"] == row and cell["column"] == column for item in items for cell in item["cells"])
+
+    assert not asks("ann")
+    assert asks("bob")
+    left = {person: desk.queue(by, person, column)["left"] for person in ("ann", "bob")}
+    assert left["ann"] == left["bob"] - 1
+
+
+def test_likely_errors_are_given_labels_in_the_order_of_the_lesson(desk: Desk) -> None:
+    rows, columns = np.nonzero(desk.given != UNKNOWN)
+    order = slice(5, None, -1)
+    desk.take(lesson(desk, doubtful=Cells(rows[order], columns[order], ("right with p 0.1",) * 6)))
+    asked = [
+        (item["row"], cell["column"], cell["given"])
+        for item in desk.queue("errors", "ann")["items"]
+        for cell in item["cells"]
+    ]
+    expected = [
+        (int(desk.rows[n]), c, {PRESENT: "present", ABSENT: "absent"}[int(desk.given[n, c])])
+        for n, c in zip(rows[order].tolist(), columns[order].tolist(), strict=True)
+    ]
+    assert sorted(asked) == sorted(expected)
+    assert asked[0] == expected[0]
+
+
+def test_a_queue_of_few_images_has_all_that_is_asked_of_them(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desks, "LOOKED_AT", 10_000)
+    rows, columns = np.nonzero(desk.given == UNKNOWN)
+    order = np.argsort(columns, kind="stable")  # an image's cells lie far apart
+    desk.take(lesson(desk, suggested=Cells(rows[order], columns[order], ("doubtful",) * len(order))))
+    for item in desk.queue("suggested", "ann", most=3)["items"]:
+        place = desk.check_row(item["row"])
+        assert {cell["column"] for cell in item["cells"]} == set(np.flatnonzero(desk.given[place] == UNKNOWN).tolist())
+        assert not item["others"]
+
+
+def test_a_grid_falls_in_probability_and_keeps_the_order_of_its_training(desk: Desk) -> None:
+    desk.take(lesson(desk))
+    first = desk.grid(0, "all", "ann", 0, 100, None)
+    p = [item["p"] for item in first["items"]]
+    assert p == sorted(p, reverse=True)
+    assert first["total"] == len(desk.rows)
+    desk.take(lesson(desk, version=2, seed=1))
+    rows = [item["row"] for item in first["items"]]
+    parts = [desk.grid(0, "all", "ann", start, 7, first["version"])["items"] for start in range(0, len(rows), 7)]
+    assert [item["row"] for part in parts for item in part] == rows
+    assert [item["row"] for item in desk.grid(0, "all", "ann", 0, 100, None)["items"]] != rows
+
+
+@pytest.mark.parametrize(("show", "state"), [("open", None), ("present", "present"), ("absent", "absent")])
+def test_a_grid_shows_the_cells_of_one_state(show: str, state: str | None, desk: Desk) -> None:
+    found = desk.grid(2, show, "ann", 0, 100, None)
+    words = {PRESENT: "present", ABSENT: "absent", UNKNOWN: None}
+    assert {item["state"] for item in found["items"]} == {state}
+    assert found["total"] == sum(words[label] == state for label in desk.given[:, 2].tolist())
+
+
+def test_what_people_disagree_on_is_unknown_and_told(desk: Desk, open_cell: Callable) -> None:
+    row, column = open_cell()
+    desk.record([answer("a", (row, column)), answer("b", (row, column), "absent", "bob")])
+    (item,) = desk.disagreements_told()["items"]
+    said = [(one["person"], one["state"]) for one in item["answers"]]
+    assert (item["row"], item["column"], said) == (row, column, [("ann", "present"), ("bob", "absent")])
+    assert desk.state()["disputed"] == 1
+    assert desk.labels().states[desk.check_row(row), column] == UNKNOWN
+
+
+def test_before_probabilities_are_calibrated_none_is_told(desk: Desk) -> None:
+    found = lesson(desk)
+    desk.take(Lesson(**{**vars(found), "calibrated": False}))
+    assert {item["p"] for item in desk.grid(0, "all", "ann", 0, 100, None)["items"]} == {None}
+
+
+def test_a_test_image_is_not_answered(desk: Desk) -> None:
+    row = desk.data.splits.index("test")
+    with pytest.raises(DataError, match=f"no image that is reviewed has the number {row}"):
+        desk.record([answer("a", (row, 0))])
+    assert desk.store.count == 0
+
+
+def test_an_unknown_queue_is_told_with_those_there_are(desk: Desk) -> None:
+    with pytest.raises(ConfigError, match="no queue is called 'error'; did you mean 'errors'"):
+        desk.queue("error", "ann")
+    with pytest.raises(DataError, match="expected the number of a class below 3, got None"):
+        desk.queue("class", "ann")
+
+
+@pytest.mark.parametrize(
+    ("reached", "took"),
+    [
+        ([], None),
+        ([(0, 0.5)], None),
+        ([(0, 0.5), (40, 0.52)], 40),
+        ([(0, 0.5), (40, 0.505), (90, 0.52)], 50),
+        ([(0, 0.5), (40, 0.52), (90, 0.525)], 90),
+        ([(0, 0.5), (40, 0.4)], None),
+    ],
+)
+def test_the_last_point_is_counted_from_the_last_training_that_was_a_point_below(reached: list, took: int) -> None:
+    assert last_point(reached) == took
