@@ -18,7 +18,7 @@ PAGES := docs
 WORKERS := 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: install lint test trust fuzz lowest audit licences demo docs results results-fast results-photos bench wheel clean
+.PHONY: install lint test trust fuzz lowest audit licences demo review-demo docs results results-fast results-photos bench wheel clean
 
 install: $(READY)
 
@@ -77,6 +77,10 @@ demo: $(READY)
 	$(BIN)/mlrpl visualize --run $(DEMO)/run
 	@echo "look at $(DEMO)/run/figures/attention-1.png, curves.png and average-precision.png"
 
+# 1,000 answers through the page of mlrpl review, as its queue asks them and at random, and what they are worth.
+review-demo: $(READY)
+	$(BIN)/python -m scripts.review_demo demo-review $(or $(SEED),0)
+
 # Scenes of seed 1: methods were chosen on those of seed 0 (docs/trials.md). A sweep that was stopped goes on.
 $(SWEEP)/data $(SWEEP)-fast/data: | $(READY)
 	$(BIN)/mlrpl prepare --dataset scenes --scenes-seed 1 --keep 1 --out $@
@@ -115,4 +119,4 @@ wheel: $(READY)
 	rm -rf build
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) sweeps build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) demo-review sweeps build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -92,6 +92,8 @@ def review(
     progress = progress or Silent()
     person = options.person or _user()
     check_person(person)
+    if options.run is not None and options.backbone is not None:
+        raise ConfigError("--backbone is for a start without a run; leave out --backbone or --run")
     prepared = read_prepared(options.data or newest_prepared())
     warn_of_filled(prepared, progress)
     path = answers_path(options, prepared)
