@@ -30,6 +30,9 @@ from mlrpl_cli.core.labels.records import PrepareOptions
 from mlrpl_cli.core.prepared import build, folder
 from mlrpl_cli.core.prepared.build import Made
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.reports.html.options import ReportOptions
+from mlrpl_cli.core.reports.html.report import write_report
+from mlrpl_cli.core.reports.html.results import Written
 from mlrpl_cli.core.runs.decided.objective import parse_objective
 from mlrpl_cli.core.runs.options import asked_config
 from mlrpl_cli.core.training import train as training
@@ -185,6 +188,16 @@ def check(
     `options` are the fields of `mlrpl_cli.core.curation.check_options.CheckOptions`, such as `drop=True`.
     """
     return correcting.check_labels(CheckOptions(data=_path(data), **options), progress, overwrite)
+
+
+def report(
+    run: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> Written:
+    """Write a run (default: the newest below ./runs) or a sweep as one HTML file, and say where it is.
+
+    `options` are the fields of `mlrpl_cli.core.reports.html.options.ReportOptions`, such as `out="mine.html"`.
+    """
+    return write_report(ReportOptions(run=_path(run), **options), progress, overwrite)
 
 
 def _path(place: str | Path | None) -> Path | None:
