@@ -134,6 +134,10 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "manifest: labels whose header is no Python": ("manifest_labels", _npy(b"{'descr': '|i1', 'shape': ((\n")),
     "manifest: labels whose header is deep": ("manifest_labels", _npy(b"(" * 9000)),
     "manifest: labels that are an archive": ("manifest_labels", _zip_with(zipfile.ZIP_STORED)),
+    "answers: a layout that SQLite tells of in no UTF-8": (
+        "answers",
+        seeds("answers")[0].replace(b"answers_keep BEFORE", b"answers_keep BEF\xd5RE"),
+    ),
     "archive: long names of long names": ("archive", _tar_entry(tarfile.GNUTYPE_LONGNAME, 1, b"a") * 2000),
     "archive: a header as large as it says": ("archive", _tar_entry(tarfile.XHDTYPE, 1 << 32)),
     "archive: a size below nothing": ("archive", _tar_entry(tarfile.REGTYPE, -512)),

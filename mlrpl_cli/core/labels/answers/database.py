@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mlrpl_cli.core.io.errors import DataError, one_line
-from mlrpl_cli.core.io.reading import GIB, MIB
+from mlrpl_cli.core.io.reading import GIB, MIB, short
 
 MAGIC, APPLICATION, VERSION = b"SQLite format 3\0", 0x6D6C7270, 1
 """How the file begins, and what its header says of whose it is ("mlrp") and of its layout's version."""
@@ -93,7 +93,7 @@ def check_layout(connection: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, "it does not have the tables that mlrpl makes")
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise damaged(path, one_line(found))
+        raise damaged(path, short(found))
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def told(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into DataError, or FullDiskError."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # what SQLite says of a damaged file need not be UTF-8
         raise _error(path, one_line(error)) from error
 
 
@@ -139,4 +139,4 @@ def _error(path: Path, said: str) -> DataError:
         return DataError(f"cannot use {path} ({said}): what it held is still there; look at its disk, or {ANOTHER}")
     if "locked" in said:
         return DataError(f"{path} is in use ({said}): what it held is still there; end what uses it, and try again")
-    return damaged(path, said)
+    return damaged(path, short(said))

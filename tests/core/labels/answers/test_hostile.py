@@ -9,6 +9,8 @@ from contextlib import closing
 import pytest
 
 from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.reading import GIB
+from mlrpl_cli.core.labels.answers import database
 from mlrpl_cli.core.labels.answers.database import SCHEMA
 from mlrpl_cli.core.labels.answers.reading import read_answers
 from mlrpl_cli.core.labels.answers.store import AnswerStore
@@ -153,6 +155,14 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_that_cannot_be_are_refused(path, name):
+    change(path, ROWS[name])
+    assert refused(path).startswith(f"{path} is damaged: ")
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if "huge" in name or "long" in name])
+def test_large_values_are_refused_also_where_python_cannot_limit_them(path, name, monkeypatch):
+    """Before 3.11 it has no way to."""
+    monkeypatch.setattr(database, "LONGEST_VALUE", GIB)
     change(path, ROWS[name])
     assert refused(path).startswith(f"{path} is damaged: ")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -65,6 +67,22 @@ def test_it_can_be_read_while_it_is_written(path):
         assert tokens(read_answers(path)[1]) == ["1"]
         store.add([said("2", 1)])
         assert read_answers(path)[1] == store.standing
+
+
+LOOK = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM answers').fetchone()[0])"
+
+
+def test_who_looks_at_it_meanwhile_in_whatever_process_disturbs_nothing(path):
+    """The last to close SQLite's file takes its log of writes away, unless somebody else holds a lock on the file."""
+    with open_store(path) as store:
+        store.add([said("1")])
+        read_answers(path)
+        looked = subprocess.run([sys.executable, "-c", LOOK, path], check=True, capture_output=True, text=True)
+        assert looked.stdout == "1\n"
+        store.add([said("2", 1)])
+        assert path.with_name("answers.sqlite-wal").exists()
+        assert tokens(read_answers(path)[1]) == ["1", "2"]
+    assert tokens(read_answers(path)[1]) == ["1", "2"]
 
 
 def test_of_each_person_the_newest_answer_stands(path):
@@ -241,6 +259,17 @@ def test_answers_about_what_is_gone_stay_in_the_file_and_stand_again_when_it_is_
     assert read_file(path).ledger.gone == 2
     with open_store(path) as store:
         assert tokens(store.standing) == ["1", "3", "4"]
+
+
+def test_a_data_set_that_was_moved_keeps_its_answers(path):
+    with open_store(path) as store:
+        store.add([said("1"), said("2", 3, 2)])
+        before = store.standing
+    moved = replace(data_set(path.parent), image_root=path.parent / "elsewhere", source=path.parent / "other")
+    with open_store(path, moved) as store:
+        assert store.standing == before
+    found, standing = read_answers(path)
+    assert (found.image_root, found.source, standing) == (moved.image_root, moved.source, before)
 
 
 def test_a_data_set_without_an_image_of_the_one_before_is_refused(path):
