@@ -46,6 +46,7 @@ COMMANDS = {
         "mlrpl_cli.commands.export_labels:export_labels",
         "Write labels or predictions in a format that other programs read.",
     ),
+    "review": ("mlrpl_cli.commands.review:review", "Answer labels in the browser while the model learns from them."),
     "complete": ("mlrpl_cli.commands.complete:complete", "Fill unknown labels that keep a promised precision."),
     "check": ("mlrpl_cli.commands.check:check", "List the given labels that look wrong, and write better ones."),
     "runs": ("mlrpl_cli.commands.runs:runs", "List prepared folders and runs, and which is the newest."),

@@ -30,6 +30,7 @@ LAYERS = (
     ("sweep", "export"),
     ("curation",),
     ("reports",),
+    ("review",),
     ("commands", "api"),
     ("app",),
     ("__main__",),

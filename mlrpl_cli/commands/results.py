@@ -27,6 +27,7 @@ RESULTS = {
     "backbones": "mlrpl_cli.core.backbones.listing:BackboneListing",
     "visualize": "mlrpl_cli.commands.result_types:VisualizeResult",
     "report": "mlrpl_cli.commands.result_types:ReportResult",
+    "review": "mlrpl_cli.core.review.review:Opened",
 }
 """The type of each command's result; of `predict` that of an image, of which its result is a list."""
 LISTS = frozenset({"predict"})
@@ -69,11 +70,17 @@ def type_of(command: str) -> Any:
 
 
 def print_result(
-    command: str, result: Any, options: Mapping[str, Any], provenance: Provenance | None = None, flat: bool = True
+    command: str,
+    result: Any,
+    options: Mapping[str, Any],
+    provenance: Provenance | None = None,
+    flat: bool = True,
+    one_line: bool = False,
 ) -> None:
     """Print the envelope of a `result`. With `flat` the result's fields stand beside the envelope's, too.
 
-    They stood there before there was an envelope, and programs read them there.
+    They stood there before there was an envelope, and programs read them there. `one_line` is for what a program reads
+    while the command runs on.
     """
     values = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
     came_from = vars(provenance or Provenance())
@@ -82,4 +89,4 @@ def print_result(
         SCHEMA, __version__, command, options, **came_from, seconds=seconds, warnings=console.voice.warnings,
         result=values,
     )  # fmt: skip
-    console.print_json(vars(envelope) | (values if flat else {}))
+    console.print_json(vars(envelope) | (values if flat else {}), indent=None if one_line else 2)

@@ -34,6 +34,7 @@ COMMANDS = {
     "backbones": [],
     "visualize": ["data/images/000.png", "--run=run"],
     "report": ["run", "--workers=0", "--device=cpu"],
+    "review": ["data", "--run=run", "--workers=0", "--device=cpu", "--person=ann"],
 }
 
 
@@ -53,9 +54,10 @@ def place(tmp_path_factory) -> Path:
 def told(place, monkeypatch, mlrpl, sweep_here):
     """What a command prints; `train` goes before all that need a run."""
     monkeypatch.chdir(place)
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # review would wait for Ctrl-C
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "decide", "predict", "suggest", "complete", "check", "visualize", "report"):
+        if command in ("eval", "decide", "predict", "suggest", "complete", "check", "visualize", "report", "review"):
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err

@@ -139,10 +139,12 @@ def fit_parts(
     parts: np.ndarray,
     config: TrainConfig,
     progress: Progress,
+    precision: float | None = None,
 ) -> np.ndarray:
     """(N, C) float32 logits, each cell's by the classifier fitted to the others' parts.
 
-    `described` is what `AnchoredClassifier.describe` says of the images, `texts` (C, E) what it compares with.
+    `described` is what `AnchoredClassifier.describe` says of the images, `texts` (C, E) what it compares with. Without
+    a `precision`, λ of each classifier is chosen without the held part, too.
     """
     states = torch.from_numpy(labels)
     cells, logits = make_cells(config, states), np.empty(labels.shape, np.float32)
@@ -152,7 +154,7 @@ def fit_parts(
             held = torch.from_numpy(parts == part)
             classifier = AnchoredClassifier(texts, channels)
             seen = Cells(cells.targets, cells.weights * ~held)
-            classifier.fit(described, seen, make_generator(SEED, "parts to hold out"), task.advance)
+            classifier.fit(described, seen, make_generator(SEED, "parts to hold out"), task.advance, precision)
             logits[parts == part] = classifier.logits(*described)[held].numpy()
     return logits
 

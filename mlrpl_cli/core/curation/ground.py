@@ -50,11 +50,18 @@ class Ground:
         return Ground(self.scores[rows], self.contents[rows], self.texts, self.config)
 
     def fit(
-        self, labels: np.ndarray, generator: torch.Generator, done: Callable[[], object] = lambda: None
+        self,
+        labels: np.ndarray,
+        generator: torch.Generator,
+        done: Callable[[], object] = lambda: None,
+        precision: float | None = None,
     ) -> AnchoredClassifier:
-        """Fitted to the known cells of `labels` (N, C), as training does; `done` is told of each of its `fits`."""
+        """Fitted to the known cells of `labels` (N, C), as training does; `done` is told of each of its `fits`.
+
+        With a `precision`, λ is not chosen, which leaves one fit of them.
+        """
         classifier = AnchoredClassifier(self.texts, self.contents.shape[1])
-        classifier.fit(self.described, make_cells(self.config, torch.from_numpy(labels)), generator, done)
+        classifier.fit(self.described, make_cells(self.config, torch.from_numpy(labels)), generator, done, precision)
         return classifier
 
     def logits(self, classifier: AnchoredClassifier) -> np.ndarray:

@@ -67,7 +67,8 @@ def held(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator
     """
     from filelock import FileLock  # here, since help and usage errors lock nothing
 
-    lock = FileLock(path, fallback_to_soft=False)  # a file that only exists would outlive a killed process
+    # A file that only exists would outlive a killed process; and another thread than the one that took it may free it.
+    lock = FileLock(path, fallback_to_soft=False, thread_local=False)
     mine = _acquired(lock)
     if mine is False and when_waiting is not None:
         when_waiting()

@@ -67,14 +67,16 @@ class AnchoredClassifier(FittedRecognizer):
         cells: Cells,
         generator: torch.Generator,
         done: Callable[[], object] = lambda: None,
+        precision: float | None = None,
     ) -> None:
-        """λ by cross-validation, then all cells. `described` as `describe` has it, of N training images."""
+        """λ by cross-validation unless it is given, then all cells. `described` is of N training images."""
         scores, contents = described
         self.score_mean, self.score_spread = scores.mean(dim=0), _spread(scores.std(dim=0, correction=0))
         self.content_mean = contents.mean(dim=0)
         self.content_spread = _spread((contents - self.content_mean).square().sum(dim=1).mean().sqrt())
         evidence = Evidence(*self._standardised(scores, contents), cells)
-        precision = chosen_precision(evidence, generator, done)
+        if precision is None:
+            precision = chosen_precision(evidence, generator, done)
         found = fit(evidence, precision)
         done()
         self.trust, self.weight, self.offset = found.trust, found.weight, found.offset
