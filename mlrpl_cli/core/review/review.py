@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation.cross_fitting import parts_of
 from mlrpl_cli.core.curation.filled import warn_of_filled
 from mlrpl_cli.core.curation.ground import ground_of
@@ -129,10 +130,25 @@ def answers_path(options: ReviewOptions, prepared: Prepared) -> Path:
 def zero_shot_run(options: ReviewOptions, prepared: Prepared, answers: Path, progress: Progress) -> Path:
     """A run beside the answers that has learned nothing, for its backbone. Raises as `train` does."""
     run = answers.with_name(answers.name + RUN_SUFFIX)
-    asked = {"method": ZERO_SHOT, "data": str(prepared.folder), "run": str(run), "device": options.device}
+    asked = {
+        "method": ZERO_SHOT,
+        "epochs": 1,
+        "views": 1,
+        "data": str(prepared.folder),
+        "run": str(run),
+        "device": options.device,
+    }
     named = {"backbone": options.backbone, "workers": options.workers}
     given = asked | {name: value for name, value in named.items() if value is not None}
-    return train(asked_config(None, given), progress, fresh=True).run
+    progress.note(f"no run is named: it starts with the zero-shot scores of {options.backbone or TrainConfig.backbone}")
+    return train(asked_config(None, given), _Bars(progress), fresh=True).run
+
+
+class _Bars(Silent):
+    """How far a training is, and nothing of what it comes to: nothing is learned."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.task = progress.task  # type: ignore[method-assign]
 
 
 @contextmanager
