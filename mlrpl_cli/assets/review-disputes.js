@@ -8,7 +8,8 @@ export const disputes = (app) => {
   const root = find("#disputes");
 
   const look = ({ row, name, column, answers }) => {
-    const cell = { column, p: null, given: null, because: null, answers };
+    const others = answers.filter(({ person }) => person !== app.person);
+    const cell = { column, p: null, given: null, because: null, answers: others };
     app.look({ row, name, split: null, cells: [cell], others: [] });
   };
 

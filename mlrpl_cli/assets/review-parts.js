@@ -18,7 +18,7 @@ export const named = (text) => element("bdi", {}, text);
 
 export const key = (label) => element("kbd", {}, label);
 
-export const probability = (p) => (p === null || p === undefined ? "–" : p.toFixed(2));
+export const probability = (p) => (p === null || p === undefined ? "" : p.toFixed(2));
 
 export const many = (count) => count.toLocaleString("en");
 

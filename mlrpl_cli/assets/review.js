@@ -107,8 +107,10 @@ function banner() {
 
 function progress(state) {
   const cells = state.known + state.open;
-  find("#title").textContent = state.title;
-  document.title = `${state.title} · mlrpl review`;
+  const short = state.title.split(/[\\/]/).filter(Boolean).slice(-2).join("/");
+  find("#title").textContent = short;
+  find("#title").title = state.title;
+  document.title = `${short} · mlrpl review`;
   find("#progress").value = cells ? state.known / cells : 0;
   find("#known").textContent = `${many(state.known)} of ${many(cells)} cells known, ${count(state.answers, "answer")}`;
   find("#disputed").textContent = state.disputed ? many(state.disputed) : "";

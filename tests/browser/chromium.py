@@ -58,7 +58,14 @@ class Heard:
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("console", lambda said: self.errors.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("dialog", lambda dialog: (self.errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", self._asked)
+
+    def _asked(self, dialog: Any) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+        else:
+            self.errors.append(f"dialog: {dialog.message}")
+            dialog.dismiss()
 
     @property
     def elsewhere(self) -> list[str]:

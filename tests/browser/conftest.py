@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.decisions.after_training import train_and_decide
+from tests import small
 from tests.browser import chromium
+from tests.browser.served import Review, kept_up, write_hostile
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,3 +60,18 @@ def tab(browser: Any) -> Iterator[Callable[..., tuple[Any, chromium.Heard]]]:
     yield opened
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A prepared folder of hostile names, and a run on it."""
+    folder = tmp_path_factory.mktemp("hostile")
+    prepared = write_hostile(folder / "data")
+    made = small.write_training(folder, epochs=1) | {"data": str(prepared), "method": "linear", "loss": "asl"}
+    return prepared, train_and_decide(TrainConfig(**made)).run
+
+
+@pytest.fixture
+def review(hostile: tuple[Path, Path], tmp_path: Path) -> Iterator[Review]:
+    """A server of these that listens, and has no answer yet."""
+    yield from kept_up(Review(*hostile, tmp_path))
