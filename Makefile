@@ -15,10 +15,12 @@ KEEPS := 0.1,0.5,0.9
 SEEDS := 0,1,2
 GRID := --tune-lr 5e-4,2e-3,8e-3 --tune-epochs 10 --tune-loss asl,bce --tune-keep 0.5
 PAGES := docs
+SCREENSHOTS :=
 WORKERS := 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: install lint test trust fuzz lowest audit licences demo review-demo docs results results-fast results-photos bench wheel clean
+.PHONY: install lint test browser-test trust fuzz lowest audit licences demo review-demo docs results results-fast \
+	results-photos bench wheel clean
 
 install: $(READY)
 
@@ -36,6 +38,15 @@ lint: $(READY)
 # Two processes by default: WORKERS says how many, 0 is one after another in this one.
 test: lint
 	$(BIN)/python $(PYTEST)
+
+# The pages in Chromium, which is the system's (Debian: apt-get install chromium) or the program that MLRPL_CHROMIUM names.
+# SCREENSHOTS is a folder for pictures of them.
+browser-test: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser tests/browser $(if $(SCREENSHOTS),--screenshots "$(SCREENSHOTS)")
+
+$(VENV)/.browser: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser]'
+	touch $@
 
 # About an hour: what make test does a little of, with hundreds of kills and, where atheris has wheels, the fuzzer.
 trust: $(READY)
@@ -60,7 +71,7 @@ audit: $(READY) $(AUDIT)/.ready
 	$(AUDIT)/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 	$(AUDIT)/bin/pip-licenses --python $(BIN)/python --partial-match --fail-on "GNU;GPL"
 
-licences: $(READY) $(AUDIT)/.ready
+licences: $(READY) $(VENV)/.browser $(AUDIT)/.ready
 	$(BIN)/python scripts/make_licences.py $(AUDIT)/bin/pip-licenses
 
 $(AUDIT)/.ready:

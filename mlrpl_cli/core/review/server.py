@@ -27,7 +27,7 @@ from mlrpl_cli.core.review.pictures import LARGE, Pictures
 from mlrpl_cli.core.review.teaching import Teacher
 
 PAGE = "review.html"
-KINDS = {".js": "text/javascript", ".css": "text/css"}
+KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 """Of the assets that the page loads: all that begin with its name."""
 MOST_BYTES, MOST_ANSWERS, MOST_ITEMS = 1024**2, 1000, 500
 """Of what a browser may send, and ask for, at once."""
