@@ -1,4 +1,4 @@
-"""What people answered about single cells, in one SQLite file beside nothing else: `mlrpl review` writes it.
+"""What people answered about single cells, in one SQLite file that `mlrpl review` writes.
 
 In: a data set and the labels that it was given (`records.DataSet`), then one answer after another (`store`). Out: the
 answers that stand, also while others are added (`reading`), and the labels that they make (`settling`). The file is
