@@ -133,12 +133,13 @@ class Service:
 
     async def answers(self, request: Request) -> Response:
         given = await _body(request, _Answers)
-        new = [NewAnswer(one.token, one.row, one.column, one.state, given.person, one.p) for one in given.answers]
+        who = given.person.strip()
+        new = [NewAnswer(one.token, one.row, one.column, one.state, who, one.p) for one in given.answers]
         return await self._changed(lambda: self.desk.record(new))
 
     async def undo(self, request: Request) -> Response:
         given = await _body(request, _Undo)
-        return await self._changed(lambda: self.desk.undo(given.tokens, given.person))
+        return await self._changed(lambda: self.desk.undo(given.tokens, given.person.strip()))
 
     async def _changed(self, change: Callable[[], dict[str, Any]]) -> Response:
         told = await run_in_threadpool(change)
@@ -146,7 +147,7 @@ class Service:
         return _json(told)
 
     def _person(self, request: Request) -> str:
-        return request.query_params.get("person") or self.desk.person
+        return request.query_params.get("person", "").strip() or self.desk.person
 
 
 async def _body(request: Request, kind: type[Body]) -> Body:

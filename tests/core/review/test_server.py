@@ -38,6 +38,12 @@ def test_an_answer_is_in_the_file_before_the_reply(client: Client, desk: Desk, o
     assert (kept.row, kept.column, kept.state, kept.person, kept.probability) == (*cell, "present", "ann", 0.25)
 
 
+def test_a_name_is_the_same_with_spaces_around_it(client: Client, desk: Desk, open_cell: Callable) -> None:
+    client.post("answers", body(open_cell()) | {"person": " ann "})
+    assert [one.person for one in desk.store.standing] == ["ann"]
+    assert client.post("undo", {"person": "ann  ", "tokens": ["a"]}).told["undone"] == 1
+
+
 def test_an_answer_that_is_sent_again_counts_once(client: Client, open_cell: Callable) -> None:
     """The browser cannot tell an answer that was lost from a reply that was."""
     sent = body(open_cell())
