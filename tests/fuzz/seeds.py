@@ -181,6 +181,7 @@ _WORDS = {
     "nuswide": b"a.jpg b.jpg 1 0 -1 \\ / ../ \xff",
     "vg": b'"1.jpg" 2.jpg [ ] 0 199 200 -1 true NaN \\ud800 ../',
     "answers": b"present absent unsure train test CREATE TABLE VIEW TRIGGER a.jpg ../ \x00 \x01 \xff SQLite",
+    "review": b'"person" "answers" "tokens" "token" "row" "column" "state" "present" "p" null true 1e9 -1 \\ud800',
     "fiftyone": b'"classes" "labels" "samples" "filepath" "tags" "_cls" "Classifications" "label" null data/a \\ud800',
     "roboflow": b'filename Unlabeled a.jpg , 1 0 " ../',
     "imagefolder": b'"file_name" "labels" file_name tags | [ ] { null " ../ \\ud800',
@@ -557,6 +558,11 @@ def _images() -> tuple[bytes, ...]:
     return tuple(pictures)
 
 
+_REVIEW = (
+    b'{"person": "ann", "answers": [{"token": "t", "row": 0, "column": 1, "state": "present", "p": 0.5}]}',
+    b'{"person": "ann", "tokens": ["t"]}',
+    b'{"person": "bob", "answers": [{"token": "u", "row": 1, "column": 0, "state": "unsure", "p": null}]}',
+)
 _SEEDS = {
     "voc_annotation": lambda: _XML,
     "voc_image_set": lambda: (b"000001\n000002\n", b"000001  1\n\n000002 -1\n", b"../x\n"),
@@ -584,6 +590,7 @@ _SEEDS = {
     "vg_list": lambda: (b"1.jpg\n2.jpg\n",),
     "fiftyone": lambda: FIFTYONE,
     "answers": lambda: (answers_file(), answers_file("DELETE FROM images WHERE id = 3", page=4096)),
+    "review": lambda: _REVIEW,
     "roboflow": lambda: _ROBOFLOW,
     "imagefolder": lambda: _LINES,
     "imagefolder_csv": lambda: _METADATA,

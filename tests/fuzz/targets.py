@@ -312,6 +312,42 @@ def answers(data: bytes) -> None:
     assert all(answer.column in range(len(about.classes)) for answer in standing)
 
 
+def review(data: bytes) -> None:
+    """What a page, or something else, sends to the server of `mlrpl review`; nothing but an answer changes the file."""
+    from mlrpl_cli.core.io.errors import DataError
+
+    client, store = _review()
+    replies = []
+    for path in ("answers", "undo"):
+        before = store.count
+        replies.append(reply := client.post(path, data))
+        assert reply.status in (200, 400, 413), reply
+        assert list(reply.told) == ["error"] or reply.told["answers"] == store.count
+        assert reply.status == 200 or store.count == before
+    if all(reply.status != 200 for reply in replies):
+        raise DataError(replies[0].told["error"])
+
+
+@cache
+def _review() -> tuple[Any, Any]:
+    """A server without a socket, and its answers."""
+    import numpy as np
+
+    from mlrpl_cli.core.labels.answers.records import DataSet
+    from mlrpl_cli.core.labels.answers.store import AnswerStore
+    from mlrpl_cli.core.review.desk import Desk
+    from mlrpl_cli.core.review.pictures import Pictures
+    from mlrpl_cli.core.review.server import make_app
+    from tests.core.review.asking import SECRET, Client, Idle, no_predictor
+
+    root, images = _folder("review"), ("a.jpg", "b.jpg", "c.jpg")
+    given = np.zeros((3, 2), np.int8)
+    data = DataSet(("cat", "dog"), root, images, ("train", "validation", "test"), given, root)
+    store = AnswerStore.open(root / "answers.sqlite", data)
+    pictures = Pictures([root / name for name in images], False, no_predictor)
+    return Client(make_app(Desk(data, store, "ann", "unknown"), pictures, Idle(), SECRET)), store
+
+
 def roboflow(data: bytes) -> None:
     """A table of classes."""
     from mlrpl_cli.core.labels.formats.tools.roboflow import Roboflow
@@ -588,6 +624,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "vg_list": vg_list,
     "fiftyone": fiftyone,
     "answers": answers,
+    "review": review,
     "roboflow": roboflow,
     "imagefolder": imagefolder,
     "imagefolder_csv": imagefolder_csv,

@@ -38,6 +38,7 @@ JSON_TARGETS = (
     "labelstudio",
     "vg",
     "fiftyone",
+    "review",
     "manifest",
     "manifest_fields",
     "checkpoint_metadata",

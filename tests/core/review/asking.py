@@ -58,3 +58,16 @@ class Client:
         start, *rest = sent
         found = {name.decode(): value.decode() for name, value in start["headers"]}
         return Reply(start["status"], found, b"".join(part.get("body", b"") for part in rest))
+
+
+class Idle:
+    """A teacher who only counts."""
+
+    changes = 0
+
+    def heard(self) -> None:
+        self.changes += 1
+
+
+def no_predictor() -> None:
+    raise AssertionError("nobody asked for attention")

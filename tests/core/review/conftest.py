@@ -15,16 +15,7 @@ from mlrpl_cli.core.review.desk import Desk
 from mlrpl_cli.core.review.pictures import Pictures
 from mlrpl_cli.core.review.server import make_app
 from tests import small
-from tests.core.review.asking import SECRET, Client
-
-
-class Idle:
-    """A teacher who only counts."""
-
-    changes = 0
-
-    def heard(self) -> None:
-        self.changes += 1
+from tests.core.review.asking import SECRET, Client, Idle, no_predictor
 
 
 @pytest.fixture
@@ -38,10 +29,6 @@ def data(tmp_path: Path) -> DataSet:
 def desk(data: DataSet, tmp_path: Path) -> Iterator[Desk]:
     with AnswerStore.open(tmp_path / "answers.sqlite", data) as store:
         yield Desk(data, store, "ann", "unknown")
-
-
-def no_predictor() -> None:
-    raise AssertionError("nobody asked for attention")
 
 
 @pytest.fixture

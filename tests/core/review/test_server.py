@@ -18,8 +18,7 @@ from mlrpl_cli.core.review import server
 from mlrpl_cli.core.review.desk import Desk
 from mlrpl_cli.core.review.guard import POLICY
 from mlrpl_cli.core.review.pictures import SMALL, Pictures
-from tests.core.review.asking import SECRET, Client
-from tests.core.review.conftest import Idle, no_predictor
+from tests.core.review.asking import SECRET, Client, Idle, no_predictor
 
 PAGES = ("", "state", "queue", "grid?column=0", "disagreements", "image/0", "attention/0/99", "review.js")
 
