@@ -29,6 +29,11 @@ from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.masks import known_mask
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared, write_manifest
+from mlrpl_cli.core.review.beginning import desk_of, learned_from
+from mlrpl_cli.core.review.learner import ground_from
+from mlrpl_cli.core.review.learning import Task, learn
+from mlrpl_cli.core.review.options import ReviewOptions
+from mlrpl_cli.core.review.orders import Orders
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.decided.scores import read_held_out
 from mlrpl_cli.core.runs.folder import DECISIONS, read_log
@@ -367,13 +372,26 @@ def known_run(base) -> Path:
 
 
 def curated(data: Path, run: Path, out: Path) -> dict[str, bytes]:
-    """The files that complete, suggest and check make of the labels of a prepared folder."""
+    """What complete, suggest, check and review make of the labels of a prepared folder."""
     asked = {"data": data, "run": run, "device": "cpu", "workers": 0}
     promise = {"precision": 0.6, "confidence": 0.7, "fill_validation": True}
     complete(CompleteOptions(**asked, **promise, out=out / "completed.csv"))
     suggest(SuggestOptions(**asked, budget=20, out=out / "asked.csv"))
     check_labels(CheckOptions(**asked, csv=out / "ranked.csv", flip=True, out=out / "flipped.csv"))
-    return {path.name: path.read_bytes() for path in out.glob("*.csv")}
+    files = {path.name: path.read_bytes() for path in out.glob("*.csv")}
+    return {**files, "review": reviewed(read_prepared(data), run, out)}
+
+
+def reviewed(prepared: Prepared, run: Path, out: Path) -> bytes:
+    """What the page of review shows after a training, before anybody answered."""
+    options = ReviewOptions(run=run, device="cpu", workers=0)
+    with desk_of(out / "answers.sqlite", prepared, "ann", "unknown") as desk:
+        subject = learned_from(prepared, desk, options, run, Silent())
+        task = Task(1, *desk.known(), None)
+        desk.take(learn(ground_from(subject), subject.parts, subject.given, task))
+        queues = [desk.queue(by, "ann", 0 if by == "class" else None, 100) for by in Orders.NAMES]
+        grids = [desk.grid(column, "all", "ann", 0, 100, None) for column in range(len(prepared.classes))]
+        return json.dumps([desk.state() | {"title": None}, queues, grids]).encode()
 
 
 def test_labels_out_of_sight_change_nothing_that_is_made_of_labels(base, known_run):
@@ -388,7 +406,7 @@ def test_labels_out_of_sight_change_nothing_that_is_made_of_labels(base, known_r
             }
 
     before = of(cells, prepared.full_labels[cells])
-    assert len(before) == 5
+    assert len(before) == 6
 
     @few
     @given(replacements)

@@ -49,6 +49,12 @@ def subject_of(ground: Ground, parts: np.ndarray, given: np.ndarray) -> Subject:
     return Subject(scores, contents, texts, ground.config, parts, given)
 
 
+def ground_from(subject: Subject) -> Ground:
+    """The other way."""
+    scores, contents, texts = map(torch.from_numpy, (subject.scores, subject.contents, subject.texts))
+    return Ground(scores, contents, texts, subject.config)
+
+
 @dataclass
 class Learner:
     """Takes a task at a time; a process that was killed is started again for the next one."""
@@ -105,8 +111,7 @@ def _be_ready(subject: Subject) -> None:
     if hasattr(os, "nice"):
         os.nice(NICE)
     torch.set_num_threads(max((os.cpu_count() or 1) - 1, 1))
-    scores, contents, texts = map(torch.from_numpy, (subject.scores, subject.contents, subject.texts))
-    _ground = Ground(scores, contents, texts, subject.config), subject.parts, subject.given
+    _ground = ground_from(subject), subject.parts, subject.given
 
 
 def _learn(task: Task) -> Lesson:
