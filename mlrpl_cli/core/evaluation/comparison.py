@@ -72,6 +72,29 @@ def mean_of_resamples(average_precisions: Iterable[np.ndarray], resamples: int) 
     return np.divide(total, counted, out=np.full(resamples, np.nan), where=counted > 0)
 
 
+def resampled_f1s(predicted: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) OF1, and (R,) CF1 as the harmonic mean of CP and CR, of predictions (N, C) bool in each resample.
+
+    As `metrics.precision_recall` has them of the resampled images; NaN where no class is measurable.
+    """
+    known, present = labels != UNKNOWN, labels == PRESENT
+    of_cells = (predicted & present, predicted & known, present, known)
+    hits, claims, positives, told = (weights @ cells.astype(np.float32) for cells in of_cells)  # (R, C)
+    counted = (positives > 0) & (told > positives)
+    of1 = _f1(*((hits * counted).sum(axis=1), (claims * counted).sum(axis=1), (positives * counted).sum(axis=1)))
+    precision = np.divide(hits, claims, out=np.zeros_like(hits), where=claims > 0)
+    recall = np.divide(hits, positives, out=np.zeros_like(hits), where=positives > 0)
+    cp, cr = (np.where(counted, each, 0).sum(axis=1) for each in (precision, recall))
+    classes = counted.sum(axis=1)
+    cf1 = np.divide(2 * cp * cr, (cp + cr) * classes, out=np.zeros(len(cp)), where=(cp + cr) * classes > 0)
+    return np.where(classes > 0, of1, np.nan), np.where(classes > 0, cf1, np.nan)
+
+
+def _f1(hits: np.ndarray, claims: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """2 h / (c + p), the harmonic mean of precision h / c and recall h / p; 0 where nothing is claimed or there."""
+    return np.divide(2 * hits, claims + positives, out=np.zeros(len(hits)), where=claims + positives > 0)
+
+
 def interval_of(figures: np.ndarray, whole: float) -> Interval:
     """The interval of a figure `whole`, from what it is in each resample (R,).
 

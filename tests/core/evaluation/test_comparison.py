@@ -10,8 +10,10 @@ from mlrpl_cli.core.evaluation.comparison import (
     pairs_of_columns,
     resample_weights,
     resampled_average_precisions,
+    resampled_f1s,
     resampled_maps,
 )
+from mlrpl_cli.core.evaluation.metrics import precision_recall
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 
@@ -47,6 +49,22 @@ def test_each_class_has_its_own_average_precision_in_each_resample(scored):
             drawn = np.repeat(np.arange(40), weight.astype(int))
             known = drawn[labels[drawn, c] != UNKNOWN]
             assert figure == pytest.approx(average_precision_score(labels[known, c] == PRESENT, scores[known, c]))
+
+
+def test_f1s_of_resamples_are_those_of_the_resampled_images(scored):
+    """A class that a resample has only absent cells of is not counted in it, as in any other set of images."""
+    scores, labels = scored
+    labels[2:, 0] = np.where(labels[2:, 0] == PRESENT, ABSENT, labels[2:, 0])
+    labels[:2, 0] = PRESENT, ABSENT
+    weights = resample_weights(40, 40, seed=1)
+    assert (weights[:, 0] == 0).any()
+    predicted = scores > 0.4
+    for of1, cf1, weight in zip(*resampled_f1s(predicted, labels, weights), weights, strict=True):
+        drawn = np.repeat(np.arange(40), weight.astype(int))
+        expected = precision_recall(predicted[drawn], labels[drawn])
+        assert (of1, cf1) == pytest.approx((expected.of1, expected.cf1_of_means), rel=1e-5)
+    nothing = resampled_f1s(predicted, np.full_like(labels, UNKNOWN), weights)
+    assert np.isnan(nothing).all()
 
 
 def test_an_interval_holds_the_middle_of_the_resamples_that_say_something():

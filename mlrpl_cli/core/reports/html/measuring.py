@@ -5,8 +5,9 @@ Axes: N measured images, C classes, R resamples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from mlrpl_cli.core.decisions.measured import MeasuredDecisions, measure
 from mlrpl_cli.core.evaluation import comparison
 from mlrpl_cli.core.evaluation.comparison import Interval
 from mlrpl_cli.core.evaluation.evaluate import Evaluation, evaluate
-from mlrpl_cli.core.evaluation.metrics import or_none
+from mlrpl_cli.core.evaluation.metrics import PrecisionRecall, or_none, top_k_mask
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.formats.registry import SCENES
@@ -26,6 +27,16 @@ from mlrpl_cli.core.runs.decided.calibration import finite_logit
 from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
 from mlrpl_cli.core.runs.decided.verdicts import NO, YES
 from mlrpl_cli.core.scenes.rendering import ALIKE
+
+
+class Way(NamedTuple):
+    """A way to decide which classes are predicted, and what it comes to."""
+
+    figures: PrecisionRecall
+    of1: Interval | None
+    """None where there is no figure, as with the next one."""
+    cf1: Interval | None
+    """Of CP and CR."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class MeasuredRun:
     """mAP."""
     of_classes: list[Interval | None] | None = None
     """(C,) average precision; None for a class without."""
+    ways: dict[str, Way] = field(default_factory=dict)
+    """By what they are called."""
     believed: np.ndarray | None = None
     """(N, C) calibrated probabilities, or those of the method where nothing is calibrated."""
     verdicts: np.ndarray | None = None
@@ -66,7 +79,8 @@ def measured_run(
     asked = EvaluationOptions(run, options.checkpoint, options.device, options.workers, data=options.data)
     found = evaluate(asked, progress)
     decided = measure(found, progress)
-    mean, of_classes = intervals(found)
+    weights = comparison.resample_weights(found.images, comparison.RESAMPLES)
+    mean, of_classes = intervals(found, weights)
     errors = decided.errors_before if decided.errors_after is None else decided.errors_after
     believed, verdicts = believed_of(found, decision)
     alike = comparison.pairs_of_columns(ALIKE, found.classes) if prepared.dataset == SCENES else ()
@@ -78,24 +92,50 @@ def measured_run(
         decided=decided,
         mean=mean,
         of_classes=of_classes,
+        ways=ways_of(found, decided, believed, decision, weights),
         believed=believed,
         verdicts=verdicts,
         confusion=comparison.confusion(found.probabilities, found.labels, alike),
     )
 
 
-def intervals(found: Evaluation) -> tuple[Interval | None, list[Interval | None]]:
-    """mAP and (C,) average precision with the intervals of `comparison.RESAMPLES` resamples of the images.
+def intervals(found: Evaluation, weights: np.ndarray) -> tuple[Interval | None, list[Interval | None]]:
+    """mAP and (C,) average precision with the intervals of resamples of the images, their `weights` (R, N).
 
     None where there is no figure.
     """
-    weights = comparison.resample_weights(found.images, comparison.RESAMPLES)
     resampled = list(comparison.resampled_average_precisions(found.probabilities, found.labels, weights))
     means = comparison.mean_of_resamples(resampled, len(weights))
     figures = zip(resampled, found.metrics.average_precision.tolist(), strict=True)
     of_classes = [None if np.isnan(ap) else comparison.interval_of(of_class, ap) for of_class, ap in figures]
     mean = found.metrics.mean_average_precision
     return None if np.isnan(mean) else comparison.interval_of(means, mean), of_classes
+
+
+def ways_of(
+    found: Evaluation,
+    decided: MeasuredDecisions,
+    believed: np.ndarray,
+    decision: Decision | None,
+    weights: np.ndarray,
+) -> dict[str, Way]:
+    """Precision and recall as `eval` prints them, with intervals of the resamples of `weights` (R, N)."""
+    p, metrics, asked = found.probabilities, found.metrics, found.options
+    ways = {
+        f"p > {asked.threshold:g}, as the method gives it": (metrics.at_threshold, p > asked.threshold),
+        f"the {asked.top_k} highest of each image": (metrics.at_top_k, top_k_mask(p, asked.top_k)),
+    }
+    if decision is not None:
+        ways |= {title: (figures, believed >= decision.thresholds) for title, figures in decided.decided.items()}
+    return {title: _way(figures, predicted, found.labels, weights) for title, (figures, predicted) in ways.items()}
+
+
+def _way(figures: PrecisionRecall, predicted: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Way:
+    if np.isnan(figures.of1):
+        return Way(figures, None, None)
+    of1, cf1 = comparison.resampled_f1s(predicted, labels, weights)
+    whole = figures.of1, figures.cf1_of_means
+    return Way(figures, comparison.interval_of(of1, whole[0]), comparison.interval_of(cf1, whole[1]))
 
 
 def believed_of(found: Evaluation, decision: Decision | None) -> tuple[np.ndarray, np.ndarray]:

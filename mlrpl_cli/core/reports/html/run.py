@@ -35,7 +35,6 @@ from mlrpl_cli.core.runs.folder import load_config, read_log, read_out_of_fold
 from mlrpl_cli.core.runs.subject import Subject, subject_of
 
 TEMPLATE = "report-run.html.j2"
-WAYS = {"at_threshold": "p > 0.5, as the method gives it", "at_top_k": "the 3 highest of each image"}
 
 
 class Noted:
@@ -92,7 +91,8 @@ def page_of_run(options: ReportOptions, run: Path, progress: Progress) -> tuple[
         "settings": _settings(run),
         "sums": _sums(subject, options),
         **_data(prepared),
-        **_ways(measured),
+        "ways": measured.ways,
+        "reliability": measured.decided.reliabilities if measured.decided else {},
     }
     errors = [{"image": str(one.path), "error": one.reason} for one in unreadable]
     drawn = {key: sum(one.plain is not None for one in of) for key, of in pictures.items()}
@@ -159,14 +159,6 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         "split_names": splits,
         "cells": cells,
     }
-
-
-def _ways(run: MeasuredRun) -> dict[str, Any]:
-    """Precision and recall of each way to decide, and reliability before and after calibration, by what they are."""
-    if run.evaluation is None or run.decided is None:
-        return {"ways": {}, "reliability": {}}
-    ways = {title: getattr(run.evaluation.metrics, name) for name, title in WAYS.items()}
-    return {"ways": ways | run.decided.decided, "reliability": run.decided.reliabilities}
 
 
 def _training(run: Path) -> Markup | None:
