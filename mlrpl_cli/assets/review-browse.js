@@ -93,8 +93,10 @@ export const browse = (app) => {
     return made;
   };
 
+  const fitting = () => Math.max(1, Math.floor(tiles.clientWidth / SIDE));
+
   const draw = () => {
-    columns = Math.max(1, Math.floor(tiles.clientWidth / SIDE));
+    columns = fitting();
     tiles.style.height = `${Math.ceil((total ?? 0) / columns) * HEIGHT}px`;
     const [from, to] = inView();
     made.forEach((old, place) => {
@@ -169,8 +171,11 @@ export const browse = (app) => {
   });
   new ResizeObserver(() => {
     if (root.hidden || total === null) return;
-    again();
+    const focused = tiles.contains(document.activeElement);
+    if (fitting() === columns) draw();
+    else again();
     loadView();
+    if (focused) made.get(focus)?.firstChild.focus({ preventScroll: true });
   }).observe(scroll);
   find(".anew", root).addEventListener("click", restart);
 
