@@ -156,7 +156,7 @@ export const browse = (app) => {
   const answer = (said) => {
     const of = item(focus);
     if (!of) return;
-    app.answer([{ row: of.row, column: app.column, state: said, p: of.p }], { place: focus });
+    app.answer([{ row: of.row, column: app.column, state: said, p: of.p }], { place: focus, column: app.column, shown: wanted() });
     fill(made.get(focus), focus);
     say(`${of.name}: ${WORDS[said]}`);
     if (focus + 1 < total) to(focus + 1);
@@ -204,7 +204,11 @@ export const browse = (app) => {
       return true;
     },
     back(answers, before) {
-      if (before) to(before.place);
+      if (before?.shown === wanted()) to(before.place);
+      else if (before) {
+        app.choose({ column: before.column });
+        this.chosen();
+      }
       made.forEach(fill);
     },
   };

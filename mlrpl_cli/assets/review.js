@@ -230,6 +230,12 @@ const everywhere = {
   "?": () => find("#help").showModal(),
 };
 
+/** The key by what it writes; on a keyboard of other letters by where it is. */
+function keyName({ key, code }) {
+  if (/^Key[A-Z]$/.test(code) && !/^[a-z]$/i.test(key)) return code.slice(3).toLowerCase();
+  return key.length === 1 ? key.toLowerCase() : key;
+}
+
 function pressed(event) {
   pointed = false;
   if (event.ctrlKey || event.metaKey || event.altKey || !app.state || find("#help").open) return;
@@ -240,8 +246,9 @@ function pressed(event) {
   }
   const own = event.target.closest("button, a");
   if (own && (event.key === "Enter" || event.key === " ") && !own.closest(".tiles")) return;
-  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (!event.repeat && everywhere[name]) everywhere[name]();
+  const name = keyName(event);
+  if (event.repeat && !name.startsWith("Arrow")) return; // one press is one answer
+  if (everywhere[name]) everywhere[name]();
   else if (!app.view.key(name, event)) return;
   event.preventDefault();
 }
@@ -264,6 +271,10 @@ find("#person").addEventListener("change", (event) => {
     chosen("person", name);
   }
   event.target.value = app.person;
+});
+find(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says what is shown
+  find("#work").focus();
 });
 find("#keys").addEventListener("click", () => find("#help").showModal());
 find("#again").addEventListener("click", () => {
