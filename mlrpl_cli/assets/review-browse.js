@@ -93,8 +93,10 @@ export const browse = (app) => {
     return made;
   };
 
+  const fitting = () => Math.max(1, Math.floor(tiles.clientWidth / SIDE));
+
   const draw = () => {
-    columns = Math.max(1, Math.floor(tiles.clientWidth / SIDE));
+    columns = fitting();
     tiles.style.height = `${Math.ceil((total ?? 0) / columns) * HEIGHT}px`;
     const [from, to] = inView();
     made.forEach((old, place) => {
@@ -154,7 +156,7 @@ export const browse = (app) => {
   const answer = (said) => {
     const of = item(focus);
     if (!of) return;
-    app.answer([{ row: of.row, column: app.column, state: said, p: of.p }], { place: focus });
+    app.answer([{ row: of.row, column: app.column, state: said, p: of.p }], { place: focus, column: app.column, shown: wanted() });
     fill(made.get(focus), focus);
     say(`${of.name}: ${WORDS[said]}`);
     if (focus + 1 < total) to(focus + 1);
@@ -169,8 +171,11 @@ export const browse = (app) => {
   });
   new ResizeObserver(() => {
     if (root.hidden || total === null) return;
-    again();
+    const focused = tiles.contains(document.activeElement);
+    if (fitting() === columns) draw();
+    else again();
     loadView();
+    if (focused) made.get(focus)?.firstChild.focus({ preventScroll: true });
   }).observe(scroll);
   find(".anew", root).addEventListener("click", restart);
 
@@ -199,7 +204,11 @@ export const browse = (app) => {
       return true;
     },
     back(answers, before) {
-      if (before) to(before.place);
+      if (before?.shown === wanted()) to(before.place);
+      else if (before) {
+        app.choose({ column: before.column });
+        this.chosen();
+      }
       made.forEach(fill);
     },
   };

@@ -86,7 +86,8 @@ def review(
         subject = learned_from(prepared, desk, options, run, progress)
         load = partial(Predictor.from_run, run, options.checkpoint, options.device)
         pictures = Pictures(prepared.paths(np.arange(len(prepared.images))), prepared.allow_truncated, load)
-        with suppress(KeyboardInterrupt), address(path, options.port) as place, learner(subject) as learns:
+        at = address(path, options.port, prepared.sha256)
+        with suppress(KeyboardInterrupt), at as place, learner(subject) as learns:
             app = make_app(desk, pictures, Teacher(desk, learns), place.secret)
             server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on"))
             counts = (len(desk.rows), len(info.classes), desk.state()["open"], desk.store.count)
