@@ -64,6 +64,8 @@ def answer(url: str, prepared: Prepared, by: str, seed: int) -> None:
         wait_until_learned(url, given)
         cells = shuffled[given:] if by == RANDOM else queue(url)
         cells = cells[: min(AT_ONCE, ANSWERS - given)]
+        if not cells:
+            raise SystemExit(f"nothing is left to ask after {given} answers")
         sent = [
             {"token": f"{row}-{column}", "row": row, "column": column, "state": truth(prepared, row, column)}
             for row, column in cells

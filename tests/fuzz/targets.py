@@ -336,8 +336,8 @@ def _review() -> tuple[Any, Any]:
     from mlrpl_cli.core.labels.answers.records import DataSet
     from mlrpl_cli.core.labels.answers.store import AnswerStore
     from mlrpl_cli.core.review.desk import Desk
-    from mlrpl_cli.core.review.pictures import Pictures
-    from mlrpl_cli.core.review.server import make_app
+    from mlrpl_cli.core.review.serving.pictures import Pictures
+    from mlrpl_cli.core.review.serving.server import make_app
     from tests.core.review.asking import SECRET, Client, Idle, no_predictor
 
     root, images = _folder("review"), ("a.jpg", "b.jpg", "c.jpg")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation.cross_fitting import parts_of
@@ -73,19 +76,54 @@ def learned_from(prepared: Prepared, desk: Desk, options: ReviewOptions, run: Pa
 
 
 @contextmanager
-def desk_of(path: Path, prepared: Prepared, person: str, disagreements: str) -> Iterator[Desk]:
-    """The desk over a file of answers, made if it is not there. Raises DataError as `AnswerStore.open`."""
-    given = prepared.observed_labels
-    if _root_of(prepared) == path and path.is_file():
-        given = read_answers(path)[0].given  # what it was prepared from has the answers among its labels
+def desk_of(
+    path: Path, prepared: Prepared, person: str, disagreements: str, progress: Progress | None = None
+) -> Iterator[Desk]:
+    """The desk over a file of answers, made if it is not there.
+
+    Raises DataError as `AnswerStore.open`, and for a folder that was prepared from the file but has other images or
+    classes by now.
+    """
     data = DataSet(
-        prepared.classes, prepared.image_root, prepared.images, prepared.splits, given, source=prepared.folder
+        prepared.classes,
+        prepared.image_root,
+        prepared.images,
+        prepared.splits,
+        prepared.observed_labels,
+        source=prepared.folder,
     )
-    with AnswerStore.open(path, data) as store:
+    kept = data
+    if is_from(prepared, path):
+        kept = _of_file(path, data)
+        data = replace(data, given=np.where(data.given != UNKNOWN, kept.given, UNKNOWN).astype(np.int8))
+    with AnswerStore.open(path, kept) as store:
         desk = Desk(data, store, person, disagreements)
         if not len(desk.rows):
             raise DataError(f"{prepared.folder} has no training or validation image to review; add images")
+        if store.was_about is not None and progress is not None:
+            told = f"{path} was about {store.was_about}, and is about {prepared.folder} now"
+            progress.warn(f"{told}: {store.count} answers stand, {store.gone} are about what is gone")
         yield desk
+
+
+def is_from(prepared: Prepared, path: Path) -> bool:
+    """Whether a folder was prepared from the file of answers at `path`."""
+    root = _root_of(prepared)
+    return root is not None and path.exists() and root.exists() and path.samefile(root)
+
+
+def _of_file(path: Path, data: DataSet) -> DataSet:
+    """What a file of answers is about, which `data` was prepared from: the labels of `data` have the answers in them.
+
+    Nothing of the file is replaced, since a folder may hide labels or leave classes out. Raises DataError for a folder
+    whose rows and columns are not those of the file.
+    """
+    found = read_answers(path)[0]
+    if (found.images, found.classes) != (data.images, data.classes):
+        told = f"{data.source} was prepared from {path} but has other images or classes"
+        advice = f"review {found.source}, which the file is about, or name another file with --answers"
+        raise DataError(f"{told}; {advice}")
+    return found
 
 
 def _root_of(prepared: Prepared) -> Path | None:

@@ -19,6 +19,7 @@ import torch
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation.ground import Ground
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
+from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.review.learning import Lesson, Task, learn
 
 GROWTH = 1.5
@@ -66,25 +67,35 @@ class Learner:
     _chosen_by: int = 0
 
     def begin(self, task: Task) -> Future[Lesson]:
-        """Train; λ is that of the last time as long as that will do."""
-        known = int((task.labels != 0).sum())
+        """Train; λ is that of the last time as long as that will do.
+
+        The first one starts a process, to which the images go: seconds, or more of many. Raises BrokenProcessPool for
+        one that has died since; the next one has a new process.
+        """
+        known = int((task.labels != UNKNOWN).sum())
         if self._last is not None and known < GROWTH * max(self._chosen_by, 1):
             task = replace(task, precision=self._last.precision)
-        else:
-            self._chosen_by = known
         if self._pool is None:
             self._pool = self._open.enter_context(process_pool(1, _be_ready, (self.subject,)))
-        with without_interrupts():
-            return self._pool.submit(_learn, task)
-
-    def took(self, done: Future[Lesson]) -> Lesson:
-        """What a training came to. Raises what it raised; after a process that died the next one has a new process."""
         try:
-            self._last = done.result()
+            with without_interrupts():
+                return self._pool.submit(_learn, task)
         except BrokenProcessPool:
             self._pool = None
             raise
-        return self._last
+
+    def took(self, done: Future[Lesson], task: Task) -> Lesson:
+        """What the training of a task came to. Raises what it raised; after a process that died there is a new one."""
+        try:
+            lesson = done.result()
+        except BrokenProcessPool:
+            self._pool = None
+            raise
+        known = int((task.labels != UNKNOWN).sum())
+        if self._last is None or known >= GROWTH * max(self._chosen_by, 1):
+            self._chosen_by = known
+        self._last = lesson
+        return lesson
 
 
 class _EndedError(Exception):

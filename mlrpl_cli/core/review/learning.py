@@ -1,7 +1,7 @@
 """What is learned from the answers so far: probabilities, what to ask next, what looks wrong, and how good it is.
 
-λ of `anchored` is chosen once for a while, by all known cells, since choosing takes 24 fits and a fit less than a
-second; each cell is still scored by a classifier that was fitted without it. Axes: N images, C classes, S cells.
+λ of `anchored` is chosen once for a while, by all known cells, since choosing takes four times as many fits as all
+else; each cell is still scored by a classifier that was fitted without it. Axes: N images, C classes, S cells.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mlrpl_cli.core.runs.decided.calibration import sigmoid
 
 SEED = 0
 MOST_ASKED = 1000
-"""Cells that are put in an order: more than are answered before the next training."""
+"""Cells that are put in an order; after them, and until the next training, the order is that of the data set."""
 RESAMPLES = 200
 """Of the interval: its ends stand on five resamples each."""
 
@@ -62,6 +62,8 @@ class Estimate:
     high: float
     told: str
     """Which cells it is of."""
+    of_given: bool
+    """Whether they are all cells that were known before anybody was asked."""
 
 
 @dataclass(frozen=True)
@@ -152,16 +154,17 @@ def doubtful(scored: CrossFitted) -> Cells:
 def estimate(logits: np.ndarray, labels: np.ndarray, given: np.ndarray) -> Estimate | None:
     """mAP of known cells, each scored by a classifier that did not know it, with its interval.
 
-    Of the cells that were `given` (N, C) where they can tell, since those that were asked are harder than the others.
+    Of the cells that were `given` (N, C) where they can tell, since nobody drew at random which ones were answered.
     """
     before = np.where(given, labels, UNKNOWN)
-    of, told = before, "labels that were given"
+    of, told, of_given = before, "labels that were given", True
     if not measurable(before).any():
-        of, told = labels, "answers, which were asked because they are hard: the others are easier"
+        of, of_given = labels, False
+        told = "answers, which nobody drew at random: it may be far off, either way"
     if not measurable(of).any():
         return None
     whole = np.nanmean(average_precisions(logits, of))
     weights = comparison.resample_weights(len(of), RESAMPLES)
     found: Interval = comparison.interval_of(comparison.resampled_maps(logits, of, weights), float(whole))
     cells = f"{int((of != UNKNOWN).sum()):,}"
-    return Estimate(found.value, found.low, found.high, f"estimated on {cells} {told}")
+    return Estimate(found.value, found.low, found.high, f"estimated on {cells} {told}", of_given)

@@ -66,10 +66,10 @@ def review(
         import uvicorn
     except ImportError as error:
         raise ConfigError("review needs starlette and uvicorn; pip install 'mlrpl[web]'") from error
-    from mlrpl_cli.core.review.address import address
     from mlrpl_cli.core.review.learner import learner
-    from mlrpl_cli.core.review.pictures import Pictures
-    from mlrpl_cli.core.review.server import make_app
+    from mlrpl_cli.core.review.serving.address import address
+    from mlrpl_cli.core.review.serving.pictures import Pictures
+    from mlrpl_cli.core.review.serving.server import make_app
     from mlrpl_cli.core.review.teaching import Teacher
 
     progress = progress or Silent()
@@ -80,14 +80,16 @@ def review(
     prepared = read_prepared(options.data or newest_prepared())
     warn_of_filled(prepared, progress)
     path = answers_path(options, prepared)
-    with desk_of(path, prepared, person, options.disagreements) as desk:
+    with (
+        desk_of(path, prepared, person, options.disagreements, progress) as desk,
+        address(path, options.port, prepared.sha256) as place,
+    ):
         run = options.run or zero_shot_run(options, prepared, path, progress)
         info = load_checkpoint(run, options.checkpoint).info
         subject = learned_from(prepared, desk, options, run, progress)
         load = partial(Predictor.from_run, run, options.checkpoint, options.device)
         pictures = Pictures(prepared.paths(np.arange(len(prepared.images))), prepared.allow_truncated, load)
-        at = address(path, options.port, prepared.sha256)
-        with suppress(KeyboardInterrupt), at as place, learner(subject) as learns:
+        with suppress(KeyboardInterrupt), learner(subject) as learns:
             app = make_app(desk, pictures, Teacher(desk, learns), place.secret)
             server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on"))
             counts = (len(desk.rows), len(info.classes), desk.state()["open"], desk.store.count)

@@ -1,7 +1,8 @@
 """Where the page is: a port and a secret, the same again after a server that was killed, so that open pages go on.
 
 Of other data it is another secret: an open page speaks of images by their numbers, which may be those of other images.
-They lie beside the answers in a file that its owner alone may read, and go with the server when it ends in peace.
+They lie beside the answers in a file that, but on Windows, its owner alone may read, and stay there when the server
+ends: pages that are open have answers that it has not saved, and send them to the next one.
 """
 
 from __future__ import annotations
@@ -53,11 +54,7 @@ def address(answers: Path, port: int | None, data: str) -> Iterator[Address]:
     with _bound(port, before[0] if before else 0) as bound:
         found = Address(bound, secret)
         _write(path, found, data)
-        try:
-            yield found
-        finally:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        yield found
 
 
 def _bound(port: int | None, before: int) -> socket.socket:
