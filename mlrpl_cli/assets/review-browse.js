@@ -32,12 +32,14 @@ export const browse = (app) => {
     try {
       const found = await read("grid", wanted, mine.signal);
       app.failed(null);
-      version ??= found.version;
+      if (version !== null && found.version !== version) return restart(); // another order than that of the other chunks
+      version = found.version;
       total = found.total;
       chunks.set(number, found.items);
       if (chunks.size > MOST_CHUNKS) chunks.delete(chunks.keys().next().value);
       made.forEach((tile, place) => Math.floor(place / CHUNK) === number && fill(tile, place));
       draw();
+      return undefined;
     } catch (error) {
       if (asked.get(number) === mine) app.failed(error);
     } finally {

@@ -56,6 +56,23 @@ export const keep = (name, value) => {
   }
 };
 
+/** Who answers in this browser, at whatever address. */
+export const remembered = () => {
+  try {
+    return localStorage.getItem("person") ?? "";
+  } catch {
+    return "";
+  }
+};
+
+export const remember = (person) => {
+  try {
+    localStorage.setItem("person", person);
+  } catch {
+    // it is asked again
+  }
+};
+
 const size = (one) => (one.answers ?? one.tokens).length;
 
 export class Outbox {

@@ -4,7 +4,7 @@ import { disputes } from "./review-disputes.js";
 import { grid } from "./review-grid.js";
 import { one } from "./review-one.js";
 import { all, count, element, find, lost, many, say, WORDS } from "./review-parts.js";
-import { keep, kept, Outbox, read, reason, token } from "./review-server.js";
+import { keep, kept, Outbox, read, reason, remember, remembered, token } from "./review-server.js";
 
 const MOST_UNDONE = 500;
 const MOST_KEPT = 20; // of these over a reload
@@ -12,7 +12,7 @@ const EVERY = 1500; // milliseconds between two looks at how far it is
 const SOON = 300; // after the last answer is saved
 
 const app = {
-  person: kept("person", ""),
+  person: remembered(),
   mode: "one",
   by: "suggested",
   column: null,
@@ -208,7 +208,17 @@ function enter(mode) {
 }
 
 function begin() {
-  app.person ||= app.state.person;
+  if (app.person || !app.state.asks) return began(app.person || app.state.person);
+  const [who, name] = [find("#who"), find("#who input")];
+  name.value = app.state.person;
+  who.addEventListener("close", () => began(name.value.trim() || app.state.person), { once: true });
+  who.showModal();
+  return name.select();
+}
+
+function began(person) {
+  app.person = person;
+  remember(person);
   const said = past.filter(({ person }) => person === app.person).flatMap(({ answers }) => answers);
   [...said, ...outbox.of(app.person)].forEach(({ row, column, state }) => app.answered.set(`${row} ${column}`, state));
   enter(fromAddress());
@@ -238,7 +248,7 @@ function keyName({ key, code }) {
 
 function pressed(event) {
   pointed = false;
-  if (event.ctrlKey || event.metaKey || event.altKey || !app.state || find("#help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !app.state || all("dialog").some(({ open }) => open)) return;
   const typing = event.target.closest("input, select");
   if (typing) {
     if (event.key === "Escape" || event.key === "Enter") find("#work").focus();
@@ -266,7 +276,7 @@ find("#class").addEventListener("change", ({ target }) => chosen("column", targe
 find("#person").addEventListener("change", (event) => {
   const name = event.target.value.trim();
   if (name && name !== app.person) {
-    keep("person", name);
+    remember(name);
     app.answered.clear();
     chosen("person", name);
   }

@@ -77,9 +77,13 @@ def learned_from(prepared: Prepared, desk: Desk, options: ReviewOptions, run: Pa
 
 @contextmanager
 def desk_of(
-    path: Path, prepared: Prepared, person: str, disagreements: str, progress: Progress | None = None
+    path: Path,
+    prepared: Prepared,
+    person: str | None,
+    disagreements: str,
+    progress: Progress | None = None,
 ) -> Iterator[Desk]:
-    """The desk over a file of answers, made if it is not there.
+    """The desk over a file of answers, made if it is not there; without a `person`, pages ask who answers.
 
     Raises DataError as `AnswerStore.open`, and for a folder that was prepared from the file but has other images or
     classes by now.
@@ -97,7 +101,7 @@ def desk_of(
         kept = _of_file(path, data)
         data = replace(data, given=np.where(data.given != UNKNOWN, kept.given, UNKNOWN).astype(np.int8))
     with AnswerStore.open(path, kept) as store:
-        desk = Desk(data, store, person, disagreements)
+        desk = Desk(data, store, person or user(), disagreements, asks=person is None)
         if not len(desk.rows):
             raise DataError(f"{prepared.folder} has no training or validation image to review; add images")
         if store.was_about is not None and progress is not None:

@@ -6,6 +6,7 @@ and validation images. Axes: N reviewed images, C classes.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from threading import RLock
 from typing import Any
@@ -18,7 +19,7 @@ from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.review.learning import Lesson
-from mlrpl_cli.core.review.orders import Cell, Orders
+from mlrpl_cli.core.review.orders import KEPT, Cell, Orders
 from mlrpl_cli.core.review.standing import Labels
 
 POINT = 0.01
@@ -34,8 +35,9 @@ STATES = {"open": UNKNOWN, "present": PRESENT, "absent": ABSENT}
 class Desk:
     """Everything that the page asks for but pictures; safe to call from several threads."""
 
-    def __init__(self, data: DataSet, store: AnswerStore, person: str, disagreements: str) -> None:
-        self.data, self.store, self.person = data, store, person
+    def __init__(self, data: DataSet, store: AnswerStore, person: str, disagreements: str, asks: bool = False) -> None:
+        """`person` answers where a page says nobody else; with `asks`, pages ask who it is first."""
+        self.data, self.store, self.person, self.asks = data, store, person, asks
         self.rows = np.flatnonzero(np.array(data.splits) != TEST)
         self.lesson: Lesson | None = None
         self.learning = "starting"
@@ -48,6 +50,8 @@ class Desk:
         self._places[self.rows] = np.arange(len(self.rows))
         self._reached = list[tuple[int, float]]()
         self._lock, self._orders = RLock(), Orders(self.given, None)
+        self._shown = OrderedDict[tuple[int, int, str, str], np.ndarray]()
+        """Places of a grid, by the version of their order, the class, what is shown and to whom."""
         self._labels = Labels(self.given, self._places, store, disagreements)
 
     def known(self) -> tuple[np.ndarray, int]:
@@ -93,6 +97,7 @@ class Desk:
         return {
             "title": str(self.data.source),
             "person": self.person,
+            "asks": self.asks,
             "classes": classes,
             "images": len(self.rows),
             "known": present + absent,
@@ -125,18 +130,21 @@ class Desk:
     def grid(self, column: int, show: str, person: str, start: int, most: int, version: int | None) -> dict[str, Any]:
         """Images by falling probability of a class; with `version`, in the order of that training if it is kept.
 
-        Raises ConfigError for what cannot be shown.
+        Which they are is found when they are looked at from the `start` 0, so that an answer moves none of those that
+        follow. Raises ConfigError for what cannot be shown.
         """
         self._check_column(column, needed=True)
         if show != "all" and show not in STATES:
             raise ConfigError(f"expected show to be open, present, absent or all, got '{show}'")
         with self._lock:
             order, version = self._orders.by_probability(column, version)
-            if show != "all":
-                order = order[self._labels.states[order, column] == STATES[show]]
-            if show == "open":
-                mine = {place for place, c in self._labels.of(person) if c == column}
-                order = order[~np.isin(order, list(mine))] if mine else order
+            key = (version, column, show, person)
+            if start <= 0 or key not in self._shown:
+                self._shown[key] = self._showing(order, column, show, person)
+            self._shown.move_to_end(key)
+            order = self._shown[key]
+            if len(self._shown) > KEPT:
+                self._shown.popitem(last=False)
             items = [
                 {"row": int(self.rows[place]), "name": self._name(place)}
                 | self._cell(place, column, None, person)
@@ -144,6 +152,14 @@ class Desk:
                 for place in order[max(start, 0) :][:most].tolist()
             ]
         return {"version": version, "total": len(order), "items": items}
+
+    def _showing(self, order: np.ndarray, column: int, show: str, person: str) -> np.ndarray:
+        """Those of `order` (N,) that are shown."""
+        if show == "all":
+            return order
+        order = order[self._labels.states[order, column] == STATES[show]]
+        mine = [place for place, c in self._labels.of(person) if c == column] if show == "open" else []
+        return order[~np.isin(order, mine)] if mine else order
 
     def disagreements_told(self) -> dict[str, Any]:
         """The cells that people disagree on, with what each says."""

@@ -35,6 +35,6 @@ class ReviewOptions(RunOnDataOptions):
     disagreements: Literal["unknown", "newest", "majority"] = "unknown"
     """What a cell counts as that some say is present and others say is absent: unknown, newest or majority"""
     person: Name | None = None
-    """Who answers, unless the page is told another name. Default: the name of the user of this machine"""
+    """Who answers, unless a page is told another name. Default: each browser asks"""
     port: Annotated[int | None, Field(ge=0, le=PORTS)] = None
     """Port of 127.0.0.1. Default: that of the last time where it is free, else any free one"""

@@ -16,7 +16,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.answers.records import check_person
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import newest_prepared, read_prepared
-from mlrpl_cli.core.review.beginning import answers_path, desk_of, learned_from, user, zero_shot_run
+from mlrpl_cli.core.review.beginning import answers_path, desk_of, learned_from, zero_shot_run
 from mlrpl_cli.core.review.options import ReviewOptions
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.provenance import Provenance, of_run
@@ -73,15 +73,15 @@ def review(
     from mlrpl_cli.core.review.teaching import Teacher
 
     progress = progress or Silent()
-    person = options.person or user()
-    check_person(person)
+    if options.person is not None:
+        check_person(options.person)
     if options.run is not None and options.backbone is not None:
         raise ConfigError("--backbone is for a start without a run; leave out --backbone or --run")
     prepared = read_prepared(options.data or newest_prepared())
     warn_of_filled(prepared, progress)
     path = answers_path(options, prepared)
     with (
-        desk_of(path, prepared, person, options.disagreements, progress) as desk,
+        desk_of(path, prepared, options.person, options.disagreements, progress) as desk,
         address(path, options.port, prepared.sha256) as place,
     ):
         run = options.run or zero_shot_run(options, prepared, path, progress)

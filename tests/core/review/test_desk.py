@@ -123,6 +123,16 @@ def test_a_grid_falls_in_probability_and_keeps_the_order_of_its_training(desk: D
     assert [item["row"] for item in desk.grid(0, "all", "ann", 0, 100, None)["items"]] != rows
 
 
+def test_answers_move_no_image_that_is_still_to_be_scrolled_to(desk: Desk) -> None:
+    first = desk.grid(0, "open", "ann", 0, 2, None)
+    everything = [item["row"] for item in desk.grid(0, "open", "ann", 0, 100, first["version"])["items"]]
+    for item in first["items"]:
+        desk.record([answer(str(item["row"]), (item["row"], 0))])
+    rest = desk.grid(0, "open", "ann", 2, 100, first["version"])
+    assert [item["row"] for item in rest["items"]] == everything[2:]
+    assert desk.grid(0, "open", "ann", 0, 100, None)["total"] == len(everything) - 2
+
+
 @pytest.mark.parametrize(("show", "state"), [("open", None), ("present", "present"), ("absent", "absent")])
 def test_a_grid_shows_the_cells_of_one_state(show: str, state: str | None, desk: Desk) -> None:
     found = desk.grid(2, show, "ann", 0, 100, None)
