@@ -79,6 +79,8 @@ def review(
         raise ConfigError("--backbone is for a start without a run; leave out --backbone or --run")
     prepared = read_prepared(options.data or newest_prepared())
     warn_of_filled(prepared, progress)
+    if prepared.folds is not None:
+        progress.warn("a file of answers keeps no folds: give --folds again to the mlrpl prepare that reads it")
     path = answers_path(options, prepared)
     with (
         desk_of(path, prepared, options.person, options.disagreements, progress) as desk,
