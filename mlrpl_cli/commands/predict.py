@@ -20,7 +20,8 @@ from mlrpl_cli.core.prediction.options import PredictOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+    from mlrpl_cli.core.prediction.images import Prediction, Unreadable
+    from mlrpl_cli.core.prediction.predictor import Predictor
     from mlrpl_cli.core.runs.provenance import Provenance
 
 UNCALIBRATED = "the probabilities are uncalibrated, and good for ranking alone"
@@ -145,7 +146,7 @@ def _rows(
 
     The images that cannot be read are told on stderr and added to `failed`.
     """
-    from mlrpl_cli.core.prediction.predictor import Unreadable
+    from mlrpl_cli.core.prediction.images import Unreadable
     from mlrpl_cli.core.runs.decided.verdicts import YES
 
     learnable = dict(zip(predictor.classes, predictor.learnable or (), strict=False))
