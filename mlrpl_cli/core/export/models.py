@@ -14,7 +14,7 @@ from mlrpl_cli.core.export.model import RunModel
 from mlrpl_cli.core.export.model_options import SUFFIXES, ModelOptions
 from mlrpl_cli.core.export.onnx_file import add_resize, content_of, onnx, onnx_model
 from mlrpl_cli.core.export.quantized import Quantized, quantized
-from mlrpl_cli.core.export.torch_file import is_archive, write_archive
+from mlrpl_cli.core.export.torch_file import archive_of, is_archive
 from mlrpl_cli.core.export.writing import EXPORTS, name_of
 from mlrpl_cli.core.io.devices import FLOAT32
 from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError
@@ -79,14 +79,12 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
     info = _told(options, run, head.info, backbone, decision)
     resizes_itself = options.with_resize and options.format == "torch"
     model = RunModel(encoder, head, decision, resizes_itself)
-    measured = None
     if options.format == "torch":
-        with atomic_file(path) as temporary:
-            write_archive(temporary, model, info)
+        content, measured = archive_of(model, info), None
     else:
         content, measured = _onnx_content(model, info, options, run, progress)
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(content)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
     precision = "int8" if measured else info.precision
     figures = (measured.before, measured.after) if measured else (None, None)
     told = info.image_size, info.resizes, info.calibrated, info.backbone, info.licence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import asdict
@@ -17,14 +18,15 @@ INFO = "mlrpl.json"
 """The extra file of the archive that holds what the model says of itself."""
 
 
-def write_archive(path: Path, model: RunModel, info: ModelInfo) -> None:
-    """Write the archive. Raises as `tracing.converted`."""
-    told = json.dumps(asdict(info), ensure_ascii=False, indent=1)
-    converted(model, lambda program: torch.export.save(program, path, extra_files={INFO: told}))
+def archive_of(model: RunModel, info: ModelInfo) -> bytes:
+    """The bytes of the archive. Raises as `tracing.converted`."""
+    told, stream = json.dumps(asdict(info), ensure_ascii=False, indent=1), io.BytesIO()
+    converted(model, lambda program: torch.export.save(program, stream, extra_files={INFO: told}))
+    return stream.getvalue()
 
 
 def is_archive(path: Path) -> bool:
-    """Whether `write_archive` wrote what stands at `path`; False for what cannot be read."""
+    """Whether what stands at `path` is an archive of ours; False for what cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.rpartition("/")[2] == INFO for name in archive.namelist())

@@ -45,7 +45,7 @@ class MeanPool(Pool):
 
     def attend(self, tokens: Tensor, shape: tuple[int, int]) -> Attended:
         grid = tokens[:, tokens.shape[1] - shape[0] * shape[1] :]
-        return grid.new_full((len(grid), 1, grid.shape[1]), 1 / grid.shape[1]), grid
+        return grid.new_full((grid.shape[0], 1, grid.shape[1]), 1 / grid.shape[1]), grid
 
     def finish(self, values: Tensor) -> Tensor:
         return self.end(values)
