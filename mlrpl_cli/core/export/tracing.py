@@ -42,14 +42,15 @@ def converted(model: RunModel, convert: Convert[T]) -> T:
     sides = {1: Dim("height", max=MOST), 2: Dim("width", max=MOST)} if model.resizes else {}
     with quiet():
         try:
-            return convert(_traced(model, example, {0: Dim("batch", max=MOST), **sides}))
+            return convert(traced(model, example, {0: Dim("batch", max=MOST), **sides}))
         except MlrplError:
             raise
         except Exception as error:  # whatever a library's modules, and the exporters, do
             raise _blamed(model, convert, short(one_line(error))) from error
 
 
-def _traced(module: nn.Module, example: Tensor, shapes: dict[int, Any]) -> ExportedProgram:
+def traced(module: nn.Module, example: Tensor, shapes: dict[int, Any]) -> ExportedProgram:
+    """The graph of a module of one tensor, like `example` but for the axes that are named in `shapes`."""
     with torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=(shapes,), strict=False)
     for node in program.graph.nodes:
@@ -62,7 +63,7 @@ def _blamed(model: RunModel, convert: Convert[Any], reason: str) -> MlrplError:
     info = model.head.info
     try:
         example = torch.zeros(EXAMPLES, 3, model.size, model.size)
-        convert(_traced(_TowerAlone(model.tower), example, {0: Dim("batch", max=MOST)}))
+        convert(traced(TowerAlone(model.tower), example, {0: Dim("batch", max=MOST)}))
     except Exception as error:
         told = f"the modules of the backbone '{info.backbone}' cannot be exported: {short(one_line(error))}"
         return WeightsError(f"{told}; train with another --backbone to have the run as one file")
@@ -70,7 +71,9 @@ def _blamed(model: RunModel, convert: Convert[Any], reason: str) -> MlrplError:
     return ConfigError(f"{told}; train with another --method to have the run as one file")
 
 
-class _TowerAlone(nn.Module):
+class TowerAlone(nn.Module):
+    """An image tower whose features are a tuple, as graphs return them."""
+
     def __init__(self, tower: nn.Module) -> None:
         super().__init__()
         self.tower = tower

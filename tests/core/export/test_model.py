@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 
 from mlrpl_cli.core.backbones.backbone import ImageTower
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.export.model import Calibrating, Deciding, RunModel
-from mlrpl_cli.core.export.tracing import converted
+from mlrpl_cli.core.export.tracing import MOST, TowerAlone, converted, traced
 from mlrpl_cli.core.heads.bilinear import bilinear_scores
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.errors import ConfigError, WeightsError
@@ -22,6 +23,7 @@ from mlrpl_cli.core.runs.decided.calibration import FAMILIES, IDENTITY, SLOPES, 
 from mlrpl_cli.core.runs.decided.decisions import Decision, Measured
 from mlrpl_cli.core.runs.decided.objective import Objective
 from mlrpl_cli.core.runs.decided.verdicts import verdicts
+from scripts.small_backbones import backbone_of, lively_state, model_cfg
 from tests import small
 from tests.core.export.exported import NUMBERS, assert_same, by_run, pixels, trained
 
@@ -89,6 +91,20 @@ def test_a_run_that_does_not_decide_is_unsure_of_all(run: Path) -> None:
     probabilities, raw, decisions, _ = RunModel(found.encoder, found.head, None)(torch.from_numpy(pixels()))
     assert torch.equal(probabilities, raw)
     assert not decisions.any()
+
+
+@pytest.mark.parametrize("family", ["CLIPA ViT", "SigLIP, SigLIP 2", "CoCa ViT", "timm ResNet, abs_attn"])
+def test_towers_of_open_clip_are_traced_with_any_number_of_images(family: str) -> None:
+    """Of each kind of pool one: what a tower takes for a constant shows when another number of images comes."""
+    architecture = model_cfg(family)
+    backbone = backbone_of(architecture, lively_state(architecture))
+    size = backbone.rule.size
+    tower = backbone.image_tower(size)
+    program = traced(TowerAlone(tower), torch.zeros(2, 3, size, size), {0: Dim("batch", max=MOST)})
+    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    expected = vars(tower(images)).values()
+    for one, other in zip(program.module()(images), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 class Stubborn(ImageTower):
