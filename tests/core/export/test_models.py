@@ -79,7 +79,7 @@ def test_a_file_says_what_it_is(run: Path, written: ExportedModel) -> None:
     onnx, runtime = import_module("onnx"), import_module("onnxruntime")
     model = onnx.load(written.path)
     onnx.checker.check_model(model, full_check=True)
-    assert [(one.domain, one.version) for one in model.opset_import] == [("", 18)]
+    assert ("", 18) in [(one.domain, one.version) for one in model.opset_import]
     (given,) = model.graph.input
     assert [axis.dim_param or axis.dim_value for axis in given.type.tensor_type.shape.dim] == ["batch", 64, 64, 3]
     session = runtime.InferenceSession(written.path, providers=["CPUExecutionProvider"])
