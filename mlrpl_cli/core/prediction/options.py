@@ -19,6 +19,8 @@ class PredictOptions(RunOptions):
     """Compare the images with --classes by this backbone alone, without a run: uncalibrated."""
     backbone_config: FileName | None = None
     """What the tensors of a backbone's file do not say, as of train."""
+    model: FileName | None = None
+    """Predict with this file, which mlrpl export --format onnx wrote, in place of a run: onnxruntime, on the CPU."""
 
     top_k: Annotated[int | None, Field(ge=1)] = None
     """Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold."""

@@ -14,7 +14,8 @@ from PIL import Image
 
 from mlrpl_cli.core.images.decode import scaled_image
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+from mlrpl_cli.core.prediction.images import Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.reports.figures import overlay
 
 SMALL, LARGE = SIDES = (192, 1024)
