@@ -54,7 +54,8 @@ def _print(written: ExportedModel) -> None:
             f"{console.percent(written.map_after)} in 8 bits"
         )
     if not written.calibrated:
-        console.print_line("the run has no held-out cells: probabilities are uncalibrated, and decisions all unsure")
+        told = "no threshold was chosen for this run"
+        console.print_line(f"{told}: probabilities are uncalibrated, and decisions all unsure")
     licence = written.licence or "a licence that is not known here"
     console.print_line(f"it holds the image weights of {written.backbone}, under {licence}")
     console.print_line(f"written: {written.path} ({written.bytes / 1e6:.1f} MB)")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.runs.checkpoint import TrainedHead
-from mlrpl_cli.core.runs.decided.calibration import BETA, TEMPERATURE, Calibration, logit
+from mlrpl_cli.core.runs.decided.calibration import BETA, TEMPERATURE, Calibration, logit, sigmoid
 from mlrpl_cli.core.runs.decided.decisions import Decision
 from mlrpl_cli.core.runs.decided.verdicts import CONFIDENCE_90
 
@@ -72,7 +72,9 @@ class Deciding(nn.Module):
     """`verdicts.verdicts` in float32, as 1 (yes), -1 (no) and 0 (unsure)."""
 
     thresholds: Tensor
-    """(C,) logits of the thresholds; 0 where there is none."""
+    """(C,) logits of the thresholds, infinite for 0 and 1; 0 where there is none."""
+    answers_from: Tensor
+    """(C,) the calibrated logit from which it is yes: where a probability in float64 is the threshold, 1 among them."""
     covariance: Tensor
     """(C, K, K)"""
     open_: Tensor
@@ -82,7 +84,9 @@ class Deciding(nn.Module):
         super().__init__()
         self.family, missing = decision.calibration.family, np.isnan(decision.thresholds)
         open_ = missing if learnable is None else missing | ~np.array(learnable)
-        self.register_buffer("thresholds", _float32(logit(np.where(missing, 0.5, decision.thresholds))))
+        thresholds = np.where(missing, 0.5, decision.thresholds)
+        self.register_buffer("thresholds", _float32(logit(thresholds)))
+        self.register_buffer("answers_from", _float32(np.minimum(logit(thresholds), _surest())))
         self.register_buffer("covariance", _float32(decision.calibration.covariance))
         self.register_buffer("open_", torch.from_numpy(open_))
 
@@ -92,8 +96,14 @@ class Deciding(nn.Module):
         spread = ((x[..., None, :] * self.covariance).sum(dim=-1) * x).sum(dim=-1)
         error = spread.clamp(min=0).sqrt()
         unsure = ((calibrated - self.thresholds).abs() < CONFIDENCE_90 * error) | self.open_
-        answer = torch.where(calibrated >= self.thresholds, 1, -1)
+        answer = torch.where(calibrated >= self.answers_from, 1, -1)
         return torch.where(unsure, 0, answer).to(torch.int8)
+
+
+def _surest() -> float:
+    """The logit from which a probability in float64 is 1, and reaches a threshold of 1."""
+    logits = np.linspace(30, 40, 100_001)
+    return float(logits[np.argmax(sigmoid(logits) >= 1)])
 
 
 def _terms(family: str, logits: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def quantized(
 ) -> Quantized:
     """`proto` in 8 bits by the ranges that training images show, measured on validation images.
 
-    Raises RunError for data without validation images that tell an mAP, or of other classes than the run's, and
+    Raises RunError for data without validation images that tell an mAP, or other than the run was trained on, and
     DataError for an image that cannot be read.
     """
     runtime()
@@ -60,6 +60,10 @@ def quantized(
     if not len(paths) or not measurable(labels).any():
         told = "no validation images with a present and an absent known cell of a class, by which --int8 is measured"
         raise RunError(f"{prepared.folder} has {told}; `mlrpl prepare` with --validation-fraction 0.1 holds some out")
+    if info.data_sha256 and prepared.sha256 != info.data_sha256:
+        told = f"{prepared.folder} is not the data that the run was trained on, as they were"
+        why = "by others --int8 may be measured on images that it learned from"
+        raise RunError(f"{told}; {why}: give those with --data")
     before = _map(proto, info, paths, labels, workers, progress, "measuring float32")
     made = _quantize(proto, _Ranges(prepared, info, progress))
     after = _map(made, replace(info, precision="int8"), paths, labels, workers, progress, "measuring int8")

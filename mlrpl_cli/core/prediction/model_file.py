@@ -126,11 +126,19 @@ class ModelPredictor(ImagePredictor):
     def predict(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """(B, S, S, 3) uint8 RGB → the graph's outputs by their names (`model_info.OUTPUTS`).
 
-        Raises WeightsError where a probability is NaN.
+        Raises WeightsError where a probability is NaN, and DataError for a graph that cannot be run.
         """
-        found = dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), {IMAGES: pixels}), strict=True))
-        if not np.isfinite(found["raw"]).all():
+        try:
+            outputs = self._session.run(list(OUTPUTS), {IMAGES: pixels})
+        except MemoryError:
+            raise
+        except Exception as error:  # onnxruntime has kinds of its own, for whatever a graph cannot do
+            raise DataError(f"the model cannot be run ({short(one_line(error))}); export it again") from error
+        found = dict(zip(OUTPUTS, outputs, strict=True))
+        if not all(np.isfinite(found[name]).all() for name in ("raw", "probabilities", "attention")):
             raise WeightsError("the model's probabilities are NaN; export it again, of other weights")
+        if not np.isin(found["decisions"], list(DECISIONS)).all():
+            raise DataError("the model's decisions are other than 1, 0 and -1; export it again")
         return found
 
     def _scores(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -225,6 +225,9 @@ def test_eight_bits_that_cost_more_than_the_bound_are_not_written(
 def test_eight_bits_need_validation_images(vit: dict, tmp_path: Path) -> None:
     data = small.write_folds(tmp_path / "folded", images=12)
     run = trained(vit, method="linear", run=str(tmp_path / "run"))
+    other = small.write_prepared(tmp_path / "other", seed=1)
+    with pytest.raises(RunError, match=r"other is not the data that the run was trained on, as they were; by others"):
+        export_model(ModelOptions(run, out=tmp_path / "int8.onnx", int8=True, data=other))
     with pytest.raises(RunError, match=r"no validation images .*, by which --int8 is measured"):
         export_model(ModelOptions(run, out=tmp_path / "int8.onnx", int8=True, data=data))
 
