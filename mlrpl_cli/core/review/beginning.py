@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation.cross_fitting import parts_of
 from mlrpl_cli.core.curation.ground import ground_of
 from mlrpl_cli.core.export.writing import name_of
@@ -57,8 +56,10 @@ def zero_shot_run(options: ReviewOptions, prepared: Prepared, answers: Path, pro
     }
     named = {"backbone": options.backbone, "workers": options.workers}
     given = asked | {name: value for name, value in named.items() if value is not None}
-    progress.note(f"no run is named: it starts with the zero-shot scores of {options.backbone or TrainConfig.backbone}")
-    return train(asked_config(None, given), _Bars(progress), fresh=True).run
+    config = asked_config(None, given)
+    told = f"of {config.backbone}" if config.backbone else "of the backbone that train takes by default"
+    progress.note(f"no run is named: it starts with the zero-shot scores {told}")
+    return train(config, _Bars(progress), fresh=True).run
 
 
 class _Bars(Silent):

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.schema import Folder, Name
 from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
@@ -28,7 +27,7 @@ class ReviewOptions(RunOnDataOptions):
         "scores of --backbone",
     )
     backbone: Name | None = Field(
-        default=None, description=f"Without --run: what describes the images. Default: {TrainConfig.backbone}"
+        default=None, description="Without --run: what describes the images. Default: that of mlrpl train"
     )
     answers: Path | None = None
     """File of answers, which are added to those in it. Default: answers/NAME.sqlite below the current folder"""
