@@ -11,17 +11,16 @@ lead to another class of the same one.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from scripts.review_demo import served
 
 PRESSES, PAUSE = 150, 120
 """Of each queue, and milliseconds between the end of one and the next."""
@@ -49,9 +48,10 @@ def main() -> None:
         sys.exit(f"{(__doc__ or '').strip()}\n\nThere has to be a Chromium; got {program}.")
     from playwright.sync_api import sync_playwright
 
+    run = ("--run", *sys.argv[2:]) if sys.argv[2:] else ()
     with (
         tempfile.TemporaryDirectory() as place,
-        served(Path(place), *sys.argv[1:]) as told,
+        served(Path(sys.argv[1]), Path(place) / "answers.sqlite", *run, errors=subprocess.DEVNULL) as told,
         sync_playwright() as driver,
     ):
         sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -61,20 +61,6 @@ def main() -> None:
         for by in ("class", "suggested"):
             found = pressed(page, f"{told['url']}#mode=one&by={by}")
             print(f"{by}: {summary(found)}")
-
-
-@contextmanager
-def served(place: Path, prepared: str, *run: str) -> Iterator[dict[str, Any]]:
-    """A server of `prepared` with answers in `place`, as it tells of itself."""
-    command = [sys.executable, "-m", "mlrpl_cli", "review", prepared, *(["--run", *run] if run else [])]
-    given = ["--answers", str(place / "answers.sqlite"), "--json"]
-    with subprocess.Popen([*command, *given], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        try:
-            yield json.loads(line)["result"] if line else sys.exit("the server did not start")
-        finally:
-            server.terminate()
 
 
 def pressed(page: Any, address: str) -> list[tuple[float, bool]]:

@@ -22,7 +22,7 @@ from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.review.desk import Desk
-from mlrpl_cli.core.review.learner import Subject, subject_of
+from mlrpl_cli.core.review.learner import Material, material_of
 from mlrpl_cli.core.review.options import ANSWERS, SUFFIX, ReviewOptions
 from mlrpl_cli.core.runs.contents import digests_of, numbered
 from mlrpl_cli.core.runs.folder import load_config
@@ -69,11 +69,11 @@ class _Bars(Silent):
         self.task = progress.task  # type: ignore[method-assign]
 
 
-def learned_from(prepared: Prepared, desk: Desk, options: ReviewOptions, run: Path, progress: Progress) -> Subject:
+def learned_from(prepared: Prepared, desk: Desk, options: ReviewOptions, run: Path, progress: Progress) -> Material:
     """The reviewed images by the backbone of a run. Raises RunError for one that does not fit."""
     ground = ground_of(prepared, desk.rows, options, run, progress)
     digests = digests_of(prepared, desk.rows, load_config(run).cache, options.workers)
-    return subject_of(ground, parts_of(numbered(digests), len(prepared.classes)), desk.given != UNKNOWN)
+    return material_of(ground, parts_of(numbered(digests), len(prepared.classes)), desk.given != UNKNOWN)
 
 
 @contextmanager
@@ -89,15 +89,7 @@ def desk_of(
     Raises DataError as `AnswerStore.open`, and for a folder that was prepared from the file but has other images or
     classes by now.
     """
-    data = DataSet(
-        prepared.classes,
-        prepared.image_root,
-        prepared.images,
-        prepared.splits,
-        prepared.observed_labels,
-        source=prepared.folder,
-    )
-    kept = data
+    kept = data = data_set_of(prepared)
     if is_from(prepared, path):
         kept = _of_file(path, data)
         data = replace(data, given=np.where(data.given != UNKNOWN, kept.given, UNKNOWN).astype(np.int8))
@@ -109,6 +101,12 @@ def desk_of(
             told = f"{path} was about {store.was_about}, and is about {prepared.folder} now"
             progress.warn(f"{told}: {store.count} answers stand, {store.gone} are about what is gone")
         yield desk
+
+
+def data_set_of(prepared: Prepared) -> DataSet:
+    """What is answered about: a folder with the labels that may be seen."""
+    named = (prepared.classes, prepared.image_root, prepared.images, prepared.splits)
+    return DataSet(*named, prepared.observed_labels, source=prepared.folder)
 
 
 def is_from(prepared: Prepared, path: Path) -> bool:

@@ -6,8 +6,8 @@ and validation images. Axes: N reviewed images, C classes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -19,7 +19,7 @@ from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.review.learning import Lesson
-from mlrpl_cli.core.review.orders import KEPT, Cell, Orders
+from mlrpl_cli.core.review.orders import Cell, Orders, Recent
 from mlrpl_cli.core.review.standing import Labels
 
 POINT = 0.01
@@ -50,7 +50,7 @@ class Desk:
         self._places[self.rows] = np.arange(len(self.rows))
         self._reached = list[tuple[int, float]]()
         self._lock, self._orders = RLock(), Orders(self.given, None)
-        self._shown = OrderedDict[tuple[int, int, str, str], np.ndarray]()
+        self._shown = Recent()
         """Places of a grid, by the version of their order, the class, what is shown and to whom."""
         self._labels = Labels(self.given, self._places, store, disagreements)
 
@@ -139,12 +139,9 @@ class Desk:
         with self._lock:
             order, version = self._orders.by_probability(column, version)
             key = (version, column, show, person)
-            if start <= 0 or key not in self._shown:
-                self._shown[key] = self._showing(order, column, show, person)
-            self._shown.move_to_end(key)
-            order = self._shown[key]
-            if len(self._shown) > KEPT:
-                self._shown.popitem(last=False)
+            if start <= 0:
+                self._shown.pop(key, None)
+            order = self._shown.of(key, partial(self._showing, order, column, show, person))
             items = [
                 {"row": int(self.rows[place]), "name": self._name(place)}
                 | self._cell(place, column, None, person)

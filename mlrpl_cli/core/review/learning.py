@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlrpl_cli.core.curation.asking.asked import DOUBTFUL, LITTLE_KNOWN
+from mlrpl_cli.core.curation.asking.asked import reasons
 from mlrpl_cli.core.curation.asking.choosing import choose, units_of
 from mlrpl_cli.core.curation.asking.information import Information
 from mlrpl_cli.core.curation.asking.options import CELL
@@ -22,7 +22,7 @@ from mlrpl_cli.core.curation.ground import Ground
 from mlrpl_cli.core.decisions import calibration
 from mlrpl_cli.core.evaluation import comparison
 from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.evaluation.metrics import average_precisions, measurable
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, measurable
 from mlrpl_cli.core.io.devices import make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
@@ -136,9 +136,7 @@ def suggested(pool: Pool) -> Cells:
     deviations = worth.deviations()
     order = [unit for unit, _ in choose(worth, units, MOST_ASKED)]
     rows, columns = units.rows[order], units.column[order]
-    doubt, variance = pool.doubt[rows, columns], deviations[rows, columns] ** 2
-    little_known = variance * np.median(doubt) > doubt * np.median(variance)
-    return Cells(rows, columns, tuple(LITTLE_KNOWN if little else DOUBTFUL for little in little_known))
+    return Cells(rows, columns, tuple(reasons(pool.doubt[rows, columns], deviations[rows, columns] ** 2)))
 
 
 def doubtful(scored: CrossFitted) -> Cells:
@@ -163,8 +161,8 @@ def estimate(logits: np.ndarray, labels: np.ndarray, given: np.ndarray) -> Estim
         told = "answers, which nobody drew at random: it may be far off, either way"
     if not measurable(of).any():
         return None
-    whole = np.nanmean(average_precisions(logits, of))
+    whole = mean_of_classes(average_precisions(logits, of))
     weights = comparison.resample_weights(len(of), RESAMPLES)
-    found: Interval = comparison.interval_of(comparison.resampled_maps(logits, of, weights), float(whole))
+    found: Interval = comparison.interval_of(comparison.resampled_maps(logits, of, weights), whole)
     cells = f"{int((of != UNKNOWN).sum()):,}"
     return Estimate(found.value, found.low, found.high, f"estimated on {cells} {told}", of_given)

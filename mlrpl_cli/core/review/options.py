@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io.schema import Folder, Name
+from mlrpl_cli.core.labels.answers.records import Disagreements
 from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
 ANSWERS, SUFFIX = Path("answers"), ".sqlite"
@@ -31,7 +32,7 @@ class ReviewOptions(RunOnDataOptions):
     )
     answers: Path | None = None
     """File of answers, which are added to those in it. Default: answers/NAME.sqlite below the current folder"""
-    disagreements: Literal["unknown", "newest", "majority"] = "unknown"
+    disagreements: Disagreements = "unknown"
     """What a cell counts as that some say is present and others say is absent: unknown, newest or majority"""
     person: Name | None = None
     """Who answers, unless a page is told another name. Default: each browser asks"""

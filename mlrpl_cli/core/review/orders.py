@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +18,19 @@ Cell = tuple[int, int, str | None]
 """An image's place, a class's column, and why it is asked."""
 
 
+class Recent(OrderedDict[tuple[int | str, ...], np.ndarray]):
+    """Orders by what they are of: the KEPT that were last asked for."""
+
+    def of(self, key: tuple[int | str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The one that is kept, or else a new one."""
+        if key not in self:
+            self[key] = make()
+        self.move_to_end(key)
+        if len(self) > KEPT:
+            self.popitem(last=False)
+        return self[key]
+
+
 class Orders:
     """Of one lesson; before the first one, the order of the data set."""
 
@@ -26,7 +39,7 @@ class Orders:
     def __init__(self, given: np.ndarray, lesson: Lesson | None, before: Orders | None = None) -> None:
         """`before` has the orders of earlier lessons."""
         self.given, self.lesson = given, lesson
-        self._kept: OrderedDict[tuple[int, int], np.ndarray] = before._kept if before else OrderedDict()
+        self._kept: Recent = before._kept if before else Recent()
 
     def cells(self, by: str, states: np.ndarray, answered: np.ndarray, column: int | None) -> Iterator[Cell]:
         """What is to be asked of images whose labels stand as `states` (N, C), of one class where it is given.
@@ -51,15 +64,10 @@ class Orders:
 
     def by_probability(self, column: int, version: int | None) -> tuple[np.ndarray, int]:
         """(N,) places by falling probability of a class, of the lesson `version` if it is kept, and of which it is."""
-        now = self.lesson.version if self.lesson else 0
-        key = (now if version is None or (version, column) not in self._kept else version, column)
-        if key not in self._kept:
-            p = self.lesson.probabilities[:, column] if self.lesson else np.zeros(len(self.given))
-            self._kept[key] = np.argsort(-p, kind="stable")
-        self._kept.move_to_end(key)
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key], key[0]
+        if version is None or (version, column) not in self._kept:
+            version = self.lesson.version if self.lesson else 0
+        p = self.lesson.probabilities[:, column] if self.lesson else np.zeros(len(self.given))
+        return self._kept.of((version, column), lambda: np.argsort(-p, kind="stable")), version
 
     def _suggested(self, states: np.ndarray, column: int | None) -> Iterator[Cell]:
         """As `suggest` has it; then, and before anything was learned, in the order of the data set."""

@@ -88,10 +88,10 @@ def review(
     ):
         run = options.run or zero_shot_run(options, prepared, path, progress)
         info = load_checkpoint(run, options.checkpoint).info
-        subject = learned_from(prepared, desk, options, run, progress)
+        material = learned_from(prepared, desk, options, run, progress)
         load = partial(Predictor.from_run, run, options.checkpoint, options.device)
         pictures = Pictures(prepared.paths(np.arange(len(prepared.images))), prepared.allow_truncated, load)
-        with suppress(KeyboardInterrupt), learner(subject) as learns:
+        with suppress(KeyboardInterrupt), learner(material) as learns:
             app = make_app(desk, pictures, Teacher(desk, learns), place.secret)
             server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on"))
             counts = (len(desk.rows), len(info.classes), desk.state()["open"], desk.store.count)

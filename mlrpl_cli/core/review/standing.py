@@ -5,12 +5,10 @@ Axes: N reviewed images, C classes.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from mlrpl_cli.core.labels.answers.records import UNSURE
-from mlrpl_cli.core.labels.answers.settling import settled
+from mlrpl_cli.core.labels.answers.settling import check_disagreements, settled_cell
 from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
@@ -19,7 +17,11 @@ class Labels:
     """Of the reviewed images. Whoever reads it while others answer holds a lock."""
 
     def __init__(self, given: np.ndarray, places: np.ndarray, store: AnswerStore, disagreements: str) -> None:
-        """`places` has the place of each row of the data set, -1 for an image that is not reviewed."""
+        """`places` has the place of each row of the data set, -1 for an image that is not reviewed.
+
+        Raises ConfigError as `settled`.
+        """
+        check_disagreements(disagreements)
         self._given, self._places, self._store, self._disagreements = given, places, store, disagreements
         self.states = given.copy()
         """(N, C) int8"""
@@ -37,10 +39,9 @@ class Labels:
         if place < 0:
             return
         said, cell = self._store.of_cell(row, column), (place, column)
-        alone = [replace(one, row=0, column=0) for one in said]
-        labels, disputed = settled(self._given[place, column].reshape(1, 1), alone, self._disagreements)
-        self.states[cell], self.disputed[cell] = labels[0, 0], disputed[0, 0]
-        self.answered[cell] = any(one.state != UNSURE for one in said)
+        told = [one.state for one in said]
+        self.states[cell], self.disputed[cell] = settled_cell(int(self._given[cell]), told, self._disagreements)
+        self.answered[cell] = any(state != UNSURE for state in told)
         people = {one.person for one in said}
         for person in people - self._own.keys():
             self._own[person] = set()

@@ -71,7 +71,7 @@ class Teacher:
             done = await asyncio.to_thread(self.learner.begin, task)
             with suppress(Exception):  # it is asked for what it raised below
                 await asyncio.wrap_future(done)
-            self.desk.take(self.learner.took(done, task))
+            self.desk.take(self.learner.took(done))
         except BrokenProcessPool:
             return "the training was ended from outside, such as for want of memory; it is tried again"
         except Exception as error:

@@ -14,7 +14,7 @@ from mlrpl_cli.core.curation.ground import Ground
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.review import learning
-from mlrpl_cli.core.review.learner import learner, subject_of
+from mlrpl_cli.core.review.learner import learner, material_of
 from mlrpl_cli.core.review.learning import Task, learn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -132,15 +132,18 @@ def test_the_learner_keeps_a_precision_until_half_as_much_again_is_known(
             return task
 
     class Done:
+        def __init__(self, known: int) -> None:
+            self.known, self.precision = known, 0.3
+
         def result(self) -> object:
-            return type("Lesson", (), {"precision": 0.3})()
+            return self
 
     class Died:
         def result(self) -> object:
             raise BrokenProcessPool
 
     monkeypatch.setattr("mlrpl_cli.core.review.learner.process_pool", Pool)
-    with learner(subject_of(ground, parts, nothing(truth))) as learns:
+    with learner(material_of(ground, parts, nothing(truth))) as learns:
         for count in (100, 101, 149, 150, 151):
             labels = np.zeros(truth.size, np.int8)
             labels[:count] = PRESENT
@@ -148,7 +151,7 @@ def test_the_learner_keeps_a_precision_until_half_as_much_again_is_known(
             learns.begin(task)
             if count == 100:  # one that died has chosen nothing
                 with pytest.raises(BrokenProcessPool):
-                    learns.took(Died(), task)
+                    learns.took(Died())
                 learns.begin(task)
-            learns.took(Done(), task)
+            learns.took(Done(count))
     assert asked == [None, None, 0.3, 0.3, None, 0.3]

@@ -38,7 +38,7 @@ class Fickle:
             done.set_exception(BrokenProcessPool("dies") if fate == "dies" else ValueError("odd"))
         return done
 
-    def took(self, done: Future, task: Task) -> Lesson:
+    def took(self, done: Future) -> Lesson:
         return done.result()
 
 

@@ -1,4 +1,4 @@
-"""Where the page is: a port and a secret, the same again after a server that was killed, so that open pages go on.
+"""Where the page is: a port and a secret, the same as those of the last server, so that open pages go on.
 
 Of other data it is another secret: an open page speaks of images by their numbers, which may be those of other images.
 They lie beside the answers in a file that, but on Windows, its owner alone may read, and stay there when the server
@@ -78,7 +78,7 @@ def _bound(port: int | None, before: int) -> socket.socket:
 
 
 def _read(path: Path, data: str) -> tuple[int, str] | None:
-    """The port and secret of a server that did not end in peace, from a file that nobody else could have written."""
+    """The port and secret of the last server of these data, from a file that nobody else could have written."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         with path.open("rb") as stream:
             about = os.fstat(stream.fileno())
@@ -96,7 +96,7 @@ def _read(path: Path, data: str) -> tuple[int, str] | None:
 
 
 def _write(path: Path, found: Address, data: str) -> None:
-    """For its owner alone. Without it a killed server comes back under another address, which is no error."""
+    """For its owner alone. Without it the next server has another address, which is no error."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL

@@ -179,10 +179,10 @@ async def _body(request: Request, kind: type[Body]) -> Body:
 
 def _place(request: Request, name: str) -> int:
     """A row or column in the path. Raises HTTPException for what is none."""
-    text = request.path_params[name]
-    if not (text.isascii() and text.isdigit() and len(text) < DIGITS):
+    found = _whole(request.path_params[name])
+    if found is None:
         raise HTTPException(404, "there is nothing of this name")
-    return int(text)
+    return found
 
 
 def _number(request: Request, name: str) -> int | None:
@@ -190,9 +190,15 @@ def _number(request: Request, name: str) -> int | None:
     text = request.query_params.get(name)
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < DIGITS):
+    found = _whole(text)
+    if found is None:
         raise DataError(f"expected a whole number as {name}, got '{text[:40]}'; load the page again")
-    return int(text)
+    return found
+
+
+def _whole(text: str) -> int | None:
+    """A whole number of few digits; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS else None
 
 
 def _most(request: Request, usual: int) -> int:
