@@ -75,11 +75,6 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
     decision, notice = decision_of(run, options.checkpoint, len(head.info.classes))
     if notice:
         progress.warn(notice)
-    if head.info.precision != FLOAT32:
-        trained = f"the run was trained in {head.info.precision}, by whose scores its thresholds were chosen"
-        progress.warn(
-            f"{trained}; the file computes in float32, and its probabilities may differ in the second decimal"
-        )
     encoder, backbone = head.load_backbone(torch.device("cpu"), FLOAT32, progress, text=False)
     info = _told(options, run, head.info, backbone, decision)
     resizes_itself = options.with_resize and options.format == "torch"
@@ -90,6 +85,11 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
         content, measured = _onnx_content(model, info, options, run, progress)
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+    if head.info.precision != FLOAT32:
+        trained = f"the run was trained in {head.info.precision}, by whose scores its thresholds were chosen"
+        progress.warn(
+            f"{trained}; the file computes in float32, and its probabilities may differ in the second decimal"
+        )
     precision = "int8" if measured else info.precision
     figures = (measured.before, measured.after) if measured else (None, None)
     told = info.image_size, info.resizes, info.calibrated, info.backbone, info.licence
