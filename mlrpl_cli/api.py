@@ -23,9 +23,10 @@ from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.export import labels as label_files
-from mlrpl_cli.core.export import models
+from mlrpl_cli.core.export import models, packing
 from mlrpl_cli.core.export.model_options import ModelOptions
 from mlrpl_cli.core.export.options import ExportOptions
+from mlrpl_cli.core.export.pack_options import PackOptions
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import PrepareOptions
@@ -154,6 +155,16 @@ def export(
     `options` are the fields of `mlrpl_cli.core.export.model_options.ModelOptions`, such as `out="model.onnx"`.
     """
     return models.export_model(ModelOptions(run=_path(run), **options), progress, overwrite)
+
+
+def pack(
+    run: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> packing.PackedRun:
+    """Write a run (default: the newest below ./runs) as one file that `Predictor.from_run` takes like a folder.
+
+    `options` are the fields of `mlrpl_cli.core.export.pack_options.PackOptions`, such as `out="mine.mlrpl"`.
+    """
+    return packing.pack_run(PackOptions(run=_path(run), **options), progress, overwrite)
 
 
 def decide(run: str | Path | None = None, *, objective: str | None = None) -> of_run.Decided:

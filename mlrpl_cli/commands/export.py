@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @options.with_flags({"": ModelOptions})
 def export(
     run: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="Run folder. Default: the newest below ./runs.")
+        Path | None,
+        typer.Argument(metavar="RUN", help="Run folder, or file of pack. Default: the newest below ./runs."),
     ] = None,
     overwrite: Annotated[bool, option(None, "Replace a file that mlrpl did not write.", "--overwrite")] = False,
     as_json: options.Json = False,
@@ -37,10 +38,9 @@ def export(
     written = export_model(chosen, console.progress(), overwrite)
     if as_json:
         from mlrpl_cli.commands.results import print_result
-        from mlrpl_cli.core.runs.checkpoint import load_checkpoint
-        from mlrpl_cli.core.runs.provenance import of_run
+        from mlrpl_cli.core.runs.trained import read_run
 
-        provenance = of_run(written.run, load_checkpoint(written.run, chosen.checkpoint).info)
+        provenance = read_run(written.run, chosen.checkpoint).provenance
         settled = vars(chosen) | {"run": written.run, "out": written.path, "overwrite": overwrite}
         print_result("export", written, settled, provenance, flat=False)
     else:

@@ -55,7 +55,8 @@ def predict(
     """Predict which classes images show, with a trained run.
 
     With --backbone and --classes no run is needed: the backbone says, as it came, which of the names fits an image
-    best, and its probabilities are uncalibrated. With --model, a file of mlrpl export takes the place of the run.
+    best, and its probabilities are uncalibrated. A file of mlrpl pack is given with --run, one of mlrpl export with
+    --model.
 
     Probabilities are calibrated, and a class is yes, no or unsure, where the run has held-out cells to choose by
     (mlrpl decide); --threshold decides in place of these, and shows the classes above it. With both --top-k and
@@ -67,7 +68,7 @@ def predict(
     form = _form(output, as_json)
     chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
     for without in ("backbone", "model"):
-        if getattr(chosen, without) is not None and given.get("checkpoint") is not None:
+        if chosen.run is None and getattr(chosen, without) is not None and given.get("checkpoint") is not None:
             raise ConfigError(f"--checkpoint is of a run, and --{without} predicts without one; leave it out")
     predictor, run, provenance = _load(chosen, classes)
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
@@ -100,26 +101,31 @@ def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[ImagePredictor
     """The predictor that is asked for, its run folder if it has one, and what its results come from."""
     if chosen.model is not None:
         return _load_model(chosen, chosen.model)
+    if chosen.backbone is None or chosen.run is not None:
+        return _load_run(chosen)
     from mlrpl_cli.core.prediction.predictor import Predictor
-    from mlrpl_cli.core.runs.folder import newest_run
-    from mlrpl_cli.core.runs.provenance import Provenance, of_run
+    from mlrpl_cli.core.runs.provenance import Provenance
 
-    if chosen.backbone is None:
-        if chosen.backbone_config is not None:
-            raise ConfigError("--backbone-config is for --backbone, which is not given; a run knows its own")
-        run = chosen.run or newest_run()
-        trained = Predictor.from_run(run, chosen.checkpoint, chosen.device)
-        if trained.notice:
-            console.progress().warn(trained.notice)
-        return trained, run, of_run(run, trained.info)
-    if chosen.run is not None:
-        raise ConfigError("expected --run or --backbone, got both; --backbone alone predicts without a run")
     if not classes:
         names = '--classes "cat, dog, sofa"'
         raise ConfigError(f"--backbone {chosen.backbone} without a run needs the names to look for; add {names}")
     predictor = Predictor.from_backbone(chosen.backbone, classes, chosen.backbone_config, chosen.device)
     console.progress().warn(f"{chosen.backbone} as it came, trained on none of your labels: {UNCALIBRATED}")
     return predictor, None, Provenance(backbone_sha256=predictor.encoder.fingerprint)
+
+
+def _load_run(chosen: PredictOptions) -> tuple[ImagePredictor, Path, Provenance]:
+    """A run folder, or the file of one. Raises ConfigError for options that are not for one."""
+    from mlrpl_cli.core.prediction.predictor import Predictor
+    from mlrpl_cli.core.runs.trained import read_run
+
+    if chosen.backbone_config is not None:
+        raise ConfigError("--backbone-config is for --backbone without a run; a run knows its own, leave it out")
+    run = read_run(chosen.run, chosen.checkpoint)
+    predictor = Predictor.from_run(run, device=chosen.device, backbone=chosen.backbone)
+    if predictor.notice:
+        console.progress().warn(predictor.notice)
+    return predictor, run.place, run.provenance
 
 
 def _load_model(chosen: PredictOptions, file: str) -> tuple[ImagePredictor, None, Provenance]:

@@ -21,6 +21,7 @@ RESULTS = {
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
     "suggest": "mlrpl_cli.commands.result_types:SuggestResult",
     "export": "mlrpl_cli.core.export.models:ExportedModel",
+    "pack": "mlrpl_cli.core.export.packing:PackedRun",
     "export-labels": "mlrpl_cli.core.export.writing:Exported",
     "complete": "mlrpl_cli.commands.result_types:CompleteResult",
     "check": "mlrpl_cli.commands.result_types:CheckResult",

@@ -31,9 +31,8 @@ def visualize(
     from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prediction.images import Unreadable
     from mlrpl_cli.core.reports.run_figures import draw_run
-    from mlrpl_cli.core.runs.checkpoint import load_checkpoint
     from mlrpl_cli.core.runs.folder import newest_run
-    from mlrpl_cli.core.runs.provenance import of_run
+    from mlrpl_cli.core.runs.trained import read_run
 
     chosen = FigureOptions(images=tuple(images or ()), classes=classes or (), **given)
     run = chosen.run or newest_run()
@@ -47,7 +46,7 @@ def visualize(
             if not as_json:
                 console.print_line(written)
     if as_json:
-        provenance = of_run(run, load_checkpoint(run, chosen.checkpoint).info)
+        provenance = read_run(run, chosen.checkpoint).provenance
         print_result(
             "visualize", {"files": files, "errors": errors}, vars(chosen) | {"run": run}, provenance, flat=False
         )

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "suggest": ["data", "--run=run", "--workers=0", "--budget=5", "--overwrite"],
     "export": ["run", "--format=torch"],
+    "pack": ["run", "--weights-licence=mine"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
     "complete": ["data", "--run=run", "--workers=0", "--precision=0.6", "--confidence=0.7", "--overwrite"],
     "check": ["data", "--run=run", "--workers=0", "--most=3", "--drop", "--overwrite", "--attention=pictures"],
@@ -38,7 +39,19 @@ COMMANDS = {
     "review": ["data", "--run=run", "--workers=0", "--device=cpu", "--person=ann"],
 }
 
-OF_A_RUN = {"eval", "decide", "predict", "suggest", "export", "complete", "check", "visualize", "report", "review"}
+OF_A_RUN = {
+    "eval",
+    "decide",
+    "predict",
+    "suggest",
+    "export",
+    "pack",
+    "complete",
+    "check",
+    "visualize",
+    "report",
+    "review",
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +118,7 @@ def test_what_programs_read_before_there_was_an_envelope_stands_where_it_stood(t
 
 def test_figures_say_what_they_come_from(told, place):
     prepared = read_prepared(place / "data")
-    for command in ("train", "eval", "predict", "visualize", "check", "export"):
+    for command in ("train", "eval", "predict", "visualize", "check", "export", "pack"):
         content = told(command)
         assert content["data_sha256"] == prepared.sha256
         assert content["mask_sha256"] == prepared.mask_sha256

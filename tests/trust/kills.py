@@ -299,6 +299,7 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
         *_curation(place),
         _page(place),
         _model(place),
+        _pack(place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
@@ -441,6 +442,12 @@ def _model(place: Path) -> Scenario:
     """The model file of a small run."""
     run = train(TrainConfig(**small.write_training(place / "exported", epochs=1) | {"method": "linear"})).run
     return _one_file("export", [str(run)], "model.onnx")
+
+
+def _pack(place: Path) -> Scenario:
+    """The file of a small run, with its backbone's weights."""
+    run = train(TrainConfig(**small.write_training(place / "packed", epochs=1) | {"method": "linear"})).run
+    return _one_file("pack", [str(run), "--weights-licence", "mine"], "run.mlrpl")
 
 
 def _one_file(command_name: str, asked: list[str], name: str) -> Scenario:

@@ -23,6 +23,7 @@ HANDFUL = {
     "check": [Strike(signal.SIGTERM, 0.9)],
     "report": [Strike(signal.SIGKILL, 0.95)],
     "export": [Strike(signal.SIGKILL, 0.95)],
+    "pack": [Strike(signal.SIGKILL, 0.9)],
     "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "cross-validation": [Strike(signal.SIGKILL, 0.5)],
@@ -32,7 +33,7 @@ HANDFUL = {
 """By scenario, for a single run."""
 
 
-WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check", "report", "export")
+WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check", "report", "export", "pack")
 
 
 def _something(name: str, finished: State) -> bool:

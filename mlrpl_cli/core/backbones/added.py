@@ -34,6 +34,9 @@ class Added(Family):
     def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         return assemble(options, _state(options.name), text)
 
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        return assemble(options, weights, text=False)
+
 
 FAMILY = Added()
 

@@ -175,6 +175,8 @@ class Description:
     """Of the weights; None where it is not known."""
     downloaded: bool | None = None
     """Whether the weights are on this machine; None where it cannot be told."""
+    address: str | None = None
+    """Where the weights are downloaded from; None for those that are not, and where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,9 @@ class Backbone:
     """What a run keeps to rebuild the backbone: JSON values, given back as `BackboneOptions.recorded`."""
     notes: tuple[str, ...] = ()
     """What was assumed, a sentence each: shown when the backbone is loaded for training."""
+    weights: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    """What the image tower is made of and the record does not say, as `Family.rebuild` takes it; None where the family
+    has no `rebuild`."""
 
     @property
     def logit_scale(self) -> float | None:
@@ -240,6 +245,13 @@ class Family:
         """
         raise NotImplementedError
 
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        """The backbone whose `Backbone.weights` these are, without its text tower, and with nothing else at hand.
+
+        `options.recorded` is its record; its name need not be claimed here. Raises WeightsError for other tensors.
+        """
+        raise WeightsError(f"the family of the backbone '{options.name}' cannot build it from weights alone")
+
 
 def fingerprint_of(weights: Mapping[str, Tensor], decides: Mapping[str, Any] | None = None) -> str:
     """SHA-256 over names, shapes and float32 values of an image tower's `weights`, and over what else `decides`.
@@ -272,3 +284,12 @@ def rule_as_decided(rule: InputRule) -> dict[str, Any]:
 def without_text() -> TextTower:
     """The text tower of a backbone that was loaded without one."""
     raise WeightsError("this backbone was loaded without its text encoder")
+
+
+class WithoutTokenizer:
+    """The tokenizer of a backbone that was rebuilt from what its image tower is made of."""
+
+    leading = trailing = 0
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        raise WeightsError("this backbone was loaded without its tokenizer")

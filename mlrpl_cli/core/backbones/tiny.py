@@ -40,6 +40,9 @@ class Tiny(Family):
     def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         return assemble(options, tiny_state("" if text else VISUAL), text)
 
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        return assemble(options, weights, text=False)
+
 
 FAMILY = Tiny()
 

@@ -21,7 +21,7 @@ class ModelOptions(CheckedOptions):
     """Which run becomes a file, and what the file computes."""
 
     run: Folder | None = None
-    """Run folder. Default: the newest below ./runs."""
+    """Run folder, or a file of mlrpl pack. Default: the newest below ./runs."""
     format: ModelFormat = "onnx"
     """ "onnx", or "torch" for torch.export's archive."""
     out: Path | None = None

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, InputRule
-from mlrpl_cli.core.backbones.registry import describe, is_path
+from mlrpl_cli.core.backbones.backbone import Backbone, InputRule
 from mlrpl_cli.core.export.model import RunModel
 from mlrpl_cli.core.export.model_options import SUFFIXES, ModelOptions
 from mlrpl_cli.core.export.onnx_file import add_resize, content_of, onnx, onnx_model
 from mlrpl_cli.core.export.quantized import Quantized, quantized
 from mlrpl_cli.core.export.torch_file import archive_of, is_archive
-from mlrpl_cli.core.export.writing import EXPORTS, name_of
+from mlrpl_cli.core.export.writing import EXPORTS
 from mlrpl_cli.core.io.devices import FLOAT32
-from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError
+from mlrpl_cli.core.io.errors import ConfigError, RunError
 from mlrpl_cli.core.io.files import atomic_file, place_of_file
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.prediction.model_file import is_model_file
 from mlrpl_cli.core.prediction.model_info import ModelInfo
 from mlrpl_cli.core.prepared.folder import read_prepared
-from mlrpl_cli.core.runs.checkpoint import RunInfo, TrainedHead, data_of, load_checkpoint
-from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
-from mlrpl_cli.core.runs.decided.scores import checkpoint_sha256
-from mlrpl_cli.core.runs.folder import newest_run
-from mlrpl_cli.core.runs.provenance import of_run
+from mlrpl_cli.core.runs.checkpoint import TrainedHead
+from mlrpl_cli.core.runs.trained import TrainedRun, read_run
 
 
 @dataclass(frozen=True)
@@ -67,18 +62,17 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
     """
     progress = progress or Silent()
     _check(options)
-    run = options.run or newest_run()
-    head = TrainedHead(load_checkpoint(run, options.checkpoint))
-    usual = EXPORTS / f"{name_of(run)}{SUFFIXES[options.format]}"
+    run = read_run(options.run, options.checkpoint)
+    head = TrainedHead(run.checkpoint)
+    usual = EXPORTS / f"{run.name}{SUFFIXES[options.format]}"
     is_ours = {"onnx": is_model_file, "torch": is_archive}[options.format]
     path = place_of_file(options.out or usual, is_ours, overwrite)
-    decision, notice = decision_of(run, options.checkpoint, len(head.info.classes))
-    if notice:
-        progress.warn(notice)
-    encoder, backbone = head.load_backbone(torch.device("cpu"), FLOAT32, progress, text=False)
-    info = _told(options, run, head.info, backbone, decision)
+    if run.notice:
+        progress.warn(run.notice)
+    encoder, backbone = run.load_encoder(head, torch.device("cpu"), FLOAT32, progress)
+    info = _told(options, run, backbone)
     resizes_itself = options.with_resize and options.format == "torch"
-    model = RunModel(encoder, head, decision, resizes_itself)
+    model = RunModel(encoder, head, run.decision, resizes_itself)
     if options.format == "torch":
         content, measured = archive_of(model, info), None
     else:
@@ -94,16 +88,16 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
     figures = (measured.before, measured.after) if measured else (None, None)
     told = info.image_size, info.resizes, info.calibrated, info.backbone, info.licence
     size, classes = path.stat().st_size, len(info.classes)
-    return ExportedModel(path, options.format, precision, size, run, classes, *told, *figures)
+    return ExportedModel(path, options.format, precision, size, run.place, classes, *told, *figures)
 
 
 def _onnx_content(
-    model: RunModel, info: ModelInfo, options: ModelOptions, run: Path, progress: Progress
+    model: RunModel, info: ModelInfo, options: ModelOptions, run: TrainedRun, progress: Progress
 ) -> tuple[bytes, Quantized | None]:
     """The bytes of the file, and what 8 bits cost where they are asked for. Raises RunError where that is too much."""
     proto, measured = onnx_model(model), None
     if options.int8:
-        prepared = read_prepared(options.data or data_of(run, model.head.info))
+        prepared = read_prepared(options.data or run.data())
         measured = quantized(proto, replace(info, resizes=False), prepared, options.workers, progress)
         if measured.before - measured.after > options.int8_bound:
             fall = f"from {measured.before:.4f} to {measured.after:.4f} on the validation images"
@@ -126,8 +120,9 @@ def _check(options: ModelOptions) -> None:
         raise ConfigError(f"{' and '.join(idle)} is for --int8, which is not given; leave it out")
 
 
-def _told(options: ModelOptions, run: Path, info: RunInfo, backbone: Backbone, decision: Decision | None) -> ModelInfo:
+def _told(options: ModelOptions, run: TrainedRun, backbone: Backbone) -> ModelInfo:
     """What the file says of itself."""
+    info, decision = run.info, run.decision
     rule: InputRule = backbone.rule
     decided = decision if decision is not None and decision.calibration.checked else None
     unlike = decided.calibration.unlike if decided else range(len(info.classes))
@@ -149,18 +144,11 @@ def _told(options: ModelOptions, run: Path, info: RunInfo, backbone: Backbone, d
         precision="float32",
         method=info.method,
         epoch=info.epoch,
-        backbone=Path(info.backbone).name if is_path(info.backbone) else info.backbone,
-        licence=_licence(info),
-        run_sha256=checkpoint_sha256(run, options.checkpoint) or "",
+        backbone=run.backbone_name,
+        licence=run.licence,
+        run_sha256=run.sha256,
         backbone_sha256=info.fingerprint,
         data_sha256=info.data_sha256,
         mask_sha256=info.mask_sha256,
-        seed=of_run(run, info).seeds.get("train"),
+        seed=run.provenance.seeds.get("train"),
     )
-
-
-def _licence(info: RunInfo) -> str | None:
-    """Of the backbone's weights; None where nobody says."""
-    with suppress(MlrplError):
-        return describe(BackboneOptions(info.backbone, recorded=info.backbone_record)).licence
-    return None

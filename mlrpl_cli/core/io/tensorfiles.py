@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -46,15 +47,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 def open_tensors(path: Path) -> TensorFile:
     """A file of tensors, its checksum not looked at yet. Raises ValueError, which says why, when it is none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, AttributeError, RuntimeError, TypeError) as error:
-        raise ValueError(one_line(error)) from error
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("it does not say what it is")
+    with _read(path) as (metadata, file):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     return TensorFile(metadata, tensors, metadata.pop(_CHECKSUM, ""))
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What a file of tensors says of itself, nothing of it checked. Raises ValueError as `open_tensors`."""
+    with _read(path) as (metadata, _):
+        return metadata
 
 
 def tensor_places(path: Path) -> dict[str, tuple[int, str, list[int]]]:
@@ -64,6 +65,19 @@ def tensor_places(path: Path) -> dict[str, tuple[int, str, list[int]]]:
         header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
     return {name: (8 + length + told["data_offsets"][0], told["dtype"], told["shape"]) for name, told in header.items()}
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[tuple[dict[str, str], Any]]:
+    """What a file says of itself, and safetensors' reader of it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+                raise ValueError("it does not say what it is")
+            yield metadata, file
+    except (OSError, SafetensorError, AttributeError, RuntimeError, TypeError) as error:
+        raise ValueError(one_line(error)) from error
 
 
 def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.io.schema import FileName, Name
+from mlrpl_cli.core.io.schema import FileName, Folder, Name
 from mlrpl_cli.core.runs.selection import RunOptions
 
 
@@ -15,8 +15,11 @@ from mlrpl_cli.core.runs.selection import RunOptions
 class PredictOptions(RunOptions):
     """Which classes of an image to show, and how many images to take together."""
 
+    run: Folder | None = None
+    """Run folder, or a file of mlrpl pack. Default: the newest below ./runs."""
     backbone: Name | None = None
-    """Compare the images with --classes by this backbone alone, without a run: uncalibrated."""
+    """With --run, the backbone that it was trained with, where that is not where the run says. Without, compare the
+    images with --classes by this backbone alone: uncalibrated."""
     backbone_config: FileName | None = None
     """What the tensors of a backbone's file do not say, as of train."""
     model: FileName | None = None

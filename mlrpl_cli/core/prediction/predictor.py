@@ -17,9 +17,9 @@ from mlrpl_cli.core.heads.text_inputs import check_class_names
 from mlrpl_cli.core.io.devices import choose_device
 from mlrpl_cli.core.io.errors import WeightsError
 from mlrpl_cli.core.prediction.images import ImagePredictor, Prediction
-from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
-from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
-from mlrpl_cli.core.runs.folder import newest_run
+from mlrpl_cli.core.runs.checkpoint import TrainedHead
+from mlrpl_cli.core.runs.decided.decisions import Decision
+from mlrpl_cli.core.runs.trained import TrainedRun, read_run
 
 
 class Predictor(ImagePredictor):
@@ -34,12 +34,22 @@ class Predictor(ImagePredictor):
         """Why a run's decisions are not of its checkpoint, where that is so."""
 
     @classmethod
-    def from_run(cls, run: str | Path | None = None, checkpoint: str = BEST, device: str = "auto") -> TrainedPredictor:
-        """Load `run` (None: the newest) and the backbone it was trained with. Raises RunError or WeightsError."""
-        run = newest_run() if run is None else Path(run)
-        head = TrainedHead(load_checkpoint(run, checkpoint))
-        found = TrainedPredictor(head, head.load_encoder(choose_device(device)))
-        found.decision, found.notice = decision_of(run, checkpoint, len(found.classes))
+    def from_run(
+        cls,
+        run: str | Path | TrainedRun | None = None,
+        checkpoint: str = BEST,
+        device: str = "auto",
+        backbone: str | None = None,
+    ) -> TrainedPredictor:
+        """Load `run`, a folder or a file of `pack` (None: the newest), and the backbone it was trained with.
+
+        `backbone` says where that is, if it is not where the run says. Raises RunError or WeightsError.
+        """
+        trained = run if isinstance(run, TrainedRun) else read_run(run, checkpoint)
+        head = TrainedHead(trained.checkpoint)
+        encoder, _ = trained.load_encoder(head, choose_device(device), backbone=backbone)
+        found = TrainedPredictor(head, encoder)
+        found.decision, found.notice = trained.decision, trained.notice
         return found
 
     @classmethod

@@ -15,8 +15,10 @@ from mlrpl_cli.core.runs.selection import RunOptions
 class FigureOptions(RunOptions):
     """What to draw of a run."""
 
+    run: Folder | None = None
+    """Run folder, or a file of mlrpl pack. Default: the newest below ./runs."""
     out: Folder | None = None
-    """Where to write. Default: figures in the run folder."""
+    """Where to write. Default: figures in the run folder, or beside a file NAME.mlrpl, NAME-figures."""
     images: tuple[str, ...] = ()
     """Images, folders or patterns; without any, examples of the test images, curves and bars are drawn."""
     classes: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.images.decode import load_pixels, open_image
 from mlrpl_cli.core.images.find import find_images
-from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.labels.records import TEST
@@ -41,7 +41,8 @@ from mlrpl_cli.core.reports.options import FigureOptions
 from mlrpl_cli.core.reports.slides import MOST_PANELS, draw_slide, save_slide
 from mlrpl_cli.core.runs.checkpoint import data_of
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
-from mlrpl_cli.core.runs.folder import load_config, newest_run, read_log
+from mlrpl_cli.core.runs.folder import load_config, read_log
+from mlrpl_cli.core.runs.trained import read_run
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
@@ -54,15 +55,17 @@ def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unre
     has no room for, DataError for images that are not there and for a file that would be replaced and is no picture
     of mlrpl, RunError for a run that cannot be read.
     """
-    run = options.run or newest_run()
-    out = options.out or run / "figures"
+    trained = read_run(options.run, options.checkpoint)
+    run, given = trained.place, list(options.images)
+    if trained.pack is not None and not given:
+        raise RunError(f"{run} is a file of mlrpl pack, which holds no data; name the images to draw")
+    out = options.out or (run / "figures" if trained.pack is None else run.with_name(f"{trained.name}-figures"))
     check_writable(out)
-    predictor = Predictor.from_run(run, options.checkpoint, options.device)
+    predictor = Predictor.from_run(trained, device=options.device)
     if predictor.notice:
         progress.warn(predictor.notice)
     shown = Shown(predictor, [predictor.class_index(name) for name in options.classes], options.top_k)
     shown.check_room(MOST_PANELS - 1 if options.each else MOST_MAPS)
-    given = list(options.images)
     if not given:
         yield _save(draw_curves(read_log(run)), out / "curves.png")
         yield from _draw_reliability(run, options.checkpoint, out)

@@ -30,7 +30,7 @@ from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs import trained_on
 from mlrpl_cli.core.runs.folder import Epoch, checkpoint_path, existing
 
-FORMAT, _METADATA = 8, "run"
+FORMAT, METADATA = 8, "run"
 READABLE = (6, 7, FORMAT)
 """Formats that are read. One of format 6 does not say what it was trained on, and its method had no options; one of
 format 7 records nothing of its backbone but the name."""
@@ -113,7 +113,7 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically. Raises DataError when that is not possible."""
-    tensorfiles.write_tensors(path, checkpoint.tensors, {_METADATA: json.dumps(asdict(checkpoint.info))})
+    tensorfiles.write_tensors(path, checkpoint.tensors, {METADATA: json.dumps(asdict(checkpoint.info))})
 
 
 def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
@@ -125,14 +125,21 @@ def load_checkpoint(run: Path, which: str = BEST) -> Checkpoint:
         raise ConfigError(f"checkpoint: expected one of {BEST}, {LAST}, got '{reading.short(which)}'")
     path = existing(checkpoint_path(run, which))
     try:
-        file = tensorfiles.open_tensors(path)
-        info = _run_info(json.loads(file.metadata[_METADATA]), path)
-        _check_tensors(info, file.checked().tensors)
+        return checkpoint_in(tensorfiles.open_tensors(path).checked(), path)
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint of mlrpl: it lacks {error}; check --run") from error
     except (ValueError, RecursionError) as error:
         advice = f"restore it, take --checkpoint {LAST if which == BEST else BEST}, or train again"
         raise RunError(f"{path} is damaged: {one_line(error)}; {advice}") from error
+
+
+def checkpoint_in(file: tensorfiles.TensorFile, path: Path) -> Checkpoint:
+    """The checkpoint that a file of tensors holds, `path` for messages.
+
+    Raises KeyError and ValueError for one that holds none, and RunError for that of another mlrpl.
+    """
+    info = _run_info(json.loads(file.metadata[METADATA]), path)
+    _check_tensors(info, file.tensors)
     return Checkpoint(info, file.tensors)
 
 
@@ -213,15 +220,23 @@ class TrainedHead(nn.Module):
         self, device: torch.device, precision: str = AUTO, progress: Progress | None = None, text: bool = True
     ) -> tuple[FrozenEncoder, Backbone]:
         """`load_encoder`, and the backbone that it is of, with its `text` tower or without."""
-        info = self.info
-        options = BackboneOptions(info.backbone, recorded=info.backbone_record)
+        options = BackboneOptions(self.info.backbone, recorded=self.info.backbone_record)
         backbone = load_backbone(options, progress, text=text)
-        encoder = make_encoder(backbone, info.image_size, device, info.precision if precision == AUTO else precision)
-        if encoder.fingerprint != info.fingerprint:
-            found = f"expected fingerprint {info.fingerprint[:16]}…, got {encoder.fingerprint[:16]}…"
-            advice = "put the original checkpoint back"
-            raise RunError(f"this run was trained with other weights of {info.backbone}: {found}; {advice}")
-        return encoder, backbone
+        return self.encoder_of(backbone, device, precision), backbone
+
+    def encoder_of(self, backbone: Backbone, device: torch.device, precision: str = AUTO) -> FrozenEncoder:
+        """The image encoder of a backbone that is loaded. Raises RunError unless the run was trained with it."""
+        info = self.info
+        check_fingerprint(info, backbone)
+        return make_encoder(backbone, info.image_size, device, info.precision if precision == AUTO else precision)
+
+
+def check_fingerprint(info: RunInfo, backbone: Backbone) -> None:
+    """Raise RunError for other weights than a run was trained with."""
+    if backbone.fingerprint != info.fingerprint:
+        found = f"expected fingerprint {info.fingerprint[:16]}…, got {backbone.fingerprint[:16]}…"
+        advice = "put the original checkpoint back"
+        raise RunError(f"this run was trained with other weights of {info.backbone}: {found}; {advice}")
 
 
 def _run_info(values: Any, path: Path) -> RunInfo:

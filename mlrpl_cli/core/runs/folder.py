@@ -97,6 +97,9 @@ def write_log(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def existing(path: Path) -> Path:
     """A file of a run folder. Raises RunError where there is none."""
+    if path.parent.is_file():
+        told = f"{path.parent} is a file, and this takes the run folder: what `mlrpl pack` writes has no data"
+        raise RunError(f"{told} to train or measure with; name the folder with --run, or give the file to predict")
     if not path.is_file():
         raise RunError(f"{path.parent} has no {path.name}: expected a run folder that `mlrpl train` wrote; check --run")
     return path

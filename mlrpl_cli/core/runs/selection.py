@@ -13,11 +13,11 @@ from mlrpl_cli.core.io.schema import Folder
 class RunOptions(CheckedOptions):
     """Which trained run to look at, and how to load it and the images."""
 
-    run: Folder | None = Field(None, description="Run folder. Default: the newest below ./runs")
-    checkpoint: Which = Field(BEST, description='"best" (by the split that selected) or "last"')
-    device: Device = Field("auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
+    run: Folder | None = Field(default=None, description="Run folder. Default: the newest below ./runs")
+    checkpoint: Which = Field(default=BEST, description='"best" (by the split that selected) or "last"')
+    device: Device = Field(default="auto", description='"cpu", "cuda", or "auto" for CUDA where there is one')
     workers: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="processes that decode images; 0 decodes in this one. Default: one for each core, at most 8",
     )

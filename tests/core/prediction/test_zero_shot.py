@@ -74,10 +74,13 @@ def test_the_command_predicts_without_a_run_and_says_that_it_is_uncalibrated(ima
     ("options", "told"),
     [
         (["--backbone", "clip.safetensors"], 'needs the names to look for; add --classes "cat, dog, sofa"'),
-        (["--backbone", "clip.safetensors", "--run", "run", "--classes", "a,b"], "expected --run or --backbone, got"),
+        (
+            ["--run", "run", "--backbone", "clip.safetensors", "--backbone-config", "openai"],
+            "a run knows its own, leave",
+        ),
         (["--backbone", "clip.safetensors", "--classes", "a,b", "--checkpoint", "last"], "--checkpoint is of a run"),
         (["--backbone", "tiny", "--classes", "a,b", "--backbone-config", "openai"], "tiny says all of itself"),
-        (["--backbone-config", "openai"], "--backbone-config is for --backbone, which is not given"),
+        (["--backbone-config", "openai"], "--backbone-config is for --backbone without a run; a run knows its own"),
         (["--backbone", "RN5O", "--classes", "a,b"], "did you mean 'RN50'?"),
     ],
 )

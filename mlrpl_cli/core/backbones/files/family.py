@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+
+from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
 from mlrpl_cli.core.backbones.files.configuration import is_file
@@ -13,7 +16,13 @@ from mlrpl_cli.core.backbones.files.forms import Decided, decide
 from mlrpl_cli.core.backbones.files.huggingface.names import of_image, to_open_clip
 from mlrpl_cli.core.backbones.files.reading import Weights, check_floating, open_weights
 from mlrpl_cli.core.backbones.files.tokenizers import tokenizer_of
-from mlrpl_cli.core.backbones.open_clip.assembly import Architecture, architecture_from, assemble, describe
+from mlrpl_cli.core.backbones.open_clip.assembly import (
+    Architecture,
+    architecture_from,
+    assemble,
+    describe,
+    reassemble,
+)
 from mlrpl_cli.core.backbones.openai import assembly as openai
 from mlrpl_cli.core.backbones.openai.published import PUBLISHED_SHA256
 from mlrpl_cli.core.io.progress import Progress
@@ -54,6 +63,11 @@ class Files(Family):
         state = to_open_clip(weights.read(bool if text else of_image))
         check_floating(weights.path, state)
         return assemble(options, KIND, architecture, state, text, notes=(*weights.notes, *notes))
+
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        if ARCHITECTURE not in (options.recorded or {}):
+            return openai.assemble(options, weights, text=False)
+        return reassemble(options, KIND, weights)
 
 
 FAMILY = Files()

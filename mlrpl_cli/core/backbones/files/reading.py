@@ -56,7 +56,11 @@ class Weights:
             return {name: torch.empty(tuple(entry.shape), device="meta") for name, entry in self.entries.items()}
 
     def read(self, wanted: Callable[[str], bool] = bool) -> dict[str, Tensor]:
-        """The tensors whose names are `wanted`; of a safetensors file, nothing else is read."""
+        """The tensors whose names are `wanted`; of a safetensors file, nothing else is read.
+
+        They are copied: what is mapped from a file changes with it, and where a tensor lies in a file, and so the last
+        bit of a product, depends on the names in it.
+        """
         by_file: dict[Path, dict[str, str]] = defaultdict(dict)
         tensors: dict[str, Tensor] = {}
         with _damage(self.path):
@@ -65,10 +69,10 @@ class Weights:
                 if isinstance(entry, Stored):
                     by_file[entry.file][name] = entry.name
                 elif isinstance(entry, Tensor):
-                    tensors[name] = entry.clone()  # what is mapped from a file changes with the file
+                    tensors[name] = entry.clone()
             for path, names in by_file.items():
                 with safe_open(path, framework="pt") as file:
-                    tensors |= {name: file.get_tensor(stored) for name, stored in names.items()}
+                    tensors |= {name: file.get_tensor(stored).clone() for name, stored in names.items()}
         return tensors
 
 

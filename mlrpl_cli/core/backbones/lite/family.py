@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,9 @@ from mlrpl_cli.core.backbones.backbone import (
     Description,
     Family,
     InputRule,
+    TextTower,
+    Tokenizer,
+    WithoutTokenizer,
     fingerprint_of,
     rule_as_decided,
     without_text,
@@ -27,7 +30,7 @@ from mlrpl_cli.core.backbones.tokens import pad_tokens
 from mlrpl_cli.core.io.errors import WeightsError
 from mlrpl_cli.core.io.progress import Progress, Silent
 
-NAME, FIT = "lite", "fit"
+NAME, FIT, BASIS = "lite", "fit", "basis"
 TRAINED_ON = 256  # 260, which is no multiple of the stride
 RULE = InputRule(TRAINED_ON, image.STRIDE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 SCALE = 8.0
@@ -67,20 +70,35 @@ class Lite(Family):
         state = dict(image.renamed(packages.read_tensors(packages.LITE2)))
         tokenizer = word_pieces()
         space = cached_fit(labels, lambda: double_encoder(tokenizer, progress or Silent()))
-        return Backbone(
-            name=NAME,
-            rule=RULE,
-            channels=image.CHANNELS,
-            embed_dim=EMBED_DIM,
-            fingerprint=fingerprint_of(state, {FIT: fitted, "rule": rule_as_decided(RULE)}),
-            image_tower=lambda image_size: _image_tower(state, space),
-            text_tower=(lambda: _text_tower(space)) if text else without_text,
-            tokenizer=tokenizer,
-            record={FIT: fitted, "logit_scale": math.log(SCALE)},
-        )
+        weights = {**state, BASIS: space.basis}
+        return _assembled(weights, fitted, (lambda: _text_tower(space)) if text else without_text, tokenizer)
+
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        _image_tower(weights)  # tells at once what is missing
+        fitted = (options.recorded or {}).get(FIT)
+        return _assembled(weights, str(fitted), without_text, WithoutTokenizer())
 
 
 FAMILY = Lite()
+
+
+def _assembled(
+    weights: Mapping[str, Tensor], fitted: str, text_tower: Callable[[], TextTower], tokenizer: Tokenizer
+) -> Backbone:
+    """`weights` are those of the image tower, with the basis of the joint space; `fitted` says what that came from."""
+    state = {name: tensor for name, tensor in weights.items() if name != BASIS}
+    return Backbone(
+        name=NAME,
+        rule=RULE,
+        channels=image.CHANNELS,
+        embed_dim=EMBED_DIM,
+        fingerprint=fingerprint_of(state, {FIT: fitted, "rule": rule_as_decided(RULE)}),
+        image_tower=lambda image_size: _image_tower(weights),
+        text_tower=text_tower,
+        tokenizer=tokenizer,
+        record={FIT: fitted, "logit_scale": math.log(SCALE)},
+        weights=weights,
+    )
 
 
 def _check(options: BackboneOptions) -> None:
@@ -88,9 +106,9 @@ def _check(options: BackboneOptions) -> None:
         raise WeightsError(f"dense: lite has one joint grid, got '{options.dense}'; leave it out")
 
 
-def _image_tower(state: Mapping[str, Tensor], space: JointSpace) -> image.LiteTower:
-    tower = image.LiteTower(image.LITE2, space.basis)
-    tower.load_state_dict({**state, "basis": space.basis})
+def _image_tower(weights: Mapping[str, Tensor]) -> image.LiteTower:
+    tower = image.LiteTower(image.LITE2, weights[BASIS])
+    tower.load_state_dict(weights)
     return _frozen(tower)
 
 

@@ -110,6 +110,17 @@ def assemble(
         raise WeightsError(f"{family} backbone '{options.name}': {error}") from error
 
 
+def reassemble(options: BackboneOptions, family: str, weights: StateDict) -> Backbone:
+    """The backbone of a record and of the `Backbone.weights` that it had, without its text tower.
+
+    Both may come from a stranger: names by which timm would ask the network, or read a folder, are refused.
+    """
+    architecture = replace(architecture_from(options.recorded or {}), tokenizer=None)
+    if ":" in str(architecture.model["vision_cfg"].get("timm_model_name")):
+        raise WeightsError(f"{family} backbone '{options.name}': its record names no architecture, but a place")
+    return assemble(options, family, architecture, weights, text=False)
+
+
 def describe(options: BackboneOptions, family: str, architecture: Architecture, **told: Any) -> Description:
     """What a configuration says of a backbone; `told` are other fields of `Description`."""
     try:
@@ -187,6 +198,7 @@ def _theirs(
         tokenizer,
         {**logits_of(state), **record, "dense": dense},
         notes,
+        weights,
     )
 
 

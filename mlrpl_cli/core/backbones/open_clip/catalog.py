@@ -40,6 +40,11 @@ class Entry:
         return hub.licence_in(self.weights.parent / CARD) if self.weights else None
 
     @property
+    def address(self) -> str | None:
+        """The page of the repository, of the revision that is meant."""
+        return self.weights.page if isinstance(self.weights, Place) else None
+
+    @property
     def downloaded(self) -> bool:
         return hub.cached(self.weights) is not None if isinstance(self.weights, Place) else True
 

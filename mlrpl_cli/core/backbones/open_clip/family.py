@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family
 from mlrpl_cli.core.backbones.files.reading import read_state
 from mlrpl_cli.core.backbones.open_clip import assembly, hub
@@ -48,7 +50,7 @@ class OpenClip(Family):
         entry = entry_of(options.name, options.recorded)
         architecture = _architecture(entry, options.recorded)
         told = {"pretraining": entry.pretraining, "licence": entry.licence, "downloaded": entry.downloaded}
-        return assembly.describe(options, NAME, architecture, **told)
+        return assembly.describe(options, NAME, architecture, **told, address=entry.address)
 
     def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         entry = entry_of(options.name, options.recorded)
@@ -60,6 +62,9 @@ class OpenClip(Family):
         record = {"revision": hub.revision_of(path)} if isinstance(entry.weights, Place) else {}
         state = read_state(path, "" if text else VISUAL)
         return assembly.assemble(options, NAME, architecture, state, text, record, entry.notes)
+
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        return assembly.reassemble(options, NAME, weights)
 
 
 FAMILY = OpenClip()

@@ -14,6 +14,8 @@ from mlrpl_cli.core.io.errors import WeightsError
 
 CONFIG = "open_clip_config.json"
 CARD = "README.md"
+OTHER = "other"
+"""What a card says of a licence that the hub has no name for; the maker's own name for it stands beside."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Place:
 
     def __str__(self) -> str:
         return self.repository + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def page(self) -> str:
+        """Its address for people."""
+        return f"https://huggingface.co/{self.repository}" + (f"/tree/{self.revision}" if self.revision else "")
 
 
 def place_of(text: str) -> Place:
@@ -113,8 +120,17 @@ def licence_in(card: Path | None) -> str | None:
     if card is None or not card.is_file():
         return None
     head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
-    found = re.search(r"^license:\s*([\w.-]+)\s*$", head, re.MULTILINE)
-    return found[1] if head.startswith("---") and found else None
+    found = {name: _in_head(head, name) for name in ("license", "license_name")}
+    if found["license"] == OTHER and found["license_name"]:
+        return f"{OTHER} ({found['license_name']})"  # never its name alone, by which it could pass for a known one
+    return found["license"]
+
+
+def _in_head(head: str, name: str) -> str | None:
+    """A word that a model card says of itself, between its first line and the next one of dashes."""
+    front = head.split("\n---", 1)[0] if head.startswith("---") else ""
+    found = re.search(rf"^{name}:\s*[\"']?([\w.-]+)[\"']?\s*$", front, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _weight_names(file: str) -> tuple[str, ...]:

@@ -58,16 +58,18 @@ def assemble(
         decides |= {"dense": dense} if dense != "tokens" else {}
     elif options.dense == "tokens":
         raise ConfigError("dense: a CLIP ResNet has only 'values', the value path of its attention pool; leave it out")
+    weights = {name: tensor for name, tensor in state.items() if name.startswith(VISUAL)}
     return Backbone(
         options.name,
         rule,
         image.channels,
         image.embed_dim,
-        fingerprint_of({name: tensor for name, tensor in state.items() if name.startswith(VISUAL)}, decides),
+        fingerprint_of(weights, decides),
         lambda image_size: build_image_encoder(state, form, dense),
         (lambda: build_text_encoder(state, text_form)) if text else without_text,
         ClipTokenizer(),
         record,
+        weights=weights,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description, Family, InputRule
 from mlrpl_cli.core.backbones.files.reading import read_state
@@ -11,7 +14,7 @@ from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.openai.architectures import ARCHITECTURES, VISUAL, random_state
 from mlrpl_cli.core.backbones.openai.assembly import DEFAULTS, assemble
 from mlrpl_cli.core.backbones.openai.copies import Copy, fetch_from_hub, kept_copy
-from mlrpl_cli.core.backbones.openai.published import cached_path, fetch_published
+from mlrpl_cli.core.backbones.openai.published import cached_path, fetch_published, published_url
 from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Progress, Silent
 
@@ -34,7 +37,8 @@ class OpenAI(Family):
         sizes = rule, DEFAULTS, image.channels, image.embed_dim
         if name != options.name:
             return Description(options.name, "openai", *sizes, "untrained", downloaded=True)
-        return Description(name, "openai", *sizes, "OpenAI's WIT", "MIT", cached_path(name).is_file())
+        told = "OpenAI's WIT", "MIT", cached_path(name).is_file(), published_url(name)
+        return Description(name, "openai", *sizes, *told)
 
     def load(self, options: BackboneOptions, progress: Progress | None = None, text: bool = True) -> Backbone:
         name = options.name.removeprefix(RANDOM)
@@ -42,6 +46,9 @@ class OpenAI(Family):
             return assemble(options, random_state(ARCHITECTURES[name], seed=0), text)
         path, told = _fetched(name, progress or Silent())
         return assemble(options, read_state(path, "" if text else VISUAL, published=not told), text, **told)
+
+    def rebuild(self, options: BackboneOptions, weights: Mapping[str, Tensor]) -> Backbone:
+        return assemble(options, weights, text=False)
 
 
 FAMILY = OpenAI()

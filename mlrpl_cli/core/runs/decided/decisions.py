@@ -113,12 +113,20 @@ def read_decisions(run: Path) -> dict[str, Decision]:
     if not path.is_file():
         return {}
     try:
-        stored = _stored(json.loads(reading.read_text(path, MOST_BYTES)))
-        objective = parse_objective(stored.objective)
-        found = {which: getattr(stored, which) for which in (BEST, LAST)}
-        return {which: _read(one, objective, len(stored.classes)) for which, one in found.items() if one}
-    except (ValueError, ConfigError, RecursionError) as error:
+        return decisions_in(reading.read_text(path, MOST_BYTES))
+    except ValueError as error:
         raise RunError(f"{path} is damaged: {one_line(error)}; remove it, or {AGAIN}") from error
+
+
+def decisions_in(text: str) -> dict[str, Decision]:
+    """The decisions by "best" and "last" that `decisions_text` wrote. Raises ValueError for another text."""
+    try:
+        stored = _stored(json.loads(text))
+        objective = parse_objective(stored.objective)
+    except (ConfigError, RecursionError) as error:
+        raise ValueError(one_line(error)) from error
+    found = {which: getattr(stored, which) for which in (BEST, LAST)}
+    return {which: _read(one, objective, len(stored.classes)) for which, one in found.items() if one}
 
 
 def decision_of(run: Path, which: str, classes: int) -> tuple[Decision | None, str | None]:
@@ -137,9 +145,14 @@ def decision_of(run: Path, which: str, classes: int) -> tuple[Decision | None, s
 
 def write_decisions(run: Path, classes: tuple[str, ...], of: dict[str, Decision]) -> None:
     """Write the decisions by "best" and "last", at least one, atomically."""
+    write_text(run / DECISIONS, decisions_text(classes, of))
+
+
+def decisions_text(classes: tuple[str, ...], of: dict[str, Decision]) -> str:
+    """What `decisions.json` holds of the decisions by "best" and "last", at least one."""
     objective, found = str(next(iter(of.values())).objective), {which: _written(one) for which, one in of.items()}
     file = DecisionsFile(classes, objective, found.get(BEST), found.get(LAST))
-    write_text(run / DECISIONS, json.dumps(asdict(file), indent=1) + "\n")
+    return json.dumps(asdict(file), indent=1) + "\n"
 
 
 def _stored(values: Any) -> DecisionsFile:
