@@ -43,7 +43,7 @@ COMMANDS = {
     "predict": ("mlrpl_cli.commands.predict:predict", "Predict the classes of images with a trained run."),
     "suggest": ("mlrpl_cli.commands.suggest:suggest", "Rank the unknown cells or images to ask somebody of next."),
     "export": ("mlrpl_cli.commands.export:export", "Write a trained run as one file, for ONNX or PyTorch."),
-    "pack": ("mlrpl_cli.commands.pack:pack", "Pack a trained run into one file that predicts on another machine."),
+    "pack": ("mlrpl_cli.commands.pack:pack", "Pack a run into one file that predicts elsewhere."),
     "export-labels": (
         "mlrpl_cli.commands.export_labels:export_labels",
         "Write labels or predictions in a format that other programs read.",

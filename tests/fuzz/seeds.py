@@ -190,6 +190,7 @@ _WORDS = {
     "manifest": b'"kind" "sha256" "classes" "options" "counts" "image_root" null ../ \\ud800 test, int8 (1,)',
     "archive": b"ustar PK\x01\x02 PK\x03\x04 PK\x05\x06 path= ../ \x80\x00\x00\x00",
     "glove": b"cat stop sign nan inf 1e308 0",
+    "pack": b'"dtype" "shape" __metadata__ "F32" "pack" "run" "decisions" "family" "files" "lite" "format" null',
     "checkpoint": b'"dtype" "shape" "data_offsets" __metadata__ "mlrpl" "F32" "BOOL" "sha256" -1 [] null',
     "backbone": b'"dtype" "shape" "F32" "I8" visual. module. "weight_map" "model_cfg" "clip" "hidden_act" 0 -1 [] null',
     "": b'{ } [ ] null 1 -1 NaN "key" "epoch"',
@@ -365,6 +366,38 @@ def _checkpoint_file() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(_checkpoint(), Path(folder) / "best.safetensors")
         return (Path(folder) / "best.safetensors").read_bytes()
+
+
+@cache
+def _pack() -> dict[str, Any]:
+    """The tensors and the metadata of a packed run of the smallest recognizer and a ResNet of 64 channels."""
+    from dataclasses import replace
+
+    from mlrpl_cli.core.io.tensorfiles import open_tensors
+    from mlrpl_cli.core.runs.decided.decisions import decisions_in
+    from mlrpl_cli.core.runs.packed.file import Pack, write_pack
+    from mlrpl_cli.core.runs.packed.info import PackInfo
+    from tests import small
+
+    backbone, decision = small.backbone(), decisions_in(_decisions().decode())["last"]
+    assert backbone.weights is not None
+    checkpoint = _checkpoint()
+    info = replace(checkpoint.info, fingerprint=backbone.fingerprint, backbone_record=dict(backbone.record))
+    told = PackInfo("last", decision.checkpoint, 0, "files", "MIT", "maker", None, "a.pt", None, None, {"epochs": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.mlrpl"
+        write_pack(Pack(told, replace(checkpoint, info=info), decision, backbone.weights), path)
+        file = open_tensors(path)
+        return {"content": path.read_bytes(), "metadata": file.metadata, "tensors": file.checked().tensors}
+
+
+def pack_tensors() -> dict[str, Tensor]:
+    """The tensors of the packed run of the seeds."""
+    return dict(_pack()["tensors"])
+
+
+def _pack_metadata() -> bytes:
+    return json.dumps({name: json.loads(text) for name, text in _pack()["metadata"].items()}).encode()
 
 
 def clip_sizes() -> dict[str, Any]:
@@ -657,6 +690,8 @@ _SEEDS = {
     "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
     "run_decisions": lambda: (_decisions(),),
     "model_properties": lambda: (json.dumps(_model_properties()).encode(),),
+    "pack": lambda: (_pack()["content"],),
+    "pack_metadata": lambda: (_pack_metadata(),),
     "model": lambda: (_model_file(),),
     "held_out": lambda: (_held_out_file(),),
     "sweep_results": lambda: (_RESULT,),

@@ -578,6 +578,29 @@ def model_properties(data: bytes) -> None:
         assert len(info.thresholds) == len(info.classes) > 0
 
 
+def pack(data: bytes) -> None:
+    """A file of `mlrpl pack`: what is accepted has a head and an encoder."""
+    path = _folder("pack") / "run.mlrpl"
+    path.write_bytes(data)
+    _unpack(path)
+
+
+def pack_metadata(data: bytes) -> None:
+    """What such a file says of itself, its tensors good and its checksum right."""
+    from mlrpl_cli.core.io.tensorfiles import write_tensors
+    from tests.fuzz.seeds import pack_tensors
+
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(content, dict):
+        path = _folder("pack_metadata") / "run.mlrpl"
+        told = {str(name): json.dumps(value) for name, value in content.items()}
+        write_tensors(path, pack_tensors(), told)
+        _unpack(path)
+
+
 def held_out(data: bytes) -> None:
     """held_out.safetensors of a run."""
     import numpy as np
@@ -676,6 +699,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "run_log": run_log,
     "run_decisions": run_decisions,
     "model_properties": model_properties,
+    "pack": pack,
+    "pack_metadata": pack_metadata,
     **({"model": model} if all(map(find_spec, ("onnx", "onnxruntime"))) else {}),  # of the extra onnx
     "held_out": held_out,
     "sweep_results": sweep_results,
@@ -856,6 +881,20 @@ def _rebuild(run: Path) -> None:
     head = TrainedHead(load_checkpoint(run))
     assert head.text.ndim == 2
     assert all(isinstance(name, str) for name in head.info.classes)
+
+
+def _unpack(path: Path) -> None:
+    import torch
+
+    from mlrpl_cli.core.runs.checkpoint import TrainedHead
+    from mlrpl_cli.core.runs.trained import read_run
+
+    run = read_run(path)
+    assert run.pack is not None
+    assert run.pack.weights
+    head = TrainedHead(run.checkpoint)
+    encoder, backbone = run.load_encoder(head, torch.device("cpu"), "float32")
+    assert encoder.fingerprint == backbone.fingerprint == run.info.fingerprint
 
 
 def _read(source: Format) -> tuple[Records, Any]:

@@ -48,6 +48,7 @@ JSON_TARGETS = (
     "run_log",
     "run_decisions",
     "model_properties",
+    "pack_metadata",
     "sweep_results",
 )
 needs_atheris = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
