@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mlrpl_cli.core.backbones.backbone import Backbone, InputRule
 from mlrpl_cli.core.export.model import RunModel
 from mlrpl_cli.core.export.model_options import SUFFIXES, ModelOptions
 from mlrpl_cli.core.export.onnx_file import add_resize, content_of, onnx, onnx_model
-from mlrpl_cli.core.export.quantized import Quantized, quantized
+from mlrpl_cli.core.export.quantized import Measure, Quantized, measure_of, quantized
 from mlrpl_cli.core.export.torch_file import archive_of, is_archive
 from mlrpl_cli.core.export.writing import EXPORTS
 from mlrpl_cli.core.io.devices import FLOAT32
-from mlrpl_cli.core.io.errors import ConfigError, RunError
+from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.files import atomic_file, place_of_file
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.prediction.model_file import is_model_file
 from mlrpl_cli.core.prediction.model_info import ModelInfo
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import TrainedHead
+from mlrpl_cli.core.runs.decided.calibration import sigmoid
+from mlrpl_cli.core.runs.decided.decisions import Decision
+from mlrpl_cli.core.runs.decided.verdicts import UNSURE
+from mlrpl_cli.core.runs.packed.file import is_pack
 from mlrpl_cli.core.runs.trained import TrainedRun, read_run
+
+KINDS: dict[str, tuple[str, Callable[[Path], bool]]] = {
+    "onnx": ("a model file of `mlrpl export --format onnx`", is_model_file),
+    "torch": ("an archive of `mlrpl export --format torch`", is_archive),
+    "pack": ("a run that `mlrpl pack` wrote", is_pack),
+}
+"""The files of a run that mlrpl writes: what each is called, and how it is known."""
+LOGITS = np.linspace(-40, 40, 8001)
+"""At which it is looked up when a class is unsure: beyond them probabilities in float32 are 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +80,8 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
     run = read_run(options.run, options.checkpoint)
     head = TrainedHead(run.checkpoint)
     usual = EXPORTS / f"{run.name}{SUFFIXES[options.format]}"
-    is_ours = {"onnx": is_model_file, "torch": is_archive}[options.format]
-    path = place_of_file(options.out or usual, is_ours, overwrite)
+    path = place_for(options.format, options.out or usual, overwrite)
+    measure = measure_of(run.info, read_prepared(options.data or run.data())) if options.int8 else None
     if run.notice:
         progress.warn(run.notice)
     encoder, backbone = run.load_encoder(head, torch.device("cpu"), FLOAT32, progress)
@@ -76,7 +91,7 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
     if options.format == "torch":
         content, measured = archive_of(model, info), None
     else:
-        content, measured = _onnx_content(model, info, options, run, progress)
+        content, measured = _onnx_content(model, info, options, measure, progress)
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
     if head.info.precision != FLOAT32:
@@ -92,13 +107,12 @@ def export_model(options: ModelOptions, progress: Progress | None = None, overwr
 
 
 def _onnx_content(
-    model: RunModel, info: ModelInfo, options: ModelOptions, run: TrainedRun, progress: Progress
+    model: RunModel, info: ModelInfo, options: ModelOptions, measure: Measure | None, progress: Progress
 ) -> tuple[bytes, Quantized | None]:
     """The bytes of the file, and what 8 bits cost where they are asked for. Raises RunError where that is too much."""
     proto, measured = onnx_model(model), None
-    if options.int8:
-        prepared = read_prepared(options.data or run.data())
-        measured = quantized(proto, replace(info, resizes=False), prepared, options.workers, progress)
+    if measure is not None:
+        measured = quantized(proto, replace(info, resizes=False), measure, options.workers, progress)
         if measured.before - measured.after > options.int8_bound:
             fall = f"from {measured.before:.4f} to {measured.after:.4f} on the validation images"
             bound = f"more than --int8-bound {options.int8_bound:g}, and nothing is written"
@@ -107,6 +121,15 @@ def _onnx_content(
     if info.resizes:
         add_resize(proto, info.image_size, info.resampling)
     return content_of(proto, info), measured
+
+
+def place_for(kind: str, path: Path, overwrite: bool) -> Path:
+    """`place_of_file` for a kind of KINDS; one of another kind of ours is told for what it is. Raises DataError."""
+    for other, (told, is_one) in KINDS.items():
+        if other != kind and not overwrite and path.is_file() and is_one(path):
+            advice = "--overwrite replaces it, and --out names another place"
+            raise DataError(f"{path} is {told}, and another kind of file is to be written; {advice}")
+    return place_of_file(path, KINDS[kind][1], overwrite)
 
 
 def _check(options: ModelOptions) -> None:
@@ -151,4 +174,16 @@ def _told(options: ModelOptions, run: TrainedRun, backbone: Backbone) -> ModelIn
         data_sha256=info.data_sha256,
         mask_sha256=info.mask_sha256,
         seed=run.provenance.seeds.get("train"),
+        unsure=None if decided is None else _unsure(decided, info.learnable),
+        checkpoint=run.which,
+        decided_on=None if decided is None else decided.source,
     )
+
+
+def _unsure(decision: Decision, learnable: tuple[bool, ...] | None) -> tuple[tuple[float, float] | None, ...]:
+    """(C,) the lowest and the highest calibrated probability at which a class is unsure; None where it never is."""
+    logits = np.repeat(LOGITS[:, None], len(decision.thresholds), axis=1)
+    probabilities = sigmoid(decision.calibration.calibrated_logits(logits))
+    columns = zip(probabilities.T, (decision.verdicts(logits, learnable) == UNSURE).T, strict=True)
+    found = [probability[unsure] for probability, unsure in columns]
+    return tuple((float(one.min()), float(one.max())) if len(one) else None for one in found)

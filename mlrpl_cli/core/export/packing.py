@@ -14,14 +14,15 @@ from torch import Tensor
 from mlrpl_cli.core.backbones.backbone import BackboneOptions, Description
 from mlrpl_cli.core.backbones.licences import shareable
 from mlrpl_cli.core.backbones.registry import describe, family_name, portable_name
+from mlrpl_cli.core.export.models import place_for
 from mlrpl_cli.core.export.pack_options import PackOptions
 from mlrpl_cli.core.export.writing import EXPORTS
 from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError
-from mlrpl_cli.core.io.files import place_of_file, sha256_of_file
+from mlrpl_cli.core.io.files import sha256_of_file
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.runs.checkpoint import check_fingerprint
 from mlrpl_cli.core.runs.folder import load_config
-from mlrpl_cli.core.runs.packed.file import SUFFIX, Pack, is_pack, without_places, write_pack
+from mlrpl_cli.core.runs.packed.file import SUFFIX, Pack, without_places, write_pack
 from mlrpl_cli.core.runs.packed.info import PackInfo
 from mlrpl_cli.core.runs.trained import TrainedRun, read_run
 
@@ -82,7 +83,7 @@ def pack_run(options: PackOptions, progress: Progress | None = None, overwrite: 
     run = read_run(options.run, options.checkpoint)
     if run.pack is not None:
         raise RunError(f"{run.place} is packed already; name a run folder")
-    path = place_of_file(options.out or EXPORTS / f"{run.name}{SUFFIX}", is_pack, overwrite)
+    path = place_for("pack", options.out or EXPORTS / f"{run.name}{SUFFIX}", overwrite)
     if run.notice:
         progress.warn(run.notice)
     described = _described(run)

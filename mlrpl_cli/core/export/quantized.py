@@ -18,13 +18,15 @@ from mlrpl_cli.core.evaluation.metrics import compute_metrics, measurable
 from mlrpl_cli.core.export.onnx_file import content_of, onnx
 from mlrpl_cli.core.export.tracing import quiet
 from mlrpl_cli.core.images.decode import load_pixels
-from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.io.errors import DataError, MlrplError, RunError, one_line
 from mlrpl_cli.core.io.progress import Progress, track
+from mlrpl_cli.core.io.reading import short
 from mlrpl_cli.core.labels.records import TRAIN, VALIDATION
 from mlrpl_cli.core.prediction.images import Unreadable
 from mlrpl_cli.core.prediction.model_file import ModelPredictor, runtime
 from mlrpl_cli.core.prediction.model_info import IMAGES, ModelInfo
 from mlrpl_cli.core.prepared.folder import Prepared
+from mlrpl_cli.core.runs.checkpoint import RunInfo
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -46,13 +48,22 @@ class Quantized:
     """The same of the model in 8 bits."""
 
 
-def quantized(
-    proto: ModelProto, info: ModelInfo, prepared: Prepared, workers: int | None, progress: Progress
-) -> Quantized:
-    """`proto` in 8 bits by the ranges that training images show, measured on validation images.
+@dataclass(frozen=True)
+class Measure:
+    """Data by which a model in 8 bits is made and measured."""
 
-    Raises RunError for data without validation images that tell an mAP, or other than the run was trained on, and
-    DataError for an image that cannot be read.
+    prepared: Prepared
+    paths: list[Path]
+    """Of the validation images."""
+    labels: np.ndarray
+    """(N, C) of them, as `eval` measures."""
+
+
+def measure_of(info: RunInfo, prepared: Prepared) -> Measure:
+    """What `quantized` needs of a run's data; nothing of it has taken long.
+
+    Raises ConfigError without onnxruntime, and RunError for data without validation images that tell an mAP, or other
+    than the run was trained on.
     """
     runtime()
     check_classes(info.classes, prepared)
@@ -64,10 +75,26 @@ def quantized(
         told = f"{prepared.folder} is not the data that the run was trained on, as they were"
         why = "by others --int8 may be measured on images that it learned from"
         raise RunError(f"{told}; {why}: give those with --data")
-    before = _map(proto, info, paths, labels, workers, progress, "measuring float32")
-    made = _quantize(proto, _Ranges(prepared, info, progress))
-    after = _map(made, replace(info, precision="int8"), paths, labels, workers, progress, "measuring int8")
-    return Quantized(made, before, after)
+    return Measure(prepared, paths, labels)
+
+
+def quantized(
+    proto: ModelProto, info: ModelInfo, measure: Measure, workers: int | None, progress: Progress
+) -> Quantized:
+    """`proto` in 8 bits by the ranges that training images show, measured on validation images.
+
+    Raises DataError for an image that cannot be read, and RunError for a graph that onnxruntime cannot quantise.
+    """
+    of = measure.paths, measure.labels, workers, progress
+    before = _map(proto, info, *of, "measuring float32")
+    try:
+        made = _quantize(proto, _Ranges(measure.prepared, info, progress))
+    except (MlrplError, MemoryError):
+        raise
+    except Exception as error:  # whatever the quantiser does with a graph that it does not know
+        told = f"onnxruntime cannot put the model into 8 bits: {short(one_line(error))}"
+        raise RunError(f"{told}; leave --int8 out") from error
+    return Quantized(made, before, _map(made, replace(info, precision="int8"), *of, "measuring int8"))
 
 
 def _quantize(proto: ModelProto, ranges: _Ranges) -> ModelProto:

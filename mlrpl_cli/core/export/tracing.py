@@ -6,12 +6,15 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.export.model import RunModel
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import ConfigError, MlrplError, WeightsError, one_line
@@ -43,7 +46,7 @@ def converted(model: RunModel, convert: Convert[T]) -> T:
     with quiet():
         try:
             return convert(traced(model, example, {0: Dim("batch", max=MOST), **sides}))
-        except MlrplError:
+        except (MlrplError, MemoryError):
             raise
         except Exception as error:  # whatever a library's modules, and the exporters, do
             raise _blamed(model, convert, short(one_line(error))) from error
@@ -59,16 +62,60 @@ def traced(module: nn.Module, example: Tensor, shapes: dict[int, Any]) -> Export
 
 
 def _blamed(model: RunModel, convert: Convert[Any], reason: str) -> MlrplError:
-    """The error of a model that cannot be converted: its backbone's if that cannot be by itself, or its method's."""
-    info = model.head.info
-    try:
-        example = torch.zeros(EXAMPLES, 3, model.size, model.size)
-        convert(traced(TowerAlone(model.tower), example, {0: Dim("batch", max=MOST)}))
-    except Exception as error:
-        told = f"the modules of the backbone '{info.backbone}' cannot be exported: {short(one_line(error))}"
+    """The error of a model that cannot be converted, for `reason`.
+
+    It is the backbone's if that cannot be converted by itself, and the method's if the model with another backbone
+    cannot be, either; where each can, neither is blamed alone.
+    """
+    info, batch = model.head.info, {0: Dim("batch", max=MOST)}
+    method = f"the method '{info.method}' of {METHODS.owner(info.method)}"
+    images = torch.zeros(EXAMPLES, 3, model.size, model.size)
+    if told := _failure(TowerAlone(model.tower), images, batch, convert):
+        told = f"the modules of the backbone '{info.backbone}' cannot be exported: {told}"
         return WeightsError(f"{told}; train with another --backbone to have the run as one file")
-    told = f"the method '{info.method}' of {METHODS.owner(info.method)} cannot be exported: {reason}"
-    return ConfigError(f"{told}; train with another --method to have the run as one file")
+    pixels = torch.zeros(EXAMPLES, model.size, model.size, 3, dtype=torch.uint8)
+    if told := _failure(with_stand_in(model, images), pixels, batch, convert):
+        return ConfigError(
+            f"{method} cannot be exported: {told}; train with another --method to have the run as one file"
+        )
+    told = f"the backbone '{info.backbone}' with {method} cannot be exported, though each can by itself: {reason}"
+    return ConfigError(f"{told}; train with another --backbone or --method, or leave --with-resize out")
+
+
+def _failure(module: nn.Module, example: Tensor, shapes: dict[int, Any], convert: Convert[Any]) -> str | None:
+    """Why a module cannot be converted, in one line; None where it can."""
+    try:
+        convert(traced(module, example, shapes))
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `converted`
+        return short(one_line(error)) or type(error).__name__
+    return None
+
+
+def with_stand_in(model: RunModel, images: Tensor) -> RunModel:
+    """The same, that does not resize, with an image tower of like sizes that any exporter takes."""
+    with torch.no_grad():
+        features = model.tower(images)
+    other = copy(model)
+    other._modules = {**model._modules, "tower": StandIn(features, model.side)}
+    other.resizes = False
+    return other
+
+
+class StandIn(nn.Module):
+    """An image tower that says the mean colours of the positions, as many times as it takes."""
+
+    def __init__(self, like: ImageFeatures, side: int) -> None:
+        super().__init__()
+        self.side = side
+        for name in ("grid", "joint"):
+            self.register_buffer(name, torch.ones(3, getattr(like, name).shape[2]) / 3)
+
+    def forward(self, images: Tensor) -> ImageFeatures:
+        colours = F.adaptive_avg_pool2d(images, self.side).flatten(2).transpose(1, 2)
+        grid, joint = (colours @ self.get_buffer(name) for name in ("grid", "joint"))
+        return ImageFeatures(grid, joint, joint.mean(dim=1), colours.mean(dim=2).softmax(dim=1))
 
 
 class TowerAlone(nn.Module):

@@ -10,12 +10,20 @@ import os
 import warnings
 from functools import partial
 
+_settings: dict[str, bool] = {}
+
+
+def is_own_process() -> bool:
+    """Whether `own_process` was called, so that what libraries keep for the whole process may be set."""
+    return "own" in _settings
+
 
 def own_process() -> None:
     """Silence what libraries say that no user can act on, and give back the memory of pixels as soon as it is free.
 
     To be called before Pillow is imported.
     """
+    _settings["own"] = True
     # Above 32 MiB the C library gives a block back to the system when it is freed. Of Pillow's usual 16 MiB every
     # thread would keep as many as its largest image had.
     os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")

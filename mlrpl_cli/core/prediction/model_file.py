@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError, WeightsError, one_line
+from mlrpl_cli.core.io.own_process import is_own_process
 from mlrpl_cli.core.io.reading import GIB, open_file, short
 from mlrpl_cli.core.prediction.images import ImagePredictor, Prediction
 from mlrpl_cli.core.prediction.model_info import IMAGES, OUTPUTS, ModelInfo, info_of
 from mlrpl_cli.core.runs.decided.verdicts import NO, UNSURE, YES
+from mlrpl_cli.core.runs.packed.file import is_pack
 
 SEAL, DIGITS = b"\x72\x4a\x0a\x06sha256\x12\x40", 64
 """The last property of a file up to its value, which is 64 hexadecimal digits: field 14 of ModelProto, with a key of 6
@@ -62,6 +64,8 @@ def read_content(path: Path) -> bytes:
     body, seal, digest = content[: -len(SEAL) - DIGITS], content[-len(SEAL) - DIGITS : -DIGITS], content[-DIGITS:]
     if content.startswith(ZIP):
         raise DataError(f"{path} is a zip archive, as of export --format torch; expected a file of --format onnx")
+    if is_pack(path):
+        raise DataError(f"{path} is a run that `mlrpl pack` wrote; give it with --run in place of --model")
     if seal != SEAL:
         raise DataError(f"{path} is no model file of mlrpl, or its end is missing; {AGAIN}")
     if hashlib.sha256(body).hexdigest().encode() != digest:
@@ -75,6 +79,8 @@ def runtime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise ConfigError("model files need onnxruntime; pip install 'mlrpl[onnx]'") from error
+    if is_own_process():  # sessions that the library makes for itself write their warnings to stderr
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     return onnxruntime
 
 
@@ -151,8 +157,20 @@ class ModelPredictor(ImagePredictor):
 
 
 def _check_graph(session: Any, info: ModelInfo, name: str) -> None:
-    """Raises DataError for other inputs and outputs than those that are documented."""
-    found = {one.name: one.type for one in (*session.get_inputs(), *session.get_outputs())}
-    columns = {tuple(one.shape[1:2]) for one in session.get_outputs()}
-    if found != TYPES or columns != {(len(info.classes),)}:
+    """Raises DataError for other inputs and outputs than those that are documented, and for other sizes."""
+    found = {one.name: one for one in (*session.get_inputs(), *session.get_outputs())}
+    if {name: one.type for name, one in found.items()} != TYPES:
         raise DataError(f"{name} has not the inputs and outputs of a model file; export it again")
+    side: int | None = None if info.resizes else info.image_size
+    table = (None, len(info.classes))
+    expected = {IMAGES: (None, side, side, 3), **dict.fromkeys(OUTPUTS, table), "attention": (*table, None, None)}
+    for put, shape in expected.items():
+        fixed = tuple(axis if isinstance(axis, int) else None for axis in found[put].shape)
+        if fixed != shape[:2] + fixed[2:] if put == "attention" and len(fixed) == 4 else fixed != shape:
+            told = f"the graph's {put} are {_shape(fixed)}, and by its properties they are {_shape(shape)}"
+            raise DataError(f"{name}: {told}; export it again")
+
+
+def _shape(axes: tuple[int | None, ...]) -> str:
+    """(None, 64, 64, 3) → "(any, 64, 64, 3)"."""
+    return f"({', '.join('any' if axis is None else str(axis) for axis in axes)})"

@@ -11,10 +11,11 @@ import pydantic.dataclasses
 from pydantic import ConfigDict, Field
 
 from mlrpl_cli import __version__
-from mlrpl_cli.core.config import ImageSize
+from mlrpl_cli.core.config import ImageSize, Which
 from mlrpl_cli.core.io import schema
 from mlrpl_cli.core.io.errors import DataError, one_line
 from mlrpl_cli.core.io.reading import shown
+from mlrpl_cli.core.runs.decided.scores import Source
 
 FORMAT = 1
 """Of the properties, inputs and outputs."""
@@ -29,6 +30,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[tuple[Finite, Finite, Finite], Listed]
 Text = Annotated[str, Field(max_length=schema.LONGEST_TEXT)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Interval = Annotated[tuple[Share, Share], Listed]
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -79,6 +81,14 @@ class ModelInfo:
     """Of which labels stayed known."""
     seed: int | None
     """Of the training; null where it is not known."""
+    unsure: Annotated[tuple[Interval | None, ...], Listed] | None = None
+    """(C,) the lowest and the highest calibrated probability that is unsure; null for a class that never is, and in all
+    for a run without held-out cells."""
+    checkpoint: Which | None = None
+    """Of the run, "best" or "last"."""
+    decided_on: Source | None = None
+    """Whose scores the thresholds were chosen by: "validation", or "out-of-fold" for those of recognizers that were
+    trained like it without the image; null for a run without."""
     mlrpl: Text = __version__
     """The version that wrote the file."""
     format: int = FORMAT
@@ -97,7 +107,7 @@ def info_of(properties: Mapping[str, str]) -> ModelInfo:
         found = schema.validated(ModelInfo, values)
     except (ValueError, RecursionError) as error:
         raise DataError(f"its properties are not those of a model file: {one_line(error)}; export it again") from error
-    for name in ("thresholds", "learnable"):
+    for name in ("thresholds", "learnable", "unsure"):
         if (values := getattr(found, name)) is not None and len(values) != len(found.classes):
             raise DataError(f"it has {len(values)} {name} for {len(found.classes)} classes; export it again")
     return found

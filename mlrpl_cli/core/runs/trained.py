@@ -12,7 +12,7 @@ import torch
 from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.backbones.registry import absolute, describe, load_backbone, portable_name, rebuild
-from mlrpl_cli.core.config import AUTO, BEST, LAST
+from mlrpl_cli.core.config import AUTO, BEST, LAST, Which
 from mlrpl_cli.core.io.errors import MlrplError, RunError, WeightsError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, TrainedHead, data_of, load_checkpoint
@@ -29,7 +29,7 @@ class TrainedRun:
 
     place: Path
     """Its folder, or its file."""
-    which: str
+    which: Which
     """Which checkpoint it is: "best" or "last"."""
     checkpoint: Checkpoint
     sha256: str
@@ -141,4 +141,6 @@ def _of_folder(run: Path, which: str) -> TrainedRun:
     checkpoint = load_checkpoint(run, which)
     decision, notice = decision_of(run, which, len(checkpoint.info.classes))
     sha256 = checkpoint_sha256(run, which) or ""
-    return TrainedRun(run, which, checkpoint, sha256, of_run(run, checkpoint.info), decision, notice)
+    return TrainedRun(
+        run, LAST if which == LAST else BEST, checkpoint, sha256, of_run(run, checkpoint.info), decision, notice
+    )

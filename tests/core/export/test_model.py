@@ -137,3 +137,29 @@ def test_a_backbone_and_a_method_whose_modules_cannot_be_traced_are_named(run: P
     model.head = StubbornHead(model.head)
     with pytest.raises(ConfigError, match=r"the method 'sarl' of mlrpl cannot be exported: .*; train with another"):
         converted(model, lambda program: program)
+
+
+def test_what_only_fails_together_blames_neither_alone(run: Path) -> None:
+    """An exporter that takes the tower, and the method with another tower, but not the two of them."""
+    model = model_of(run)
+
+    def convert(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+        shapes = [tuple(node.meta["val"].shape) for node in program.graph.nodes if node.op == "placeholder"]
+        if shapes[-1][1:] == (model.size, model.size, 3) and len(program.state_dict) == whole:
+            raise RuntimeError("both at once")
+        return program
+
+    whole = len(model.state_dict())
+    told = (
+        r"the backbone '.*' with the method '.*' of mlrpl cannot be exported, though each can by itself: both at once"
+    )
+    with pytest.raises(ConfigError, match=told):
+        converted(model, convert)
+
+
+def test_a_lack_of_memory_is_nobodys_fault(run: Path) -> None:
+    def convert(program: torch.export.ExportedProgram) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        converted(model_of(run), convert)

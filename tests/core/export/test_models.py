@@ -12,19 +12,24 @@ import pytest
 import torch
 from PIL import Image
 
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.export import models, quantized
+from mlrpl_cli.core.export.model import RunModel
 from mlrpl_cli.core.export.model_options import ModelOptions
 from mlrpl_cli.core.export.models import ExportedModel, export_model
+from mlrpl_cli.core.export.pack_options import PackOptions
+from mlrpl_cli.core.export.packing import pack_run
 from mlrpl_cli.core.heads.registry import METHODS
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError, WeightsError
 from mlrpl_cli.core.prediction.model_file import ModelPredictor
-from mlrpl_cli.core.prediction.model_info import OUTPUTS
+from mlrpl_cli.core.prediction.model_info import OUTPUTS, ModelInfo
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.decided.scores import checkpoint_sha256
+from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.core.export.exported import CLOSE, assert_same, by_run, needs_onnx, pixels, trained, write_vit
 
@@ -118,9 +123,63 @@ def test_a_file_says_what_it_is(run: Path, written: ExportedModel) -> None:
         "data_sha256": info.data_sha256,
         "mask_sha256": info.mask_sha256,
         "seed": 0,
+        "unsure": values["unsure"],
+        "checkpoint": "best",
+        "decided_on": "validation",
         "mlrpl": values["mlrpl"],
         "format": 1,
     }
+
+
+@pytest.fixture
+def untraced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunModel, ModelInfo]]:
+    """What would be traced: the module, which computes what its graph does, and what is told of it."""
+    made: list[tuple[RunModel, ModelInfo]] = []
+    monkeypatch.setattr(models, "archive_of", lambda model, info: made.append((model, info)) or b"archive")
+    return made
+
+
+def test_a_file_says_when_a_class_is_unsure(run: Path, tmp_path: Path, untraced: list) -> None:
+    """Of logits between those that it looked at: sure at all probabilities beyond, unsure somewhere up to the ends."""
+    export_model(ModelOptions(run, format="torch", out=tmp_path / "model.pt2"))
+    decision, logits = Predictor.from_run(run, device="cpu").decision, np.linspace(-20, 20, 997)
+    told = np.repeat(logits[:, None], 3, axis=1)
+    probabilities, words = decision.probabilities(told), decision.verdicts(told, (True,) * 3)
+    for column, (low, high) in enumerate(untraced[0][1].unsure):
+        unsure = words[:, column] == "unsure"
+        assert low < decision.thresholds[column] < high
+        assert probabilities[unsure, column].min() == pytest.approx(low, abs=0.02)
+        assert probabilities[unsure, column].max() == pytest.approx(high, abs=0.02)
+
+
+def test_the_last_checkpoint_becomes_a_file_when_it_is_asked_for(vit: dict, tmp_path: Path, untraced: list) -> None:
+    run = train(TrainConfig(**vit | {"method": "linear", "epochs": 2, "run": str(tmp_path / "run")})).run
+    export_model(ModelOptions(run, format="torch", out=tmp_path / "model.pt2", checkpoint="last"))
+    ((model, info),) = untraced
+    assert (info.checkpoint, info.epoch, info.run_sha256) == ("last", 2, checkpoint_sha256(run, "last"))
+    images = pixels(3)
+    expected = Predictor.from_run(run, "last", "cpu").predict(images)[0]
+    np.testing.assert_allclose(model(torch.from_numpy(images))[0], expected, atol=CLOSE)
+
+
+def test_a_run_of_bf16_computes_in_float32_and_that_is_told(vit: dict, tmp_path: Path, untraced: list) -> None:
+    options = {"method": "linear", "precision": "bf16", "run": str(tmp_path / "run")}
+    run, heard = trained(vit | options), small.Heard()
+    export_model(ModelOptions(run, format="torch", out=tmp_path / "model.pt2"), heard)
+    assert "the run was trained in bf16" in heard.warnings[0]
+    assert (untraced[0][1].precision, untraced[0][0].tower.training) == ("float32", False)
+    images = pixels(3)
+    for parameter in untraced[0][0].state_dict().values():
+        assert parameter.dtype != torch.bfloat16
+    np.testing.assert_allclose(untraced[0][0](torch.from_numpy(images))[1], by_run(run, images)[1], atol=0.05)
+
+
+def test_a_file_of_another_kind_of_ours_is_told_for_what_it_is(run: Path, tmp_path: Path, untraced: list) -> None:
+    path = tmp_path / "mine"
+    pack_run(PackOptions(run, out=path, without_weights=True))
+    with pytest.raises(DataError, match=r"mine is a run that `mlrpl pack` wrote, and another kind of file is to be"):
+        export_model(ModelOptions(run, format="torch", out=path))
+    assert export_model(ModelOptions(run, format="torch", out=path), overwrite=True).path == path
 
 
 @needs_onnx
@@ -191,7 +250,7 @@ def test_eight_bits_are_measured_on_validation_images_as_eval_measures(vit: dict
     prepared = read_prepared(data)
     for name in np.array(prepared.images)[prepared.rows("test")]:
         (data / name).unlink()
-    options = ModelOptions(run, out=tmp_path / "int8.onnx", int8=True, int8_bound=1, workers=0)
+    options = ModelOptions(run, out=tmp_path / "int8.onnx", int8=True, int8_bound=1, workers=0, with_resize=True)
     made = export_model(options)
     assert made.map_before == pytest.approx(expected.metrics.mean_average_precision, abs=1e-9)
     assert 0 < made.map_after <= 1
@@ -201,6 +260,7 @@ def test_eight_bits_are_measured_on_validation_images_as_eval_measures(vit: dict
     assert (predictor.info.precision, made.precision) == ("int8", "int8")
     images = pixels(3)
     np.testing.assert_allclose(predictor.predict(images)["raw"], by_run(run, images)[1], atol=0.1)
+    assert predictor.predict(pixels(2, 90)[:, :70])["raw"].shape == (2, 3)
 
 
 @needs_onnx
@@ -222,7 +282,26 @@ def test_eight_bits_that_cost_more_than_the_bound_are_not_written(
 
 
 @needs_onnx
-def test_eight_bits_need_validation_images(vit: dict, tmp_path: Path) -> None:
+def test_a_quantiser_that_fails_is_told_in_one_line(
+    run: Path, written: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("no such node\nin the graph")
+
+    monkeypatch.setattr(quantized, "_map", lambda *arguments: 0.5)
+    monkeypatch.setattr(quantized, "_quantize", broken)
+    info = ModelPredictor.from_file(written.path).info
+    measure = quantized.measure_of(load_checkpoint(run).info, read_prepared(run.parent / "prepared"))
+    with pytest.raises(
+        RunError, match=r"^onnxruntime cannot put the model into 8 bits: no such node.*; leave --int8 out$"
+    ):
+        quantized.quantized(None, info, measure, 0, small.Heard())
+
+
+@needs_onnx
+def test_eight_bits_need_validation_images(vit: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before anything is loaded or traced."""
+    monkeypatch.setattr(models, "RunModel", None)
     data = small.write_folds(tmp_path / "folded", images=12)
     run = trained(vit, method="linear", run=str(tmp_path / "run"))
     other = small.write_prepared(tmp_path / "other", seed=1)

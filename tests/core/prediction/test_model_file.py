@@ -9,14 +9,17 @@ import subprocess
 import sys
 from itertools import filterfalse
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mlrpl_cli.core.export.model_options import ModelOptions
 from mlrpl_cli.core.export.models import export_model
+from mlrpl_cli.core.export.pack_options import PackOptions
+from mlrpl_cli.core.export.packing import pack_run
 from mlrpl_cli.core.io.errors import DataError, WeightsError
-from mlrpl_cli.core.prediction.model_file import DIGITS, SEAL, ModelPredictor, is_model_file, sealed
+from mlrpl_cli.core.prediction.model_file import DIGITS, SEAL, ModelPredictor, _check_graph, is_model_file, sealed
 from mlrpl_cli.core.prediction.model_info import info_of
 from tests import small
 from tests.core.export.exported import CLOSE, needs_onnx, trained
@@ -192,3 +195,34 @@ main(["predict", "prepared/images/000.png", "--run=run", "--device=cpu"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, "thing" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("put", "axis", "size", "told"),
+    [
+        ("images", 1, 32, r"the graph's images are (any, 32, 64, 3), and by its properties they are (any, 64, 64, 3)"),
+        ("images", 3, 4, "the graph's images are (any, 64, 64, 4)"),
+        ("decisions", 1, 5, "the graph's decisions are (any, 5), and by its properties they are (any, 3)"),
+        ("attention", None, 0, "the graph's attention are (any, 3, 2)"),
+    ],
+)
+def test_a_graph_of_other_sizes_than_its_properties_say_is_told(here, put, axis, size, told):
+    """Of whatever onnxruntime says of a graph: somebody changed it and sealed it again."""
+    predictor = ModelPredictor.from_file("model.onnx")
+    ends = {one.name: SimpleNamespace(name=one.name, type=one.type, shape=list(one.shape))
+            for one in (*predictor._session.get_inputs(), *predictor._session.get_outputs())}  # fmt: skip
+    if axis is None:
+        ends[put].shape.pop()
+    else:
+        ends[put].shape[axis] = size
+    inputs = [ends.pop("images")]
+    session = SimpleNamespace(get_inputs=lambda: inputs, get_outputs=lambda: [*ends.values()])
+    with pytest.raises(DataError) as error:
+        _check_graph(session, predictor.info, "m.onnx")
+    assert told in str(error.value)
+
+
+def test_a_packed_run_is_told_for_what_it_is(here):
+    pack_run(PackOptions(here / "run", out=here / "packed.mlrpl", without_weights=True))
+    with pytest.raises(DataError, match=r"is a run that `mlrpl pack` wrote; give it with --run in place of --model"):
+        ModelPredictor.from_file("packed.mlrpl")
