@@ -33,6 +33,7 @@ from mlrpl_cli import __version__
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.core.io.errors import MlrplError, memory_for
 from mlrpl_cli.core.io.own_process import own_process
+from mlrpl_cli.core.io.parallel import ranks
 
 COMMANDS = {
     "prepare": ("mlrpl_cli.commands.prepare:prepare", "Read a data set, hide labels, and write the prepared folder."),
@@ -100,10 +101,13 @@ def error_boundary() -> Iterator[None]:
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except KeyboardInterrupt as error:
+        if ranks.is_several() and ranks.somebody_told():  # it was ended since another process had an error
+            raise typer.Exit(1) from error
         console.print_note("mlrpl: interrupted")
         raise typer.Exit(console.INTERRUPTED) from error
     except Exception as error:
-        if not isinstance(error, BrokenPipeError):  # whoever read has gone, and that needs no words
+        # Whoever read has gone, and that needs no words; and of processes that end together one says why.
+        if not isinstance(error, BrokenPipeError) and ranks.is_first_to_tell():
             console.print_error(f"mlrpl: {_told(error)}")
         if isinstance(error, OSError):
             _discard_unwritten()

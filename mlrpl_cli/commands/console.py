@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from mlrpl_cli.commands.words import MISSING, WARNING, amount_text, figures_text
 from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.io.parallel import ranks
 from mlrpl_cli.core.io.progress import Progress, Silent, Task
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def speak(quiet: bool = False, verbose: bool = False) -> None:
     voice = Voice(quiet, verbose)
 
 
-def is_main_process() -> bool:
-    """Whether this process speaks for all: true outside torchrun and on its rank 0."""
-    return os.environ.get("RANK", "0") == "0"
+is_main_process = ranks.is_main
 
 
 def csv_truth(value: bool | None) -> str:

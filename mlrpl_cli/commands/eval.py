@@ -64,7 +64,7 @@ def eval(
     else:
         _print_tables(result, decisions)
     failed = [judged for judged in result.requirements if not judged.met]
-    for judged in failed:
+    for judged in failed if console.is_main_process() else ():
         console.print_error(f"mlrpl: {judged.sentence}")
     if failed:
         raise typer.Exit(console.REQUIREMENT_FAILED)

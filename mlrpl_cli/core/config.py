@@ -27,7 +27,8 @@ Precision = Literal["auto", "float32", "bf16"]
 Which = Literal["best", "last"]
 BEST, LAST = get_args(Which)
 ImageSize = Annotated[int, Field(ge=1, le=4096)]
-FLOAT16, UINT8 = "float16", "uint8"
+CacheDtype = Literal["float16", "uint8"]
+FLOAT16, UINT8 = get_args(CacheDtype)
 
 MOST_BYTES = 64 * reading.KIB
 """Of a configuration file: fifty times one with every option, and read in seconds whatever is in it."""
@@ -127,14 +128,16 @@ class TrainConfig(CheckedOptions):
     attention_width: Annotated[int | None, Field(ge=1, le=65_536)] = None
     """K, width of the bilinear attention. Default: the backbone's own; 64 for tiny, 128 for lite, 1024 for most."""
     views: Annotated[int, Field(ge=0, le=1000)] = 2
-    """Encoded views of each training image in the feature cache, the first one plain, the others cropped and flipped;
-    0 keeps none and encodes a new random view of each image every epoch."""
+    """Most encoded views of each training image in the feature cache, the first one plain, the others cropped and
+    flipped, fewer where cache_gib asks for it; 0 keeps none and encodes a new random view of each image every epoch."""
     cache: FolderName | None = None
     """Folder of the feature cache, which runs share. Default: features beside the prepared folder."""
-    cache_dtype: Literal["float16", "uint8"] = "float16"
-    """Number format of the feature cache: "float16", or "uint8" with a scale per channel, which halves it."""
+    cache_dtype: CacheDtype | None = None
+    """Number format of the feature cache: "float16", or "uint8" with a scale per channel, which halves it. Default:
+    float16 where it fits in cache_gib and on the disk, else uint8."""
     cache_gib: Annotated[float, Field(ge=0)] = 64.0
-    """Most disk space for the views of one run, in GiB; when they would need more, none are kept."""
+    """Most disk space for the views of one run, in GiB. When they would need more, or more than the disk has, 8 bits
+    are taken (unless cache_dtype is given), then fewer views, and at last none."""
     workers: Annotated[int | None, Field(ge=0, le=256)] = None
     """Processes that decode images, for each training process; 0 decodes in the training process. Default: one for
     each core, at most 8."""

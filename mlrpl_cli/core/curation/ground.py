@@ -107,7 +107,7 @@ def _described(
 def _features(filler: CacheFiller, paths: Sequence[Path], options: RunOptions) -> FeatureBatches:
     """From the run's feature cache where they fit in it, else encoded as they come."""
     config, accelerator = filler.config, filler.accelerator
-    if config.views and filler.problem(len(paths)) is None:
+    if config.views and filler.problem(0, len(paths)) is None:
         return cached(filler.fill(paths, 1, "images"), accelerator, config.batch_size)
     taken = filler.allow_truncated
     return encoded(filler.encoder, paths, accelerator, config.batch_size, options.workers, allow_truncated=taken)

@@ -24,6 +24,7 @@ from mlrpl_cli.core.features.batches import FeatureBatches, encoded
 from mlrpl_cli.core.heads.recognizers import Recognition
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import RunError, first_few
+from mlrpl_cli.core.io.parallel.ranks import ending_together
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
@@ -133,6 +134,7 @@ class Evaluation:
         return told | ({"map_learnable": unknown} if self.learnable is None else {})
 
 
+@ending_together()
 def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Evaluation:
     """Encode the images of a split, score them with a trained run and compute every figure.
 

@@ -5,7 +5,7 @@ Axes: N images, B of them in a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.features import cache as feature_cache
 from mlrpl_cli.core.features.cache import FeatureCache, Stored, view_key, view_keys
+from mlrpl_cli.core.features.machines import Division, together
 from mlrpl_cli.core.images.loading import ImageViews, Index, load, shares, shuffled
 from mlrpl_cli.core.io import devices
 
@@ -27,9 +28,20 @@ from mlrpl_cli.core.io import devices
 class CachedViews(Dataset[Any]):
     """The views of N images in a feature cache, read batch by batch; small, so that it can go to other processes."""
 
-    def __init__(self, cache: FeatureCache, digests: Sequence[str], views: int, computed_in: torch.dtype) -> None:
-        """`computed_in` is the encoder's dtype: heads are given what the encoder itself would give them."""
+    def __init__(
+        self,
+        cache: FeatureCache,
+        digests: Sequence[str],
+        views: int,
+        computed_in: torch.dtype,
+        division: Division | None = None,
+    ) -> None:
+        """`computed_in` is the encoder's dtype: heads are given what the encoder itself would give them.
+
+        `division` says which of the images lie in this machine's cache; by default all do.
+        """
         self.cache, self.digests, self.views, self.computed_in = cache, list(digests), views, computed_in
+        self.division = division
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -40,8 +52,10 @@ class CachedViews(Dataset[Any]):
         return self.cache.get(keys), torch.tensor([position for position, _ in indices])
 
     def found(self) -> CachedViews:
-        """Itself, all views looked for at once. Raises RunError when the cache has lost some of them."""
-        if lost := self.cache.missing(view_keys(self.digests, self.views)):
+        """Itself, its machine's views looked for at once. Raises RunError when the cache has lost some of them."""
+        own = self.division.own if self.division else None
+        digests = self.digests if own is None else [self.digests[position] for position in own.tolist()]
+        if lost := self.cache.missing(view_keys(digests, self.views)):
             raise self.cache.lost(len(lost))
         return self
 
@@ -52,7 +66,7 @@ class CachedViews(Dataset[Any]):
 
 @dataclass(frozen=True)
 class FeatureBatches:
-    """Features of N images in batches, as often as they are asked for; each process has its share of every batch."""
+    """Features of N images in batches, as often as they are asked for, divided among the processes."""
 
     dataset: ImageViews | CachedViews
     features_of: Callable[[Any], ImageFeatures]
@@ -72,45 +86,73 @@ class FeatureBatches:
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        """(features, positions (B,)) of all images in order, in their plain view; padding has positions below 0."""
-        return self._loaded([(position, 0) for position in range(len(self.dataset))])
+        """(features, positions (B,)) of this process's images in their plain view; padding has positions below 0.
+
+        Each batch is one that a single process would have, so that its features have the same bits, whoever asks.
+        """
+        return self._loaded([batch for batch, _ in self._dealt(len(self.dataset))])
 
     def epoch(self, epoch: int) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        """The same of epoch 1, 2, … of training: shuffled, in random views."""
-        return self._loaded(shuffled(len(self.dataset), self.views, self.seed, epoch))
+        """The same of epoch 1, 2, … of training: shuffled, in random views, every batch divided among processes."""
+        indices = shuffled(len(self.dataset), self.views, self.seed, epoch)
+        return self._loaded(self._division.shares(indices, self.batch_size))
 
     def sample(self, images: int) -> ImageFeatures:
         """Features of the first `images` images in their plain view, in every process the same."""
+        if self._division.owners is not None:
+            found = self.collect(lambda features: [*vars(features.map(Tensor.float)).values()], images=images)
+            return ImageFeatures(*found)
         first = [(position, 0) for position in range(min(images, len(self.dataset)))]
-        parts = [vars(features).values() for features, _ in self._loaded(first, everywhere=True)]
+        parts = [vars(features).values() for features, _ in self._loaded(shares(first, self.batch_size), 0)]
         return ImageFeatures(*map(torch.cat, zip(*parts, strict=True)))
 
     def collect(
         self,
         function: Callable[[ImageFeatures], Sequence[Tensor]],
         done: Callable[[int], object] = lambda images: None,
+        images: int | None = None,
     ) -> list[Tensor]:
         """What `function` says of all images in their plain view, (N, …) each, in order and in every process the same.
 
-        It gives tensors with a row for each image of a batch. `done` is told how many more images were read.
+        It gives tensors with a row for each image of a batch. `done` is told how many more images were read. With
+        `images`, of so many first ones.
         """
         found: list[Tensor] = []
-        for features, positions in self:
-            said = self.accelerator.gather((positions, *function(features)))
+        count = min(len(self.dataset), len(self.dataset) if images is None else images)
+        dealt = self._dealt(count)
+        for (features, positions), (_, largest) in zip(self._loaded([b for b, _ in dealt]), dealt, strict=True):
+            # Batches of one turn may differ in size, and only equal ones can be gathered.
+            told = (_longer(positions, largest, -1), *(_longer(part, largest, 0) for part in function(features)))
+            said = self.accelerator.gather(told)
             own = said[0] >= 0  # the others are repeated
-            found = found or [part.new_empty((len(self.dataset), *part.shape[1:])) for part in said[1:]]
+            found = found or [part.new_empty((count, *part.shape[1:])) for part in said[1:]]
             for whole, part in zip(found, said[1:], strict=True):
                 whole[said[0][own]] = part[own]
             done(int(own.sum()))
         return found
 
-    def _loaded(self, indices: list[Index], everywhere: bool = False) -> Iterator[tuple[ImageFeatures, Tensor]]:
-        """This process's shares, read ahead by `workers`; or all in every process."""
-        of, device = self.accelerator, self.accelerator.device
-        rank, processes, workers = (0, 1, 0) if everywhere else (of.process_index, of.num_processes, self.workers)
-        batches = shares(indices, self.batch_size, rank, processes)
+    @property
+    def _division(self) -> Division:
+        own = self.dataset.division if isinstance(self.dataset, CachedViews) else None
+        return own or Division(together(self.accelerator))
+
+    def _dealt(self, images: int) -> list[tuple[list[Index], int]]:
+        return [*self._division.dealt([(position, 0) for position in range(images)], self.batch_size)]
+
+    def _loaded(
+        self, batches: Iterable[list[Index]], workers: int | None = None
+    ) -> Iterator[tuple[ImageFeatures, Tensor]]:
+        """These batches, read ahead by `workers`, by default its own."""
+        device, workers = self.accelerator.device, self.workers if workers is None else workers
         for content, positions in load(self.dataset, batches, workers, pinned=device.type == "cuda"):
             yield self.features_of(content), positions.to(device, non_blocking=True)
+
+
+def _longer(rows: Tensor, length: int, filling: float) -> Tensor:
+    """`rows` (B, …) and as many more as make so many of them."""
+    if len(rows) == length:
+        return rows
+    return torch.cat([rows, rows.new_full((length - len(rows), *rows.shape[1:]), filling)])
 
 
 def cached(views: CachedViews, accelerator: Accelerator, batch_size: int, seed: int = 0) -> FeatureBatches:

@@ -103,10 +103,15 @@ class FeatureCache:
 
         Raises DataError when the folder cannot be written to, RunError for a feature that the format cannot hold.
         """
-        path = self.folder / f"{files.sha256_of_text(chr(10).join(keys))[:32]}{tensorfiles.SUFFIX}"
+        path = self._path(keys)
         tensorfiles.write_tensors(path, _encoded(features, self.dtype), {_KEYS: json.dumps(list(keys))})
-        with suppress(OSError):  # of another process that removes what it takes for damaged
-            self._index.find(path, "whole", lambda _: True)
+        self.believe([keys])
+
+    def believe(self, shards: Iterable[Sequence[ViewKey]]) -> None:
+        """Take the shards of these keys for whole: they were written just now, by this process or one beside it."""
+        for keys in shards:
+            with suppress(OSError):  # of another process that removes what it takes for damaged
+                self._index.find(self._path(keys), "whole", lambda _: True)
 
     def get(self, keys: Sequence[ViewKey]) -> Stored:
         """The features of `keys`, in order. Raises RunError when some are not stored whole."""
@@ -124,6 +129,9 @@ class FeatureCache:
             except (OSError, EOFError) as error:
                 raise self.lost(len(views)) from error
         return stored
+
+    def _path(self, keys: Sequence[ViewKey]) -> Path:
+        return self.folder / f"{files.sha256_of_text(chr(10).join(keys))[:32]}{tensorfiles.SUFFIX}"
 
     def lost(self, views: int) -> RunError:
         """What to raise when so many are not there any more."""

@@ -13,15 +13,12 @@ FeaturesOfRun = tuple[FeatureBatches, FeatureBatches]
 
 
 def features_of_run(filler: CacheFiller, training: Sequence[Path], selecting: Sequence[Path]) -> FeaturesOfRun:
-    """As the filler's configuration asks.
+    """As the filler's configuration asks, whose views fit.
 
-    Raises DataError where the cache's disk has no room for them.
+    Raises DataError where the cache's disk has no room for them any more.
     """
     config, accelerator = filler.config, filler.accelerator
-    problem = filler.problem(len(training) * config.views + len(selecting))
-    if problem and config.views:
-        filler.progress.warn(f"{problem}: encoding anew every epoch")
-    if problem or not config.views:
+    if not config.views:
         options, taken = (accelerator, config.batch_size, config.workers), filler.allow_truncated
         learned = encoded(filler.encoder, training, *options, config.seed, allow_truncated=taken)
         return learned, encoded(filler.encoder, selecting, *options, allow_truncated=taken)

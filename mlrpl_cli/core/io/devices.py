@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 FLOAT32, BF16 = "float32", "bf16"
+LONGEST_WAIT = timedelta(days=2)
+"""For another process: one may have hours more to encode. One that has ended is noticed by its closed connection."""
 DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
 
 
@@ -23,7 +26,7 @@ def make_accelerator(device: str) -> Accelerator:
     Raises ConfigError when CUDA is asked for and there is none.
     """
     # Imported here because prediction needs none of it.
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState
 
     chosen = choose_device(device)
@@ -32,7 +35,8 @@ def make_accelerator(device: str) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)
     parallel = DistributedDataParallelKwargs(broadcast_buffers=False)  # the same in every process from the start
     # Precision is the frozen encoders' affair; what is learned is float32.
-    return Accelerator(cpu=chosen.type == "cpu", mixed_precision="no", kwargs_handlers=[parallel])
+    handlers = [parallel, InitProcessGroupKwargs(timeout=LONGEST_WAIT)]
+    return Accelerator(cpu=chosen.type == "cpu", mixed_precision="no", kwargs_handlers=handlers)
 
 
 def choose_device(device: str) -> torch.device:

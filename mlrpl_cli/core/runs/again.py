@@ -110,11 +110,17 @@ def differences(
     for a backbone's file that cannot be read.
     """
     stored = load_config(folder)
-    free = {*WITHOUT_EFFECT, *(("precision",) if asked.precision == AUTO else ())}  # that depends on the device
-    pairs = {name: (value, getattr(config, name)) for name, value in vars(stored).items() if name not in free}
-    found = [difference(name, old, new) for name, (old, new) in pairs.items() if old != new]
     last = load_checkpoint(folder, LAST)
     info = last.info
+    # These depend on the device, and on the room in the cache, where they are not asked for.
+    open_ones = {
+        "precision": asked.precision == AUTO,
+        "cache_dtype": asked.cache_dtype is None,
+        "views": asked.views == info.views_asked,
+    }
+    free = {*WITHOUT_EFFECT, *(name for name, is_open in open_ones.items() if is_open)}
+    pairs = {name: (value, getattr(config, name)) for name, value in vars(stored).items() if name not in free}
+    found = [difference(name, old, new) for name, (old, new) in pairs.items() if old != new]
     if info.data_sha256 != prepared.sha256:
         found.append(f"images or labels of {prepared.folder} have changed")
     else:

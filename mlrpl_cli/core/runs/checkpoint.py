@@ -30,10 +30,10 @@ from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs import trained_on
 from mlrpl_cli.core.runs.folder import Epoch, checkpoint_path, existing
 
-FORMAT, METADATA = 8, "run"
-READABLE = (6, 7, FORMAT)
+FORMAT, METADATA = 9, "run"
+READABLE = (6, 7, 8, FORMAT)
 """Formats that are read. One of format 6 does not say what it was trained on, and its method had no options; one of
-format 7 records nothing of its backbone but the name."""
+format 7 records nothing of its backbone but the name, one of format 8 no views that were asked for."""
 RECOGNIZER, TEXT_FEATURES, CONTEXTS, OPTIMIZER = "recognizer.", "text_features", "contexts.", "optimizer."
 
 Classes = Annotated[tuple[str, ...], Field(min_length=1, strict=False, fail_fast=True)]
@@ -82,6 +82,8 @@ class RunInfo:
     """Those of the method itself, each with its value."""
     backbone_record: dict[str, Any] = Field(default_factory=dict)
     """What rebuilds the backbone besides its name (`Backbone.record`)."""
+    views_asked: Count | None = None
+    """Stored views that were asked for, where the cache had room for fewer; those are in the run's configuration."""
     format: int = FORMAT
 
     @property

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +15,12 @@ from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.frozen import make_encoder
 from mlrpl_cli.core.features.batches import CachedViews
 from mlrpl_cli.core.features.filler import CacheFiller
+from mlrpl_cli.core.features.fitting import fitted
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
+from mlrpl_cli.core.io.files import write_text
 from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.reading import MIB, read_text
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
 from mlrpl_cli.core.labels.formats.scenes import object_masks
@@ -22,6 +28,10 @@ from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.sweep.data import SweepData
 from mlrpl_cli.core.sweep.plan import Plan
+
+ROOM = "features.json"
+"""Below a sweep's folder: how many views in which number format its runs read, and what was asked for."""
+_TAKEN = ("views", "cache_dtype")
 
 
 @dataclass(frozen=True)
@@ -39,19 +49,57 @@ class Shared:
 
 
 def encode_once(plan: Plan, data: SweepData, backbone: Backbone, progress: Progress) -> Shared:
-    """Encode what the feature cache lacks. Raises ConfigError when there is no room for it."""
-    config = plan.config
-    accelerator = make_accelerator(config.device)
-    encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
-    prepared, over_folds = data.prepared, data.folds is not None
-    learning, scored = prepared.paths(data.learning), prepared.paths(data.scored)
-    views = max(config.views, 1)
-    filler = CacheFiller(encoder, config, accelerator, progress)
-    # Over folds, what is scored is the plain view of what is learned from.
-    if problem := filler.problem(len(learning) * views + (0 if over_folds else len(scored))):
-        raise ConfigError(f"{problem}; a sweep trains from the feature cache: see cache, cache_gib and cache_dtype")
-    objects = _write_objects(plan, data.measured) if prepared.dataset == SCENES and not over_folds else None
+    """Encode what the feature cache lacks; the plan of what is returned says how much of it is kept.
+
+    Raises ConfigError when there is no room for one view of each image.
+    """
+    accelerator = make_accelerator(plan.config.device)
+    encoder = make_encoder(backbone, plan.config.image_size or 0, accelerator.device, plan.config.precision)
+    filler = CacheFiller(encoder, plan.config, accelerator, progress)
+    plan = plan_with_room(plan) or _with_room(plan, data, filler)
+    filler = replace(filler, config=plan.config)
+    learning, scored = data.prepared.paths(data.learning), data.prepared.paths(data.scored)
+    views = max(plan.config.views, 1)
+    over_folds = data.folds is not None
+    objects = _write_objects(plan, data.measured) if data.prepared.dataset == SCENES and not over_folds else None
     return Shared(plan, data, filler.fill(learning, views), filler.fill(scored, 1, "test images"), objects)
+
+
+def plan_with_room(plan: Plan) -> Plan | None:
+    """`plan` with what an earlier call of the same sweep found room for; None where there was none.
+
+    All runs of a sweep read the same views, whatever room there is later.
+    """
+    with suppress(DataError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = json.loads(read_text(plan.options.out / ROOM, MIB))
+        if found["asked"] == _asked(plan):
+            return replace(plan, config=replace(plan.config, **{name: found["taken"][name] for name in _TAKEN}))
+    return None
+
+
+def _with_room(plan: Plan, data: SweepData, filler: CacheFiller) -> Plan:
+    """`plan` with as many views, in as fine a format, as there is room for now, which its folder remembers."""
+    config = replace(plan.config, views=max(plan.config.views, 1))
+    learning, scored = data.prepared.paths(data.learning), data.prepared.paths(data.scored)
+    # Over folds, what is scored is the plain view of what is learned from.
+    found = fitted(replace(filler, config=config), learning, scored if data.folds is None else [])
+    if not found.config.views:
+        advice = "a sweep trains from the feature cache: raise cache_gib, or name a cache on another disk"
+        raise ConfigError(f"{found.problem}, and so does one view of each image; {advice}")
+    if found.problem:
+        filler.progress.warn(found.sentence(""))
+    taken: dict[str, Any] = {
+        "views": min(plan.config.views, found.config.views),
+        "cache_dtype": found.config.cache_dtype,
+    }
+    write_text(plan.options.out / ROOM, json.dumps({"asked": _asked(plan), "taken": taken}, indent=2) + "\n")
+    return replace(plan, config=replace(plan.config, **taken))
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    """What decides how much room is needed, and how much there may be."""
+    options = {name: getattr(plan.config, name) for name in (*_TAKEN, "cache_gib", "image_size", "precision")}
+    return {**options, "data": plan.data_sha256, "backbone": plan.fingerprint}
 
 
 def load_objects(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.data import SweepData, read_data
-from mlrpl_cli.core.sweep.encoding import Shared, encode_once
+from mlrpl_cli.core.sweep.encoding import Shared, encode_once, plan_with_room
 from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
 from mlrpl_cli.core.sweep.folds.assignment import read_folds
 from mlrpl_cli.core.sweep.folds.joining import join
@@ -144,6 +144,7 @@ def pending(options: SweepOptions) -> SweepSize:
         trainings = folds * len(methods) * len(options.keeps) * len(options.seeds)
         return SweepSize(folds * len(tuning_cells(options)), 0, trainings, 0, {}, None, tuple(dict.fromkeys(methods)))
     plan, _, _ = _resolve(options, Silent())
+    plan = plan_with_room(plan) or plan
     tuning, asked = tuning_cells(options, plan.folds), methods * len(options.keeps) * len(options.seeds)
     rows = read_results(options.out / RESULTS)
     stored_keys = {row["key"] for row in rows}

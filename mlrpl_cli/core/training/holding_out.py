@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
@@ -63,8 +64,10 @@ def _of(
     checkpoint = load_checkpoint(folder, which)
     found = []
     if trainer.config.selection == VALIDATION_SPLIT and len(trainer.selection_labels):
-        rows = prepared.rows(VALIDATION_SPLIT)
-        rows = rows[run_contents(trainer.config, prepared, VALIDATION_SPLIT).kept]
+        main, rows = trainer.accelerator.is_main_process, prepared.rows(VALIDATION_SPLIT)
+        known = run_contents(trainer.config, prepared, VALIDATION_SPLIT).kept if main else None
+        [kept] = broadcast_object_list([known])
+        rows = rows[kept]
         logits = _logits(checkpoint, trainer)
         found.append(HeldOut(digest, VALIDATION, rows, trainer.selection_labels, logits))
     if cross_validated and checkpoint.info.epoch == trainer.config.epochs:

@@ -101,7 +101,7 @@ class Trainer:
         else:
             checkpoints.restore(last, self.trainable, optimizer)
             self._check_text(last)
-            done = {name: getattr(last.info, name) for name in ("epoch", "best_epoch", "best_map")}
+            done = {name: getattr(last.info, name) for name in ("epoch", "best_epoch", "best_map", "views_asked")}
             self.info, self.images = replace(self.info, **done), trained_on.joined(self.images, last.tensors)
         self.model, self.optimizer = self.accelerator.prepare(self.trainable, optimizer)
 

@@ -15,18 +15,21 @@ from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write
 from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
+from mlrpl_cli.core.io.parallel.ranks import ending_together
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
-from mlrpl_cli.core.prepared.folder import newest_prepared, read_prepared
+from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import again, options
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
 from mlrpl_cli.core.runs.trained_on import changed_images
-from mlrpl_cli.core.training.assembly import trainer_maker
+from mlrpl_cli.core.training.assembly import Assembly, assemble
 from mlrpl_cli.core.training.folds import cross_validate, write_figures
 from mlrpl_cli.core.training.holding_out import keep_held_out
 from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
+SETTLED_AT_START = ("precision", "views", "cache_dtype", "cache_gib")
+"""Options that depend on the machine and its disk when a run begins."""
 _PUT_BACK = "put back what it was trained with, or start over with --fresh"
 
 
@@ -67,6 +70,7 @@ class TrainingSummary:
     """The same after calibration, of cells that it was not fitted to."""
 
 
+@ending_together()
 def train(
     config: TrainConfig, progress: Progress | None = None, resume: bool = False, fresh: bool = False
 ) -> TrainingSummary:
@@ -88,8 +92,9 @@ def train(
     if accelerator.is_main_process:
         chosen = [Path(str(config.run)), True] if resume else [*again.place_of(asked, config, prepared, fresh)]
     folder, resume = broadcast_object_list(chosen)
-    if resume:
-        config = replace(config, precision=load_config(folder).precision)
+    if resume:  # whatever has room now, it goes on with what it has begun with
+        stored = load_config(folder)
+        config = replace(config, **{name: getattr(stored, name) for name in SETTLED_AT_START})
     config = replace(config, run=str(folder))
     new = not resume and (asked.run is None or not folder.exists())
     files.check_writable(folder)
@@ -98,8 +103,11 @@ def train(
     for warning in (*unused, *options.label_notes(asked, config, prepared)):
         progress.warn(warning)
     with _begun(folder, config, new, resume, fresh) if accelerator.is_main_process else nullcontext():
-        make_trainer = trainer_maker(config, accelerator, progress)
-        trainer = make_trainer(config, prepared, config.selection, None)
+        assembly = assemble(config, accelerator, progress)
+        asked_views, config = config.views, _with_room(assembly, config, prepared, folder)
+        trainer = assembly.trainer(config, prepared, config.selection, None)
+        if config.views != asked_views:
+            trainer.info = replace(trainer.info, views_asked=asked_views)
         last = _last_checkpoint(folder, trainer) if resume else None
         trainer.start(last, progress)
         log = [row for row in read_log(folder) if row["epoch"] <= trainer.info.epoch] if last else []
@@ -107,7 +115,7 @@ def train(
             write_log(folder, log)
             if last is None:
                 _save(trainer, folder, LAST)
-        measured = cross_validate(config, prepared, folder, make_trainer, progress)
+        measured = cross_validate(config, prepared, folder, assembly.trainer, progress)
         if measured and accelerator.is_main_process:
             write_figures(measured, folder)
         kept = _run(trainer, folder, log, progress)
@@ -120,6 +128,19 @@ def train(
         len(trainer.selection_labels) > 0, measured.folds if measured else None,
         or_none(measured.mean_average_precision) if measured else None, len(prepared.rows(TEST)) > 0,
     )  # fmt: skip
+
+
+def _with_room(assembly: Assembly, config: TrainConfig, prepared: Prepared, folder: Path) -> TrainConfig:
+    """`config` with the views that are kept in the cache, which the run's configuration then says."""
+    [begun] = broadcast_object_list([again.has_checkpoint(folder)])
+    if begun:
+        return assembly.within_limit(config, prepared)
+    found = assembly.fitted(config, prepared)
+    if found.problem:
+        assembly.progress.warn(found.sentence("encoding anew every epoch"))
+    if assembly.accelerator.is_main_process:
+        write_yaml(found.config, folder / CONFIG_FILE)
+    return found.config
 
 
 @contextmanager
@@ -151,13 +172,17 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool, fresh: bo
 
 
 def _run(trainer: Trainer, folder: Path, log: list[EpochRow], progress: Progress) -> RunInfo:
-    """Train until all epochs are done or Ctrl-C; what the last checkpoint on the disk says of itself then."""
+    """Train until all epochs are done or Ctrl-C; what the last checkpoint on the disk says of itself then.
+
+    One of several processes is not at the same step as the others when Ctrl-C comes: it raises KeyboardInterrupt.
+    """
     kept, epochs, main = trainer.info, trainer.config.epochs, trainer.accelerator.is_main_process
     if kept.epoch == epochs:
         progress.note(f"{folder} was already finished, at epoch {epochs} of {epochs}: nothing was trained")
         return kept
     left = (epochs - kept.epoch) * trainer.features.steps_per_epoch
-    with suppress(KeyboardInterrupt), progress.task("training", left, "steps") as task:
+    interrupt = suppress(KeyboardInterrupt) if trainer.accelerator.num_processes == 1 else nullcontext()
+    with interrupt, progress.task("training", left, "steps") as task:
         for row in trainer.epochs(task):
             log.append(row)
             if main:

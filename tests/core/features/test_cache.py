@@ -18,7 +18,6 @@ from mlrpl_cli.core.features import filler as filling
 from mlrpl_cli.core.features.batches import CachedViews
 from mlrpl_cli.core.features.cache import SHARD_VIEWS, FeatureCache, bytes_per_view, decoded, encoder_key
 from mlrpl_cli.core.features.filler import CacheFiller
-from mlrpl_cli.core.features.of_run import features_of_run
 from mlrpl_cli.core.images.loading import ImageViews
 from mlrpl_cli.core.io import files, tensorfiles
 from mlrpl_cli.core.io.devices import make_accelerator
@@ -339,15 +338,6 @@ def test_a_shard_of_another_shape_or_number_of_views_counts_as_not_there(tmp_pat
     again = FeatureCache(tmp_path, FLOAT16)
     assert again.missing(KEYS) == KEYS[2:]
     assert len(again.damaged) == 2
-
-
-def test_more_than_cache_gib_is_encoded_anew_every_epoch(paths, config):
-    tight = TrainConfig(**{**vars(config), "cache_gib": 1e-6})
-    encoder = make_encoder(small.backbone(), small.SIZE, CPU)
-    assert "more than cache_gib 1e-06" in (filler(encoder, tight).problem(24) or "")
-    for options, source in ((tight, ImageViews), (config, CachedViews)):
-        training, _ = features_of_run(filler(encoder, options), paths, paths[:2])
-        assert isinstance(training.dataset, source)
 
 
 def age(folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_checkpoint_reads_back_as_it_was_written(tmp_path):
         ),
         ({"classes": []}, "is damaged: classes: expected a list, got "),
         ({"epoch": True}, "is damaged: epoch: expected a whole number of at least 0, got True"),
-        ({"format": 5}, "expected checkpoint format 6, 7 or 8, got 5; train again, or use the mlrpl that wrote it"),
+        ({"format": 5}, "expected checkpoint format 6, 7, 8 or 9, got 5; train again, or use the mlrpl that wrote it"),
         ({"method": "new"}, "was trained with the method 'new', which this mlrpl lacks; update mlrpl"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_checkpoint_of_format_6_is_read_and_does_not_say_what_it_was_trained_o
     write_tensors(tmp_path / "best.safetensors", TENSORS, {"run": json.dumps({**told, "format": 6})})
     info = load_checkpoint(tmp_path).info
     assert (info.learnable, info.not_learnable, info.selection) == (None, (), None)
-    assert FORMAT == 8
+    assert FORMAT == 9
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlrpl_cli.core.config import BEST, LAST, TrainConfig
+from mlrpl_cli.core.config import BEST, FLOAT16, LAST, UINT8, TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
+from mlrpl_cli.core.io import files
 from mlrpl_cli.core.io.errors import ConfigError, DataError, RunError
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST
@@ -26,6 +27,8 @@ from tests import small
 from tests.core.sweep import failing
 
 KEEP, SEED = 0.7, 0
+BYTES_IN_8_BITS = 16 * (64 + 8) + 2 * 4 * (64 + 8) + 2 * (8 + 16)
+"""Of a view of 4×4 positions, 64 channels and 8 dimensions: numbers, scales, and what stays in 16 bits."""
 
 
 @pytest.fixture(scope="module")
@@ -329,3 +332,28 @@ def test_a_class_with_one_known_state_has_no_ap_in_a_row(options, tmp_path, swee
     (row,) = sweep(asked).rows
     assert row["average_precision"][0] is None
     assert row["map"] == pytest.approx(np.mean(row["average_precision"][1:]))
+
+
+def test_all_runs_of_a_sweep_read_what_there_was_room_for_when_it_began(options, tmp_path, monkeypatch, sweep_here):
+    """Of two views of 30 images and one of 6 test images there is room for one of each, in 8 bits."""
+    config = replace(options.config, image_size=128, cache=str(tmp_path / "cache"))
+    asked = replace(options, out=tmp_path / "out", methods=("linear",), jobs=1, config=config)
+    room, heard = (30 + 6) * BYTES_IN_8_BITS, small.Heard()
+    with monkeypatch.context() as full:
+        full.setattr(files, "free_bytes", lambda folder: room)
+        rows = sweep(replace(asked, seeds=(SEED,)), heard).rows
+    assert [text for text in heard.warnings if "keeping 1 view of each training image in uint8" in text]
+    assert pending(asked).runs_done == 1
+    later = sweep(asked).rows
+    assert len(later) == 2
+    assert later[0] == rows[0]
+    assert {(row["config"]["views"], row["config"]["cache_dtype"]) for row in later} == {(1, UINT8)}
+    more = replace(asked, out=tmp_path / "more", seeds=(SEED,))
+    assert sweep(more).rows[0]["config"]["cache_dtype"] == FLOAT16
+
+
+def test_a_sweep_without_room_for_a_view_of_each_image_is_refused(options, tmp_path):
+    asked = replace(options, out=tmp_path / "out", config=replace(options.config, cache_gib=1e-7))
+    told = r"more than cache_gib 1e-07, and so does one view of each image; a sweep trains from the feature cache"
+    with pytest.raises(ConfigError, match=told):
+        sweep(asked)
