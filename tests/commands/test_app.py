@@ -221,7 +221,7 @@ def test_a_closed_pipe_is_no_error(printing: str) -> None:
 
 def test_completion_offers_the_commands() -> None:
     process = in_new_process(_MLRPL_COMPLETE="complete_bash", COMP_WORDS="mlrpl p", COMP_CWORD="1")
-    assert process.stdout.splitlines()[:-1] == ["prepare", "predict"]
+    assert process.stdout.splitlines()[:-1] == ["prepare", "predict", "pack"]
     assert process.stdout.splitlines()[-1] == "[]"
 
 

@@ -47,7 +47,8 @@ class StandIn:
 @pytest.fixture
 def predictor(monkeypatch) -> StandIn:
     found = StandIn()
-    monkeypatch.setattr(run_figures.Predictor, "from_run", lambda *_: found)
+    monkeypatch.setattr(run_figures, "read_run", lambda run, _: SimpleNamespace(place=run, pack=None, name=run.name))
+    monkeypatch.setattr(run_figures.Predictor, "from_run", lambda *_, **__: found)
     return found
 
 
