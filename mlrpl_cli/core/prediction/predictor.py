@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +18,15 @@ from mlrpl_cli.core.backbones.frozen import FrozenEncoder, make_encoder
 from mlrpl_cli.core.backbones.registry import load_backbone
 from mlrpl_cli.core.config import BEST
 from mlrpl_cli.core.heads.text_inputs import check_class_names
-from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.images.decode import EncodedImage, load_pixels
 from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import choose_device, decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, WeightsError, did_you_mean
 from mlrpl_cli.core.runs.checkpoint import TrainedHead, load_checkpoint
 from mlrpl_cli.core.runs.decided.decisions import Decision, decision_of
 from mlrpl_cli.core.runs.folder import newest_run
+
+T = TypeVar("T")
 
 TOP_K = 3
 """How many classes are told where there is little room and nothing else is asked for."""
@@ -131,21 +135,33 @@ class Predictor:
         return logits, attention.float().cpu().numpy()
 
     def predict_files(
-        self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None
+        self, paths: Iterable[Path], batch_size: int = 32, workers: int | None = None
     ) -> Iterator[Prediction | Unreadable]:
-        """One result for each path, in order.
+        """One result for each path, in order."""
+        return self.predict_images(paths, lambda path: path, batch_size, workers)
+
+    def predict_images(
+        self,
+        images: Iterable[T],
+        encoded: Callable[[T], Path | EncodedImage],
+        batch_size: int = 32,
+        workers: int | None = None,
+    ) -> Iterator[Prediction | Unreadable]:
+        """One result for each of `images`, in order; `encoded` fetches one, and raises DataError where it cannot.
 
         The next batch is decoded while a GPU computes this one. On a CPU the two would take the cores from each other,
-        and the threads of a matrix product wait for the slowest: there, decoding and computing take turns.
+        and the threads of a matrix product wait for the slowest: there, decoding and computing take turns. No more
+        than two batches are held.
         """
-        batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+        rest = iter(images)
+        batches = iter(lambda: list(islice(rest, batch_size)), [])
         with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
-            decoded = (list(pool.map(self._load, batch)) for batch in batches)
+            decoded = (list(pool.map(lambda image: self._load(image, encoded), batch)) for batch in batches)
             taking_turns = self.encoder.device.type == "cpu"
-            for batch, loaded in zip(batches, decoded if taking_turns else ahead(decoded), strict=True):
-                pixels = [image for image in loaded if not isinstance(image, Unreadable)]
+            for loaded in decoded if taking_turns else ahead(decoded):
+                pixels = [image for _, image in loaded if not isinstance(image, Unreadable)]
                 results = zip(*self._scores(np.stack(pixels)), strict=True) if pixels else iter(())
-                for path, image in zip(batch, loaded, strict=True):
+                for path, image in loaded:
                     yield image if isinstance(image, Unreadable) else self._prediction(path, *next(results))
 
     def class_index(self, name: str) -> int:
@@ -182,11 +198,13 @@ class Predictor:
             told = tuple(self.decision.verdicts(logits[None], self.learnable)[0].tolist())
         return Prediction(path, p, attention, self.learnable, _sigmoid(logits), told, self.calibrated)
 
-    def _load(self, path: Path) -> np.ndarray | Unreadable:
+    def _load(self, image: T, encoded: Callable[[T], Path | EncodedImage]) -> tuple[Path, np.ndarray | Unreadable]:
+        path = Path(str(image))
         try:
-            return load_pixels(path, self.encoder.image_size, self.allow_truncated, self.encoder.rule.resampling)
+            rule, size = self.encoder.rule, self.encoder.image_size
+            return path, load_pixels(encoded(image), size, self.allow_truncated, rule.resampling)
         except DataError as error:
-            return Unreadable(path, str(error))
+            return path, Unreadable(path, str(error))
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
