@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -15,14 +13,25 @@ from mlrpl_cli.core.runs.selection import RunOptions
 class PredictOptions(RunOptions):
     """Which classes of an image to show, and how many images to take together."""
 
-    backbone: Name | None = None
-    """Compare the images with --classes by this backbone alone, without a run: uncalibrated."""
-    backbone_config: FileName | None = None
-    """What the tensors of a backbone's file do not say, as of train."""
-
-    top_k: Annotated[int | None, Field(ge=1)] = None
-    """Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold."""
-    threshold: Annotated[float | None, Field(ge=0, le=1)] = None
-    """Show classes whose probability is above this, which is the decision then, in place of the run's thresholds."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images that go through the network together."""
+    backbone: Name | None = Field(
+        None, description="Compare the images with --classes by this backbone alone, without a run: uncalibrated"
+    )
+    backbone_config: FileName | None = Field(
+        None, description="What the tensors of a backbone's file do not say, as of train"
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold"
+        ),
+    )
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=(
+            "Show classes whose probability is above this, which is the decision then, in place of the run's thresholds"
+        ),
+    )
+    batch_size: int = Field(32, ge=1, description="Images that go through the network together")
