@@ -18,8 +18,9 @@ def test_a_worker_that_is_killed_is_replaced_and_its_part_is_done_again(long_wor
     long_work.wait_for_parts(5, process)
     victim = workers_of(process)[0]
     victim.kill()
-    code, _, err = ends(process)
+    code, out, err = ends(process)
     assert code == 0, err
+    assert out == f"predictions of 1500 images: {long_work.out}/predictions\n"
     assert "a worker was lost, and another one does its work" in err
     long_work.check(predictor)
 

@@ -40,7 +40,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
 
     Raises ConfigError where Ray is not installed and where there is no cluster at `address`.
     """
-    before = {name: os.environ.get(name) for name in _QUIET}
+    before = dict(os.environ)
     os.environ.update(_QUIET)
     try:
         ray = _imported()
@@ -57,12 +57,14 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
                 where = f"connect to Ray at {address}" if address else "start Ray"
                 raise ConfigError(f"cannot {where}: {one_line(error)}; check --ray-address") from error
         try:
-            yield ray
+            with _silent(ray):
+                yield ray
         finally:
             ray.shutdown()
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for name in set(os.environ) - set(before):  # Ray leaves some of its own, too
+            del os.environ[name]
+        os.environ.update(before)
 
 
 class Pool:
@@ -75,7 +77,7 @@ class Pool:
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, tuple[Any, int]] = {}
         self._ready: list[Any] = []
-        self._losses: Counter[Any] = Counter()
+        self._losses: Counter[int | None] = Counter()
 
     def run(
         self, numbers: Iterable[int], begin: Callable[[Any], Any], do: Callable[[Any, int], Any]
@@ -111,29 +113,40 @@ class Pool:
             except self._ray.exceptions.RayTaskError as error:
                 raise _cause(error) from error
             except self._ray.exceptions.RayError as error:
-                self._lose(reference, waiting, error)
+                yield from self._lose(reference, waiting, error)
                 continue
             if reference in self._starting:
                 self._ready.append(self._starting.pop(reference))
             else:
                 yield self._running.pop(reference)[1], result
 
-    def _lose(self, reference: Any, waiting: deque[int], error: Exception) -> None:
-        """Forget the worker of a reference; what it had under way is to be done again."""
+    def _lose(self, reference: Any, waiting: deque[int], error: Exception) -> Iterator[tuple[int, Any]]:
+        """Forget the worker of a reference: what it had done all the same counts, and the rest is to be done again."""
         worker = self._starting[reference] if reference in self._starting else self._running[reference][0]
         with suppress(Exception):
             self._ray.kill(worker)
         self._starting = {other: of for other, of in self._starting.items() if of is not worker}
         self._ready = [other for other in self._ready if other is not worker]
-        had = [number for of, number in self._running.values() if of is worker]
-        self._running = {other: task for other, task in self._running.items() if task[0] is not worker}
-        waiting.extendleft(reversed(had))
+        had = {other: number for other, (of, number) in self._running.items() if of is worker}
+        self._running = {other: task for other, task in self._running.items() if other not in had}
+        lost = list[int]()
+        for other, number in had.items():
+            try:
+                yield number, self._ray.get(other, timeout=WAITING)
+            except self._ray.exceptions.RayTaskError as failed:
+                raise _cause(failed) from failed
+            except self._ray.exceptions.RayError:
+                lost.append(number)
+        waiting.extendleft(reversed(lost))
         self._progress.note(f"a worker was lost, and another one does its work: {one_line(error).partition('.')[0]}")
-        culprit = had[0] if had else "start"  # the first was under way, the others waited
-        self._losses[culprit] += 1
-        if self._losses[culprit] >= MOST_LOSSES * (1 if had else self._count):
-            what = f"part {culprit} was" if had else "workers were"
-            times = f"{self._losses[culprit]} times with the process that had it"
+        self._count_loss(lost[0] if lost else None)  # that one was under way, the others waited
+
+    def _count_loss(self, number: int | None) -> None:
+        """Raise DataError for a task that was lost too often, and where workers are lost before they have one."""
+        self._losses[number] += 1
+        if self._losses[number] >= MOST_LOSSES * (self._count if number is None else 1):
+            what = "workers were" if number is None else f"part {number} was"
+            times = f"{self._losses[number]} times with the process that had it"
             raise DataError(f"{what} lost {times}, as without enough memory; lower --batch-size or --ray-workers")
 
     def _tasks_of(self, worker: Any) -> int:
@@ -158,6 +171,21 @@ def _imported() -> Any:
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray; pip install 'mlrpl[ray]'") from error
     return ray
+
+
+@contextmanager
+def _silent(ray: Any) -> Iterator[None]:
+    """Keep what Ray says of lost processes off stdout, where results stand: `Pool` says it.
+
+    Ray has no option for it; where a later one calls this otherwise, its lines come back, and nothing else.
+    """
+    module = ray._private.worker
+    printing = getattr(module, "print_to_stdstream", None)
+    module.print_to_stdstream = lambda *arguments, **options: None
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = printing
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def _record(options: BulkOptions, about: Mapping[str, Any], listing: Listing) ->
     return {
         **{name: about[name] for name in same},
         "threshold": options.threshold,
-        "maps": bool(options.maps),
+        "maps": options.maps,
         "batch_size": options.batch_size,
         "part_images": options.images_of_a_part,
         "images": listing.images,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from mlrpl_cli.core.io.errors import ConfigError
@@ -19,7 +19,7 @@ OF_THE_ENGINE = ("ray_address", "ray_workers", "ray_threads", "out", "column", "
 class BulkOptions(PredictOptions):
     """Which engine predicts, where it runs, and what it writes."""
 
-    engine: Literal["ray"] | None = None
+    engine: Annotated[Literal["ray"], WithJsonSchema({"type": "string", "enum": ["ray"]})] | None = None
     """"ray" predicts images, Parquet files and tars by a Ray cluster and writes Parquet to --out; pip install
     'mlrpl[ray]'. Default: this process, which prints."""
     out: FolderName | None = None
@@ -32,8 +32,8 @@ class BulkOptions(PredictOptions):
     """CPUs of each of these. Default: 1."""
     column: Name | None = None
     """Column of Parquet files that has the paths or the bytes of images. Default: the only one that can."""
-    maps: bool | None = None
-    """Write the attention maps, too. Default: no."""
+    maps: bool = False
+    """Write the attention maps with --engine ray, too."""
     part_images: Annotated[int | None, Field(ge=1)] = None
     """Images of a part, which is one file and what a stopped job repeats; made a multiple of --batch-size.
     Default: 512."""
@@ -46,7 +46,7 @@ class BulkOptions(PredictOptions):
     def check_engine(self) -> None:
         """Raise ConfigError for options of the engine without it, and for those that it cannot follow."""
         if self.engine is None:
-            if given := [flag(name) for name in OF_THE_ENGINE if getattr(self, name) is not None]:
+            if given := [flag(name) for name in OF_THE_ENGINE if getattr(self, name) not in (None, False)]:
                 raise ConfigError(f"{given[0]} is for --engine ray, which is not given; add that, or leave this out")
             return
         if self.out is None:

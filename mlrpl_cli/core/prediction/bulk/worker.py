@@ -55,7 +55,7 @@ class Worker:
             raise RunError(
                 f"a worker finds another model than this machine ({', '.join(differing)}); copy the run there"
             )
-        self.writer = Writer(loading.about, loading.options.threshold, bool(loading.options.maps))
+        self.writer = Writer(loading.about, loading.options.threshold, loading.options.maps)
 
     def predict(self, part: Part) -> Predicted:
         """The tables of a part. Raises WeightsError for features that are NaN or infinite."""

@@ -1,0 +1,60 @@
+"""Workers that end with what they are given: how often a task is tried."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from mlrpl_cli.core.io.errors import DataError, WeightsError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.prediction.bulk.cluster import MOST_LOSSES, Pool, cluster
+
+
+class Fragile:
+    """Doubles a number; what it is told is deadly ends its process, and what is wrong is an error of ours."""
+
+    def begin(self) -> None:
+        pass
+
+    def double(self, number: int, deadly: int = -1, wrong: int = -1) -> int:
+        if number == deadly:
+            os._exit(1)
+        if number == wrong:
+            raise WeightsError("NaN")
+        return 2 * number
+
+
+@pytest.fixture(scope="module")
+def ray():
+    before = set(os.environ)
+    with cluster(None, 3) as begun:
+        assert begun.get_runtime_context().get_node_id()
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        yield begun
+    assert set(os.environ) == before
+
+
+def run(ray, count: int, workers: int = 2, **asked: int) -> list[tuple[int, int]]:
+    pool = Pool(ray, Fragile, workers, {"num_cpus": 1}, Silent())
+    return list(pool.run(range(count), lambda w: w.begin.remote(), lambda w, n: w.double.remote(n, **asked)))
+
+
+def test_each_task_is_done_once_in_whatever_order(ray):
+    assert sorted(run(ray, 25)) == [(number, 2 * number) for number in range(25)]
+    assert run(ray, 0) == []
+
+
+def test_more_workers_than_the_cluster_has_room_for_wait_and_the_others_do_the_work(ray):
+    assert len(run(ray, 10, workers=20)) == 10
+
+
+def test_a_task_that_ends_its_worker_again_and_again_is_named(ray):
+    with pytest.raises(DataError, match=rf"^part 3 was lost {MOST_LOSSES} times with the process that had it"):
+        run(ray, 10, deadly=3)
+
+
+def test_an_error_of_ours_comes_out_as_it_was_raised(ray):
+    with pytest.raises(WeightsError, match=re.escape("NaN")):
+        run(ray, 10, wrong=4)
