@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 
@@ -20,6 +21,7 @@ class Fragile:
 
     def double(self, number: int, deadly: int = -1, wrong: int = -1) -> int:
         if number == deadly:
+            time.sleep(0.5)  # a part takes a while before it fails, in which the result of the one before has arrived
             os._exit(1)
         if number == wrong:
             raise WeightsError("NaN")
