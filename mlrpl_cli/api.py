@@ -22,7 +22,9 @@ from mlrpl_cli.core.decisions import of_run
 from mlrpl_cli.core.decisions.after_training import train_and_decide
 from mlrpl_cli.core.evaluation import evaluate as evaluation
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
-from mlrpl_cli.core.export import labels as export
+from mlrpl_cli.core.export import labels as label_files
+from mlrpl_cli.core.export import models
+from mlrpl_cli.core.export.model_options import ModelOptions
 from mlrpl_cli.core.export.options import ExportOptions
 from mlrpl_cli.core.io.errors import ConfigError
 from mlrpl_cli.core.io.progress import Progress
@@ -136,12 +138,22 @@ def export_labels(
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> export.Exported:
+) -> label_files.Exported:
     """Write the labels of a prepared folder (default: the newest below ./prepared), or a run's predictions, as a file.
 
     `options` are the fields of `mlrpl_cli.core.export.options.ExportOptions`, such as `out="labels.csv"`.
     """
-    return export.export_labels(ExportOptions(format=format, data=_path(data), **options), progress, overwrite)
+    return label_files.export_labels(ExportOptions(format=format, data=_path(data), **options), progress, overwrite)
+
+
+def export(
+    run: str | Path | None = None, *, overwrite: bool = False, progress: Progress | None = None, **options: Any
+) -> models.ExportedModel:
+    """Write a run (default: the newest below ./runs) as one file for onnxruntime or torch.export, and say what it is.
+
+    `options` are the fields of `mlrpl_cli.core.export.model_options.ModelOptions`, such as `out="model.onnx"`.
+    """
+    return models.export_model(ModelOptions(run=_path(run), **options), progress, overwrite)
 
 
 def decide(run: str | Path | None = None, *, objective: str | None = None) -> of_run.Decided:

@@ -42,6 +42,7 @@ COMMANDS = {
     "sweep": ("mlrpl_cli.commands.sweep:sweep", "Compare methods at many proportions of known labels."),
     "predict": ("mlrpl_cli.commands.predict:predict", "Predict the classes of images with a trained run."),
     "suggest": ("mlrpl_cli.commands.suggest:suggest", "Rank the unknown cells or images to ask somebody of next."),
+    "export": ("mlrpl_cli.commands.export:export", "Write a trained run as one file, for ONNX or PyTorch."),
     "export-labels": (
         "mlrpl_cli.commands.export_labels:export_labels",
         "Write labels or predictions in a format that other programs read.",

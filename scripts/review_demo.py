@@ -43,8 +43,8 @@ def main(folder: Path, seeds: list[int]) -> None:
         for by, gained in gains.items():
             answers = place / f"{by}.sqlite"
             answers.unlink(missing_ok=True)
-            with page(prepared.folder, answers) as url:
-                answer(url, prepared, by, seed)
+            with served(prepared.folder, answers, "--backbone", "tiny", "--quiet") as told_by:
+                answer(told_by["url"], prepared, by, seed)
             labelled = place / f"prepared-{by}"
             told("prepare", "--root", answers, "--out", labelled, "--replace")
             after = measured(labelled, place / f"after-{by}")
@@ -64,6 +64,8 @@ def answer(url: str, prepared: Prepared, by: str, seed: int) -> None:
         wait_until_learned(url, given)
         cells = shuffled[given:] if by == RANDOM else queue(url)
         cells = cells[: min(AT_ONCE, ANSWERS - given)]
+        if not cells:
+            raise SystemExit(f"nothing is left to ask after {given} answers")
         sent = [
             {"token": f"{row}-{column}", "row": row, "column": column, "state": truth(prepared, row, column)}
             for row, column in cells
@@ -109,14 +111,14 @@ def measured(data: Path, run: Path) -> float:
 
 
 @contextmanager
-def page(data: Path, answers: Path) -> Iterator[str]:
-    """The address of a page that is open."""
-    command = [*MLRPL, "review", str(data), "--backbone", "tiny", "--answers", str(answers), "--json", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+def served(data: Path, answers: Path, *more: str, errors: int | None = None) -> Iterator[dict[str, Any]]:
+    """A page that is open, as its server tells of itself; `errors` is where that writes its lines."""
+    command = [*MLRPL, "review", str(data), "--answers", str(answers), *more, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as server:
         try:
             if server.stdout is None or not (line := server.stdout.readline()):
                 raise SystemExit("the page did not open")
-            yield json.loads(line)["result"]["url"]
+            yield json.loads(line)["result"]
         finally:
             server.terminate()
 

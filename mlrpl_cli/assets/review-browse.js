@@ -32,12 +32,14 @@ export const browse = (app) => {
     try {
       const found = await read("grid", wanted, mine.signal);
       app.failed(null);
-      version ??= found.version;
+      if (version !== null && found.version !== version) return restart(); // another order than that of the other chunks
+      version = found.version;
       total = found.total;
       chunks.set(number, found.items);
       if (chunks.size > MOST_CHUNKS) chunks.delete(chunks.keys().next().value);
       made.forEach((tile, place) => Math.floor(place / CHUNK) === number && fill(tile, place));
       draw();
+      return undefined;
     } catch (error) {
       if (asked.get(number) === mine) app.failed(error);
     } finally {
@@ -93,8 +95,10 @@ export const browse = (app) => {
     return made;
   };
 
+  const fitting = () => Math.max(1, Math.floor(tiles.clientWidth / SIDE));
+
   const draw = () => {
-    columns = Math.max(1, Math.floor(tiles.clientWidth / SIDE));
+    columns = fitting();
     tiles.style.height = `${Math.ceil((total ?? 0) / columns) * HEIGHT}px`;
     const [from, to] = inView();
     made.forEach((old, place) => {
@@ -154,7 +158,7 @@ export const browse = (app) => {
   const answer = (said) => {
     const of = item(focus);
     if (!of) return;
-    app.answer([{ row: of.row, column: app.column, state: said, p: of.p }], { place: focus });
+    app.answer([{ row: of.row, column: app.column, state: said, p: of.p }], { place: focus, column: app.column, shown: wanted() });
     fill(made.get(focus), focus);
     say(`${of.name}: ${WORDS[said]}`);
     if (focus + 1 < total) to(focus + 1);
@@ -169,8 +173,11 @@ export const browse = (app) => {
   });
   new ResizeObserver(() => {
     if (root.hidden || total === null) return;
-    again();
+    const focused = tiles.contains(document.activeElement);
+    if (fitting() === columns) draw();
+    else again();
     loadView();
+    if (focused) made.get(focus)?.firstChild.focus({ preventScroll: true });
   }).observe(scroll);
   find(".anew", root).addEventListener("click", restart);
 
@@ -199,7 +206,11 @@ export const browse = (app) => {
       return true;
     },
     back(answers, before) {
-      if (before) to(before.place);
+      if (before?.shown === wanted()) to(before.place);
+      else if (before) {
+        app.choose({ column: before.column });
+        this.chosen();
+      }
       made.forEach(fill);
     },
   };

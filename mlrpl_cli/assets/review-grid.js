@@ -1,5 +1,5 @@
 // One class over a batch of images: all get the proposed answer but those that are marked.
-import { caption, element, find, hints, key, many, named, OTHER, say, step, thumbnail, WORDS } from "./review-parts.js";
+import { all, caption, element, find, hints, key, many, named, OTHER, say, step, thumbnail, WORDS } from "./review-parts.js";
 import { read } from "./review-server.js";
 
 const BATCH = 50;
@@ -11,6 +11,7 @@ export const grid = (app) => {
   let batch = [];
   let next = []; // loaded ahead
   let marks = new Map(); // row → "wrong" or "unsure"
+  const unread = new Set(); // rows whose picture cannot be read: nobody can say what is in it
   let focus = 0;
   let total = null;
   let reading = null;
@@ -21,7 +22,7 @@ export const grid = (app) => {
 
   const state = (item) => ({ wrong: OTHER[app.proposed], unsure: "unsure" })[marks.get(item.row)] ?? app.proposed;
   const mine = (item) => item.answers?.some(({ person }) => person === app.person);
-  const open = (item) => app.said(item.row, app.column) === undefined && !mine(item);
+  const open = (item) => app.said(item.row, app.column) === undefined && !mine(item) && !unread.has(item.row);
 
   /** The open images at that end of the ranking at which the proposed answer is likeliest to be right. */
   const ranked = async (signal) => {
@@ -63,7 +64,7 @@ export const grid = (app) => {
     const [heading, nothing] = [find("h2", root), find(".nothing", root)];
     const asked = named(app.className(app.column));
     heading.replaceChildren(...(batch.length ? ["Is ", asked, ` ${app.proposed} in all of these?`] : [asked]));
-    const states = batch.map(state);
+    const states = batch.filter(({ row }) => !unread.has(row)).map(state);
     const told = [app.proposed, OTHER[app.proposed], "unsure"].map((of) => [states.filter((one) => one === of).length, of]);
     const parts = told.filter(([times]) => times).map(([times, of]) => `${times} ${of}`);
     confirm.replaceChildren(`Confirm: ${parts.join(", ")} `, key("Enter"));
@@ -125,8 +126,13 @@ export const grid = (app) => {
 
   const confirmed = () => {
     if (!batch.length) return;
-    const cells = batch.map((item) => ({ row: item.row, column: app.column, state: state(item), p: item.p }));
-    app.answer(cells, { batch, marks, column: app.column, proposed: app.proposed });
+    if (all("img", tiles).some((image) => !image.complete)) {
+      say("Some pictures are still loading.");
+      return;
+    }
+    const seen = batch.filter(({ row }) => !unread.has(row));
+    const cells = seen.map((item) => ({ row: item.row, column: app.column, state: state(item), p: item.p }));
+    if (cells.length) app.answer(cells, { batch, marks, column: app.column, proposed: app.proposed });
     say(`${many(cells.length)} answers; the next ${Math.min(BATCH, next.length)} images.`);
     show(next.splice(0, BATCH));
     ahead();
@@ -140,6 +146,11 @@ export const grid = (app) => {
   };
 
   confirm.addEventListener("click", confirmed);
+  tiles.addEventListener("error", ({ target }) => {
+    const number = [...tiles.children].findIndex((child) => child.contains(target));
+    if (batch[number]) unread.add(batch[number].row);
+    lead();
+  }, true);
 
   return {
     enter() {

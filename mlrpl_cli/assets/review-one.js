@@ -230,6 +230,10 @@ export const one = (app) => {
   const answer = (state) => {
     const asked = cells()[cell];
     if (!asked) return;
+    if (!frame.firstChild?.naturalWidth) {
+      say("The image is not shown yet."); // or cannot be: nobody can say what is in it
+      return;
+    }
     app.answer([{ row: item().row, column: asked.column, state, p: asked.p }], { item: item(), cell });
     if (left) left -= cell < item().cells.length;
     goOn();

@@ -13,7 +13,7 @@ export const reason = (error) => (error instanceof Refused ? error.message.repla
 
 const PATIENCE = 20000; // milliseconds after which a server that says nothing counts as gone
 const LONGEST_WAIT = 4000;
-const MOST_TOGETHER = 100;
+const MOST_TOGETHER = 200; // answers of one request
 const NEVER = [400, 409, 413, 415, 422]; // it would say the same again
 
 const checked = async (response) => {
@@ -53,6 +53,23 @@ export const keep = (name, value) => {
     sessionStorage.setItem(`${location.pathname} ${name}`, JSON.stringify(value));
   } catch {
     // a full store: what is kept in memory is sent all the same
+  }
+};
+
+/** Who answers in this browser, at whatever address. */
+export const remembered = () => {
+  try {
+    return localStorage.getItem("person") ?? "";
+  } catch {
+    return "";
+  }
+};
+
+export const remember = (person) => {
+  try {
+    localStorage.setItem("person", person);
+  } catch {
+    // it is asked again
   }
 };
 
@@ -118,9 +135,13 @@ export class Outbox {
   /** The first that waits, with the answers of the same person that follow it. */
   #batch() {
     const [first] = this.#waiting;
+    const joins = (one) => first.answers && one?.answers && one.person === first.person;
     let count = 1;
-    const joins = (one) => one?.answers && one.person === first.person;
-    while (first.answers && count < this.#together && joins(this.#waiting[count])) count += 1;
+    let answers = size(first);
+    while (joins(this.#waiting[count]) && answers + size(this.#waiting[count]) <= this.#together) {
+      answers += size(this.#waiting[count]);
+      count += 1;
+    }
     return this.#waiting.slice(0, count);
   }
 

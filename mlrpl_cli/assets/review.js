@@ -4,14 +4,15 @@ import { disputes } from "./review-disputes.js";
 import { grid } from "./review-grid.js";
 import { one } from "./review-one.js";
 import { all, count, element, find, lost, many, say, WORDS } from "./review-parts.js";
-import { keep, kept, Outbox, read, reason, token } from "./review-server.js";
+import { keep, kept, Outbox, read, reason, remember, remembered, token } from "./review-server.js";
 
 const MOST_UNDONE = 500;
 const MOST_KEPT = 20; // of these over a reload
 const EVERY = 1500; // milliseconds between two looks at how far it is
+const SOON = 300; // after the last answer is saved
 
 const app = {
-  person: kept("person", ""),
+  person: remembered(),
   mode: "one",
   by: "suggested",
   column: null,
@@ -82,6 +83,7 @@ const past = kept("past", []); // the last answers of this tab, to be taken back
 const places = new WeakMap();
 let pointed = false; // whether the last that was used is a pointer
 const views = { one: one(app), grid: grid(app), browse: browse(app), disputes: disputes(app) };
+let next = 0; // timer of the next look at how far it is
 const outbox = new Outbox(() => queueMicrotask(told), (answers) => {
   answers.forEach(({ row, column }) => app.answered.delete(`${row} ${column}`));
 });
@@ -90,6 +92,7 @@ const keepPast = () => keep("past", past.slice(-MOST_KEPT));
 function told() {
   const waiting = outbox.waiting ? `, ${many(outbox.waiting)} not saved yet` : "";
   find("#saved").textContent = `${many(Math.max(0, outbox.saved))} saved here${waiting}`;
+  if (!outbox.waiting && find("#saved").dataset.waiting > 0) watchIn(SOON);
   find("#saved").dataset.saved = outbox.saved;
   find("#saved").dataset.waiting = outbox.waiting;
   banner();
@@ -107,7 +110,7 @@ function banner() {
 
 function progress(state) {
   const cells = state.known + state.open;
-  const short = state.title.split(/[\\/]/).filter(Boolean).slice(-2).join("/");
+  const short = state.title.split(/[\\/]/).findLast(Boolean) ?? "";
   find("#title").textContent = short;
   find("#title").title = state.title;
   document.title = `${short} · mlrpl review`;
@@ -154,7 +157,12 @@ async function look() {
 
 async function watch() {
   await look();
-  setTimeout(watch, document.hidden ? 4 * EVERY : EVERY);
+  watchIn(document.hidden ? 4 * EVERY : EVERY);
+}
+
+function watchIn(milliseconds) {
+  clearTimeout(next);
+  next = setTimeout(watch, milliseconds);
 }
 
 function fromAddress() {
@@ -200,7 +208,17 @@ function enter(mode) {
 }
 
 function begin() {
-  app.person ||= app.state.person;
+  if (app.person || !app.state.asks) return began(app.person || app.state.person);
+  const [who, name] = [find("#who"), find("#who input")];
+  name.value = app.state.person;
+  who.addEventListener("close", () => began(name.value.trim() || app.state.person), { once: true });
+  who.showModal();
+  return name.select();
+}
+
+function began(person) {
+  app.person = person;
+  remember(person);
   const said = past.filter(({ person }) => person === app.person).flatMap(({ answers }) => answers);
   [...said, ...outbox.of(app.person)].forEach(({ row, column, state }) => app.answered.set(`${row} ${column}`, state));
   enter(fromAddress());
@@ -222,9 +240,15 @@ const everywhere = {
   "?": () => find("#help").showModal(),
 };
 
+/** The key by what it writes; on a keyboard of other letters by where it is. */
+function keyName({ key, code }) {
+  if (/^Key[A-Z]$/.test(code) && !/^[a-z]$/i.test(key)) return code.slice(3).toLowerCase();
+  return key.length === 1 ? key.toLowerCase() : key;
+}
+
 function pressed(event) {
   pointed = false;
-  if (event.ctrlKey || event.metaKey || event.altKey || !app.state || find("#help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !app.state || all("dialog").some(({ open }) => open)) return;
   const typing = event.target.closest("input, select");
   if (typing) {
     if (event.key === "Escape" || event.key === "Enter") find("#work").focus();
@@ -232,8 +256,9 @@ function pressed(event) {
   }
   const own = event.target.closest("button, a");
   if (own && (event.key === "Enter" || event.key === " ") && !own.closest(".tiles")) return;
-  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (!event.repeat && everywhere[name]) everywhere[name]();
+  const name = keyName(event);
+  if (event.repeat && !name.startsWith("Arrow")) return; // one press is one answer
+  if (everywhere[name]) everywhere[name]();
   else if (!app.view.key(name, event)) return;
   event.preventDefault();
 }
@@ -251,11 +276,15 @@ find("#class").addEventListener("change", ({ target }) => chosen("column", targe
 find("#person").addEventListener("change", (event) => {
   const name = event.target.value.trim();
   if (name && name !== app.person) {
-    keep("person", name);
+    remember(name);
     app.answered.clear();
     chosen("person", name);
   }
   event.target.value = app.person;
+});
+find(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says what is shown
+  find("#work").focus();
 });
 find("#keys").addEventListener("click", () => find("#help").showModal());
 find("#again").addEventListener("click", () => {

@@ -54,7 +54,7 @@ def _pictures(found: Check, chosen: CheckOptions) -> tuple[list[str], list[dict[
     """The files that were drawn, and the images that could not be."""
     files, errors = list[str](), list[dict[str, str]]()
     if chosen.attention is not None:
-        from mlrpl_cli.core.prediction.predictor import Unreadable
+        from mlrpl_cli.core.prediction.images import Unreadable
         from mlrpl_cli.core.reports.suspects import draw_suspects
 
         for drawn in draw_suspects(found, replace(chosen, run=found.subject.run), chosen.attention, console.progress()):

@@ -22,7 +22,7 @@ from mlrpl_cli.core.prediction.options import PredictOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+    from mlrpl_cli.core.prediction.images import ImagePredictor, Prediction, Unreadable
     from mlrpl_cli.core.runs.provenance import Provenance
 
 UNCALIBRATED = "the probabilities are uncalibrated, and good for ranking alone"
@@ -57,7 +57,7 @@ def predict(
     """Predict which classes images show, with a trained run.
 
     With --backbone and --classes no run is needed: the backbone says, as it came, which of the names fits an image
-    best, and its probabilities are uncalibrated.
+    best, and its probabilities are uncalibrated. With --model, a file of mlrpl export takes the place of the run.
 
     Probabilities are calibrated, and a class is yes, no or unsure, where the run has held-out cells to choose by
     (mlrpl decide); --threshold decides in place of these, and shows the classes above it. With both --top-k and
@@ -71,8 +71,9 @@ def predict(
 
     form, chosen = _form(output, as_json), BulkOptions(**given)
     chosen.check_engine()
-    if chosen.backbone is not None and given.get("checkpoint") is not None:
-        raise ConfigError("--checkpoint is of a run, and --backbone predicts without one; leave it out")
+    for without in ("backbone", "model"):
+        if getattr(chosen, without) is not None and given.get("checkpoint") is not None:
+            raise ConfigError(f"--checkpoint is of a run, and --{without} predicts without one; leave it out")
     if chosen.engine is not None:
         if output or as_json:
             raise ConfigError("--engine ray writes Parquet files to --out; leave --format and --json out")
@@ -94,8 +95,7 @@ def predict(
         print_result(
             "predict",
             [_record(row) for row in rows],
-            {name: getattr(chosen, name) for name in fields_of(PredictOptions)}
-            | {"run": run, "classes": classes, "images": images},
+            _plain(chosen) | {"run": run, "classes": classes, "images": images},
             provenance,
             flat=False,
         )
@@ -131,8 +131,10 @@ def _predict_many(sources: list[str], chosen: BulkOptions, classes: tuple | None
     return done.images, done.failed
 
 
-def _load(chosen: BulkOptions, classes: tuple | None) -> tuple[Predictor, Path | None, Provenance]:
+def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[ImagePredictor, Path | None, Provenance]:
     """The predictor that is asked for, its run folder if it has one, and what its results come from."""
+    if chosen.model is not None:
+        return _load_model(chosen, chosen.model)
     from mlrpl_cli.core.prediction.predictor import Predictor
     from mlrpl_cli.core.runs.folder import newest_run
     from mlrpl_cli.core.runs.provenance import Provenance, of_run
@@ -155,6 +157,22 @@ def _load(chosen: BulkOptions, classes: tuple | None) -> tuple[Predictor, Path |
     return predictor, None, Provenance(backbone_sha256=predictor.encoder.fingerprint)
 
 
+def _load_model(chosen: PredictOptions, file: str) -> tuple[ImagePredictor, None, Provenance]:
+    """A model file. Raises ConfigError for options that are not for one."""
+    from mlrpl_cli.core.prediction.model_file import ModelPredictor
+    from mlrpl_cli.core.runs.provenance import Provenance
+
+    for name in ("run", "backbone", "backbone_config"):
+        if getattr(chosen, name) is not None:
+            raise ConfigError(f"--model predicts without --{name.replace('_', '-')}, got both; leave one out")
+    if chosen.device == "cuda":
+        raise ConfigError("--model computes on the CPU, got --device cuda; leave one out")
+    predictor = ModelPredictor.from_file(file)
+    info = predictor.info
+    seeds = {} if info.seed is None else {"train": info.seed}
+    return predictor, None, Provenance(info.data_sha256, info.mask_sha256, info.backbone_sha256, seeds)
+
+
 def _form(output: str | None, as_json: bool) -> str:
     """The format of the output. Raises ConfigError for one that there is not, and for two."""
     form = output or ("json" if as_json else "table")
@@ -172,7 +190,7 @@ def _progress(form: str) -> Progress:
 
 def _rows(
     results: Iterable[Prediction | Unreadable],
-    predictor: Predictor,
+    predictor: ImagePredictor,
     selected: Callable[[Any], list[tuple[str, float]]],
     overridden: bool,
     failed: list[str],
@@ -181,7 +199,7 @@ def _rows(
 
     The images that cannot be read are told on stderr and added to `failed`.
     """
-    from mlrpl_cli.core.prediction.predictor import Unreadable
+    from mlrpl_cli.core.prediction.images import Unreadable
     from mlrpl_cli.core.runs.decided.verdicts import YES
 
     learnable = dict(zip(predictor.classes, predictor.learnable or (), strict=False))

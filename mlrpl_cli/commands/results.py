@@ -20,6 +20,7 @@ RESULTS = {
     "sweep": "mlrpl_cli.commands.result_types:SweepResult",
     "predict": "mlrpl_cli.commands.result_types:PredictedImage",
     "suggest": "mlrpl_cli.commands.result_types:SuggestResult",
+    "export": "mlrpl_cli.core.export.models:ExportedModel",
     "export-labels": "mlrpl_cli.core.export.writing:Exported",
     "complete": "mlrpl_cli.commands.result_types:CompleteResult",
     "check": "mlrpl_cli.commands.result_types:CheckResult",

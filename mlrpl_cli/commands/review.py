@@ -48,4 +48,5 @@ def review(
     closed = serve(chosen, opened, console.progress())
     if not as_json:
         console.print_line(f"{closed.stands} answers are in {closed.answers}")
-        console.print_line(f"labels of them: mlrpl prepare --root {closed.answers}")
+        disagreements = "" if chosen.disagreements == "unknown" else f" --disagreements {chosen.disagreements}"
+        console.print_line(f"labels of them: mlrpl prepare --root {closed.answers}{disagreements}")

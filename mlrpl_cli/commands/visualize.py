@@ -29,7 +29,7 @@ def visualize(
     against how many are present, before and after calibration.
     """
     from mlrpl_cli.commands.results import print_result
-    from mlrpl_cli.core.prediction.predictor import Unreadable
+    from mlrpl_cli.core.prediction.images import Unreadable
     from mlrpl_cli.core.reports.run_figures import draw_run
     from mlrpl_cli.core.runs.checkpoint import load_checkpoint
     from mlrpl_cli.core.runs.folder import newest_run

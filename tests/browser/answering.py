@@ -9,6 +9,9 @@ KEYS = "ynyu"
 QUESTION = """() => [
   document.querySelector("#one .name bdi").textContent, document.querySelector("#one h2 bdi").textContent
 ]"""
+SHOWN = """() => document.querySelector("#one .frame .unread")
+  || document.querySelector("#one .frame img:not(.attention)")?.naturalWidth"""
+LOADED = "() => [...document.querySelectorAll('#grid .tile img')].every((image) => image.complete)"
 TILES = """(tiles) => tiles.map((tile) => {
   const label = tile.getAttribute("aria-label");
   return [label.slice(0, label.lastIndexOf(": ")), label.slice(label.lastIndexOf(": ") + 2)];
@@ -26,6 +29,7 @@ class Given(NamedTuple):
 def asked(page: Any) -> tuple[str, str]:
     """The image and the class that are asked about."""
     page.wait_for_selector("#one h2 bdi")
+    page.wait_for_function(SHOWN)
     image, name = page.evaluate(QUESTION)
     return image, name
 
@@ -44,6 +48,7 @@ def answer(page: Any, count: int) -> list[Given]:
 def batch(page: Any, name: str) -> list[Given]:
     """The images of the grid of a class, and what each would get."""
     page.wait_for_selector("#grid .tile")
+    page.wait_for_function(LOADED)
     return [Given(image, name, state) for image, state in page.locator("#grid .tile").evaluate_all(TILES)]
 
 

@@ -14,6 +14,9 @@ from tests import small
 from tests.browser import chromium
 from tests.browser.served import Review, kept_up, write_hostile
 
+PATIENCE = 120_000
+"""Milliseconds that a page may take on a machine that has much else to do."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="folder that pictures of the pages are left in")
@@ -52,6 +55,7 @@ def tab(browser: Any) -> Iterator[Callable[..., tuple[Any, chromium.Heard]]]:
 
     def opened(address: str, **options: Any) -> tuple[Any, chromium.Heard]:
         contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options}))
+        contexts[-1].set_default_timeout(PATIENCE)
         page, heard = contexts[-1].new_page(), chromium.Heard()
         heard.listen(page)
         page.goto(address)

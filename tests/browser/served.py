@@ -45,6 +45,7 @@ class Review:
     prepared: Path
     run: Path
     place: Path
+    person: str | None = "ann"
     url: str = ""
     _process: warm.Process | None = field(default=None, repr=False)
 
@@ -57,7 +58,8 @@ class Review:
         said, errors = self.place / "said", self.place / "errors"
         said.unlink(missing_ok=True)
         os.mkfifo(said)
-        given = ("--run", self.run, "--answers", self.answers, "--person", "ann", "--device", "cpu", "--workers", 0)
+        given = ("--run", self.run, "--answers", self.answers, "--device", "cpu", "--workers", 0)
+        given += ("--person", self.person) if self.person else ()
         command = ("review", self.prepared, *given, "--json")
         self._process = warm.start(command, stdout=said, stderr=errors, OMP_NUM_THREADS="1")
         with said.open() as stream:

@@ -153,6 +153,63 @@ def test_an_image_that_cannot_be_read_is_told_and_left_by_space(tab, review):
     assert asked(page)[0] != before
 
 
+def test_what_cannot_be_seen_is_not_answered(tab, review):
+    """Neither alone nor in a batch."""
+    page, _ = tab(review.url)
+    page.route("**/image/*", lambda route: route.fulfill(status=422, json={"error": "it is no image"}))
+    page.reload()
+    page.locator("#one .frame .unread").wait_for()
+    page.keyboard.press("y")
+    assert page.locator("#saved").inner_text() == "0 saved here"
+    page.keyboard.press("g")
+    page.wait_for_selector("#grid .tile .unread")
+    page.wait_for_function("() => !document.querySelector('#grid .tile img')")
+    assert page.locator("#grid .confirm").inner_text().startswith("Confirm: ")
+    page.keyboard.press("Enter")
+    assert page.locator("#saved").inner_text() == "0 saved here"
+
+
+def test_a_browser_asks_once_who_answers(tab, hostile, tmp_path):
+    """Where nobody said it on the command line."""
+    review = Review(*hostile, tmp_path, person=None)
+    review.start()
+    try:
+        page, _ = tab(review.url)
+        page.wait_for_selector("#who[open]")
+        page.keyboard.type("bob")
+        page.keyboard.press("Enter")
+        asked(page)
+        page.keyboard.press("y")
+        page.wait_for_selector('#saved[data-saved="1"][data-waiting="0"]')
+        assert [one.person for one in review.standing()] == ["bob"]
+        page.reload()
+        asked(page)
+        assert page.locator("#person").input_value() == "bob"
+        assert not page.locator("#who[open]").count()
+    finally:
+        review.kill()
+
+
+def test_keys_of_other_letters_answer_by_their_place_and_one_that_is_held_answers_once(tab, review):
+    page, _ = opened(tab, review, "one")
+    before = asked(page)
+    page.evaluate("""() => ["keydown", "keydown"].forEach((kind, number) => document.body.dispatchEvent(
+        new KeyboardEvent(kind, { key: "\u0433", code: "KeyU", repeat: number > 0, bubbles: true })))""")
+    assert asked(page) != before
+    page.wait_for_selector('#saved[data-saved="1"][data-waiting="0"]')
+    page.keyboard.press("z")
+    assert asked(page) == before
+
+
+def test_the_link_over_the_head_leads_to_the_images_and_leaves_what_is_shown(tab, review):
+    page, _ = opened(tab, review, "browse")
+    address = page.url
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "work"
+    assert (page.url, page.locator("#browse").is_visible()) == (address, True)
+
+
 def test_keys_are_told_and_do_nothing_while_they_are_read(tab, review):
     page, _ = opened(tab, review, "one")
     before = asked(page)

@@ -27,6 +27,7 @@ COMMANDS = {
     "sweep": ["--data=data", "--methods=linear", "--keep=0.7", "--seeds=0", "--no-tune", *SET],
     "predict": ["data/images/000.png", "broken.png", "--run=run", "--skip-bad"],
     "suggest": ["data", "--run=run", "--workers=0", "--budget=5", "--overwrite"],
+    "export": ["run", "--format=torch"],
     "export-labels": ["--data=data", "--format=table", "--overwrite"],
     "complete": ["data", "--run=run", "--workers=0", "--precision=0.6", "--confidence=0.7", "--overwrite"],
     "check": ["data", "--run=run", "--workers=0", "--most=3", "--drop", "--overwrite", "--attention=pictures"],
@@ -36,6 +37,8 @@ COMMANDS = {
     "report": ["run", "--workers=0", "--device=cpu"],
     "review": ["data", "--run=run", "--workers=0", "--device=cpu", "--person=ann"],
 }
+
+OF_A_RUN = {"eval", "decide", "predict", "suggest", "export", "complete", "check", "visualize", "report", "review"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def told(place, monkeypatch, mlrpl, sweep_here):
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # review would wait for Ctrl-C
 
     def run(command: str, *more: str) -> dict[str, Any]:
-        if command in ("eval", "decide", "predict", "suggest", "complete", "check", "visualize", "report", "review"):
+        if command in OF_A_RUN:
             assert mlrpl("train", *COMMANDS["train"]).code == 0
         outcome = mlrpl(command, *COMMANDS[command], *more, "--json")
         assert outcome.code == 0, outcome.err
@@ -102,7 +105,7 @@ def test_what_programs_read_before_there_was_an_envelope_stands_where_it_stood(t
 
 def test_figures_say_what_they_come_from(told, place):
     prepared = read_prepared(place / "data")
-    for command in ("train", "eval", "predict", "visualize", "check"):
+    for command in ("train", "eval", "predict", "visualize", "check", "export"):
         content = told(command)
         assert content["data_sha256"] == prepared.sha256
         assert content["mask_sha256"] == prepared.mask_sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,40 @@ def test_a_folder_of_something_else_is_one_line(mlrpl, tmp_path):
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch, mlrpl, sweep_here) -> Path:
-    """Of two methods at a proportion, over data that lie elsewhere."""
+def swept(tmp_path, monkeypatch, mlrpl, sweep_here) -> Callable[..., Path]:
+    """Sweeps two methods at a proportion, over data that lie elsewhere."""
     monkeypatch.chdir(tmp_path)
+
+    def run(*more: object) -> Path:
+        made = {**small.OPTIONS, "backbone": small.write_backbone(tmp_path / "clip.safetensors"), "epochs": 1}
+        given = [f"--set={key}={value}" for key, value in made.items()]
+        asked = ["--data=prepared", "--methods=zero-shot,linear", "--keep=0.7", "--seeds=0", "--no-tune", "--out=sweep"]
+        outcome = mlrpl("sweep", *asked, *given, *more)
+        assert outcome.code == 0, outcome.err
+        return tmp_path / "sweep"
+
+    return run
+
+
+@pytest.fixture
+def sweep(tmp_path, swept) -> Path:
     small.write_prepared(tmp_path / "prepared")
-    backbone = small.write_backbone(tmp_path / "clip.safetensors")
-    made = {**small.OPTIONS, "backbone": backbone, "epochs": 1}
-    given = [f"--set={key}={value}" for key, value in made.items()]
-    swept = ["--data=prepared", "--methods=zero-shot,linear", "--keep=0.7", "--seeds=0", "--no-tune", "--out=sweep"]
-    assert mlrpl("sweep", *swept, *given).code == 0
-    return tmp_path / "sweep"
+    return swept()
+
+
+def test_a_sweep_over_folds_has_its_page_by_the_folds_it_was_run_with(tmp_path, swept, mlrpl):
+    """The figures are those of all folds together."""
+    small.write_folds(tmp_path / "prepared")
+    folder = swept("--folds=prepared", "--least-positives=1")
+    done = mlrpl("report", folder, "--data=prepared", "--folds=prepared", "--json")
+    assert done.code == 0, done.err
+    page = check_alone((folder / "report.html").read_text())
+    rows = [row for row in read_results(folder / "results.jsonl") if row["kind"] == "run"]
+    assert len(rows) == 2
+    for row in rows:
+        assert f"{100 * row['map']:.1f}" in page.said
+    refused = mlrpl("report", folder, "--data=prepared")
+    assert (refused.code, "--folds" in refused.err) == (1, True)
 
 
 def test_a_sweep_has_a_page_of_its_comparison(sweep, mlrpl):

@@ -74,7 +74,7 @@ def test_what_was_saved_is_there_after_a_kill_and_the_page_goes_on(place, page, 
     assert mlrpl("review", *arguments).err.count("another mlrpl review has") == 1
     code, out, err = second.end(signal.SIGINT)
     assert (code, out) == (0, ""), err
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "new") == ["answers.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.sqlite", "answers.sqlite.address"]
     (kept,) = read_answers(answers)[1]
     assert (kept.row, kept.column, kept.state) == (row, column, "present")
     assert mlrpl("prepare", "--root", answers, "--out", tmp_path / "new").code == 0

@@ -262,7 +262,7 @@ def test_the_exit_code_of_predict_says_whether_some_or_all_images_failed(mlrpl, 
 
 
 def test_predict_tells_three_classes_in_a_table_and_all_elsewhere_unless_asked(mlrpl, monkeypatch):
-    monkeypatch.setattr("mlrpl_cli.core.prediction.predictor.TOP_K", 1)  # there are three classes in all
+    monkeypatch.setattr("mlrpl_cli.core.prediction.images.TOP_K", 1)  # there are three classes in all
     image = "prepared/small/images/000.png"
     assert mlrpl("predict", image).out.count("thing") == 1
     assert mlrpl("predict", image, "--top-k", 2).out.count("thing") == 2

@@ -558,6 +558,49 @@ def _images() -> tuple[bytes, ...]:
     return tuple(pictures)
 
 
+def _model_properties() -> dict[str, Any]:
+    from mlrpl_cli.core.prediction.model_info import FORMAT
+
+    told = {"image_size": 2, "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1], "resampling": "bicubic", "channels": "RGB"}
+    decided = {"thresholds": [0.5, None, 1], "objective": "f1", "calibrated": True, "uncalibrated": ["b"]}
+    sums = dict.fromkeys(("run_sha256", "backbone_sha256", "data_sha256", "mask_sha256"), "0")
+    flags = {"resizes": False, "allow_truncated": False, "precision": "float32", "learnable": [True, False, True]}
+    made = {
+        "method": "sarl",
+        "epoch": 1,
+        "backbone": "tiny",
+        "licence": None,
+        "seed": 0,
+        "mlrpl": "0",
+        "format": FORMAT,
+    }
+    return {"classes": ["a", "b", "c"], **told, **decided, **sums, **flags, **made, "format": FORMAT}
+
+
+def _model_file() -> bytes:
+    """Three classes, which are the mean red, green and blue of an image of 2 x 2 pixels."""
+    from onnx import TensorProto, helper
+
+    from mlrpl_cli.core.prediction.model_file import sealed
+
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "sides"], ["probabilities"], keepdims=0),
+        helper.make_node("Identity", ["probabilities"], ["raw"]),
+        helper.make_node("Cast", ["raw"], ["decisions"], to=TensorProto.INT8),
+        helper.make_node("Unsqueeze", ["raw", "grid"], ["attention"]),
+    ]
+    axes = [helper.make_tensor(name, TensorProto.INT64, [2], of) for name, of in (("sides", [1, 2]), ("grid", [2, 3]))]
+    of = helper.make_tensor_value_info
+    outputs = [of(name, TensorProto.FLOAT, ["batch", 3]) for name in ("probabilities", "raw")]
+    outputs += [of("decisions", TensorProto.INT8, ["batch", 3]), of("attention", TensorProto.FLOAT, ["batch", 3, 1, 1])]
+    given = [of("images", TensorProto.UINT8, ["batch", 2, 2, 3])]
+    graph = helper.make_graph(nodes, "g", given, outputs, axes)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(proto, {name: json.dumps(value) for name, value in _model_properties().items()})
+    return sealed(proto.SerializeToString())
+
+
 _REVIEW = (
     b'{"person": "ann", "answers": [{"token": "t", "row": 0, "column": 1, "state": "present", "p": 0.5}]}',
     b'{"person": "ann", "tokens": ["t"]}',
@@ -613,6 +656,8 @@ _SEEDS = {
     "backbone_index": lambda: (json.dumps({"weight_map": dict.fromkeys(_clip_state(), "a.safetensors")}).encode(),),
     "run_log": lambda: (_LOG, _LOG + _LOG[:20]),
     "run_decisions": lambda: (_decisions(),),
+    "model_properties": lambda: (json.dumps(_model_properties()).encode(),),
+    "model": lambda: (_model_file(),),
     "held_out": lambda: (_held_out_file(),),
     "sweep_results": lambda: (_RESULT,),
     "folds": lambda: (b"image,fold\na,0\nf.jpg,1\n", b'\xef\xbb\xbfid;fold\r\n"b, ""c""";0.0\r\na.jpg;12\r\n'),

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -336,8 +337,8 @@ def _review() -> tuple[Any, Any]:
     from mlrpl_cli.core.labels.answers.records import DataSet
     from mlrpl_cli.core.labels.answers.store import AnswerStore
     from mlrpl_cli.core.review.desk import Desk
-    from mlrpl_cli.core.review.pictures import Pictures
-    from mlrpl_cli.core.review.server import make_app
+    from mlrpl_cli.core.review.serving.pictures import Pictures
+    from mlrpl_cli.core.review.serving.server import make_app
     from tests.core.review.asking import SECRET, Client, Idle, no_predictor
 
     root, images = _folder("review"), ("a.jpg", "b.jpg", "c.jpg")
@@ -550,6 +551,33 @@ def run_decisions(data: bytes) -> None:
         assert one.probabilities(logits).shape == one.verdicts(logits).shape == logits.shape
 
 
+def model(data: bytes) -> None:
+    """A file of `predict --model`: what is accepted predicts."""
+    import numpy as np
+
+    from mlrpl_cli.core.prediction.model_file import ModelPredictor
+
+    path = _folder("model") / "model.onnx"
+    path.write_bytes(data)
+    predictor = ModelPredictor.from_file(path)
+    size = predictor.input[0]
+    assert predictor.predict(np.zeros((1, size, size, 3), np.uint8))["decisions"].shape == (1, len(predictor.classes))
+
+
+def model_properties(data: bytes) -> None:
+    """What a model file says of itself, as one JSON object: what is read is written the same."""
+    from mlrpl_cli.core.prediction.model_info import info_of
+
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(content, dict):
+        info = info_of({name: json.dumps(value) for name, value in content.items()})
+        assert info_of(info.properties()) == info
+        assert len(info.thresholds) == len(info.classes) > 0
+
+
 def held_out(data: bytes) -> None:
     """held_out.safetensors of a run."""
     import numpy as np
@@ -647,6 +675,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "backbone_index": backbone_index,
     "run_log": run_log,
     "run_decisions": run_decisions,
+    "model_properties": model_properties,
+    **({"model": model} if all(map(find_spec, ("onnx", "onnxruntime"))) else {}),  # of the extra onnx
     "held_out": held_out,
     "sweep_results": sweep_results,
     "folds": folds,

@@ -47,6 +47,7 @@ JSON_TARGETS = (
     "backbone_index",
     "run_log",
     "run_decisions",
+    "model_properties",
     "sweep_results",
 )
 needs_atheris = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")

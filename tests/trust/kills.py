@@ -298,6 +298,7 @@ def scenarios(place: Path, images: int = 150) -> list[Scenario]:
         _export(data, place),
         *_curation(place),
         _page(place),
+        _model(place),
         _train("train with a cache", data, {**settings, "epochs": 4, "views": 2}),
         _train("train without a cache", data, {**settings, "epochs": 3, "views": 0, "workers": 2}),
         _train("cross-validation", small.write_folds(place / "folded", images // 2), {**settings, "epochs": 2}),
@@ -431,33 +432,43 @@ def _curate(name: str, data: Path, run: Path) -> Scenario:
 
 
 def _page(place: Path) -> Scenario:
-    """A page in place of nothing or of a file of somebody else, of a small run."""
+    """The page of a small run."""
     run = train(TrainConfig(**small.write_training(place / "reported", epochs=1) | {"method": "linear"})).run
+    return _one_file("report", [str(run), "--device", "cpu", "--workers", "0"], "page.html")
+
+
+def _model(place: Path) -> Scenario:
+    """The model file of a small run."""
+    run = train(TrainConfig(**small.write_training(place / "exported", epochs=1) | {"method": "linear"})).run
+    return _one_file("export", [str(run)], "model.onnx")
+
+
+def _one_file(command_name: str, asked: list[str], name: str) -> Scenario:
+    """What a command writes with --out, in place of nothing or of a file of somebody else."""
     whole = list[str]()
 
     def command(folder: Path) -> list[str]:
-        out = ["--out", str(folder / "page.html"), "--overwrite"]
-        return ["report", str(run), "--device", "cpu", "--workers", "0", *out]
+        return [command_name, *asked, "--out", str(folder / name), "--overwrite"]
 
     def begin(folder: Path, chance: random.Random) -> None:
         if chance.random() < 0.5:
-            (folder / "page.html").write_text("before")
+            (folder / name).write_text("before")
 
     def finished(folder: Path) -> State:
-        """0 for the file of before, 1 for the page."""
-        if not (folder / "page.html").exists():
+        """0 for the file of before, 1 for the new one."""
+        if not (folder / name).exists():
             return {}
         known = [_digest(b"before"), *whole]
-        if (found := _digest((folder / "page.html").read_bytes())) not in known:
-            raise LostWorkError("the page is neither the old file nor the new one")
-        return {"page": known.index(found)}
+        if (found := _digest((folder / name).read_bytes())) not in known:
+            raise LostWorkError(f"{name} is neither the old file nor the new one")
+        return {name: known.index(found)}
 
     def result(folder: Path) -> str:
-        digest = _digest((folder / "page.html").read_bytes())
+        digest = _digest((folder / name).read_bytes())
         whole[:] = whole or [digest]
         return digest
 
-    return Scenario("report", command, finished, result, begin)
+    return Scenario(command_name, command, finished, result, begin)
 
 
 def _train(name: str, data: Path, settings: dict[str, Any]) -> Scenario:

@@ -12,7 +12,8 @@ import pytest
 from mlrpl_cli.core.config import BEST, LAST, TrainConfig, make_config
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
-from mlrpl_cli.core.prediction.predictor import Prediction, Predictor
+from mlrpl_cli.core.prediction.images import Prediction
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.folder import read_log

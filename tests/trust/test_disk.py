@@ -88,6 +88,7 @@ def commands(to: str) -> dict[str, list[str]]:
         "eval": ["eval", "--run=trained", "--workers=0", f"--csv={to}/figures.csv"],
         "export-labels": ["export-labels", "--data=data", "--format=coco", f"--out={to}/labels"],
         "export-labels of a run": ["export-labels", "--run=trained", "--format=long", f"--out={to}/labels.csv"],
+        "export": ["export", "trained", "--format=torch", f"--out={to}/model.pt2"],
         "complete": ["complete", "data", "--run=trained", "--workers=0", "--precision=0.5", f"--out={to}/labels.csv"],
         "check": ["check", "data", "--run=trained", "--workers=0", f"--csv={to}/ranked.csv"],
         "visualize": ["visualize", "--run=trained", "--workers=0", f"--out={to}/figures"],

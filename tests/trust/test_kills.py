@@ -22,6 +22,7 @@ HANDFUL = {
     "suggest": [Strike(signal.SIGKILL, 0.9)],
     "check": [Strike(signal.SIGTERM, 0.9)],
     "report": [Strike(signal.SIGKILL, 0.95)],
+    "export": [Strike(signal.SIGKILL, 0.95)],
     "train with a cache": [Strike(signal.SIGKILL, 0.8)],
     "train without a cache": [Strike(signal.SIGINT, 0.7)],
     "cross-validation": [Strike(signal.SIGKILL, 0.5)],
@@ -31,7 +32,7 @@ HANDFUL = {
 """By scenario, for a single run."""
 
 
-WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check", "report")
+WITHOUT_STEPS = ("prepare", "export-labels", "complete", "suggest", "check", "report", "export")
 
 
 def _something(name: str, finished: State) -> bool:
@@ -41,6 +42,8 @@ def _something(name: str, finished: State) -> bool:
 
 @pytest.mark.parametrize("name", HANDFUL)
 def test_a_handful_of_kills_loses_nothing(tmp_path: Path, name: str) -> None:
+    if name == "export":
+        pytest.importorskip("onnxscript", reason="pip install 'mlrpl[onnx]'")
     (scenario,) = [scenario for scenario in scenarios(tmp_path, images=48) if scenario.name == name]
     strikes = HANDFUL[name]
     tally = torment(scenario, iter([strikes]), len(strikes), tmp_path / "work", start_warm)

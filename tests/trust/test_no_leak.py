@@ -386,9 +386,9 @@ def reviewed(prepared: Prepared, run: Path, out: Path) -> bytes:
     """What the page of review shows after a training, before anybody answered."""
     options = ReviewOptions(run=run, device="cpu", workers=0)
     with desk_of(out / "answers.sqlite", prepared, "ann", "unknown") as desk:
-        subject = learned_from(prepared, desk, options, run, Silent())
+        material = learned_from(prepared, desk, options, run, Silent())
         task = Task(1, *desk.known(), None)
-        desk.take(learn(ground_from(subject), subject.parts, subject.given, task))
+        desk.take(learn(ground_from(material), material.parts, material.given, task))
         queues = [desk.queue(by, "ann", 0 if by == "class" else None, 100) for by in Orders.NAMES]
         grids = [desk.grid(column, "all", "ann", 0, 100, None) for column in range(len(prepared.classes))]
         return json.dumps([desk.state() | {"title": None}, queues, grids]).encode()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlrpl_cli.core.evaluation.metrics import f1, ratio
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 
 RESAMPLES, LEVEL = 1000, 0.95
@@ -81,18 +82,11 @@ def resampled_f1s(predicted: np.ndarray, labels: np.ndarray, weights: np.ndarray
     of_cells = (predicted & present, predicted & known, present, known)
     hits, claims, positives, told = (weights @ cells.astype(np.float32) for cells in of_cells)  # (R, C)
     counted = (positives > 0) & (told > positives)
-    of1 = _f1(*((hits * counted).sum(axis=1), (claims * counted).sum(axis=1), (positives * counted).sum(axis=1)))
-    precision = np.divide(hits, claims, out=np.zeros_like(hits), where=claims > 0)
-    recall = np.divide(hits, positives, out=np.zeros_like(hits), where=positives > 0)
-    cp, cr = (np.where(counted, each, 0).sum(axis=1) for each in (precision, recall))
+    op, or_ = (ratio((hits * counted).sum(axis=1), (of * counted).sum(axis=1)) for of in (claims, positives))
     classes = counted.sum(axis=1)
-    cf1 = np.divide(2 * cp * cr, (cp + cr) * classes, out=np.zeros(len(cp)), where=(cp + cr) * classes > 0)
+    cp, cr = (ratio((ratio(hits, of) * counted).sum(axis=1), classes) for of in (claims, positives))
+    of1, cf1 = f1(op, or_), f1(cp, cr)
     return np.where(classes > 0, of1, np.nan), np.where(classes > 0, cf1, np.nan)
-
-
-def _f1(hits: np.ndarray, claims: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """2 h / (c + p), the harmonic mean of precision h / c and recall h / p; 0 where nothing is claimed or there."""
-    return np.divide(2 * hits, claims + positives, out=np.zeros(len(hits)), where=claims + positives > 0)
 
 
 def interval_of(figures: np.ndarray, whole: float) -> Interval:

@@ -123,10 +123,10 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
     hits = (predicted & present).sum(axis=0).astype(float)  # (C,)
     claims = (predicted & known).sum(axis=0).astype(float)
     positives = present.sum(axis=0).astype(float)
-    op, or_ = _ratio(hits.sum(), claims.sum()), _ratio(hits.sum(), positives.sum())
-    precision, recall = _ratio(hits, claims), _ratio(hits, positives)
+    op, or_ = ratio(hits.sum(), claims.sum()), ratio(hits.sum(), positives.sum())
+    precision, recall = ratio(hits, claims), ratio(hits, positives)
     cp, cr = precision.mean(), recall.mean()
-    figures = (op, or_, _f1(op, or_), cp, cr, _f1(cp, cr), _f1(precision, recall).mean())
+    figures = (op, or_, f1(op, or_), cp, cr, f1(cp, cr), f1(precision, recall).mean())
     return PrecisionRecall(*(float(figure) for figure in figures))
 
 
@@ -154,9 +154,11 @@ def _ranked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     return labels[known] == PRESENT, np.unique(scores[known], return_inverse=True)[1]
 
 
-def _ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:
+def ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:
+    """Their quotient, 0 where the denominator is."""
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=np.asarray(denominator) > 0)
 
 
-def _f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
-    return _ratio(2 * precision * recall, precision + recall)
+def f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
+    """Their harmonic mean, 0 where both are."""
+    return ratio(2 * precision * recall, precision + recall)

@@ -119,7 +119,7 @@ def _predicted(
 
     Raises DataError, which names them, for images that it cannot read.
     """
-    from mlrpl_cli.core.prediction.predictor import Unreadable
+    from mlrpl_cli.core.prediction.images import Unreadable
 
     scores, problems = np.zeros((len(paths), len(predictor.classes)), np.float32), Problems()
     labels = np.full(scores.shape, UNKNOWN, np.int8)

@@ -18,6 +18,8 @@ CPU_NUMBERS = 2**20
 """float32 numbers of a tile on a CPU: 4 MiB, of which two at a time stay in the processor's cache."""
 DEVICE_NUMBERS = 2**24
 """float32 numbers of a tile elsewhere: 64 MiB, so that a launch costs less than the work it starts."""
+TRACED_PARTS = 64
+"""Tiles that a traced graph has at most, each a few operations of its own."""
 
 
 class Squashing(NamedTuple):
@@ -46,7 +48,10 @@ def bilinear_scores(image: Tensor, semantics: Tensor, score: Tensor, plan: Plan 
 
     The product tensor (B, P, C, K) never exists: forward and backward go tile by tile over regions and classes.
     `plan` is the device's own by default; plans differ by rounding, and each gives the same bits every time.
+    While a graph is traced, it is plain operations over parts of the classes, which every runtime knows.
     """
+    if torch.compiler.is_compiling():
+        return _traceable_scores(image, semantics.to(image.dtype), score.to(image.dtype))
     plan = plan or plan_for(image)
     return _BilinearScores.apply(image, semantics.to(image.dtype), score.to(image.dtype), plan)
 
@@ -58,6 +63,12 @@ def plan_for(image: Tensor) -> Plan:
         return Plan(_cpu_squashing(), max(CPU_NUMBERS // width, 1), 1)
     rows = max(min(DEVICE_NUMBERS // width, regions), 1)
     return Plan(SIGMOID, rows, max(DEVICE_NUMBERS // (rows * width), 1))
+
+
+def _traceable_scores(image: Tensor, semantics: Tensor, score: Tensor) -> Tensor:
+    """`bilinear_scores` without a loop over regions, a buffer or a backward: C/64 product tensors, one at a time."""
+    parts = (torch.tanh(image[:, :, None] * part) @ score for part in semantics.chunk(TRACED_PARTS))  # (B, P, c) each
+    return torch.cat([*parts], dim=2)
 
 
 @cache

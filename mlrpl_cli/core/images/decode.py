@@ -96,6 +96,16 @@ def open_image(path: Path | EncodedImage, target: int | None = None, allow_trunc
     return _decoded(path, target, allow_truncated, lambda image: image)
 
 
+def scaled_image(path: Path, side: int, allow_truncated: bool = False) -> Image.Image:
+    """The same, of at most `side` pixels on each side and its own aspect, never larger than it is."""
+
+    def scaled(image: Image.Image) -> Image.Image:
+        image.thumbnail((side, side))
+        return image
+
+    return _decoded(path, side, allow_truncated, scaled)
+
+
 def image_size(path: Path | EncodedImage) -> tuple[int, int]:
     """(width, height) in pixels as the header says, before it is turned upright. Raises DataError as `open_image`."""
     with opened(path) as (image, _):

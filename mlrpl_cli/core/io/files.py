@@ -118,6 +118,23 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=_existing(folder)).close()
 
 
+def place_of_file(path: Path, is_ours: Callable[[Path], bool], overwrite: bool, flag: str = "--out") -> Path:
+    """`path`, or what it links to, where a file is to be written; `flag` named it.
+
+    Raises DataError now, before long work, for a place that cannot be written to, and for a file that mlrpl did not
+    write, as `is_ours` says, unless it may `overwrite` it.
+    """
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    if os.path.lexists(path):
+        if not os.path.isfile(path):
+            raise DataError(f"{path} is there and no regular file; name a file with {flag}")
+        if not overwrite and not is_ours(path):
+            told = f"{path} is there and mlrpl did not write it"
+            raise DataError(f"{told}; --overwrite replaces it, and {flag} names another place")
+    check_writable(path)
+    return path
+
+
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Tell what keeps `path` from being written. With `temporary`, an error that names a file elsewhere passes."""

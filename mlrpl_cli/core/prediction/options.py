@@ -19,6 +19,12 @@ class PredictOptions(RunOptions):
     backbone_config: FileName | None = Field(
         None, description="What the tensors of a backbone's file do not say, as of train"
     )
+    model: FileName | None = Field(
+        None,
+        description=(
+            "Predict with this file, which mlrpl export --format onnx wrote, in place of a run: onnxruntime, on the CPU"
+        ),
+    )
     top_k: int | None = Field(
         None,
         ge=1,

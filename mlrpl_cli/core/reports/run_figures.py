@@ -26,7 +26,8 @@ from mlrpl_cli.core.io.files import atomic_file, check_writable
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import PRESENT
-from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, TrainedPredictor, Unreadable
+from mlrpl_cli.core.prediction.images import Prediction, Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor, TrainedPredictor
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.reports.figures import (
     MOST_MAPS,

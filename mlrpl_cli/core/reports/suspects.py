@@ -11,7 +11,8 @@ from mlrpl_cli.core.curation.check_options import CheckOptions
 from mlrpl_cli.core.curation.correcting import Check, cells
 from mlrpl_cli.core.images.decode import open_image
 from mlrpl_cli.core.io.progress import Progress, track
-from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+from mlrpl_cli.core.prediction.images import Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.reports.names import picture_name
 from mlrpl_cli.core.reports.slides import MOST_PANELS, draw_slide, save_slide
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from mlrpl_cli.core.config import TrainConfig
+import numpy as np
+
 from mlrpl_cli.core.curation.cross_fitting import parts_of
 from mlrpl_cli.core.curation.ground import ground_of
 from mlrpl_cli.core.export.writing import name_of
@@ -20,7 +22,7 @@ from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.review.desk import Desk
-from mlrpl_cli.core.review.learner import Subject, subject_of
+from mlrpl_cli.core.review.learner import Material, material_of
 from mlrpl_cli.core.review.options import ANSWERS, SUFFIX, ReviewOptions
 from mlrpl_cli.core.runs.contents import digests_of, numbered
 from mlrpl_cli.core.runs.folder import load_config
@@ -54,8 +56,10 @@ def zero_shot_run(options: ReviewOptions, prepared: Prepared, answers: Path, pro
     }
     named = {"backbone": options.backbone, "workers": options.workers}
     given = asked | {name: value for name, value in named.items() if value is not None}
-    progress.note(f"no run is named: it starts with the zero-shot scores of {options.backbone or TrainConfig.backbone}")
-    return train(asked_config(None, given), _Bars(progress), fresh=True).run
+    config = asked_config(None, given)
+    told = f"of {config.backbone}" if config.backbone else "of the backbone that train takes by default"
+    progress.note(f"no run is named: it starts with the zero-shot scores {told}")
+    return train(config, _Bars(progress), fresh=True).run
 
 
 class _Bars(Silent):
@@ -65,27 +69,64 @@ class _Bars(Silent):
         self.task = progress.task  # type: ignore[method-assign]
 
 
-def learned_from(prepared: Prepared, desk: Desk, options: ReviewOptions, run: Path, progress: Progress) -> Subject:
+def learned_from(prepared: Prepared, desk: Desk, options: ReviewOptions, run: Path, progress: Progress) -> Material:
     """The reviewed images by the backbone of a run. Raises RunError for one that does not fit."""
     ground = ground_of(prepared, desk.rows, options, run, progress)
     digests = digests_of(prepared, desk.rows, load_config(run).cache, options.workers)
-    return subject_of(ground, parts_of(numbered(digests), len(prepared.classes)), desk.given != UNKNOWN)
+    return material_of(ground, parts_of(numbered(digests), len(prepared.classes)), desk.given != UNKNOWN)
 
 
 @contextmanager
-def desk_of(path: Path, prepared: Prepared, person: str, disagreements: str) -> Iterator[Desk]:
-    """The desk over a file of answers, made if it is not there. Raises DataError as `AnswerStore.open`."""
-    given = prepared.observed_labels
-    if _root_of(prepared) == path and path.is_file():
-        given = read_answers(path)[0].given  # what it was prepared from has the answers among its labels
-    data = DataSet(
-        prepared.classes, prepared.image_root, prepared.images, prepared.splits, given, source=prepared.folder
-    )
-    with AnswerStore.open(path, data) as store:
-        desk = Desk(data, store, person, disagreements)
+def desk_of(
+    path: Path,
+    prepared: Prepared,
+    person: str | None,
+    disagreements: str,
+    progress: Progress | None = None,
+) -> Iterator[Desk]:
+    """The desk over a file of answers, made if it is not there; without a `person`, pages ask who answers.
+
+    Raises DataError as `AnswerStore.open`, and for a folder that was prepared from the file but has other images or
+    classes by now.
+    """
+    kept = data = data_set_of(prepared)
+    if is_from(prepared, path):
+        kept = _of_file(path, data)
+        data = replace(data, given=np.where(data.given != UNKNOWN, kept.given, UNKNOWN).astype(np.int8))
+    with AnswerStore.open(path, kept) as store:
+        desk = Desk(data, store, person or user(), disagreements, asks=person is None)
         if not len(desk.rows):
             raise DataError(f"{prepared.folder} has no training or validation image to review; add images")
+        if store.was_about is not None and progress is not None:
+            told = f"{path} was about {store.was_about}, and is about {prepared.folder} now"
+            progress.warn(f"{told}: {store.count} answers stand, {store.gone} are about what is gone")
         yield desk
+
+
+def data_set_of(prepared: Prepared) -> DataSet:
+    """What is answered about: a folder with the labels that may be seen."""
+    named = (prepared.classes, prepared.image_root, prepared.images, prepared.splits)
+    return DataSet(*named, prepared.observed_labels, source=prepared.folder)
+
+
+def is_from(prepared: Prepared, path: Path) -> bool:
+    """Whether a folder was prepared from the file of answers at `path`."""
+    root = _root_of(prepared)
+    return root is not None and path.exists() and root.exists() and path.samefile(root)
+
+
+def _of_file(path: Path, data: DataSet) -> DataSet:
+    """What a file of answers is about, which `data` was prepared from: the labels of `data` have the answers in them.
+
+    Nothing of the file is replaced, since a folder may hide labels or leave classes out. Raises DataError for a folder
+    whose rows and columns are not those of the file.
+    """
+    found = read_answers(path)[0]
+    if (found.images, found.classes) != (data.images, data.classes):
+        told = f"{data.source} was prepared from {path} but has other images or classes"
+        advice = f"review {found.source}, which the file is about, or name another file with --answers"
+        raise DataError(f"{told}; {advice}")
+    return found
 
 
 def _root_of(prepared: Prepared) -> Path | None:

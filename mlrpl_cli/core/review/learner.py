@@ -19,6 +19,7 @@ import torch
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.curation.ground import Ground
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
+from mlrpl_cli.core.labels.states import UNKNOWN
 from mlrpl_cli.core.review.learning import Lesson, Task, learn
 
 GROWTH = 1.5
@@ -27,7 +28,7 @@ NICE = 10
 """How much the process steps back for the server, in the system's own unit."""
 
 
-class Subject(NamedTuple):
+class Material(NamedTuple):
     """What does not change while people answer, as it goes to the process."""
 
     scores: np.ndarray
@@ -43,48 +44,60 @@ class Subject(NamedTuple):
     """(N, C) bool: the cells that were known before anybody was asked."""
 
 
-def subject_of(ground: Ground, parts: np.ndarray, given: np.ndarray) -> Subject:
+def material_of(ground: Ground, parts: np.ndarray, given: np.ndarray) -> Material:
     """The same as arrays."""
     scores, contents, texts = (of.float().numpy() for of in (ground.scores, ground.contents, ground.texts))
-    return Subject(scores, contents, texts, ground.config, parts, given)
+    return Material(scores, contents, texts, ground.config, parts, given)
 
 
-def ground_from(subject: Subject) -> Ground:
+def ground_from(material: Material) -> Ground:
     """The other way."""
-    scores, contents, texts = map(torch.from_numpy, (subject.scores, subject.contents, subject.texts))
-    return Ground(scores, contents, texts, subject.config)
+    scores, contents, texts = map(torch.from_numpy, (material.scores, material.contents, material.texts))
+    return Ground(scores, contents, texts, material.config)
 
 
 @dataclass
 class Learner:
     """Takes a task at a time; a process that was killed is started again for the next one."""
 
-    subject: Subject
+    material: Material
     _open: ExitStack
     _pool: ProcessPoolExecutor | None = None
     _last: Lesson | None = None
     _chosen_by: int = 0
 
     def begin(self, task: Task) -> Future[Lesson]:
-        """Train; λ is that of the last time as long as that will do."""
-        known = int((task.labels != 0).sum())
-        if self._last is not None and known < GROWTH * max(self._chosen_by, 1):
-            task = replace(task, precision=self._last.precision)
-        else:
-            self._chosen_by = known
-        if self._pool is None:
-            self._pool = self._open.enter_context(process_pool(1, _be_ready, (self.subject,)))
-        with without_interrupts():
-            return self._pool.submit(_learn, task)
+        """Train; λ is that of the last time as long as that will do.
 
-    def took(self, done: Future[Lesson]) -> Lesson:
-        """What a training came to. Raises what it raised; after a process that died the next one has a new process."""
+        The first one starts a process, to which the images go: seconds, or more of many. Raises BrokenProcessPool for
+        one that has died since; the next one has a new process.
+        """
+        if self._last is not None and not self._chooses_by((task.labels != UNKNOWN).sum()):
+            task = replace(task, precision=self._last.precision)
+        if self._pool is None:
+            self._pool = self._open.enter_context(process_pool(1, _be_ready, (self.material,)))
         try:
-            self._last = done.result()
+            with without_interrupts():
+                return self._pool.submit(_learn, task)
         except BrokenProcessPool:
             self._pool = None
             raise
-        return self._last
+
+    def took(self, done: Future[Lesson]) -> Lesson:
+        """What a training came to. Raises what it raised; after a process that died there is a new one."""
+        try:
+            lesson = done.result()
+        except BrokenProcessPool:
+            self._pool = None
+            raise
+        if self._chooses_by(lesson.known):
+            self._chosen_by = lesson.known
+        self._last = lesson
+        return lesson
+
+    def _chooses_by(self, known: int) -> bool:
+        """Whether λ is chosen anew by so many known cells."""
+        return self._last is None or known >= GROWTH * max(self._chosen_by, 1)
 
 
 class _EndedError(Exception):
@@ -92,11 +105,11 @@ class _EndedError(Exception):
 
 
 @contextmanager
-def learner(subject: Subject) -> Iterator[Learner]:
+def learner(material: Material) -> Iterator[Learner]:
     """Ends its process with the block, in the middle of a training if there is one."""
     held = ExitStack()
     try:
-        yield Learner(subject, held)
+        yield Learner(material, held)
     finally:
         with suppress(_EndedError), held:
             raise _EndedError
@@ -106,12 +119,12 @@ _ground: tuple[Ground, np.ndarray, np.ndarray] | None = None
 """Of the process that trains."""
 
 
-def _be_ready(subject: Subject) -> None:
+def _be_ready(material: Material) -> None:
     global _ground
     if hasattr(os, "nice"):
         os.nice(NICE)
     torch.set_num_threads(max((os.cpu_count() or 1) - 1, 1))
-    _ground = ground_from(subject), subject.parts, subject.given
+    _ground = ground_from(material), material.parts, material.given
 
 
 def _learn(task: Task) -> Lesson:

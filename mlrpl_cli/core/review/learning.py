@@ -1,7 +1,7 @@
 """What is learned from the answers so far: probabilities, what to ask next, what looks wrong, and how good it is.
 
-λ of `anchored` is chosen once for a while, by all known cells, since choosing takes 24 fits and a fit less than a
-second; each cell is still scored by a classifier that was fitted without it. Axes: N images, C classes, S cells.
+λ of `anchored` is chosen once for a while, by all known cells, since choosing takes four times as many fits as all
+else; each cell is still scored by a classifier that was fitted without it. Axes: N images, C classes, S cells.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlrpl_cli.core.curation.asking.asked import DOUBTFUL, LITTLE_KNOWN
+from mlrpl_cli.core.curation.asking.asked import reasons
 from mlrpl_cli.core.curation.asking.choosing import choose, units_of
 from mlrpl_cli.core.curation.asking.information import Information
 from mlrpl_cli.core.curation.asking.options import CELL
@@ -22,7 +22,7 @@ from mlrpl_cli.core.curation.ground import Ground
 from mlrpl_cli.core.decisions import calibration
 from mlrpl_cli.core.evaluation import comparison
 from mlrpl_cli.core.evaluation.comparison import Interval
-from mlrpl_cli.core.evaluation.metrics import average_precisions, measurable
+from mlrpl_cli.core.evaluation.metrics import average_precisions, mean_of_classes, measurable
 from mlrpl_cli.core.io.devices import make_generator
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
@@ -31,7 +31,7 @@ from mlrpl_cli.core.runs.decided.calibration import sigmoid
 
 SEED = 0
 MOST_ASKED = 1000
-"""Cells that are put in an order: more than are answered before the next training."""
+"""Cells that are put in an order; after them, and until the next training, the order is that of the data set."""
 RESAMPLES = 200
 """Of the interval: its ends stand on five resamples each."""
 
@@ -62,6 +62,8 @@ class Estimate:
     high: float
     told: str
     """Which cells it is of."""
+    of_given: bool
+    """Whether they are all cells that were known before anybody was asked."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,7 @@ def suggested(pool: Pool) -> Cells:
     deviations = worth.deviations()
     order = [unit for unit, _ in choose(worth, units, MOST_ASKED)]
     rows, columns = units.rows[order], units.column[order]
-    doubt, variance = pool.doubt[rows, columns], deviations[rows, columns] ** 2
-    little_known = variance * np.median(doubt) > doubt * np.median(variance)
-    return Cells(rows, columns, tuple(LITTLE_KNOWN if little else DOUBTFUL for little in little_known))
+    return Cells(rows, columns, tuple(reasons(pool.doubt[rows, columns], deviations[rows, columns] ** 2)))
 
 
 def doubtful(scored: CrossFitted) -> Cells:
@@ -152,16 +152,17 @@ def doubtful(scored: CrossFitted) -> Cells:
 def estimate(logits: np.ndarray, labels: np.ndarray, given: np.ndarray) -> Estimate | None:
     """mAP of known cells, each scored by a classifier that did not know it, with its interval.
 
-    Of the cells that were `given` (N, C) where they can tell, since those that were asked are harder than the others.
+    Of the cells that were `given` (N, C) where they can tell, since nobody drew at random which ones were answered.
     """
     before = np.where(given, labels, UNKNOWN)
-    of, told = before, "labels that were given"
+    of, told, of_given = before, "labels that were given", True
     if not measurable(before).any():
-        of, told = labels, "answers, which were asked because they are hard: the others are easier"
+        of, of_given = labels, False
+        told = "answers, which nobody drew at random: it may be far off, either way"
     if not measurable(of).any():
         return None
-    whole = np.nanmean(average_precisions(logits, of))
+    whole = mean_of_classes(average_precisions(logits, of))
     weights = comparison.resample_weights(len(of), RESAMPLES)
-    found: Interval = comparison.interval_of(comparison.resampled_maps(logits, of, weights), float(whole))
+    found: Interval = comparison.interval_of(comparison.resampled_maps(logits, of, weights), whole)
     cells = f"{int((of != UNKNOWN).sum()):,}"
-    return Estimate(found.value, found.low, found.high, f"estimated on {cells} {told}")
+    return Estimate(found.value, found.low, found.high, f"estimated on {cells} {told}", of_given)

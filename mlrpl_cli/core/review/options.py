@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.io.schema import Folder, Name
+from mlrpl_cli.core.labels.answers.records import Disagreements
 from mlrpl_cli.core.runs.selection import RunOnDataOptions
 
 ANSWERS, SUFFIX = Path("answers"), ".sqlite"
@@ -28,13 +28,13 @@ class ReviewOptions(RunOnDataOptions):
         "scores of --backbone",
     )
     backbone: Name | None = Field(
-        default=None, description=f"Without --run: what describes the images. Default: {TrainConfig.backbone}"
+        default=None, description="Without --run: what describes the images. Default: that of mlrpl train"
     )
     answers: Path | None = None
     """File of answers, which are added to those in it. Default: answers/NAME.sqlite below the current folder"""
-    disagreements: Literal["unknown", "newest", "majority"] = "unknown"
+    disagreements: Disagreements = "unknown"
     """What a cell counts as that some say is present and others say is absent: unknown, newest or majority"""
     person: Name | None = None
-    """Who answers, unless the page is told another name. Default: the name of the user of this machine"""
+    """Who answers, unless a page is told another name. Default: each browser asks"""
     port: Annotated[int | None, Field(ge=0, le=PORTS)] = None
     """Port of 127.0.0.1. Default: that of the last time where it is free, else any free one"""

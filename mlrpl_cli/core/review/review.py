@@ -16,7 +16,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.answers.records import check_person
 from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import newest_prepared, read_prepared
-from mlrpl_cli.core.review.beginning import answers_path, desk_of, learned_from, user, zero_shot_run
+from mlrpl_cli.core.review.beginning import answers_path, desk_of, learned_from, zero_shot_run
 from mlrpl_cli.core.review.options import ReviewOptions
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.provenance import Provenance, of_run
@@ -66,27 +66,32 @@ def review(
         import uvicorn
     except ImportError as error:
         raise ConfigError("review needs starlette and uvicorn; pip install 'mlrpl[web]'") from error
-    from mlrpl_cli.core.review.address import address
     from mlrpl_cli.core.review.learner import learner
-    from mlrpl_cli.core.review.pictures import Pictures
-    from mlrpl_cli.core.review.server import make_app
+    from mlrpl_cli.core.review.serving.address import address
+    from mlrpl_cli.core.review.serving.pictures import Pictures
+    from mlrpl_cli.core.review.serving.server import make_app
     from mlrpl_cli.core.review.teaching import Teacher
 
     progress = progress or Silent()
-    person = options.person or user()
-    check_person(person)
+    if options.person is not None:
+        check_person(options.person)
     if options.run is not None and options.backbone is not None:
         raise ConfigError("--backbone is for a start without a run; leave out --backbone or --run")
     prepared = read_prepared(options.data or newest_prepared())
     warn_of_filled(prepared, progress)
+    if prepared.folds is not None:
+        progress.warn("a file of answers keeps no folds: give --folds again to the mlrpl prepare that reads it")
     path = answers_path(options, prepared)
-    with desk_of(path, prepared, person, options.disagreements) as desk:
+    with (
+        desk_of(path, prepared, options.person, options.disagreements, progress) as desk,
+        address(path, options.port, prepared.sha256) as place,
+    ):
         run = options.run or zero_shot_run(options, prepared, path, progress)
         info = load_checkpoint(run, options.checkpoint).info
-        subject = learned_from(prepared, desk, options, run, progress)
+        material = learned_from(prepared, desk, options, run, progress)
         load = partial(Predictor.from_run, run, options.checkpoint, options.device)
         pictures = Pictures(prepared.paths(np.arange(len(prepared.images))), prepared.allow_truncated, load)
-        with suppress(KeyboardInterrupt), address(path, options.port) as place, learner(subject) as learns:
+        with suppress(KeyboardInterrupt), learner(material) as learns:
             app = make_app(desk, pictures, Teacher(desk, learns), place.secret)
             server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on"))
             counts = (len(desk.rows), len(info.classes), desk.state()["open"], desk.store.count)

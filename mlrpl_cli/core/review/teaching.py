@@ -24,9 +24,9 @@ class Teacher:
         self.desk, self.learner = desk, learner
         self._changes, self._heard = 0, asyncio.Event()
 
-    def heard(self) -> None:
-        """Something was answered or taken back."""
-        self._changes += 1
+    def heard(self, answers: int) -> None:
+        """So many were given or taken back."""
+        self._changes += answers
         self._heard.set()
 
     @asynccontextmanager
@@ -66,10 +66,11 @@ class Teacher:
         states, answers = await asyncio.to_thread(self.desk.known)
         self.desk.learning = "training" if self.desk.lesson else "starting"
         self.desk.told = "the model is being trained; answers are taken meanwhile"
-        done = self.learner.begin(Task(version, states, answers, None))
-        with suppress(Exception):  # it is asked for what it raised below
-            await asyncio.wrap_future(done)
+        task = Task(version, states, answers, None)
         try:
+            done = await asyncio.to_thread(self.learner.begin, task)
+            with suppress(Exception):  # it is asked for what it raised below
+                await asyncio.wrap_future(done)
             self.desk.take(self.learner.took(done))
         except BrokenProcessPool:
             return "the training was ended from outside, such as for want of memory; it is tried again"

@@ -12,7 +12,8 @@ from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.options import EvaluationOptions
 from mlrpl_cli.core.io.errors import ConfigError, RunError
-from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+from mlrpl_cli.core.prediction.images import Prediction, Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import read_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.training.train import train

@@ -9,7 +9,8 @@ from PIL import Image
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.prediction.predictor import Prediction, Predictor, Unreadable
+from mlrpl_cli.core.prediction.images import Prediction, Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.reports import run_figures
 from mlrpl_cli.core.reports.names import picture_name
 from mlrpl_cli.core.reports.options import FigureOptions

@@ -9,7 +9,7 @@ from PIL import Image
 from mlrpl_cli.core.curation.check_options import CheckOptions
 from mlrpl_cli.core.curation.correcting import check_labels
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.prediction.predictor import Unreadable
+from mlrpl_cli.core.prediction.images import Unreadable
 from mlrpl_cli.core.reports.names import picture_name
 from mlrpl_cli.core.reports.suspects import draw_suspects
 from tests.core.curation.conftest import place  # noqa: F401

@@ -65,8 +65,8 @@ class Idle:
 
     changes = 0
 
-    def heard(self) -> None:
-        self.changes += 1
+    def heard(self, answers: int) -> None:
+        self.changes += answers
 
 
 def no_predictor() -> None:

@@ -11,18 +11,17 @@ import pytest
 from mlrpl_cli.core.labels.answers.records import DataSet
 from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.prepared.folder import read_prepared
+from mlrpl_cli.core.review.beginning import data_set_of
 from mlrpl_cli.core.review.desk import Desk
-from mlrpl_cli.core.review.pictures import Pictures
-from mlrpl_cli.core.review.server import make_app
+from mlrpl_cli.core.review.serving.pictures import Pictures
+from mlrpl_cli.core.review.serving.server import make_app
 from tests import small
 from tests.core.review.asking import SECRET, Client, Idle, no_predictor
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataSet:
-    prepared = read_prepared(small.write_prepared(tmp_path / "data"))
-    given = prepared.observed_labels
-    return DataSet(prepared.classes, prepared.image_root, prepared.images, prepared.splits, given, prepared.folder)
+    return data_set_of(read_prepared(small.write_prepared(tmp_path / "data")))
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def client(desk: Desk) -> Client:
 @pytest.fixture
 def open_cell(desk: Desk) -> Callable[[], tuple[int, int]]:
     """An unknown cell of a reviewed image."""
-    cells = iter(np.argwhere(desk.labels().states == 0).tolist())
+    cells = iter(np.argwhere(desk.known()[0] == 0).tolist())
 
     def one() -> tuple[int, int]:
         place, column = next(cells)

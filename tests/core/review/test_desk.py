@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.labels.answers.records import NewAnswer
+from mlrpl_cli.core.labels.answers.records import DataSet, NewAnswer
+from mlrpl_cli.core.labels.answers.settling import settled
+from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.review import desk as desks
+from mlrpl_cli.core.review import orders
 from mlrpl_cli.core.review.desk import Desk, last_point
 from mlrpl_cli.core.review.learning import NO_CELLS, Cells, Estimate, Lesson
 
@@ -21,7 +26,7 @@ def answer(token: str, cell: tuple[int, int], state: str = "present", person: st
 
 def lesson(desk: Desk, version: int = 1, map: float = 0.5, seed: int = 0, **more: object) -> Lesson:
     p = np.random.default_rng(seed).random(desk.given.shape, np.float32)
-    values = {"suggested": NO_CELLS, "doubtful": NO_CELLS, "estimate": Estimate(map, map, map, "told")} | more
+    values = {"suggested": NO_CELLS, "doubtful": NO_CELLS, "estimate": Estimate(map, map, map, "told", True)} | more
     return Lesson(version, desk.store.count, 1.0, 0, p, True, **values)
 
 
@@ -30,7 +35,7 @@ def test_an_answer_is_a_label_from_then_on_until_it_is_taken_back(desk: Desk, op
     before = desk.state()
     desk.record([answer("a", (row, column))])
     after = desk.state()
-    assert desk.labels().states[desk.check_row(row), column] == PRESENT
+    assert desk.known()[0][desk.check_row(row), column] == PRESENT
     assert (after["known"], after["open"]) == (before["known"] + 1, before["open"] - 1)
     assert after["classes"][column]["present"] == before["classes"][column]["present"] + 1
     desk.undo(["a"], "ann")
@@ -54,7 +59,7 @@ def test_a_queue_holds_every_open_cell_once_and_no_other(by: str, learned: bool,
     column = 1 if by == "class" else None
     found = desk.queue(by, "ann", column, 100)
     asked = [(item["row"], cell["column"]) for item in found["items"] for cell in item["cells"]]
-    states = desk.labels().states
+    states = desk.known()[0]
     unknown = {(int(desk.rows[n]), c) for n, c in np.argwhere(states == UNKNOWN).tolist() if column in (None, c)}
     assert (sorted(asked), found["left"]) == (sorted(unknown), len(unknown))
 
@@ -79,17 +84,19 @@ def test_likely_errors_are_given_labels_in_the_order_of_the_lesson(desk: Desk) -
     rows, columns = np.nonzero(desk.given != UNKNOWN)
     order = slice(5, None, -1)
     desk.take(lesson(desk, doubtful=Cells(rows[order], columns[order], ("right with p 0.1",) * 6)))
-    asked = [
-        (item["row"], cell["column"], cell["given"])
-        for item in desk.queue("errors", "ann")["items"]
-        for cell in item["cells"]
-    ]
+
+    def asked() -> list[tuple]:
+        cells = [(item["row"], cell) for item in desk.queue("errors", "ann")["items"] for cell in item["cells"]]
+        return [(row, cell["column"], cell["given"]) for row, cell in cells]
+
     expected = [
         (int(desk.rows[n]), c, {PRESENT: "present", ABSENT: "absent"}[int(desk.given[n, c])])
         for n, c in zip(rows[order].tolist(), columns[order].tolist(), strict=True)
     ]
-    assert sorted(asked) == sorted(expected)
-    assert asked[0] == expected[0]
+    assert sorted(asked()) == sorted(expected)
+    assert asked()[0] == expected[0]
+    desk.record([answer("a", expected[0][:2], "absent", "bob")])
+    assert sorted(asked()) == sorted(expected[1:])  # what somebody answered is asked of nobody else
 
 
 def test_a_queue_of_few_images_has_all_that_is_asked_of_them(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +123,16 @@ def test_a_grid_falls_in_probability_and_keeps_the_order_of_its_training(desk: D
     assert [item["row"] for item in desk.grid(0, "all", "ann", 0, 100, None)["items"]] != rows
 
 
+def test_answers_move_no_image_that_is_still_to_be_scrolled_to(desk: Desk) -> None:
+    first = desk.grid(0, "open", "ann", 0, 2, None)
+    everything = [item["row"] for item in desk.grid(0, "open", "ann", 0, 100, first["version"])["items"]]
+    for item in first["items"]:
+        desk.record([answer(str(item["row"]), (item["row"], 0))])
+    rest = desk.grid(0, "open", "ann", 2, 100, first["version"])
+    assert [item["row"] for item in rest["items"]] == everything[2:]
+    assert desk.grid(0, "open", "ann", 0, 100, None)["total"] == len(everything) - 2
+
+
 @pytest.mark.parametrize(("show", "state"), [("open", None), ("present", "present"), ("absent", "absent")])
 def test_a_grid_shows_the_cells_of_one_state(show: str, state: str | None, desk: Desk) -> None:
     found = desk.grid(2, show, "ann", 0, 100, None)
@@ -131,7 +148,7 @@ def test_what_people_disagree_on_is_unknown_and_told(desk: Desk, open_cell: Call
     said = [(one["person"], one["state"]) for one in item["answers"]]
     assert (item["row"], item["column"], said) == (row, column, [("ann", "present"), ("bob", "absent")])
     assert desk.state()["disputed"] == 1
-    assert desk.labels().states[desk.check_row(row), column] == UNKNOWN
+    assert desk.known()[0][desk.check_row(row), column] == UNKNOWN
 
 
 def test_before_probabilities_are_calibrated_none_is_told(desk: Desk) -> None:
@@ -145,6 +162,63 @@ def test_a_test_image_is_not_answered(desk: Desk) -> None:
     with pytest.raises(DataError, match=f"no image that is reviewed has the number {row}"):
         desk.record([answer("a", (row, 0))])
     assert desk.store.count == 0
+
+
+def test_labels_are_those_of_settling_all_answers(desk: Desk) -> None:
+    """Kept up cell by cell, after every answer and every undo of several people."""
+    random, given = np.random.default_rng(0), []
+    learning = np.flatnonzero(np.array(desk.data.splits) != "test")
+    for number in range(120):
+        if given and random.random() < 0.3:
+            token, person = given.pop(int(random.integers(len(given))))
+            desk.undo([token], person)
+        else:
+            cell = int(random.choice(learning[:4])), int(random.integers(3))
+            state, person = random.choice(["present", "absent", "unsure"]), str(random.choice(["ann", "bob", "cy"]))
+            desk.record([answer(str(number), cell, str(state), person)])
+            given.append((str(number), person))
+        states, disputed = settled(desk.data.given, desk.store.standing)
+        assert (desk.known()[0] == states[learning]).all()
+        assert desk.state()["disputed"] == disputed[learning].sum()
+    own = {
+        person: {(one.row, one.column) for one in desk.store.standing if one.person == person} for _, person in given
+    }
+    for person, cells in own.items():
+        asked = desk.queue("unlabelled", person, None, 100)["items"]
+        assert not {(item["row"], cell["column"]) for item in asked for cell in item["cells"]} & cells
+
+
+def test_answers_to_what_is_a_test_image_by_now_count_for_nothing(data: DataSet, tmp_path: Path) -> None:
+    row = data.splits.index("train")
+    with AnswerStore.open(tmp_path / "moved.sqlite", data) as store:
+        Desk(data, store, "ann", "unknown").record([answer("a", (row, 0))])
+    splits = tuple("test" if place == row else split for place, split in enumerate(data.splits))
+    moved = replace(data, splits=splits)
+    with AnswerStore.open(tmp_path / "moved.sqlite", moved) as store:
+        found = Desk(moved, store, "ann", "unknown")
+        queue = found.queue("unlabelled", "ann", None, 100)
+        assert queue["left"] == sum(len(item["cells"]) for item in queue["items"])
+        assert (found.known()[0] == moved.given[found.rows]).all()
+
+
+def test_other_open_classes_are_the_likeliest_ones(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desks, "MOST_OTHERS", 1)
+    desk.take(lesson(desk))
+    for item in desk.queue("class", "ann", 0, 100)["items"]:
+        place = desk.check_row(item["row"])
+        unknown = [c for c in np.flatnonzero(desk.given[place] == UNKNOWN).tolist() if c != 0]
+        best = sorted(unknown, key=lambda c: -desk.lesson.probabilities[place, c])[:1]
+        assert [cell["column"] for cell in item["others"]] == best
+
+
+def test_orders_that_were_not_asked_for_for_long_go(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "KEPT", 3)
+    for version in range(1, 4):
+        desk.take(lesson(desk, version, seed=version))
+        desk.grid(0, "all", "ann", 0, 10, None)
+        assert desk.grid(0, "all", "ann", 0, 10, 1)["version"] == 1  # somebody is in the middle of it
+    desk.grid(1, "all", "ann", 0, 10, None)
+    assert [desk.grid(0, "all", "ann", 0, 10, version)["version"] for version in (1, 2)] == [1, 3]
 
 
 def test_an_unknown_queue_is_told_with_those_there_are(desk: Desk) -> None:
@@ -163,6 +237,7 @@ def test_an_unknown_queue_is_told_with_those_there_are(desk: Desk) -> None:
         ([(0, 0.5), (40, 0.505), (90, 0.52)], 50),
         ([(0, 0.5), (40, 0.52), (90, 0.525)], 90),
         ([(0, 0.5), (40, 0.4)], None),
+        ([(100, 0.5), (95, 0.52)], None),
     ],
 )
 def test_the_last_point_is_counted_from_the_last_training_that_was_a_point_below(reached: list, took: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from mlrpl_cli.core.curation.ground import Ground
 from mlrpl_cli.core.evaluation.metrics import average_precisions
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
 from mlrpl_cli.core.review import learning
-from mlrpl_cli.core.review.learner import learner, subject_of
+from mlrpl_cli.core.review.learner import learner, material_of
 from mlrpl_cli.core.review.learning import Task, learn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,12 +106,13 @@ def test_the_estimate_is_of_given_cells_by_scores_that_did_not_know_them(
     assert alone.map == pytest.approx(expected)
 
 
-def test_without_given_labels_the_estimate_says_that_answers_are_hard(
+def test_without_given_labels_the_estimate_says_that_nobody_drew_them(
     ground: Ground, parts: np.ndarray, truth: np.ndarray
 ) -> None:
     found = learn(ground, parts, nothing(truth), Task(1, known(truth, 0.5), 0, 1.0)).estimate
     assert found is not None
-    assert "asked because they are hard" in found.told
+    assert "nobody drew at random" in found.told
+    assert not found.of_given
 
 
 def test_the_learner_keeps_a_precision_until_half_as_much_again_is_known(
@@ -129,14 +132,26 @@ def test_the_learner_keeps_a_precision_until_half_as_much_again_is_known(
             return task
 
     class Done:
+        def __init__(self, known: int) -> None:
+            self.known, self.precision = known, 0.3
+
         def result(self) -> object:
-            return type("Lesson", (), {"precision": 0.3})()
+            return self
+
+    class Died:
+        def result(self) -> object:
+            raise BrokenProcessPool
 
     monkeypatch.setattr("mlrpl_cli.core.review.learner.process_pool", Pool)
-    with learner(subject_of(ground, parts, nothing(truth))) as learns:
+    with learner(material_of(ground, parts, nothing(truth))) as learns:
         for count in (100, 101, 149, 150, 151):
             labels = np.zeros(truth.size, np.int8)
             labels[:count] = PRESENT
-            learns.begin(Task(1, labels.reshape(truth.shape), 0, None))
-            learns.took(Done())
-    assert asked == [None, 0.3, 0.3, None, 0.3]
+            task = Task(1, labels.reshape(truth.shape), 0, None)
+            learns.begin(task)
+            if count == 100:  # one that died has chosen nothing
+                with pytest.raises(BrokenProcessPool):
+                    learns.took(Died())
+                learns.begin(task)
+            learns.took(Done(count))
+    assert asked == [None, None, 0.3, 0.3, None, 0.3]

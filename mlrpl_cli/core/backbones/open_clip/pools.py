@@ -45,7 +45,7 @@ class MeanPool(Pool):
 
     def attend(self, tokens: Tensor, shape: tuple[int, int]) -> Attended:
         grid = tokens[:, tokens.shape[1] - shape[0] * shape[1] :]
-        return grid.new_full((len(grid), 1, grid.shape[1]), 1 / grid.shape[1]), grid
+        return grid.new_full((grid.shape[0], 1, grid.shape[1]), 1 / grid.shape[1]), grid
 
     def finish(self, values: Tensor) -> Tensor:
         return self.end(values)
@@ -73,7 +73,7 @@ class QueryPool(Pool):
         tokens = pool.ln_k(tokens)
         queries = pool.ln_q(pool.query)[:1]
         (query_weight, key_weight, value_weight), (query_bias, key_bias, value_bias) = _projections(mha)
-        query = F.linear(queries, query_weight, query_bias).expand(len(tokens), -1, -1)
+        query = F.linear(queries, query_weight, query_bias).expand(tokens.shape[0], -1, -1)
         weights = attention_of(query, F.linear(tokens, key_weight, key_bias), mha.num_heads)
         return weights, F.linear(tokens, value_weight, value_bias)
 
@@ -119,7 +119,7 @@ class TokenPool2d(Pool):
     def with_first(self, tokens: Tensor) -> Tensor:
         pool = self.module
         given = pool.cls_token is not None
-        first = pool.cls_token.expand(len(tokens), -1, -1) if given else tokens.mean(dim=1, keepdim=True)
+        first = pool.cls_token.expand(tokens.shape[0], -1, -1) if given else tokens.mean(dim=1, keepdim=True)
         return torch.cat([first, tokens], dim=1)
 
     def projected(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:

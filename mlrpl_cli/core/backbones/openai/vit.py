@@ -44,7 +44,8 @@ class VisionTransformer(ImageTower):
 
     def forward(self, images: Tensor) -> ImageFeatures:
         patches = self.conv1(images)  # (B, D, H, W)
-        class_token = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        # Not len(images), which a graph that is traced takes for a constant.
+        class_token = self.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)  # (B, 1+P, D)
         positions = resize_positions(self.positional_embedding, patches.shape[2:])
         x = self.ln_pre(tokens + positions.to(tokens.dtype))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 DOUBTFUL, LITTLE_KNOWN = "doubtful", "little known"
+
+
+def reasons(doubt: np.ndarray, variance: np.ndarray) -> list[str]:
+    """(S,) what sets each of some cells apart from the median of them, by p (1 - p) and the variance of the logit."""
+    little_known = variance * np.median(doubt) > doubt * np.median(variance)
+    return [LITTLE_KNOWN if little else DOUBTFUL for little in little_known.tolist()]
 
 
 @dataclass(frozen=True)

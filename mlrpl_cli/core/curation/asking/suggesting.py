@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 
 import numpy as np
 
-from mlrpl_cli.core.curation.asking.asked import DOUBTFUL, LITTLE_KNOWN, Asked, AskedCell, Suggested
+from mlrpl_cli.core.curation.asking.asked import Asked, AskedCell, Suggested, reasons
 from mlrpl_cli.core.curation.asking.choosing import Units, Worth, choose, units_of
 from mlrpl_cli.core.curation.asking.information import Information
 from mlrpl_cli.core.curation.asking.options import DEFAULT, FORMATS, STRATEGIES, SuggestOptions, check
@@ -98,23 +98,11 @@ def _explained(
 
 
 def _reasoned(asked: list[Asked]) -> list[Asked]:
-    """With what sets each cell apart from the median of the asked ones."""
+    """With what sets each cell apart from the others that are asked."""
     cells = [cell for one in asked for cell in one.cells]
-    doubt, variance = (float(np.median([of(cell) for cell in cells])) for of in (_doubt, _variance))
-
-    def reason(cell: AskedCell) -> AskedCell:
-        little_known = _variance(cell) * doubt > _doubt(cell) * variance
-        return replace(cell, because=LITTLE_KNOWN if little_known else DOUBTFUL)
-
-    return [replace(one, cells=list(map(reason, one.cells))) for one in asked]
-
-
-def _doubt(cell: AskedCell) -> float:
-    return cell.probability * (1 - cell.probability)
-
-
-def _variance(cell: AskedCell) -> float:
-    return cell.deviation**2
+    p, deviation = (np.array([getattr(cell, name) for cell in cells]) for name in ("probability", "deviation"))
+    why = iter(reasons(p * (1 - p), deviation**2))
+    return [replace(one, cells=[replace(cell, because=next(why)) for cell in one.cells]) for one in asked]
 
 
 def _notes(prepared: Prepared, crossed: CrossFitted, options: SuggestOptions, there: int) -> list[str]:

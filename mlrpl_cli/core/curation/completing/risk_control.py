@@ -109,13 +109,15 @@ def promised_of_each(
     confidence, and few could promise anything, those that do would be the lucky ones (Benjamini and Hochberg 1995;
     Benjamini and Bogomolov 2014 for what is tested inside a chosen group).
     """
-    found: list[Promise | str] = []
-    for count in range(len(groups), 0, -1):
+    count = len(groups)
+    while count:
         level = risk_of(confidence) * count / len(groups)
         found = [_promised(*group, precision, level) for group in groups]
-        if sum(isinstance(each, Promise) for each in found) >= count:
-            break
-    return found
+        made = sum(isinstance(each, Promise) for each in found)
+        if made >= count or count == 1:
+            return found
+        count = max(made, 1)  # at no level between do more than so many make one: they are stricter
+    return []
 
 
 def nested_sets(scores: np.ndarray, states: np.ndarray) -> Nested:

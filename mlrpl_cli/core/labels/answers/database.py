@@ -42,8 +42,12 @@ answer."""
 _LAYOUT = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name LIMIT 100"
 
 
-class FullDiskError(DataError):
-    """There is no room for what was to be saved, of which nothing was."""
+class NotSavedError(DataError):
+    """Nothing of what was to be saved was, though nothing is wrong with it: the same may be saved later."""
+
+
+class FullDiskError(NotSavedError):
+    """There is no room for it."""
 
 
 def is_answers(header: bytes) -> bool:
@@ -112,7 +116,7 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into DataError, or FullDiskError."""
+    """Turn what SQLite raises into DataError, of what passes into NotSavedError."""
     try:
         yield
     except (sqlite3.Error, UnicodeError) as error:  # what SQLite says of a damaged file need not be UTF-8
@@ -132,11 +136,12 @@ def _error(path: Path, said: str) -> DataError:
     if "not a database" in said:
         return _foreign(path)
     if "closed" in said:
-        return DataError(f"{path} is closed: none of this was saved; start mlrpl review again")
+        return NotSavedError(f"{path} is closed: none of this was saved; start mlrpl review again")
     if "is full" in said:
         return FullDiskError(f"the disk of {path} is full: none of this was saved, all before is; free some room")
     if "disk I/O" in said or "readonly" in said or "unable to open" in said:
-        return DataError(f"cannot use {path} ({said}): what it held is still there; look at its disk, or {ANOTHER}")
+        held = "what it held is still there"
+        return NotSavedError(f"cannot use {path} ({said}): {held}; look at its disk, or {ANOTHER}")
     if "locked" in said:
-        return DataError(f"{path} is in use ({said}): what it held is still there; end what uses it, and try again")
+        return NotSavedError(f"{path} is in use ({said}): what it held is still there; end what uses it, and try again")
     return damaged(path, short(said))

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.reading import shown
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PRESENT, ABSENT, UNSURE = STATES = ("present", "absent", "unsure")
 """What may be answered of a cell."""
+Disagreements = Literal["unknown", "newest", "majority"]
+"""What becomes of a cell that some say is present and others say is absent."""
 LONGEST_TOKEN, LONGEST_PERSON = 100, 100
 """Characters."""
 _ODD_MARKS = {"Cc", "Cs", "Zl", "Zp"}  # controls, halves of characters, ends of lines: what steers a terminal

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import get_args
 
 import numpy as np
 
 from mlrpl_cli.core.io.errors import ConfigError, did_you_mean
 from mlrpl_cli.core.labels import states
-from mlrpl_cli.core.labels.answers.records import ABSENT, PRESENT, Standing
+from mlrpl_cli.core.labels.answers.records import ABSENT, PRESENT, Disagreements, Standing
 
-DISAGREEMENTS = ("unknown", "newest", "majority")
-"""What becomes of a cell that some say is present and others say is absent."""
+DISAGREEMENTS: tuple[str, ...] = get_args(Disagreements)
 _LABELS = {PRESENT: states.PRESENT, ABSENT: states.ABSENT}
 
 
@@ -25,18 +25,29 @@ def settled(
     last of `standing` says, and with "majority" what more people say, unknown where as many say either. Raises
     ConfigError for another word.
     """
+    check_disagreements(disagreements)
+    said = defaultdict[tuple[int, int], list[str]](list)
+    for answer in standing:
+        said[answer.row, answer.column].append(answer.state)
+    labels, disputed = np.array(given, np.int8), np.zeros(given.shape, bool)
+    for cell, told in said.items():
+        labels[cell], disputed[cell] = settled_cell(int(labels[cell]), told, disagreements)
+    return labels, disputed
+
+
+def settled_cell(given: int, said: Iterable[str], disagreements: str) -> tuple[int, bool]:
+    """The same of one cell, by the states that people `said`, the newest last."""
+    answers = [_LABELS[state] for state in said if state in _LABELS]
+    if len(set(answers)) > 1:
+        return _decided(answers, disagreements), True
+    return (answers[0] if answers else given), False
+
+
+def check_disagreements(disagreements: str) -> None:
+    """Raise ConfigError for a word that is none of DISAGREEMENTS."""
     if disagreements not in DISAGREEMENTS:
         meant = did_you_mean(disagreements, DISAGREEMENTS)
         raise ConfigError(f"no way with disagreements is called '{disagreements}'; {meant}")
-    said = defaultdict[tuple[int, int], list[int]](list)
-    for answer in standing:
-        if answer.state in _LABELS:
-            said[answer.row, answer.column].append(_LABELS[answer.state])
-    labels, disputed = np.array(given, np.int8), np.zeros(given.shape, bool)
-    for cell, answers in said.items():
-        disputed[cell] = len(set(answers)) > 1
-        labels[cell] = _decided(answers, disagreements) if disputed[cell] else answers[0]
-    return labels, disputed
 
 
 def _decided(answers: list[int], disagreements: str) -> int:

@@ -15,7 +15,14 @@ from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.files import held, make_folder, writing
 from mlrpl_cli.core.io.reading import shown
 from mlrpl_cli.core.labels.answers.contents import Contents, read_contents
-from mlrpl_cli.core.labels.answers.database import check_file, check_kind, connect, told, transaction
+from mlrpl_cli.core.labels.answers.database import (
+    NotSavedError,
+    check_file,
+    check_kind,
+    connect,
+    told,
+    transaction,
+)
 from mlrpl_cli.core.labels.answers.ledger import Cell
 from mlrpl_cli.core.labels.answers.records import DataSet, NewAnswer, Standing, check_answer, check_person, check_token
 from mlrpl_cli.core.labels.answers.taking_over import create, same, take_over
@@ -27,10 +34,22 @@ LOCK_SUFFIX = ".lock"
 class AnswerStore:
     """Answers about one data set. One store at a time has the file; its methods may be called from several threads."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, contents: Contents, held_open: ExitStack) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        contents: Contents,
+        held_open: ExitStack,
+        before: Path | None = None,
+    ) -> None:
         """For `open`."""
         self._path, self._connection, self._held_open = path, connection, held_open
+        self.was_about = before
+        """The prepared folder that the file was about until now, where that is another."""
         self._contents, self._ledger = contents, contents.ledger
+        self._rows, self._columns = (
+            {number: place for place, number in enumerate(ids)} for ids in (contents.image_ids, contents.class_ids)
+        )
         self._lock = threading.RLock()
         self._file = _identity(path)
 
@@ -51,15 +70,15 @@ class AnswerStore:
                 )
             with told(path):
                 connection = stack.enter_context(closing(_opened(path)))
-                contents = _contents(connection, path, data)
+                contents, before = _contents(connection, path, data)
                 connection.execute("PRAGMA journal_mode = WAL")
-                return cls(path, connection, contents, stack.pop_all())
+                return cls(path, connection, contents, stack.pop_all(), before)
 
     def add(self, answers: Sequence[NewAnswer]) -> None:
         """All of them or, when it raises, none; they are on the disk when it returns.
 
         A token that is there already, with the same content, is the answer that is there. Raises DataError for a token
-        that is another answer's, and for what `check_answer` refuses, and FullDiskError.
+        that is another answer's, and for what `check_answer` refuses, and NotSavedError.
         """
         shape = self._contents.data.given.shape
         for answer in answers:
@@ -78,8 +97,8 @@ class AnswerStore:
     def undo(self, tokens: Sequence[str], person: str) -> int:
         """Take back answers of `person`: the one before, of the same person to the same cell, stands again.
 
-        What was taken back already is not, again. Returns how many of the answers stand no more, and raises DataError,
-        having done nothing, for tokens that are no answer or one of somebody else, and FullDiskError.
+        What was taken back already is not, again. Returns how many different answers the tokens are of. Raises
+        DataError, having done nothing, for tokens that are no answer or one of somebody else, and NotSavedError.
         """
         check_person(person)
         for token in tokens:
@@ -106,6 +125,22 @@ class AnswerStore:
         """How many those are."""
         with self._lock:
             return self._ledger.count
+
+    def cells_of(self, tokens: Sequence[str]) -> list[tuple[int, int]]:
+        """The rows and columns of the answers of these tokens, of those that the data set has."""
+        rows, columns = self._rows, self._columns
+        with self._lock, told(self._path):
+            found = [
+                self._connection.execute("SELECT image, class FROM answers WHERE token = ?", (token,)).fetchone()
+                for token in tokens
+            ]
+        return [(rows[cell[0]], columns[cell[1]]) for cell in found if cell and cell[0] in rows and cell[1] in columns]
+
+    @property
+    def gone(self) -> int:
+        """How many would stand if the data set still had their image and class."""
+        with self._lock:
+            return self._ledger.gone
 
     def of_cell(self, row: int, column: int) -> list[Standing]:
         """Those of one cell."""
@@ -163,9 +198,9 @@ class AnswerStore:
         return [(number, (image, class_))]
 
     def _check_place(self) -> None:
-        """Raise DataError where the file is no longer at its name: what is added would be lost with this process."""
+        """Raise NotSavedError where the file is no longer at its name: what is added would go with this process."""
         if _identity(self._path) != self._file:
-            raise DataError(f"{self._path} was moved or replaced meanwhile: nothing was saved; put it back")
+            raise NotSavedError(f"{self._path} was moved or replaced meanwhile: nothing was saved; put it back")
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -183,18 +218,19 @@ def _opened(path: Path) -> sqlite3.Connection:
         raise
 
 
-def _contents(connection: sqlite3.Connection, path: Path, data: DataSet) -> Contents:
-    """What the file holds, once it is about `data`."""
+def _contents(connection: sqlite3.Connection, path: Path, data: DataSet) -> tuple[Contents, Path | None]:
+    """What the file holds, once it is about `data`, and the prepared folder that it was about if that is another."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     if not pages:  # a new file, or one of a process that was killed before it had made one
         create(connection, path, data)
-        return read_contents(connection, path)
+        return read_contents(connection, path), None
     check_kind(connection, path)
     contents = read_contents(connection, path)
     if same(contents.data, data):
-        return contents
+        return contents, None
     take_over(connection, path, data)
-    return read_contents(connection, path)
+    before = contents.data.source
+    return read_contents(connection, path), None if before == Path(os.path.abspath(data.source)) else before
 
 
 def _standing(answer: NewAnswer, at: str) -> Standing:

@@ -46,6 +46,8 @@ def same(one: DataSet, other: DataSet) -> bool:
 
 
 def _write(connection: sqlite3.Connection, data: DataSet) -> None:
+    if data.given.shape != (len(data.images), len(data.classes)):
+        raise DataError(f"{data.source} has labels that are not those of its images and classes; prepare it again")
     _check_different(data.images, data)
     _check_different(data.classes, data)
     given = np.ascontiguousarray(data.given, np.int8)

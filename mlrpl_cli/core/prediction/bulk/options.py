@@ -51,5 +51,7 @@ class BulkOptions(PredictOptions):
             return
         if self.out is None:
             raise ConfigError("--engine ray writes Parquet files, and --out does not say where; add --out FOLDER")
+        if self.model is not None:
+            raise ConfigError("--engine ray predicts with a run or a backbone, not with a file; leave --model out")
         if self.top_k is not None:
             raise ConfigError("--engine ray writes the probabilities of all classes; leave --top-k out")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlrpl_cli.core.prediction.predictor import Prediction, Unreadable
+from mlrpl_cli.core.prediction.images import Prediction, Unreadable
 
 METADATA = b"mlrpl"
 """The key of the schema's metadata; its value is JSON."""

@@ -19,7 +19,8 @@ from mlrpl_cli.core.images.decode import open_image
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Progress, track
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT, UNKNOWN
-from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+from mlrpl_cli.core.prediction.images import Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.reports.figures import overlay
 from mlrpl_cli.core.reports.html.measuring import MeasuredRun

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -16,8 +15,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from mlrpl_cli import __version__
-from mlrpl_cli.core.io.errors import DataError, printable
-from mlrpl_cli.core.io.files import check_writable, write_text
+from mlrpl_cli.core.io.errors import printable
+from mlrpl_cli.core.io.files import place_of_file, write_text
 from mlrpl_cli.core.reports.pages import render_page
 
 PAGE, STYLE, SCRIPT = "report.html", "report.css", "report.js"
@@ -41,19 +40,9 @@ def render_html(template: str, values: Mapping[str, object]) -> str:
 def out_path(out: Path | None, folder: Path, overwrite: bool) -> Path:
     """Where the page of `folder` is written: `out`, or what it links to, by default PAGE in the folder.
 
-    Raises DataError now, before long work, for a place that cannot be written to, and for a file that mlrpl did not
-    write, unless it may `overwrite` it.
+    Raises DataError as `place_of_file`.
     """
-    path = out or folder / PAGE
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else path
-    if os.path.lexists(path):
-        if not os.path.isfile(path):
-            raise DataError(f"{path} is there and no regular file; name a file with --out")
-        if not overwrite and not is_ours(path):
-            told = f"{path} is there and mlrpl did not write it"
-            raise DataError(f"{told}; --overwrite replaces it, and --out names another place")
-    check_writable(path)
-    return path
+    return place_of_file(out or folder / PAGE, is_ours, overwrite)
 
 
 def is_ours(path: Path) -> bool:

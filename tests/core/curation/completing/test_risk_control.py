@@ -12,6 +12,7 @@ from mapie.risk_control.methods import compute_hoeffding_bentkus_p_value
 from mlrpl_cli.core.curation.completing import risk_control
 from mlrpl_cli.core.curation.completing.risk_control import (
     Promise,
+    _promised,
     chance_of,
     least_known,
     lower_bound,
@@ -125,6 +126,24 @@ def test_of_the_promises_that_are_made_no_more_are_broken_where_few_can_be_made(
                 shares.append(kept.count(False) / len(kept))
     assert np.mean(shares) <= 0.1
     assert broken["one by one"] > 0.2 * made["one by one"]  # the control
+
+
+def test_promises_of_each_are_those_of_trying_every_number_of_them():
+    """From all of them down: the first number of groups that so many promise at its level."""
+    random, tried = np.random.default_rng(4), 0
+    for _ in range(25):
+        groups = []
+        for _ in range(int(random.integers(1, 12))):
+            truth = np.where(random.random(400) < random.choice([0.0, 0.02, 0.06]), -1, 1)
+            groups.append((-np.arange(400.0), np.where(random.random(400) < random.random(), truth, UNKNOWN)))
+        for count in range(len(groups), 0, -1):
+            level = round(0.1 * count / len(groups), 12)
+            expected = [_promised(*group, 0.95, level) for group in groups]
+            if sum(isinstance(each, Promise) for each in expected) >= count:
+                break
+        tried += count < len(groups)
+        assert promised_of_each(groups, 0.95, 0.9) == expected
+    assert tried > 10
 
 
 def test_clean_scores_are_filled():

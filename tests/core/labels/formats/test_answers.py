@@ -14,6 +14,7 @@ from mlrpl_cli.core.labels.answers.store import AnswerStore
 from mlrpl_cli.core.labels.formats.registry import recognise
 from mlrpl_cli.core.labels.formats.tools.answers import Answers
 from mlrpl_cli.core.prepared.folder import Prepared, read_prepared
+from mlrpl_cli.core.review.beginning import data_set_of
 from tests import small
 from tests.core.labels.answers.about import CLASSES, GIVEN, IMAGES, data_set, said
 from tests.core.labels.formats.reading import problem, read, reading_of
@@ -112,15 +113,7 @@ def test_images_that_were_moved_are_named_and_their_folder_can_be(tmp_path):
 
 
 def answer(prepared: Prepared, *answers: NewAnswer) -> None:
-    data = DataSet(
-        prepared.classes,
-        prepared.image_root,
-        prepared.images,
-        prepared.splits,
-        prepared.observed_labels,
-        prepared.folder,
-    )
-    with AnswerStore.open(Path("answers.sqlite"), data) as store:
+    with AnswerStore.open(Path("answers.sqlite"), data_set_of(prepared)) as store:
         store.add(answers)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from mlrpl_cli.core.images.find import check_images
 from mlrpl_cli.core.io.errors import DataError, agreeing, counted
 from mlrpl_cli.core.io.reading import beginning_of
+from mlrpl_cli.core.labels.answers.records import Disagreements
 from mlrpl_cli.core.labels.marks import NOWHERE, Marks
 from mlrpl_cli.core.labels.own import GrowingData
 from mlrpl_cli.core.labels.records import Reading, Records
@@ -32,7 +33,7 @@ BECAME = {
 class Answers(GrowingData):
     """A file of answers; its images are those of the data set that they are about, with their splits."""
 
-    disagreements: Literal["unknown", "newest", "majority"] = Field(
+    disagreements: Disagreements = Field(
         "unknown", description="what a cell is that some people answered is present and others absent"
     )
 

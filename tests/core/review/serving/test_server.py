@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlrpl_cli.core.labels.answers.database import FullDiskError
+from mlrpl_cli.core.labels.answers.database import FullDiskError, told
 from mlrpl_cli.core.labels.answers.store import AnswerStore
-from mlrpl_cli.core.review import server
 from mlrpl_cli.core.review.desk import Desk
-from mlrpl_cli.core.review.guard import POLICY
-from mlrpl_cli.core.review.pictures import SMALL, Pictures
+from mlrpl_cli.core.review.serving import server
+from mlrpl_cli.core.review.serving.guard import POLICY
+from mlrpl_cli.core.review.serving.pictures import SMALL, Pictures
 from tests.core.review.asking import SECRET, Client, Idle, no_predictor
 
 PAGES = ("", "state", "queue", "grid?column=0", "disagreements", "image/0", "attention/0/99", "review.js")
@@ -216,6 +217,46 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_lost(
     assert (reply.status, reply.told["error"]) == (507, "the answer is not saved: the disk is full")
     monkeypatch.undo()
     assert client.post("answers", sent).told == {"answers": 2}
+
+
+PASSING = (
+    "disk I/O error",
+    "database is locked",
+    "attempt to write a readonly database",
+    "unable to open database file",
+)
+
+
+@pytest.mark.parametrize("said", PASSING)
+def test_what_passes_is_answered_so_that_the_page_sends_it_again(
+    said: str, client: Client, desk: Desk, open_cell: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(answers: object) -> None:
+        with told(Path("a.sqlite")):
+            raise sqlite3.OperationalError(said)
+
+    monkeypatch.setattr(desk.store, "add", failing)
+    assert client.post("answers", body(open_cell())).status == 503
+
+
+def test_a_file_that_is_put_back_goes_on(client: Client, open_cell: Callable, tmp_path: Path) -> None:
+    sent = body(open_cell())
+    (tmp_path / "answers.sqlite").rename(tmp_path / "elsewhere")
+    assert client.post("answers", sent).status == 503
+    (tmp_path / "elsewhere").rename(tmp_path / "answers.sqlite")
+    assert client.post("answers", sent).told == {"answers": 1}
+
+
+def test_paths_that_are_no_utf8_are_told_as_well_as_can_be(desk: Desk, tmp_path: Path) -> None:
+    data = replace(desk.data, source=Path(os.fsdecode(b"/data/\xff")))
+    with AnswerStore.open(tmp_path / "odd.sqlite", data) as store:
+        odd = Desk(data, store, "ann", "unknown")
+        client = Client(server.make_app(odd, Pictures([], False, no_predictor), Idle(), SECRET))
+        assert client.get("state").told["title"] == "/data/?"
+
+
+def test_a_number_of_any_length_is_no_image(client: Client) -> None:
+    assert client.get(f"image/{'9' * 5000}").status == 404
 
 
 def test_the_page_and_its_parts_are_ours_alone(client: Client) -> None:

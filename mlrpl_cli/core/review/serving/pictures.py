@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mlrpl_cli.core.images.decode import open_image
+from mlrpl_cli.core.images.decode import scaled_image
 from mlrpl_cli.core.io.errors import DataError
-from mlrpl_cli.core.prediction.predictor import Predictor, Unreadable
+from mlrpl_cli.core.prediction.images import Unreadable
+from mlrpl_cli.core.prediction.predictor import Predictor
 from mlrpl_cli.core.reports.figures import overlay
 
 SMALL, LARGE = SIDES = (192, 1024)
@@ -56,9 +57,7 @@ class Pictures:
         return Image.fromarray(overlay(pixels, result.attention[column]))
 
     def _scaled(self, row: int, side: int) -> Image.Image:
-        image = open_image(self.paths[row], side, self.allow_truncated)
-        image.thumbnail((side, side))
-        return image
+        return scaled_image(self.paths[row], side, self.allow_truncated)
 
     def _remembered(self, key: tuple[int, ...], make: Callable[[], Image.Image]) -> bytes:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Who may speak to the server: pages that it served itself, to someone who knows its secret.
+"""Who may speak to the server: pages that it served itself, to somebody who knows its secret.
 
 A page of another site may make a browser send requests to 127.0.0.1. It cannot read the secret in the address, its
 Origin is not ours, and where it lets its own name lead here (DNS rebinding), the Host is not ours either.

@@ -1,6 +1,8 @@
-"""Where the page is: a port and a secret, the same again after a server that was killed, so that open pages go on.
+"""Where the page is: a port and a secret, the same as those of the last server, so that open pages go on.
 
-They lie beside the answers in a file that its owner alone may read, and go with the server when it ends in peace.
+Of other data it is another secret: an open page speaks of images by their numbers, which may be those of other images.
+They lie beside the answers in a file that, but on Windows, its owner alone may read, and stay there when the server
+ends: pages that are open have answers that it has not saved, and send them to the next one.
 """
 
 from __future__ import annotations
@@ -41,19 +43,18 @@ class Address:
 
 
 @contextmanager
-def address(answers: Path, port: int | None) -> Iterator[Address]:
-    """A bound socket and a secret; `port` None is the last one, else any. Raises ConfigError for one in use."""
+def address(answers: Path, port: int | None, data: str) -> Iterator[Address]:
+    """A bound socket and a secret; `port` None is the last one, else any. Raises ConfigError for one in use.
+
+    `data` is the checksum of what is asked about.
+    """
     path = answers.with_name(answers.name + SUFFIX)
-    before = _read(path)
+    before = _read(path, data)
     secret = before[1] if before else secrets.token_urlsafe(32)
     with _bound(port, before[0] if before else 0) as bound:
         found = Address(bound, secret)
-        _write(path, found)
-        try:
-            yield found
-        finally:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        _write(path, found, data)
+        yield found
 
 
 def _bound(port: int | None, before: int) -> socket.socket:
@@ -76,23 +77,28 @@ def _bound(port: int | None, before: int) -> socket.socket:
     raise refusal or ConfigError("no port of 127.0.0.1 can be had")
 
 
-def _read(path: Path) -> tuple[int, str] | None:
-    """The port and secret of a server that did not end in peace, from a file that nobody else could have written."""
+def _read(path: Path, data: str) -> tuple[int, str] | None:
+    """The port and secret of the last server of these data, from a file that nobody else could have written."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         with path.open("rb") as stream:
             about = os.fstat(stream.fileno())
             if os.name == "posix" and (about.st_uid != os.getuid() or about.st_mode & 0o077):
                 return None
             told = json.loads(stream.read(_MOST_BYTES))
-        if isinstance(told["port"], int) and 0 < told["port"] < 65536 and _SECRET.fullmatch(told["secret"]):
+        if (
+            told["data"] == data
+            and isinstance(told["port"], int)
+            and 0 < told["port"] < 65536
+            and _SECRET.fullmatch(told["secret"])
+        ):
             return told["port"], told["secret"]
     return None
 
 
-def _write(path: Path, found: Address) -> None:
-    """For its owner alone. Without it a killed server comes back under another address, which is no error."""
+def _write(path: Path, found: Address, data: str) -> None:
+    """For its owner alone. Without it the next server has another address, which is no error."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as stream:
-            json.dump({"port": found.port, "secret": found.secret}, stream)
+            json.dump({"port": found.port, "secret": found.secret, "data": data}, stream)

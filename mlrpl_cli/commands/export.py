@@ -1,0 +1,61 @@
+"""`mlrpl export`: a trained run as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlrpl_cli.commands import console, options
+from mlrpl_cli.commands.options import option
+from mlrpl_cli.core.export.model_options import ModelOptions
+
+if TYPE_CHECKING:
+    from mlrpl_cli.core.export.models import ExportedModel
+
+
+@options.with_flags({"": ModelOptions})
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="Run folder. Default: the newest below ./runs.")
+    ] = None,
+    overwrite: Annotated[bool, option(None, "Replace a file that mlrpl did not write.", "--overwrite")] = False,
+    as_json: options.Json = False,
+    **given: Any,
+) -> None:
+    """Write a trained run as one file that needs neither the run nor its backbone nor mlrpl.
+
+    Images of the run's size go in as uint8 RGB, and calibrated probabilities, decisions and attention maps come out;
+    normalisation, the frozen image encoder, calibration and thresholds are inside. Classes, thresholds, the input rule
+    and checksums stand in the file's metadata (docs/deploy.md). mlrpl predict --model takes an ONNX file. Files that
+    mlrpl export wrote are replaced.
+    """
+    from mlrpl_cli.core.export.models import export_model
+
+    chosen = ModelOptions(run=run, **given)
+    written = export_model(chosen, console.progress(), overwrite)
+    if as_json:
+        from mlrpl_cli.commands.results import print_result
+        from mlrpl_cli.core.runs.checkpoint import load_checkpoint
+        from mlrpl_cli.core.runs.provenance import of_run
+
+        provenance = of_run(written.run, load_checkpoint(written.run, chosen.checkpoint).info)
+        settled = vars(chosen) | {"run": written.run, "out": written.path, "overwrite": overwrite}
+        print_result("export", written, settled, provenance, flat=False)
+    else:
+        _print(written)
+
+
+def _print(written: ExportedModel) -> None:
+    if written.map_before is not None:
+        console.print_line(
+            f"mAP on the validation images: {console.percent(written.map_before)} in float32, "
+            f"{console.percent(written.map_after)} in 8 bits"
+        )
+    if not written.calibrated:
+        told = "no threshold was chosen for this run"
+        console.print_line(f"{told}: probabilities are uncalibrated, and decisions all unsure")
+    licence = written.licence or "a licence that is not known here"
+    console.print_line(f"it holds the image weights of {written.backbone}, under {licence}")
+    console.print_line(f"written: {written.path} ({written.bytes / 1e6:.1f} MB)")
