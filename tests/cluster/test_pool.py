@@ -8,9 +8,10 @@ import time
 
 import pytest
 
+from mlrpl_cli.core.cluster.connection import MOST_LOSSES, cluster
 from mlrpl_cli.core.io.errors import DataError, WeightsError
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.prediction.bulk.cluster import MOST_LOSSES, Pool, cluster
+from mlrpl_cli.core.prediction.bulk.pool import Pool
 
 
 class Fragile:

@@ -17,6 +17,7 @@ from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.sweep_page import report_sweep
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.data import read_data
+from mlrpl_cli.core.sweep.engines import processes
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, stored, sweep
@@ -162,16 +163,16 @@ def test_the_processes_share_the_threads_that_pytorch_has(options, tmp_path, mon
         yield
 
     given: list[int] = []
-    monkeypatch.setattr(runner, "process_pool", pool)
+    monkeypatch.setattr(processes, "process_pool", pool)
     for have, jobs in ((7, 3), (1, 2)):
-        monkeypatch.setattr(runner.torch, "get_num_threads", lambda have=have: have)
+        monkeypatch.setattr(processes.torch, "get_num_threads", lambda have=have: have)
         with pytest.raises(RunError, match="seen"):
             sweep(replace(options, out=tmp_path, jobs=jobs))
     assert given == [2, 1]
 
 
 def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "run_cell", failing.run_cell)
+    monkeypatch.setattr(processes, "run_cell", failing.run_cell)
     methods = ("sd", "linear", "zero-shot", "baseline")
     done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,), jobs=1))
     assert [row["method"] for row in done.rows] == ["zero-shot", "baseline"]
@@ -188,7 +189,7 @@ def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeyp
     ],
 )
 def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_path, monkeypatch, start, told):
-    monkeypatch.setattr(runner, "start_worker", start)
+    monkeypatch.setattr(processes, "start_worker", start)
     with pytest.raises(RunError, match=f"^{told}"):
         sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
     assert read_results(tmp_path / RESULTS) == []

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.cluster.connection import SPARE_CPUS, cluster, resources, usable_cpus
 from mlrpl_cli.core.io.progress import Progress, Silent
-from mlrpl_cli.core.prediction.bulk.cluster import SPARE_CPUS, Pool, cluster, resources
 from mlrpl_cli.core.prediction.bulk.destination import Destination
 from mlrpl_cli.core.prediction.bulk.listing import Listing, items_of, write_listing
 from mlrpl_cli.core.prediction.bulk.options import BulkOptions
+from mlrpl_cli.core.prediction.bulk.pool import Pool
 from mlrpl_cli.core.prediction.bulk.worker import Loading, Worker, identity, load_predictor
 from mlrpl_cli.core.runs.folder import newest_run
 
@@ -65,7 +66,7 @@ def predict_many(
 def _predict(listing: Listing, done: set[int], loading: Loading, destination: Destination, progress: Progress) -> None:
     """Hand out the parts that are not done, and write each as it comes."""
     options, threads = loading.options, loading.threads
-    local = options.ray_workers or max(_usable_cpus() // threads, 1)
+    local = options.ray_workers or max(usable_cpus() // threads, 1)
     with cluster(options.ray_address, local * threads + SPARE_CPUS) as ray:
         cpus, gpus = resources(ray)
         on_gpu = options.device == "cuda" or (options.device == "auto" and gpus > 0)
@@ -139,7 +140,3 @@ def _record(options: BulkOptions, about: Mapping[str, Any], listing: Listing) ->
         "parts": listing.parts,
         "listing_sha256": listing.sha256,
     }
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

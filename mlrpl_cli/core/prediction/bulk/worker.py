@@ -6,9 +6,10 @@ Ray makes it; nothing here knows of Ray, and PyTorch and Pillow are imported whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mlrpl_cli.core.cluster.connection import Folder
 from mlrpl_cli.core.io.own_process import own_process
 from mlrpl_cli.core.prediction.bulk.options import BulkOptions
 
@@ -30,6 +31,7 @@ class Loading:
     """What goes into each file: among it the checksums that the worker's own model has to have."""
     device: str
     threads: int
+    folder: Folder = field(default_factory=Folder)
 
 
 class Worker:
@@ -41,6 +43,7 @@ class Worker:
         Not in __init__, whose errors Ray tells without their type.
         """
         own_process()
+        loading.folder.enter()
         import torch
 
         from mlrpl_cli.core.io.errors import RunError

@@ -1,0 +1,151 @@
+"""A connection to Ray, made for one job and ended with it. No other module imports Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from mlrpl_cli.core.io.errors import ConfigError, MlrplError, one_line
+from mlrpl_cli.core.io.processes import without_interrupts
+
+SPARE_CPUS = 1
+"""CPUs that no worker takes: Ray has tasks of its own, and a cluster without one left waits for ever."""
+MOST_LOSSES = 4
+"""Times that a piece of work may be lost with its process: more is no accident."""
+STORE_BYTES = 512 << 20
+"""Memory that a Ray of this job's own shares between its processes: a few parts."""
+_interrupted = threading.Event()
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+"""Nothing is sent to anyone."""
+
+
+@contextmanager
+def cluster(address: str | None, cpus: int) -> Iterator[Any]:
+    """Ray, connected to a cluster or begun on this machine with so many CPUs, and shut down after that.
+
+    Raises ConfigError where Ray is not installed and where there is no cluster at `address`.
+    """
+    before = dict(os.environ)
+    os.environ.update(_QUIET)
+    try:
+        ray = _imported()
+        own = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+        quiet = {
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+            "include_dashboard": False if address is None else None,
+        }
+        with _own_handlers(), without_interrupts():  # so that Ctrl-C ends this process, and it ends the others
+            try:
+                ray.init(**({"address": address} if address else own), **quiet)
+            except Exception as error:
+                where = f"connect to Ray at {address}" if address else "start Ray"
+                raise ConfigError(f"cannot {where}: {one_line(error)}; check --ray-address") from error
+        try:
+            with _silent(ray), _noting_signals():
+                yield ray
+        finally:
+            ray.shutdown()
+    finally:
+        for name in set(os.environ) - set(before):  # Ray leaves some of its own, too
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def resources(ray: Any) -> tuple[int, int]:
+    """(CPUs, GPUs) of the cluster, as far as they are known now."""
+    found = ray.cluster_resources()
+    return int(found.get("CPU", 0)), int(found.get("GPU", 0))
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The current folder of the command, from which relative paths lead; workers of a cluster begin in another one."""
+
+    path: str = field(default_factory=os.getcwd)
+
+    def enter(self) -> None:
+        """Go there, where this machine has it."""
+        with suppress(OSError):
+            os.chdir(self.path)
+
+
+def cause_of(error: Any) -> BaseException:
+    """What the code of ours raised in a worker, or what Ray says of it."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, MlrplError | MemoryError | OSError) else error
+
+
+def _imported() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("--engine ray needs Ray; pip install 'mlrpl[ray]'") from error
+    return ray
+
+
+@contextmanager
+def _silent(ray: Any) -> Iterator[None]:
+    """Keep what Ray says of lost processes off stdout, where results stand: `Pool` says it.
+
+    Ray has no option for it; where a later one calls this otherwise, its lines come back, and nothing else.
+    """
+    module = ray._private.worker
+    printing = getattr(module, "print_to_stdstream", None)
+    module.print_to_stdstream = lambda *arguments, **options: None
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = printing
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Put back the handlers of signals that Ray sets in place of this program's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _noting_signals() -> Iterator[None]:
+    """What comes by this program's own handlers of signals in the block is noted for `check_interrupt`."""
+    _interrupted.clear()
+    with ExitStack() as restoring:
+        main_thread = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM) if main_thread else ():
+            if callable(handler := signal.getsignal(number)):
+                restoring.callback(signal.signal, number, signal.signal(number, partial(_noted, handler)))
+        yield
+
+
+def _noted(handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
+    _interrupted.set()
+    handler(number, frame)
+
+
+def check_interrupt() -> None:
+    """Raise KeyboardInterrupt where a signal came. To be called again and again while Ray is waited for.
+
+    What a handler raises in the midst of Ray's code, as where it lets go of a reference, is lost there.
+    """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
