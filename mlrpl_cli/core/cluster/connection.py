@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,8 @@ MOST_LOSSES = 4
 """Times that a piece of work may be lost with its process: more is no accident."""
 STORE_BYTES = 512 << 20
 """Memory that a Ray of this job's own shares between its processes: a few parts."""
+SECONDS_TO_ANSWER = 10.0
+"""Of the machine that a cluster's address names."""
 _interrupted = threading.Event()
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Nothing is sent to anyone."""
@@ -43,6 +46,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
             "include_dashboard": False if address is None else None,
         }
         with _own_handlers(), without_interrupts():  # so that Ctrl-C ends this process, and it ends the others
+            _check_listening(address)
             try:
                 ray.init(**({"address": address} if address else own), **quiet)
             except Exception as error:
@@ -57,6 +61,17 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         for name in set(os.environ) - set(before):  # Ray leaves some of its own, too
             del os.environ[name]
         os.environ.update(before)
+
+
+def _check_listening(address: str | None) -> None:
+    """Raise ConfigError where nobody listens at HOST:PORT, for which Ray would wait for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot connect to Ray at {address}: {one_line(error)}; check --ray-address") from error
 
 
 def resources(ray: Any) -> tuple[int, int]:

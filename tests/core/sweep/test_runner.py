@@ -1,4 +1,5 @@
 import html
+import pickle
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.sweep_page import report_sweep
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.data import read_data
+from mlrpl_cli.core.sweep.encoding import fill_cache
 from mlrpl_cli.core.sweep.engines import processes
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
@@ -193,6 +195,30 @@ def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_
     with pytest.raises(RunError, match=f"^{told}"):
         sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
     assert read_results(tmp_path / RESULTS) == []
+
+
+def test_a_run_whose_scores_cannot_be_written_has_failed(options, tmp_path, monkeypatch, sweep_here):
+    def full(out, key, scores):
+        raise DataError("no room")
+
+    monkeypatch.setattr(runner, "write_scores", full)
+    done = sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
+    assert done.failures == ["sarl at 70%, seed 0: no room", "linear at 70%, seed 0: no room"]
+    assert read_results(tmp_path / RESULTS) == []
+
+
+def test_another_machine_encodes_what_its_cache_lacks(options, tmp_path):
+    """As a process of a cluster does where it does not see the command's cache."""
+    config = replace(options.config, cache=str(tmp_path / "cache"))
+    with runner._opened(replace(options, out=tmp_path / "out", config=config), Silent()) as work:
+        shared = pickle.loads(pickle.dumps(work.shared))
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(RunError, match="lost"):
+        shared.learning.found()
+    fill_cache(shared)
+    shared.learning.found()
+    shared.scored.found()
+    assert not list((tmp_path / "cache").rglob("*.lock"))
 
 
 def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path, sweep_here):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlrpl_cli.core.cluster.connection import (
@@ -60,13 +60,16 @@ def rows_by_ray(shared: Shared, left: deque[Cell]) -> Iterator[tuple[Cell, Done]
         running: dict[Any, Cell] = {}
         while running or left:
             while left and (options.jobs is None or len(running) < options.jobs):
-                running[task.remote(told, left[0])] = left.popleft()
+                cell = left.popleft()
+                running[task.remote(told, cell)] = cell
             ended, _ = ray.wait(list(running), num_returns=1, timeout=LOOKING)
             check_interrupt()
             for reference in ended:
                 cell = running.pop(reference)
                 try:
                     done = ray.get(reference)
+                    if done.scores is not None:  # what lies in Ray's store cannot be written to, and goes with Ray
+                        done = replace(done, scores=done.scores.copy())
                 except ray.exceptions.RayTaskError as error:
                     raise cause_of(error) from error
                 except ray.exceptions.RayError as error:
