@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -61,3 +63,53 @@ def test_a_task_that_ends_its_worker_again_and_again_is_named(ray):
 def test_an_error_of_ours_comes_out_as_it_was_raised(ray):
     with pytest.raises(WeightsError, match=re.escape("NaN")):
         run(ray, 10, wrong=4)
+
+
+class Unstartable:
+    """Only one of these begins; the others end as they do."""
+
+    def begin(self, number: int, startable: int) -> None:
+        if number >= startable:
+            os._exit(1)
+
+    def double(self, number: int) -> int:
+        time.sleep(0.2)
+        return 2 * number
+
+
+def run_some(ray, count: int, startable: int) -> list[tuple[int, int]]:
+    numbers = iter(range(10_000))
+    pool = Pool(ray, Unstartable, 2, {"num_cpus": 1}, Silent())
+    begin = lambda worker: worker.begin.remote(next(numbers), startable)  # noqa: E731
+    return list(pool.run(range(count), begin, lambda w, n: w.double.remote(n)))
+
+
+def test_workers_that_cannot_start_stop_nothing_as_long_as_others_make_progress(ray):
+    assert sorted(run_some(ray, 40, startable=1)) == [(number, 2 * number) for number in range(40)]
+
+
+def test_where_no_worker_can_start_the_line_says_what_ray_says(ray):
+    with pytest.raises(DataError, match=rf"^workers were lost {2 * MOST_LOSSES} times .*\. Ray says: The actor died"):
+        run_some(ray, 5, startable=0)
+
+
+def test_without_an_address_it_is_a_ray_of_its_own_whatever_the_environment_says(monkeypatch):
+    """Another one, whose nodes are not seen."""
+    from ray.cluster_utils import Cluster
+
+    other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", other.address)
+        code = """
+import os
+from mlrpl_cli.core.cluster.connection import cluster, resources
+with cluster(None, 3) as ray:
+    print(resources(ray), os.environ.get("RAY_ADDRESS"))
+print(os.environ["RAY_ADDRESS"])
+with cluster("auto", 3) as ray:
+    print(resources(ray))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        other.shutdown()
+    assert done.stdout.splitlines() == ["(3, 0) None", other.address, "(1, 0)"]

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from mlrpl_cli.core.cluster.connection import MOST_LOSSES
+from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.io.errors import DataError, RunError
+from mlrpl_cli.core.io.progress import Silent
+from mlrpl_cli.core.sweep import worker
+from mlrpl_cli.core.sweep.engines import cluster as engine
+from mlrpl_cli.core.sweep.engines.cluster import rows_by_ray
+from mlrpl_cli.core.sweep.plan import RayEngine, SweepOptions
 from mlrpl_cli.core.sweep.results import read_results, read_scores
+from mlrpl_cli.core.sweep.worker import Done
 from tests import small
 from tests.cluster.conftest import LONGEST, ends, told
 
@@ -121,3 +134,74 @@ def test_what_no_process_can_begin_with_is_one_line(sweep, finishing):
     code, _, err = ends(finishing(sweep.start("--engine", "ray", "--ray-address", "127.0.0.1:1")))
     assert code == 1
     assert [line for line in err.splitlines() if line.startswith("mlrpl: error: cannot connect to Ray at 127.0.0.1:1")]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """As much of a plan as handing out cells asks for; a cell is a word."""
+
+    options: SweepOptions
+    config: TrainConfig
+
+    def key(self, cell: str) -> str:
+        return cell
+
+
+def come_to(cell: str) -> Done:
+    """What a cell comes to that is called after what it does."""
+    if cell == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if cell == "value":
+        raise ValueError("a\nbug")
+    if cell == "memory":
+        raise MemoryError
+    if cell == "told":
+        raise DataError("a reason")
+    return Done({"key": cell})
+
+
+def run_there(told: object, cell: str) -> Done:
+    """In a process that has begun."""
+    worker._worker = SimpleNamespace(run=come_to)
+    return worker.run_cell(cell)
+
+
+def begin_there(told: object, cell: str) -> Done:
+    raise RunError("this machine cannot begin")
+
+
+@pytest.fixture
+def shared() -> SimpleNamespace:
+    options = SweepOptions(Path("data"), Path("out"), jobs=2, engine=RayEngine())
+    return SimpleNamespace(plan=Planned(options, TrainConfig(device="cpu")), objects=None)
+
+
+def test_what_ends_a_run_ends_no_other(shared, monkeypatch):
+    """A process that is killed each time is tried four times, and an error is one run's."""
+    monkeypatch.setattr(engine, "run_there", run_there)
+    heard = Notes()
+    cells = ["kill", "value", "memory", "told", "good"]
+    rows = dict(rows_by_ray(shared, deque(cells), heard))
+    assert {cell: done.error for cell, done in rows.items() if cell != "kill"} == {
+        "value": "ValueError: a bug",
+        "memory": "MemoryError: ",
+        "told": "a reason",
+        "good": None,
+    }
+    assert rows["kill"].error.startswith(f"it was lost {MOST_LOSSES} times with the process that ran it, as without")
+    assert "\n" not in rows["kill"].error
+    assert [note.partition(":")[0] for note in heard.notes] == ["a run was lost with its process, and runs again"] * 3
+
+
+def test_a_machine_that_cannot_begin_ends_the_sweep(shared, monkeypatch):
+    monkeypatch.setattr(engine, "run_there", begin_there)
+    with pytest.raises(RunError, match=r"^this machine cannot begin$"):
+        list(rows_by_ray(shared, deque(["a", "b"]), Notes()))
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)

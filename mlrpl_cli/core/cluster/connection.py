@@ -7,14 +7,16 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import Any
 
-from mlrpl_cli.core.io.errors import ConfigError, MlrplError, one_line
+from mlrpl_cli import __version__
+from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError, counted, one_line
 from mlrpl_cli.core.io.processes import without_interrupts
+from mlrpl_cli.core.io.progress import Progress
 
 SPARE_CPUS = 1
 """CPUs that no worker takes: Ray has tasks of its own, and a cluster without one left waits for ever."""
@@ -24,6 +26,8 @@ STORE_BYTES = 512 << 20
 """Memory that a Ray of this job's own shares between its processes: a few parts."""
 SECONDS_TO_ANSWER = 10.0
 """Of the machine that a cluster's address names."""
+LONGEST_SAID = 200
+"""Characters of what Ray says that a line shows."""
 _interrupted = threading.Event()
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Nothing is sent to anyone."""
@@ -37,9 +41,12 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
     """
     before = dict(os.environ)
     os.environ.update(_QUIET)
+    if address is None:
+        os.environ.pop("RAY_ADDRESS", None)  # for what Ray starts reads it, too
     try:
         ray = _imported()
         own = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+        own["address"] = "local"
         quiet = {
             "log_to_driver": False,
             "logging_level": "ERROR",
@@ -63,6 +70,12 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
         os.environ.update(before)
 
 
+def check_cluster(address: str | None) -> None:
+    """Raise ConfigError now, before long work, where Ray is not installed or nobody answers at `address`."""
+    _imported()
+    _check_listening(address)
+
+
 def _check_listening(address: str | None) -> None:
     """Raise ConfigError where nobody listens at HOST:PORT, for which Ray would wait for minutes."""
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
@@ -80,6 +93,28 @@ def resources(ray: Any) -> tuple[int, int]:
     return int(found.get("CPU", 0)), int(found.get("GPU", 0))
 
 
+def check_room(ray: Any, cpus: int, gpus: int, own: bool, progress: Progress) -> None:
+    """Raise ConfigError where no machine of a Ray of this command's `own` has so many; of a cluster say so and wait.
+
+    A cluster may get such a machine later.
+    """
+    machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+    if any(machine.get("CPU", 0) >= cpus and machine.get("GPU", 0) >= gpus for machine in machines):
+        return
+    need = counted(cpus, "CPU") + (f" and {counted(gpus, 'GPU')}" if gpus else "")
+    if own:
+        raise ConfigError(f"Ray finds no {need} on this machine; lower --ray-threads, or use --device cpu")
+    progress.note(f"no machine of the cluster has {need}, which each worker takes; waiting for one")
+
+
+def check_version(expected: str) -> None:
+    """Raise RunError where this machine's mlrpl is another one than the command's."""
+    if __version__ != expected:
+        raise RunError(
+            f"{socket.gethostname()} has mlrpl {__version__}, and the command is of {expected}; install that there"
+        )
+
+
 def usable_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -90,17 +125,34 @@ class Folder:
     """The current folder of the command, from which relative paths lead; workers of a cluster begin in another one."""
 
     path: str = field(default_factory=os.getcwd)
+    needed: bool = False
+    """Whether such a path is known to be there."""
 
     def enter(self) -> None:
-        """Go there, where this machine has it."""
-        with suppress(OSError):
+        """Go there, where this machine has it. Raises RunError where it has not and it is needed."""
+        try:
             os.chdir(self.path)
+        except OSError as error:
+            if self.needed:
+                told = f"{socket.gethostname()} cannot enter {self.path}, from which the images' paths lead"
+                raise RunError(
+                    f"{told}: {error.strerror}; give it the images at the same paths, or name them by addresses"
+                ) from error
 
 
-def cause_of(error: Any) -> BaseException:
-    """What the code of ours raised in a worker, or what Ray says of it."""
+def cause_of(error: Any) -> Exception:
+    """What code of ours raised in a worker, or RunError with what another error says in one line."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, MlrplError | MemoryError | OSError) else error
+    if isinstance(cause, MlrplError | MemoryError):
+        return cause
+    if isinstance(cause, Exception):
+        return RunError(f"a worker failed: {type(cause).__name__}: {one_line(cause)}")
+    return RunError(f"a worker failed: {one_line((str(error).strip().splitlines() or ['?'])[-1])}")
+
+
+def said(error: Exception) -> str:
+    """The beginning of what Ray says of a lost process, on one line."""
+    return one_line(error)[:LONGEST_SAID]
 
 
 def _imported() -> Any:

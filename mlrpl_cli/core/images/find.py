@@ -53,8 +53,8 @@ def meant_by(
 ) -> Iterator[Path]:
     """The files that one argument means, as `find_images` has it, one after the other.
 
-    In a folder and for a pattern files whose names end in one of `more` count, too; `others` get the absolute paths of
-    those that do not count.
+    In a folder and for a pattern files whose names end in one of `more` (small letters) count, too; `others` get the
+    absolute paths of those that do not count.
     """
     for name in lines_of(names) if argument == "-" else _matches(argument, others, more):
         yield from images_below(Path(name), others, more) if os.path.isdir(name) else [Path(name)]
@@ -98,7 +98,7 @@ def _matches(argument: str, others: set[str], more: tuple[str, ...]) -> Iterator
         yield argument
         return
     for name in sorted(glob.glob(argument, recursive=True)):
-        if name.endswith(more) or os.path.isdir(name) or is_image_file(Path(name)):
+        if name.lower().endswith(more) or os.path.isdir(name) or is_image_file(Path(name)):
             yield name
         else:
             others.add(os.path.abspath(name))
@@ -141,8 +141,8 @@ def _name(line: bytes) -> str:
 def images_below(folder: Path, others: set[str] | None = None, more: tuple[str, ...] = ()) -> Iterator[Path]:
     """Images below `folder`, sorted; linked folders are followed, but no folder is entered twice.
 
-    Files whose names end in one of `more` count, too; `others` get the absolute paths of the files that count as none;
-    hidden ones are left out without a word.
+    Files whose names end in one of `more` (small letters) count, too; `others` get the absolute paths of the files
+    that count as none; hidden ones are left out without a word.
     A folder below it that cannot be listed stands for itself. Raises DataError when `folder` cannot be.
     """
     entered, waiting = set[tuple[int, int]](), [folder]
@@ -168,7 +168,7 @@ def _counting(
     for entry in entries:
         if (
             is_image(entry.name)
-            or entry.name.endswith(more)
+            or entry.name.lower().endswith(more)
             or os.path.isdir(entry)
             or is_image_file(folder / entry.name)
         ):

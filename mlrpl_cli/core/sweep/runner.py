@@ -229,8 +229,9 @@ class _Work:
         failures: list[str] = []
         if not left:
             return failures
-        engine = rows_by_processes if self.shared.plan.options.engine is None else rows_by_ray
-        for cell, done in track(self.progress, engine(self.shared, left), description, len(left), "runs"):
+        by_processes, total = self.shared.plan.options.engine is None, len(left)
+        rows = rows_by_processes(self.shared, left) if by_processes else rows_by_ray(self.shared, left, self.progress)
+        for cell, done in track(self.progress, rows, description, total, "runs"):
             if problem := done.error or self._kept(cell, done):
                 failures.append(f"{cell}: {problem}")
                 self.progress.warn(f"failed: {failures[-1]}")
@@ -241,6 +242,8 @@ class _Work:
     def _kept(self, cell: Cell, done: Done) -> str | None:
         """Write the scores of a run and then its row, by which it counts as done; why that cannot be, or None."""
         plan = self.shared.plan
+        if done.row["key"] != plan.key(cell):
+            return "the machine that ran it has other code of mlrpl than this one; install the same there"
         if done.scores is not None:
             try:
                 write_scores(plan.options.out, plan.key(cell), done.scores)

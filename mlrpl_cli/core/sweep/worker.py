@@ -11,7 +11,7 @@ import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
-from mlrpl_cli.core.cluster.connection import Folder
+from mlrpl_cli.core.cluster.connection import Folder, check_version
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.features.batches import CachedViews, FeatureBatches, cached
@@ -42,6 +42,12 @@ class Done:
     """(N, C) float32 test probabilities; None for a cell that only tunes."""
     error: str | None = None
     """Why it has no row."""
+
+    @classmethod
+    def failed(cls, error: BaseException) -> Done:
+        """What ended this one ends no other, whatever it is."""
+        told = one_line(error)
+        return cls(error=told if isinstance(error, MlrplError) else f"{type(error).__name__}: {told}")
 
 
 class Worker:
@@ -171,14 +177,15 @@ def start_problem() -> str | None:
     return _worker if isinstance(_worker, str) else None
 
 
-def begin_once(job: str, folder: Folder, shared: Shared, objects: Objects | None, threads: int) -> None:
+def begin_once(job: str, version: str, folder: Folder, shared: Shared, objects: Objects | None, threads: int) -> None:
     """Make this process of a cluster ready for `run_cell`, unless it is for this job. Raises RunError where it cannot.
 
-    Features that this machine's cache lacks are encoded here.
+    Features that this machine's cache lacks are encoded here. `version` is the command's.
     """
     global _job
     if _job == job:
         return
+    check_version(version)
     own_process()
     folder.enter()
     start_worker(shared, threads, objects, encoding=True)
@@ -188,10 +195,10 @@ def begin_once(job: str, folder: Folder, shared: Shared, objects: Objects | None
 
 
 def run_cell(cell: Cell) -> Done:
-    """What a cell comes to."""
+    """What a cell comes to; what it raises is of this one alone."""
     if isinstance(_worker, str):  # a process of the pool that was still starting when the others were asked
         return Done(error=_worker)
     try:
         return _worker.run(cell)
-    except MlrplError as error:
-        return Done(error=str(error))
+    except Exception as error:
+        return Done.failed(error)

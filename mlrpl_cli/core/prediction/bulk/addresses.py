@@ -5,10 +5,12 @@ A name with a scheme is an address, whose path is percent-encoded; any other nam
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -35,6 +37,15 @@ class Place(NamedTuple):
         return Place(self.system, "/".join([self.path.rstrip("/"), *names]))
 
 
+class Found(NamedTuple):
+    """A file that a source means."""
+
+    name: str
+    """A path or an address."""
+    state: tuple[int, int | None] | None = None
+    """(bytes, nanoseconds of the last change or None) where listing it tells them: another file has others."""
+
+
 def is_address(name: str) -> bool:
     """Whether a name says its file system."""
     return _SCHEME.match(name) is not None
@@ -44,12 +55,18 @@ def place_of(name: str) -> Place:
     """Where a path or an address leads. Raises DataError for an address that pyarrow cannot open."""
     if not is_address(name):
         return Place(_local(), name)
-    parts = urlsplit(name)
-    if "@" in parts.netloc:
-        raise DataError(f"the address of {short(parts.path)} holds credentials, which would stand in what is written; "
-                        "set them in the environment")  # fmt: skip
-    system, root = _opened(parts.scheme, parts.netloc, parts.query)
-    return Place(system, (root.rstrip("/") + unquote(parts.path)).rstrip("/"))
+    with telling(short(name), "open"):
+        parts = urlsplit(name)
+        if "@" in parts.netloc:
+            raise DataError(f"the address of {short(parts.path)} holds credentials, which would stand in what is "
+                            "written; set them in the environment")  # fmt: skip
+        system, root = _opened(parts.scheme, parts.netloc, parts.query)
+        return Place(system, (root.rstrip("/") + unquote(parts.path)).rstrip("/"))
+
+
+def way_of(name: str) -> str:
+    """A name without what an address asks its file system for: the part that ends in the name of a file."""
+    return name.partition("?")[0] if is_address(name) else name
 
 
 @contextmanager
@@ -64,38 +81,55 @@ def telling(name: object, verb: str = "read") -> Iterator[None]:
         raise DataError(f"cannot {verb} {name}: {reason}") from error
 
 
-def files_at(address: str) -> Iterator[str]:
-    """The addresses of the files that an address means: itself, those below it in sorted order, or those of a pattern.
+def found_at(address: str) -> Iterator[Found]:
+    """The files that an address means: itself, those below it in sorted order, or those of a pattern.
 
-    What begins with a dot or an underscore is hidden, as readers of Parquet have it.
+    What begins with a dot is hidden, as in folders of this machine.
     """
     base, pattern = _without_pattern(address)
-    place, start = place_of(base), urlsplit(base)
+    place = place_of(base)
     with telling(base):
         (found,) = place.system.get_file_info([place.path])
         if pattern is None and found.type == fs.FileType.File:
-            yield address
+            yield Found(address, _state(found))
             return
         if found.type == fs.FileType.NotFound:
             raise FileNotFoundError
+        start = urlsplit(base)
         root, query = len(place.path), f"?{start.query}" if start.query else ""
-        for path in _below(place):
-            if pattern is None or pattern.fullmatch(path[root:].lstrip("/")):
-                way = quote(path[root:].lstrip("/"))
-                yield f"{start.scheme}://{start.netloc}{start.path.rstrip('/')}/{way}{query}"
+        for info in _below(place):
+            if pattern is None or pattern.fullmatch(info.path[root:].lstrip("/")):
+                way = quote(info.path[root:].lstrip("/"))
+                yield Found(f"{start.scheme}://{start.netloc}{start.path.rstrip('/')}/{way}{query}", _state(info))
 
 
-def _below(place: Place) -> Iterator[str]:
-    """The files below a folder, in the order of `images_below`; one folder is listed at a time."""
-    waiting = [(place.path, fs.FileType.Directory)]
+def found_here(path: str) -> Found:
+    """A file of this machine; one that is not there is found when it is read."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return Found(path)
+    return Found(path, (status.st_size, status.st_mtime_ns))
+
+
+def _below(place: Place) -> Iterator[Any]:
+    """What pyarrow says of the files below a folder, as `images_below` orders them; one folder is listed at a time."""
+    waiting = list(reversed(_entries(place.system, place.path)))
     while waiting:
-        path, kind = waiting.pop()
-        if kind == fs.FileType.File:
-            yield path
-        elif kind == fs.FileType.Directory:
-            entries = place.system.get_file_info(fs.FileSelector(path))
-            shown = [(entry.path, entry.type) for entry in entries if not entry.base_name.startswith((".", "_"))]
-            waiting.extend(sorted(shown, key=lambda entry: entry[0], reverse=True))
+        info = waiting.pop()
+        if info.type == fs.FileType.File:
+            yield info
+        elif info.type == fs.FileType.Directory:
+            waiting.extend(reversed(_entries(place.system, info.path)))
+
+
+def _entries(system: Any, folder: str) -> list[Any]:
+    shown = (info for info in system.get_file_info(fs.FileSelector(folder)) if not info.base_name.startswith("."))
+    return sorted(shown, key=lambda info: info.path)
+
+
+def _state(info: Any) -> tuple[int, int | None]:
+    return info.size, info.mtime_ns
 
 
 def _without_pattern(address: str) -> tuple[str, re.Pattern[str] | None]:
@@ -105,14 +139,31 @@ def _without_pattern(address: str) -> tuple[str, re.Pattern[str] | None]:
     if found is None:
         return address, None
     cut = way.rindex("/", 0, found.start())
-    return way[:cut] + mark + query, _regular(way[cut + 1 :])
+    if cut < way.index("://") + 3:
+        raise DataError(f"{short(address)}: expected a pattern below a bucket, got one of buckets; name the bucket")
+    try:
+        return way[:cut] + mark + query, _regular(way[cut + 1 :])
+    except re.error as error:
+        raise DataError(f"{short(address)} is no pattern: {error}; write [a-z], and a bracket itself as %5B") from error
 
 
 def _regular(pattern: str) -> re.Pattern[str]:
-    """A pattern of paths as a regular expression: ** is any folders, * ends at a slash, [ab] is one of these."""
+    """A pattern of paths as a regular expression: ** is any folders, * ends at a slash, [ab] is one of these.
+
+    [!ab] is any other; what stands outside of brackets is percent-encoded.
+    """
     forms = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\[[^\]]*\])", pattern)
-    return re.compile("".join(forms.get(part, part if part.startswith("[") else re.escape(part)) for part in parts))
+    parts = re.split(r"(\*\*/|\*\*|\*|\[!?\]?[^\]]*\])", pattern)  # every second one is a sign
+    told = (_one_of(part) if part.startswith("[") else forms[part] for part in parts[1::2])
+    texts = (re.escape(unquote(part)) for part in parts[::2])
+    return re.compile("".join(chain.from_iterable(zip_longest(texts, told, fillvalue=""))), re.DOTALL)
+
+
+def _one_of(brackets: str) -> str:
+    """Of the characters between brackets only the minus keeps a meaning; a slash is never one of them."""
+    inner = brackets[1:-1]
+    signs = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner.removeprefix("!"))
+    return f"(?!/)[{'^' if inner.startswith('!') else ''}{signs}]"
 
 
 @cache

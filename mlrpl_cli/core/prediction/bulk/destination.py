@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pyarrow import fs
 from mlrpl_cli.core.io.errors import DataError, one_line
 from mlrpl_cli.core.io.files import TEMPORARY_PREFIX, make_folder, sole_writer, writing
 from mlrpl_cli.core.io.reading import MIB, difference
-from mlrpl_cli.core.prediction.bulk.addresses import FAILURES, is_address, place_of, telling
+from mlrpl_cli.core.prediction.bulk.addresses import FAILURES, place_of, telling, way_of
 
 RECORD, PREDICTIONS, ERRORS = "job.json", "predictions", "errors"
 FORMAT = 1
@@ -41,26 +41,66 @@ class Destination:
 
     def __init__(self, name: str) -> None:
         self.name, self.place = name, place_of(name)
-        self._local = None if is_address(name) else Path(name)
+        self._local = Path(self.place.path) if self.place.system.type_name == "local" else None
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other jobs out, as far as its file system has locks, and remove what a killed one left half-written.
 
-        Raises DataError when another process writes there, and when nothing can be written.
+        Folders that are made for it and stay empty are removed again. Raises DataError when another process writes
+        there, and when nothing can be written.
         """
-        for folder in (PREDICTIONS, ERRORS):
-            if self._local is not None:
-                make_folder(self._local / folder)
-            else:
-                with telling(self.name, "write"):
-                    self.place.system.create_dir(self.place.below(folder).path, recursive=True)
-        with nullcontext() if self._local is None else sole_writer(self._local, "choose another --out"):
+        with self._folders_of_disk(self._local) if self._local else self._folders():
             for folder in (PREDICTIONS, ERRORS):
                 for path in self._files(folder):
                     if path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
-                        self.place.system.delete_file(path)
+                        with telling(path, "remove"):
+                            self.place.system.delete_file(path)
             yield
+
+    @contextmanager
+    def _folders_of_disk(self, root: Path) -> Iterator[None]:
+        folders = (root / PREDICTIONS, root / ERRORS)
+        made = [path for path in (*folders, root, *root.parents) if not os.path.lexists(path)]
+        try:
+            for folder in folders:
+                make_folder(folder)
+            with sole_writer(root, "choose another --out"):
+                yield
+        finally:
+            for path in made:
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
+
+    @contextmanager
+    def _folders(self) -> Iterator[None]:
+        system, path = self.place.system, self.place.path
+        with telling(self.name, "write"):
+            (before,) = system.get_file_info([path])
+            for folder in (PREDICTIONS, ERRORS):
+                system.create_dir(self.place.below(folder).path, recursive=True)
+        try:
+            yield
+        finally:
+            with suppress(*FAILURES):
+                below = system.get_file_info(fs.FileSelector(path, recursive=True)) if self._is_new(before) else None
+                if below is not None and all(info.type == fs.FileType.Directory for info in below):
+                    system.delete_dir(path)
+
+    def _is_new(self, before: Any) -> bool:
+        """Whether there was no such folder before, and no job has begun in it."""
+        (record,) = self.place.system.get_file_info([self.place.below(RECORD).path])
+        return before.type == record.type == fs.FileType.NotFound
+
+    def wrote(self, name: str) -> bool:
+        """Whether a file of that path or address is one of a part that lies here."""
+        folder, _, last = way_of(name).rpartition("/")
+        if not _NAME.fullmatch(last):
+            return False
+        place, own = place_of(folder or "."), [self.place.below(each).path for each in (PREDICTIONS, ERRORS)]
+        if self._local and place.system.type_name == "local":
+            return os.path.realpath(place.path) in map(os.path.realpath, own)
+        return place.path in own and place.system == self.place.system
 
     def agree(self, record: Mapping[str, Any]) -> None:
         """Write the record of a job, or find that it is of the same. Raises DataError, which says what differs."""
@@ -98,7 +138,7 @@ class Destination:
     def write(self, number: int, predictions: bytes, errors: bytes | None) -> None:
         """Write a part; it is done when its predictions are there, so they come last. Raises DataError."""
         if errors is None:
-            with suppress(FileNotFoundError):  # of an attempt that was stopped between the two
+            with telling(self.name, "write"), suppress(FileNotFoundError):  # of an attempt that was stopped in between
                 self.place.system.delete_file(self.place.below(ERRORS, file_name(number)).path)
         else:
             self._write(f"{ERRORS}/{file_name(number)}", errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -10,10 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.cluster.connection import SPARE_CPUS, cluster, resources, usable_cpus
+from mlrpl_cli.core.cluster.connection import (
+    SPARE_CPUS,
+    Folder,
+    check_cluster,
+    check_room,
+    cluster,
+    resources,
+    usable_cpus,
+)
+from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.io.devices import choose_device
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.io.files import sha256_of_text
 from mlrpl_cli.core.io.progress import Progress, Silent
+from mlrpl_cli.core.prediction.bulk.containers import Item, pictures
 from mlrpl_cli.core.prediction.bulk.destination import Destination
-from mlrpl_cli.core.prediction.bulk.listing import Listing, items_of, write_listing
+from mlrpl_cli.core.prediction.bulk.listing import Listing, Sources, write_listing
 from mlrpl_cli.core.prediction.bulk.options import BulkOptions
 from mlrpl_cli.core.prediction.bulk.pool import Pool
 from mlrpl_cli.core.prediction.bulk.worker import Loading, Worker, identity, load_predictor
@@ -48,19 +62,22 @@ def predict_many(
     progress = progress or Silent()
     options.check_engine()
     options = replace(options, run=None if options.backbone else Path(os.path.abspath(options.run or newest_run())))
-    about = _about(options, classes, progress)
+    check_cluster(options.ray_address)
+    if options.ray_address is None:
+        choose_device(options.device)
     destination = Destination(str(options.out))
-    with tempfile.TemporaryDirectory(prefix="mlrpl-") as scratch:
+    with destination.held(), tempfile.TemporaryDirectory(prefix="mlrpl-") as scratch:
+        about = _about(options, classes, progress)
         progress.note("listing the images")
-        found = items_of(sources, options.column, progress, names)
-        listing = write_listing(Path(scratch) / "listing.parquet", found, options.images_of_a_part)
-        with destination.held():
-            destination.agree(_record(options, about, listing))
-            done = destination.done()
-            if len(done) < listing.parts:
-                loading = Loading(options, classes, about, options.device, options.ray_threads or 1)
-                _predict(listing, done, loading, destination, progress)
-            return Outcome(listing.images, destination.failed(), listing.parts, len(done))
+        found = Sources(sources, options.column, progress, names, destination.wrote)
+        listing = write_listing(Path(scratch) / "listing.parquet", found.items(), options.images_of_a_part)
+        destination.agree(_record(options, about, listing, found))
+        done = destination.done()
+        if len(done) < listing.parts:
+            folder = Folder(needed=found.relative)
+            loading = Loading(options, classes, about, options.device, options.ray_threads or 1, folder)
+            _predict(listing, done, loading, destination, progress)
+        return Outcome(listing.images, destination.failed(), listing.parts, len(done))
 
 
 def _predict(listing: Listing, done: set[int], loading: Loading, destination: Destination, progress: Progress) -> None:
@@ -72,6 +89,7 @@ def _predict(listing: Listing, done: set[int], loading: Loading, destination: De
         on_gpu = options.device == "cuda" or (options.device == "auto" and gpus > 0)
         most = options.ray_workers or max(gpus if on_gpu else (cpus - SPARE_CPUS) // threads, 1)
         loading = replace(loading, device="cuda" if on_gpu else "cpu")
+        check_room(ray, threads, int(on_gpu), options.ray_address is None, progress)
         each = {"num_cpus": threads, "num_gpus": int(on_gpu)}
         pool = Pool(ray, Worker, min(most, listing.parts - len(done)), each, progress)
         told = ray.put(loading)
@@ -85,8 +103,23 @@ def _predict(listing: Listing, done: set[int], loading: Loading, destination: De
                 lambda worker: worker.load.remote(told),
                 lambda worker, number: worker.predict.remote(listing.part(number)),
             ):
+                if part.failed == part.images:
+                    _check_seen(listing.part(number).items, part.machine, options.column)
                 destination.write(number, part.predictions, part.errors)
                 task.advance(part.images, **rate.after(part.images))
+
+
+def _check_seen(items: Sequence[Item], machine: str, column: str | None) -> None:
+    """Raise DataError where this machine reads the first of `items`, of which `machine` could read none."""
+    (picture,) = pictures(items[:1], column)
+    try:
+        load_pixels(picture.fetch(), 1)
+    except DataError:
+        return
+    raise DataError(
+        f"{machine} can read no image of a part, and this machine reads {picture}; give each machine the images at the "
+        "same paths, and start again"
+    )
 
 
 class _Rate:
@@ -127,16 +160,24 @@ def _about(options: BulkOptions, classes: tuple[str, ...] | None, progress: Prog
     return told
 
 
-def _record(options: BulkOptions, about: Mapping[str, Any], listing: Listing) -> dict[str, Any]:
-    """What has to be the same for a job to go on. The device and the number of workers may be others."""
-    same = ("classes", "thresholds", "calibration", "checkpoint_sha256", "backbone_sha256")
+def _record(options: BulkOptions, about: Mapping[str, Any], listing: Listing, sources: Sources) -> dict[str, Any]:
+    """What has to be the same for a job to go on. The device and the number of workers may be others.
+
+    Of what may be long it has a checksum.
+    """
+    long = ("classes", "thresholds", "calibration")
     return {
-        **{name: about[name] for name in same},
+        "mlrpl": about["mlrpl"],
+        **{f"{name}_sha256": sha256_of_text(json.dumps(about[name])) for name in long},
+        **{name: about[name] for name in ("checkpoint_sha256", "backbone_sha256")},
+        "column": options.column,
+        "folder": os.getcwd() if sources.relative else None,
         "threshold": options.threshold,
         "maps": options.maps,
         "batch_size": options.batch_size,
         "part_images": options.images_of_a_part,
         "images": listing.images,
         "parts": listing.parts,
-        "listing_sha256": listing.sha256,
+        "names_and_places_sha256": listing.sha256,
+        "sizes_and_times_sha256": sources.states_sha256,
     }

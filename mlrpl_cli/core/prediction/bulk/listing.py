@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +19,11 @@ from mlrpl_cli.core.images.find import LeftOut, lines_of, meant_by, note_left_ou
 from mlrpl_cli.core.images.kinds import is_image
 from mlrpl_cli.core.io.errors import DataError, first_few
 from mlrpl_cli.core.io.progress import Progress
-from mlrpl_cli.core.prediction.bulk.addresses import files_at, is_address
-from mlrpl_cli.core.prediction.bulk.containers import PARQUET, TAR, Item, members, rows
+from mlrpl_cli.core.io.reading import short
+from mlrpl_cli.core.prediction.bulk.addresses import Found, found_at, found_here, is_address, way_of
+from mlrpl_cli.core.prediction.bulk.containers import PARQUET, TAR, Item, container_kind, members, rows
 
+CONTAINERS = (PARQUET, TAR)
 LIST = ".txt"
 """What the name of a list of images, one a line, ends in."""
 _SCHEMA = pa.schema([("name", pa.binary()), ("container", pa.binary()), ("at", pa.int64()), ("size", pa.int64())])
@@ -69,48 +70,95 @@ def write_listing(path: Path, items: Iterable[Item], images_of_a_part: int) -> L
     return Listing(path, digest.hexdigest())
 
 
-def items_of(
-    sources: Sequence[str], column: str | None, progress: Progress, names: Iterable[str] | None = None
-) -> Iterator[Item]:
-    """The images that `sources` mean, in order, each file once.
+class Sources:
+    """The images that sources mean, in order, each file once.
 
     A source is what `find_images` takes, a list of names (*.txt), a Parquet file, a tar, or an address of these; in
-    folders all of them are found. Raises DataError for one that means nothing.
-    Of a single folder, pattern, Parquet file or tar no name is remembered; of several, and of lists, a digest of each.
+    folders all of them are found. Of a single folder, file or address no name is remembered; of several sources, and
+    of patterns and lists, a digest of each.
     """
-    others, wrong = LeftOut(), list[str]()
-    seen = None if len(sources) == 1 and not _is_list(sources[0]) else set[bytes]()
-    for source in sources:
-        some = False
-        for name in _files(source, others, names):
-            some = True
-            if seen is None or _is_new(name, seen):
-                yield from _entered(name, column)
-        if not some:
-            wrong.append(_why_none(source))
-    note_left_out(others.kinds, progress)
-    if wrong:
-        raise DataError(f"{first_few(wrong)}; give images, *{PARQUET}, *{TAR}, lists (*{LIST}), or folders of these")
 
+    def __init__(
+        self,
+        sources: Sequence[str],
+        column: str | None,
+        progress: Progress,
+        names: Iterable[str] | None = None,
+        ours: Callable[[str], bool] = lambda name: False,
+    ) -> None:
+        """`names` are those that the source "-" stands for; files that are `ours` are what a job wrote."""
+        self._sources, self._column, self._progress, self._names, self._ours = sources, column, progress, names, ours
+        self._others, self._states = LeftOut(), hashlib.sha256()
+        self.relative = False
+        """Whether a path that leads from the current folder was met."""
 
-def _files(source: str, others: LeftOut, names: Iterable[str] | None) -> Iterator[str]:
-    """The names of the images, Parquet files and tars that a source means."""
-    if _is_list(source):
+    @property
+    def states_sha256(self) -> str:
+        """Of the size of each file that was met, and of when it was changed, as far as its file system tells them."""
+        return self._states.hexdigest()
+
+    def items(self) -> Iterator[Item]:
+        """To be asked for once. Raises DataError for a source that means nothing, and for all without an image."""
+        wrong, some, seen = list[str](), False, None if self._are_one else set[bytes]()
+        for source in self._sources:
+            met = False
+            for file in self._files(source):
+                met = True
+                if seen is None or _is_new(file.name, seen):
+                    for item in self._entered(file):
+                        some = True
+                        yield item
+            if not met:
+                wrong.append(_why_none(source))
+        note_left_out(self._others.kinds, self._progress)
+        if wrong or not some:
+            told = first_few(wrong or (f"{short(source)} holds no image" for source in self._sources))
+            raise DataError(f"{told}; give images, *{PARQUET}, *{TAR}, lists (*{LIST}), or folders of these")
+
+    @property
+    def _are_one(self) -> bool:
+        """Whether no file can be met twice, as by a pattern with ** it can."""
+        source = self._sources[0] if len(self._sources) == 1 else "-"
+        return not _is_list(source) and (is_address(source) or os.path.lexists(source))
+
+    def _files(self, source: str) -> Iterator[Found]:
+        """The images, Parquet files and tars that a source means, but for those that the job wrote."""
+        found = self._listed(source) if _is_list(source) else self._named(source)
+        return (file for file in found if not self._ours(file.name))
+
+    def _listed(self, source: str) -> Iterator[Found]:
         with open(os.devnull if source == "-" else source, "rb") as stream:
-            listed = names if source == "-" else map(os.fsdecode, stream)
-            for name in lines_of(listed):
-                yield from [name] if is_address(name) else map(str, meant_by("-", others, [name], (PARQUET, TAR)))
-    elif is_address(source):
-        found = files_at(source)
-        first = next(found, None)
-        for name in chain([] if first is None else [first], found):
-            way = name.partition("?")[0]
-            if is_image(way) or way.endswith((PARQUET, TAR)) or name == source:
-                yield name
+            for name in lines_of(self._names if source == "-" else map(os.fsdecode, stream)):
+                if is_address(name):  # to ask for each of them would take longer than to read it
+                    yield from found_at(name) if container_kind(name) else [Found(name)]
+                else:
+                    yield from map(found_here, map(str, meant_by("-", self._others, [name], CONTAINERS)))
+
+    def _named(self, source: str) -> Iterator[Found]:
+        if not is_address(source):
+            yield from map(found_here, map(str, meant_by(source, self._others, more=CONTAINERS)))
+            return
+        for file in found_at(source):
+            way = way_of(file.name)
+            if is_image(way) or way.lower().endswith(CONTAINERS) or file.name == source:
+                yield file
             else:
-                others.add(way)
-    else:
-        yield from map(str, meant_by(source, others, more=(PARQUET, TAR)))
+                self._others.add(way)
+
+    def _entered(self, file: Found) -> Iterator[Item]:
+        """The images in a Parquet file or a tar, or the one that a file is."""
+        self.relative |= not (is_address(file.name) or os.path.isabs(file.name))
+        self._states.update(repr(file.state).encode())
+        kind = container_kind(file.name)
+        if kind is None:
+            yield Item(file.name)
+        elif kind == TAR:
+            yield from members(file.name, self._others.kinds)
+        else:
+            for item in rows(file.name, self._column):
+                if item.container is None and item.at is None and not is_address(item.name):
+                    self._states.update(repr(found_here(item.name).state).encode())
+                yield item
 
 
 def _is_list(source: str) -> bool:
@@ -118,6 +166,8 @@ def _is_list(source: str) -> bool:
 
 
 def _why_none(source: str) -> str:
+    if source != "-" and _is_list(source):
+        return f"the list {short(source)} names no image"
     return f"there is no image at {source}" if is_address(source) else why_none(source)
 
 
@@ -127,14 +177,6 @@ def _is_new(name: str, seen: set[bytes]) -> bool:
     new = digest not in seen
     seen.add(digest)
     return new
-
-
-def _entered(name: str, column: str | None) -> Iterator[Item]:
-    """The images in a Parquet file or a tar, or the one that a file is."""
-    way = name.partition("?")[0] if is_address(name) else name
-    if way.endswith(PARQUET):
-        return rows(name, column)
-    return members(name) if way.endswith(TAR) else iter([Item(name)])
 
 
 def _divided(items: Iterable[Item], most: int) -> Iterator[list[Item]]:

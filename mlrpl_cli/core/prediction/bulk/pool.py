@@ -13,8 +13,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from mlrpl_cli.core.cluster.connection import MOST_LOSSES, cause_of, check_interrupt
-from mlrpl_cli.core.io.errors import DataError, one_line
+from mlrpl_cli.core.cluster.connection import MOST_LOSSES, cause_of, check_interrupt, said
+from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Progress
 
 AHEAD = 2
@@ -75,6 +75,7 @@ class Pool:
             if reference in self._starting:
                 self._ready.append(self._starting.pop(reference))
             else:
+                self._losses.pop(None, None)  # there are workers that do their work
                 yield self._running.pop(reference)[1], result
 
     def _lose(self, reference: Any, waiting: deque[int], error: Exception) -> Iterator[tuple[int, Any]]:
@@ -95,16 +96,17 @@ class Pool:
             except self._ray.exceptions.RayError:
                 lost.append(number)
         waiting.extendleft(reversed(lost))
-        self._progress.note(f"a worker was lost, and another one does its work: {one_line(error).partition('.')[0]}")
-        self._count_loss(lost[0] if lost else None)  # that one was under way, the others waited
+        self._progress.note(f"a worker was lost, and another one does its work: {said(error)}")
+        self._count_loss(lost[0] if lost else None, error)  # that one was under way, the others waited
 
-    def _count_loss(self, number: int | None) -> None:
+    def _count_loss(self, number: int | None, error: Exception) -> None:
         """Raise DataError for a task that was lost too often, and where workers are lost before they have one."""
         self._losses[number] += 1
         if self._losses[number] >= MOST_LOSSES * (self._count if number is None else 1):
             what = "workers were" if number is None else f"part {number} was"
             times = f"{self._losses[number]} times with the process that had it"
-            raise DataError(f"{what} lost {times}, as without enough memory; lower --batch-size or --ray-workers")
+            advice = f"as without enough memory; lower --batch-size or --ray-workers. Ray says: {said(error)}"
+            raise DataError(f"{what} lost {times}, {advice}")
 
     def _tasks_of(self, worker: Any) -> int:
         return sum(of is worker for of, _ in self._running.values())

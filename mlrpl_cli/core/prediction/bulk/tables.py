@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from socket import gethostname
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ class Predicted(NamedTuple):
     errors: bytes | None
     """Parquet: image, reason; None where all images could be read."""
     failed: int
+    machine: str
+    """The name of the one that it was done on."""
 
 
 class Writer:
@@ -33,9 +36,10 @@ class Writer:
     def __init__(self, about: Mapping[str, Any], threshold: float | None, maps: bool) -> None:
         """`about` goes into each file; `threshold` decides in place of a run's own thresholds."""
         self.threshold, self.maps, self._told = threshold, maps, {METADATA: json.dumps(about).encode()}
-        listed = {"probabilities": pa.list_(pa.float32()), "decisions": pa.list_(pa.string())}
+        numbers = pa.large_list(pa.float32())  # a part may hold more of them than 32 bits count
+        listed = {"probabilities": numbers, "decisions": pa.large_list(pa.string())}
         if maps:
-            listed["maps"] = pa.list_(pa.float32())
+            listed["maps"] = numbers
         self.schema = pa.schema({"image": pa.string(), **listed}, self._told)
         self.errors = pa.schema({"image": pa.string(), "reason": pa.string()}, self._told)
 
@@ -54,15 +58,14 @@ class Writer:
             if self.maps:
                 columns["maps"].append(result.attention.reshape(-1))
         good, bad = len(columns["image"]), len(failed["image"])
-        return Predicted(
-            good + bad, _parquet(self.schema, columns), _parquet(self.errors, failed) if bad else None, bad
-        )
+        errors = _parquet(self.errors, failed) if bad else None
+        return Predicted(good + bad, _parquet(self.schema, columns), errors, bad, gethostname())
 
     def _decisions(self, result: Prediction) -> Sequence[str] | None:
         """Of a threshold yes and no; of a run yes, no and unsure; None where nothing decides."""
         if self.threshold is None:
             return result.decisions
-        return np.where(result.probabilities > self.threshold, "yes", "no").tolist()
+        return np.where(result.probabilities.astype(np.float64) > self.threshold, "yes", "no").tolist()
 
 
 def _parquet(schema: pa.Schema, columns: Mapping[str, list[Any]]) -> bytes:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
-from mlrpl_cli.core.cluster.connection import Folder
+from mlrpl_cli.core.cluster.connection import Folder, check_version
+from mlrpl_cli.core.io.errors import memory_for
 from mlrpl_cli.core.io.own_process import own_process
 from mlrpl_cli.core.prediction.bulk.options import BulkOptions
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from mlrpl_cli.core.prediction.bulk.listing import Part
     from mlrpl_cli.core.prediction.bulk.tables import Predicted
     from mlrpl_cli.core.prediction.predictor import Predictor
+
+
+COMPUTING_LESS = "lower --batch-size or --ray-workers, or free some memory"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Worker:
         """
         own_process()
         loading.folder.enter()
+        check_version(loading.about["mlrpl"])
         import torch
 
         from mlrpl_cli.core.io.errors import RunError
@@ -51,17 +57,18 @@ class Worker:
 
         torch.set_num_threads(loading.threads)
         self.options, self.threads = loading.options, loading.threads
-        self.predictor = load_predictor(loading.options, loading.classes, loading.device)
+        with memory_for(COMPUTING_LESS):
+            self.predictor = load_predictor(loading.options, loading.classes, loading.device)
         found = identity(self.predictor, loading.options)
         differing = [key for key, value in found.items() if loading.about[key] != value]
         if differing:
             raise RunError(
-                f"a worker finds another model than this machine ({', '.join(differing)}); copy the run there"
+                f"{gethostname()} finds another model than the command ({', '.join(differing)}); copy the run there"
             )
         self.writer = Writer(loading.about, loading.options.threshold, loading.options.maps)
 
     def predict(self, part: Part) -> Predicted:
-        """The tables of a part. Raises WeightsError for features that are NaN or infinite."""
+        """The tables of a part. Raises WeightsError for features that are NaN or infinite, and OutOfMemoryError."""
         from mlrpl_cli.core.prediction.bulk.containers import pictures
 
         found = self.predictor.predict_images(
@@ -70,7 +77,8 @@ class Worker:
             self.options.batch_size,
             self.decoding,
         )
-        return self.writer.written((item.name for item in part.items), found)
+        with memory_for(COMPUTING_LESS):
+            return self.writer.written((item.name for item in part.items), found)
 
     @property
     def decoding(self) -> int:

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
-from mlrpl_cli.core.io.errors import RunError, one_line
+from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.sweep.encoding import Shared
 from mlrpl_cli.core.sweep.plan import Cell
@@ -69,6 +69,6 @@ def _result(future: Future[Done]) -> Done:
             return future.result()
         case BrokenProcessPool():
             told = "its process, or that of a run beside it, was killed; run the sweep again to try once more"
+            return Done(error=told)
         case error:
-            told = f"{type(error).__name__}: {one_line(error)}"
-    return Done(error=told)
+            return Done.failed(error)

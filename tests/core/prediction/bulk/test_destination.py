@@ -54,6 +54,7 @@ def test_what_a_killed_job_left_half_written_is_removed(destination: Destination
     with destination.held():
         destination.agree(RECORD)
     left = tmp_path / "out" / "predictions" / ".incomplete-part-00000.parquet"
+    left.parent.mkdir(exist_ok=True)  # one that stayed empty went with the end
     left.write_bytes(b"half")
     with destination.held():
         destination.agree(RECORD)
@@ -101,3 +102,23 @@ def test_an_address_that_nothing_opens_is_one_line() -> None:
         Destination("nosuch://bucket/folder")
     with pytest.raises(DataError, match="holds credentials"):
         Destination("s3://key:secret@bucket/folder")
+
+
+def test_what_fails_before_it_begins_leaves_no_folder(tmp_path: Path) -> None:
+    for name in (str(tmp_path / "a" / "b" / "out"), (tmp_path / "c" / "out").as_uri()):
+        with pytest.raises(KeyError), Destination(name).held():
+            raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_of_this_machine_is_locked_as_its_path_is(tmp_path: Path) -> None:
+    first, second = (Destination(name).held() for name in (str(tmp_path), tmp_path.as_uri()))
+    with first, pytest.raises(DataError, match="another process is writing"), second:
+        raise AssertionError
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write .*file"), Destination(str(tmp_path / "file")).held():
+        raise AssertionError
+    assert (tmp_path / "file").read_text() == ""

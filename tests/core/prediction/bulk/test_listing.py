@@ -17,8 +17,10 @@ from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.images.find import find_images
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
-from mlrpl_cli.core.prediction.bulk.containers import Item, pictures
-from mlrpl_cli.core.prediction.bulk.listing import items_of, write_listing
+from mlrpl_cli.core.prediction.bulk import containers
+from mlrpl_cli.core.prediction.bulk.containers import Item, Picture, pictures
+from mlrpl_cli.core.prediction.bulk.destination import Destination
+from mlrpl_cli.core.prediction.bulk.listing import Sources, write_listing
 
 HUGGING_FACE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """What its data sets keep images in."""
@@ -52,7 +54,14 @@ def write_tar(name: str, members: dict[str, bytes]) -> None:
 
 
 def items(*sources: str, column: str | None = None, names: list[str] | None = None) -> list[Item]:
-    return list(items_of(sources, column, Silent(), names))
+    return list(Sources(sources, column, Silent(), names).items())
+
+
+def states(*sources: str) -> str:
+    """The checksum of the files that sources mean."""
+    found = Sources(sources, None, Silent())
+    assert list(found.items())
+    return found.states_sha256
 
 
 def pixels(found: list[Item], column: str | None = None) -> list[np.ndarray]:
@@ -67,7 +76,17 @@ def test_images_are_those_of_a_plain_predict_in_its_order() -> None:
     write_images("photos/b/deep")
     write_images("photos/a")
     Path("photos/notes.txt").write_text("no image")
-    for sources in (["photos"], ["photos/*/*.png", "photos"], ["photos/a/1.png", "photos"]):
+    os.symlink("a", "photos/z")
+    several = ["photos/*/*.png", "photos"], ["photos/a/1.png", "photos"]
+    alone = (
+        ["photos"],
+        ["photos/**/*"],
+        ["photos/**"],
+        ["photos/*/*"],
+        ["photos/b/deep/0.png"],
+        [os.path.abspath("photos")],
+    )
+    for sources in (*several, *alone):
         assert [item.name for item in items(*sources)] == [str(path) for path in find_images(sources)]
 
 
@@ -186,3 +205,248 @@ def test_names_that_are_no_text_are_listed_as_they_are(tmp_path: Path) -> None:
     Path(name).write_bytes(encoded(0))
     listing = write_listing(tmp_path / "listing", items("."), 2)
     assert [item.name for item in listing.part(0).items] == [name]
+
+
+def test_a_file_that_was_written_again_is_another_input() -> None:
+    """Under the same name, at the same size."""
+    (name, *_) = write_images("images")
+    pq.write_table(pa.table({"path": ["images/0.png", "images/1.png"]}), "table.parquet")
+    write_tar("one.tar", {"0.png": b"abc"})
+    before = [states(source) for source in ("images", "table.parquet", "one.tar")]
+    assert [states(source) for source in ("images", "table.parquet", "one.tar")] == before
+    os.utime(name, ns=(1, 1))
+    write_tar("one.tar", {"0.png": b"abd"})
+    os.utime("one.tar", ns=(2, 2))
+    after = [states(source) for source in ("images", "table.parquet", "one.tar")]
+    assert not set(before) & set(after)
+    assert states("table.parquet") == after[1]
+    pq.write_table(pa.table({"path": ["images/0.png", "images/1.png"]}), "table.parquet", compression="none")
+    assert states("table.parquet") != after[1]
+
+
+def test_it_is_known_whether_a_path_leads_from_the_current_folder() -> None:
+    write_images("images")
+    for source, relative in (
+        ("images", True),
+        (os.path.abspath("images"), False),
+        (Path("images").absolute().as_uri(), False),
+    ):
+        found = Sources([source], None, Silent())
+        assert len(list(found.items())) == 3
+        assert found.relative == relative
+
+
+def written_tar(count: int = 3) -> bytes:
+    write_tar("whole.tar", {f"{n}.png": encoded(n) for n in range(count)})
+    return Path("whole.tar").read_bytes()
+
+
+def test_a_tar_that_is_damaged_cut_or_appended_to_is_one_line_and_loses_no_image_silently() -> None:
+    """A flipped bit of the second header, cuts at each block, and two tars in one file."""
+    whole = written_tar()
+    second = items("whole.tar")[1].at - 512
+    broken = {"flipped": whole[:second] + bytes([whole[second] ^ 1]) + whole[second + 1 :], "twice": whole + whole}
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    broken |= {f"cut{size}": whole[:size] for size in range(512, end + 1, 512)}
+    broken |= {f"cut{size}": whole[:size] for size in (second + 100, end - 100)}
+    for name, content in broken.items():
+        Path(f"{name}.tar").write_bytes(content)
+        with pytest.raises(
+            DataError, match=f"cannot read {name}.tar: (it is damaged or cut at byte [0-9]+|unexpected end)"
+        ):
+            items(f"{name}.tar")
+    for size in (end + 512, end + 1024, len(whole)):  # as other programs end theirs
+        Path("other.tar").write_bytes(whole[:size])
+        assert len(items("other.tar")) == 3
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_links_in_a_tar_are_told_and_hidden_members_passed_over() -> None:
+    with tarfile.open("links.tar", "w") as tar:
+        for name in ("a.png", "._a.png", "sub/.b.png"):
+            told = tarfile.TarInfo(name)
+            told.size = 3
+            tar.addfile(told, io.BytesIO(b"abc"))
+        for name, kind in (("c.png", tarfile.SYMTYPE), ("d.png", tarfile.LNKTYPE)):
+            told = tarfile.TarInfo(name)
+            told.type, told.linkname = kind, "a.png"
+            tar.addfile(told)
+    heard = Heard()
+    assert [item.name for item in Sources(["links.tar"], None, heard).items()] == ["links.tar:a.png"]
+    assert heard.notes == ["2 files without an image are left out: 2 links or sparse files in tars"]
+
+
+def address(*names: str) -> str:
+    return Path(*names).absolute().as_uri()
+
+
+def test_on_addresses_dots_alone_hide_a_name() -> None:
+    write_images("photos/_shown", 1)
+    for name in ("_0.png", ".0.png"):
+        Path("photos", name).write_bytes(encoded(0))
+    found = [item.name.rpartition("photos/")[2] for item in items(address("photos"))]
+    assert found == [str(path).removeprefix("photos/") for path in find_images(["photos"])]
+    assert found == ["_0.png", "_shown/0.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.png", ["a b.png", "a.png", "b.png", "z[.png"]),
+        ("[ab].png", ["a.png", "b.png"]),
+        ("[!a].png", ["b.png"]),
+        ("[a-b].png", ["a.png", "b.png"]),
+        ("a%20*.png", ["a b.png"]),
+        ("z%5B*", ["z[.png"]),
+        ("**/*.png", ["a b.png", "a.png", "b.png", "sub/c.png", "z[.png"]),
+        ("*[!x]c.png", []),
+        ("[\\^]].png", []),
+    ],
+)
+def test_patterns_of_addresses_mean_what_those_of_paths_do(pattern: str, found: list[str]) -> None:
+    Path("photos/sub").mkdir(parents=True)
+    for name in ("a b", "a", "b", "z[", "sub/c"):
+        Path("photos", f"{name}.png").write_bytes(encoded(0))
+    source = f"{address('photos')}/{pattern}"
+    if not found:
+        with pytest.raises(DataError, match="there is no image at"):
+            items(source)
+        return
+    told = [Path(item.name).name for item in items(source)]
+    assert told == [name.rpartition("/")[2].replace(" ", "%20").replace("[", "%5B") for name in found]
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("file:///photos/[z-a].png", "is no pattern: bad character range z-a"),
+        ("s3://buck*/a.png", "expected a pattern below a bucket, got one of buckets"),
+        ("s3://[a/b.png", "expected a pattern below a bucket"),
+    ],
+)
+def test_a_bad_address_is_one_line(source: str, sentence: str) -> None:
+    with pytest.raises(DataError) as raised:
+        items(source)
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "cell", ["s3://[", "nosuch://a/b.png", "s3://k:s@b/c.png", "file:///a%00b.png", "a\0b.png", "x" * 5000]
+)
+def test_a_cell_that_names_nothing_is_an_unreadable_image_and_not_the_end(cell: str) -> None:
+    names = write_images("images", 1)
+    pq.write_table(pa.table({"path": [names[0], cell, names[0]]}), "table.parquet")
+    first, hostile, last = pictures(items("table.parquet"), None)
+    for picture in (first, last):
+        np.testing.assert_array_equal(load_pixels(picture.fetch(), 8), expected(1)[0])
+    with pytest.raises(DataError) as raised:
+        load_pixels(hostile.fetch(), 8)
+    assert "\n" not in str(raised.value)
+
+
+def test_whatever_fetching_raises_is_of_its_image() -> None:
+    def get() -> Path:
+        raise KeyError("a\nb")
+
+    with pytest.raises(DataError, match=r"cannot read a[.]png: KeyError: "):
+        Picture("a.png", get).fetch()
+
+
+def test_containers_are_known_by_their_names_in_capitals_too() -> None:
+    write_images("images", 2)
+    write_tar("images/G.TAR", {"0.png": encoded(0)})
+    pq.write_table(pa.table({"photo": [encoded(1)]}), "images/t.Parquet")
+    names = ["images/0.png", "images/1.png", "images/G.TAR:0.png", "images/t.Parquet:0"]
+    assert [item.name for item in items("images")] == names
+    assert len(pixels(items("images"))) == 4
+    assert [item.name.rpartition("/")[2] for item in items(address("images"))] == [Path(n).name for n in names]
+    os.rename("images/G.TAR", "what?.tar")
+    assert len(pixels(items("what?.tar"))) == 1
+
+
+def test_a_compressed_tar_that_is_named_is_refused_in_words() -> None:
+    Path("x.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"x\.tar\.gz is a compressed tar, and .*; decompress it"):
+        items("x.tar.gz")
+
+
+def test_rows_without_a_path_do_not_end_a_part(tmp_path: Path) -> None:
+    write_images("images", 3)
+    paths = ["images/0.png", None, "images/1.png", "", "images/2.png"]
+    pq.write_table(pa.table({"path": paths}), "table.parquet")
+    listing = write_listing(tmp_path / "listing", items("table.parquet"), 8)
+    assert [listing.images_of(number) for number in range(listing.parts)] == [5]
+    for picture in list(pictures(listing.part(0).items, None))[1::2]:
+        with pytest.raises(DataError, match="the row holds no image"):
+            picture.fetch()
+
+
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int32(), pa.binary())])
+def test_dictionaries_are_columns_too(kind: pa.DataType) -> None:
+    names = write_images("images", 2)
+    values = names if kind.value_type == pa.string() else [Path(name).read_bytes() for name in names]
+    pq.write_table(pa.table({"photo": pa.array(values).dictionary_encode().cast(kind)}), "table.parquet")
+    for one, other in zip(pixels(items("table.parquet")), expected(2), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_column_of_a_name_that_comes_twice_is_told() -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["path", "path"])
+    pq.write_table(table, "table.parquet")
+    for asked in (None, "path"):
+        with pytest.raises(DataError, match="more than one column is called 'path'; rename all but one"):
+            items("table.parquet", column=asked)
+
+
+def test_a_struct_of_hugging_face_may_name_a_file() -> None:
+    write_images("data/images", 1)
+    write_images("images", 1)
+    rows = [{"bytes": None, "path": "images/0.png"}, {"bytes": None, "path": None}]
+    pq.write_table(pa.table({"image": pa.array(rows, HUGGING_FACE)}), "data/table.parquet")
+    named, empty = pictures(items("data/table.parquet"), None)
+    assert named.fetch() == Path("data/images/0.png")
+    with pytest.raises(DataError, match="the row holds no image"):
+        empty.fetch()
+
+
+def test_sources_without_any_image_are_told() -> None:
+    write_tar("captions.tar", {"0.txt": b"a"})
+    pq.write_table(pa.table({"path": pa.array([], pa.string())}), "none.parquet")
+    Path("list.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"captions\.tar holds no image, none\.parquet holds no image; give"):
+        items("captions.tar", "none.parquet")
+    with pytest.raises(DataError, match=r"the list list\.txt names no image; give"):
+        items("list.txt")
+
+
+def test_what_the_job_wrote_itself_is_no_source(tmp_path: Path) -> None:
+    """`predict . --out out`, and the same by addresses; other Parquet files there are sources."""
+    write_images("images", 2)
+    Path("out/predictions").mkdir(parents=True)
+    for place in ("out/predictions/part-00000.parquet", "images/part-00000.parquet"):
+        pq.write_table(pa.table({"image": ["0.png"]}), place)
+    for out in ("out", str(tmp_path / "out"), address("out")):
+        for source in (".", "**/*", str(tmp_path), address(".")):
+            found = Sources([source], None, Silent(), ours=Destination(out).wrote).items()
+            assert [Path(item.name).name for item in found] == ["0.png", "1.png", "0.png"]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), HUGGING_FACE])
+def test_a_row_group_that_takes_too_much_memory_is_refused(kind: pa.DataType, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [np.random.default_rng(n).bytes(10000) for n in range(4)]
+    values = contents if kind == pa.binary() else [{"bytes": content, "path": None} for content in contents]
+    table = pa.table({"photo": pa.array(values, kind), "more": ["x" * 9000] * 4})
+    monkeypatch.setattr(containers, "MOST_OF_A_GROUP", 30_000)
+    pq.write_table(table, "small.parquet", row_group_size=2)
+    assert len(items("small.parquet", column="photo")) == 4
+    pq.write_table(table, "large.parquet")
+    with pytest.raises(DataError, match=r"row group 0 holds .* of images, more than the limit of 29\.3 KiB; write it"):
+        items("large.parquet", column="photo")
