@@ -98,8 +98,9 @@ def test_without_an_address_it_is_a_ray_of_its_own_whatever_the_environment_says
     from ray.cluster_utils import Cluster
 
     other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    address = other.address
     try:
-        monkeypatch.setenv("RAY_ADDRESS", other.address)
+        monkeypatch.setenv("RAY_ADDRESS", address)
         code = """
 import os
 from mlrpl_cli.core.cluster.connection import cluster, resources
@@ -112,4 +113,4 @@ with cluster("auto", 3) as ray:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     finally:
         other.shutdown()
-    assert done.stdout.splitlines() == ["(3, 0) None", other.address, "(1, 0)"]
+    assert done.stdout.splitlines() == ["(3, 0) None", address, "(1, 0)"]
