@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 AUDIT := .venv-audit
+MOTO := .venv-moto
 SECONDS := 60
 DEMO := demo
 SWEEP := sweeps/scenes
@@ -19,7 +20,7 @@ SCREENSHOTS :=
 WORKERS := 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: install lint test browser-test trust fuzz lowest audit licences demo review-demo docs results results-fast \
+.PHONY: install lint test browser-test ray-test trust fuzz lowest audit licences demo review-demo docs results results-fast \
 	results-photos bench wheel clean
 
 install: $(READY)
@@ -48,6 +49,20 @@ $(VENV)/.browser: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser]'
 	touch $@
 
+# Prediction on a real Ray, whose machines and workers are killed, and on an S3 server: moto's, in an installation of its own,
+# since botocore needs older packages than those that are pinned.
+ray-test: $(VENV)/.ray $(MOTO)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/cluster
+
+$(VENV)/.ray: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
+	touch $@
+
+$(MOTO)/.ready:
+	$(PYTHON) -m venv $(MOTO)
+	$(MOTO)/bin/python -m pip install --quiet 'moto[server]>=5'
+	touch $@
+
 # About an hour: what make test does a little of, with hundreds of kills and, where atheris has wheels, the fuzzer.
 trust: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -71,7 +86,7 @@ audit: $(READY) $(AUDIT)/.ready
 	$(AUDIT)/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 	$(AUDIT)/bin/pip-licenses --python $(BIN)/python --partial-match --fail-on "GNU;GPL"
 
-licences: $(READY) $(VENV)/.browser $(AUDIT)/.ready
+licences: $(READY) $(VENV)/.browser $(VENV)/.ray $(AUDIT)/.ready
 	$(BIN)/python scripts/make_licences.py $(AUDIT)/bin/pip-licenses
 
 $(AUDIT)/.ready:
@@ -130,4 +145,4 @@ wheel: $(READY)
 	rm -rf build
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(DEMO) demo-review sweeps build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(MOTO) $(DEMO) demo-review sweeps build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -73,7 +73,7 @@ def _pool_here(processes: int, initializer: Callable[..., None], arguments: Sequ
 def sweep_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The runs of sweeps in this process, for tests of what becomes of them: no process has to start."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr("mlrpl_cli.core.sweep.runner.process_pool", _pool_here)
+    monkeypatch.setattr("mlrpl_cli.core.sweep.engines.processes.process_pool", _pool_here)
     yield
     torch.set_num_threads(threads)
 

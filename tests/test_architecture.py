@@ -20,6 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("io",),
     ("config",),
+    ("cluster",),
     ("scenes", "images", "backbones"),
     ("labels",),
     ("prepared", "features", "heads"),

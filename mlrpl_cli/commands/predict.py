@@ -13,8 +13,10 @@ import typer
 from mlrpl_cli.commands import console, options
 from mlrpl_cli.commands.options import option
 from mlrpl_cli.core.images.find import find_images
-from mlrpl_cli.core.io.errors import ConfigError, csv_text
+from mlrpl_cli.core.io.errors import ConfigError, agreeing, counted, csv_text
 from mlrpl_cli.core.io.progress import Progress, Silent, track
+from mlrpl_cli.core.io.schema import fields_of
+from mlrpl_cli.core.prediction.bulk.options import BulkOptions
 from mlrpl_cli.core.prediction.options import PredictOptions
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Row(NamedTuple):
     error: str | None = None
 
 
-@options.with_flags({"": PredictOptions})
+@options.with_flags({"": BulkOptions})
 def predict(
     images: Annotated[
         list[str],
@@ -62,14 +64,23 @@ def predict(
     (mlrpl decide); --threshold decides in place of these, and shows the classes above it. With both --top-k and
     --threshold a class must pass both. An image that cannot be read has an error in its place, also on stderr, and the
     others are predicted. The exit code is then 1, or 0 with --skip-bad; it is 4 when no image could be read.
+
+    With --engine ray, images may also lie in Parquet files and tars, named by paths or by addresses such as
+    s3://BUCKET/FOLDER, and the results are Parquet files below --out; the same command goes on where a job was stopped.
     """
     from mlrpl_cli.commands.results import print_result
 
-    form = _form(output, as_json)
-    chosen, paths = PredictOptions(**given), find_images(images, progress=console.progress())
+    form, chosen = _form(output, as_json), BulkOptions(**given)
+    chosen.check_engine()
     for without in ("backbone", "model"):
         if chosen.run is None and getattr(chosen, without) is not None and given.get("checkpoint") is not None:
             raise ConfigError(f"--checkpoint is of a run, and --{without} predicts without one; leave it out")
+    if chosen.engine is not None:
+        if output or as_json:
+            raise ConfigError("--engine ray writes Parquet files to --out; leave --format and --json out")
+        _exit(*_predict_many(images, chosen, classes), skip_bad)
+        return
+    paths = find_images(images, progress=console.progress())
     predictor, run, provenance = _load(chosen, classes)
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
@@ -85,16 +96,40 @@ def predict(
         print_result(
             "predict",
             [_record(row) for row in rows],
-            vars(chosen) | {"run": run, "classes": classes, "images": images},
+            _plain(chosen) | {"run": run, "classes": classes, "images": images},
             provenance,
             flat=False,
         )
     else:
         WRITERS[form](rows)
-    if len(failed) == len(paths):
+    _exit(len(paths), len(failed), skip_bad)
+
+
+def _plain(chosen: PredictOptions) -> dict[str, Any]:
+    """The options that have a say without an engine."""
+    return {name: getattr(chosen, name) for name in fields_of(PredictOptions)}
+
+
+def _exit(images: int, failed: int, skip_bad: bool) -> None:
+    """End with the code that says how many of the images could not be read."""
+    if failed == images:
         raise typer.Exit(console.NOTHING_READ)
     if failed and not skip_bad:
         raise typer.Exit(1)
+
+
+def _predict_many(sources: list[str], chosen: BulkOptions, classes: tuple | None) -> tuple[int, int]:
+    """How many images there are, and how many of them could not be read."""
+    from mlrpl_cli.core.prediction.bulk.job import predict_many
+
+    if (chosen.backbone is None or chosen.run is not None) and classes is not None:
+        raise ConfigError("--engine ray writes the probabilities of all classes; leave --classes out")
+    done = predict_many(sources, chosen, classes, console.progress())
+    console.print_line(f"predictions of {counted(done.images - done.failed, 'image')}: {chosen.out}/predictions")
+    if done.failed:
+        cannot = agreeing(done.failed, "images cannot be read")
+        console.print_error(f"mlrpl: error: {cannot}; {chosen.out}/errors says why")
+    return done.images, done.failed
 
 
 def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[ImagePredictor, Path | None, Provenance]:

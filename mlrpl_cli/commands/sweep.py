@@ -42,7 +42,27 @@ def sweep(
         several(float, "X,Y", "Proportions of labels that stay known.", "--keep", default="0.1,0.2,…,0.9"),
     ] = None,
     seeds: Annotated[Any, several(int, "N,M", "Seeds of mask, start and order.", default="0,1,2")] = "0,1,2",
-    jobs: Annotated[int, option("N", "Runs at the same time, each in its own process.", default=1)] = 1,
+    jobs: Annotated[
+        int | None,
+        option(
+            "N",
+            "Runs at the same time, each in its own process.",
+            default="1; with --engine ray as many as there is room for",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        option(
+            "NAME",
+            "ray: runs are tasks of a Ray cluster; pip install 'mlrpl[ray]'.",
+            default="processes of this machine",
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        option("ADDRESS", "Cluster to use, as ray.init takes it, such as auto.", default="a Ray of its own, here"),
+    ] = None,
+    ray_threads: Annotated[int | None, option("N", "CPUs of each run with --engine ray.", default="1")] = None,
     tune: Annotated[
         bool,
         option(None, "Choose each method's learning rate, epochs and loss on validation labels.", default="--tune"),
@@ -118,6 +138,7 @@ def sweep(
     compared = {"methods": named, "keeps": keeps, "seeds": seeds, **measured}
     grid = Grid(**_given({"lr": tune_lr, "epochs": tune_epochs, "loss": tune_loss, "keeps": tune_keep}))
     compared |= {"tune": tune, "grid": grid, "jobs": jobs, "config": training, "source": source}
+    compared |= {"engine": plan.engine_of(engine, ray_address, ray_threads)}
     chosen = plan.SweepOptions(data, out, **_given(compared))
     if report_only:
         _report(runner.stored(chosen, named), chosen, progress, as_json)

@@ -12,6 +12,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -66,11 +68,22 @@ _REASONS = {
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """The bytes of an image file that lies in no file of its own, and what messages call it."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class RefusedError(ValueError):
     """A file that is not decoded, whether it is whole or not: it passes a limit, or its decoder is not installed."""
 
 
-def open_image(path: Path, target: int | None = None, allow_truncated: bool = False) -> Image.Image:
+def open_image(path: Path | EncodedImage, target: int | None = None, allow_truncated: bool = False) -> Image.Image:
     """The first frame of an image file as upright RGB.
 
     Transparency is laid on white. Grey of 16 and 32 bits and floats are scaled to 8 bits (`_grey_scale` says how).
@@ -93,13 +106,15 @@ def scaled_image(path: Path, side: int, allow_truncated: bool = False) -> Image.
     return _decoded(path, side, allow_truncated, scaled)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path | EncodedImage) -> tuple[int, int]:
     """(width, height) in pixels as the header says, before it is turned upright. Raises DataError as `open_image`."""
     with opened(path) as (image, _):
         return image.size
 
 
-def load_pixels(path: Path, size: int, allow_truncated: bool = False, resampling: str = BICUBIC) -> np.ndarray:
+def load_pixels(
+    path: Path | EncodedImage, size: int, allow_truncated: bool = False, resampling: str = BICUBIC
+) -> np.ndarray:
     """(size, size, 3) uint8 RGB of the whole image; its aspect is not kept.
 
     It is resized by `resampling`, a key of RESAMPLINGS. Reads and raises as `open_image`.
@@ -140,7 +155,7 @@ class BoundedStream:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
-        self.size = os.fstat(stream.fileno()).st_size
+        self.size = stream.getbuffer().nbytes if isinstance(stream, BytesIO) else os.fstat(stream.fileno()).st_size
         self.bytes_left, self.pieces_left = float(HEADER_LIMIT), PIECE_LIMIT
         self.ending = b""
         """What is read after the file's own end, once."""
@@ -167,10 +182,10 @@ class BoundedStream:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Image.Image, BoundedStream]]:
+def opened(path: Path | EncodedImage) -> Iterator[tuple[Image.Image, BoundedStream]]:
     """An image of which only the header is read, and its file. Errors of the block come out as DataError, too."""
     try:
-        with open_file(path) as stream:
+        with BytesIO(path.content) if isinstance(path, EncodedImage) else open_file(path) as stream:
             bounded = BoundedStream(stream)
             if not bounded.size:
                 raise ValueError(EMPTY_FILE)
@@ -219,7 +234,9 @@ def _check_declared(stream: BoundedStream, decoder: str) -> None:
         _check_size(int.from_bytes(box[:4], "big"), int.from_bytes(box[4:], "big"), decoder)
 
 
-def _decoded(path: Path, target: int | None, allow_truncated: bool, use: Callable[[Image.Image], T]) -> T:
+def _decoded(
+    path: Path | EncodedImage, target: int | None, allow_truncated: bool, use: Callable[[Image.Image], T]
+) -> T:
     """What `use` makes of the decoded image, whose room is held until then."""
     with opened(path) as (image, stream), _ROOM.taken(needed(image, target or 0, stream.size)):
         if allow_truncated and image.format in JPEGS:

@@ -34,21 +34,49 @@ def find_images(
     """
     wrong, found, others = list[str](), dict[str, Path](), set[str]()
     for argument in arguments:
-        meant = _lines(names) if argument == "-" else _matches(argument, others)
-        paths = [path for name in meant for path in _meant(name, others)]
+        paths = list(meant_by(argument, others, names))
         if not paths:
-            wrong.append(_why_none(argument))
+            wrong.append(why_none(argument))
         for path in paths:
             found.setdefault(os.path.abspath(path), path)
-    left_out = others - set(found)
-    if left_out and progress is not None:
-        progress.note(f"{agreeing(len(left_out), 'files without an image are left out')}: {_by_suffix(left_out)}")
+    note_left_out(_kinds(others - set(found)), progress)
     if wrong:
         advice = f"give files, folders or patterns of {' '.join(sorted(SUFFIXES))}"
         raise DataError(f"{first_few(wrong)}; {advice}")
     if not found:
         raise DataError("no image was given; name files, folders, patterns, or - for names on standard input")
     return list(found.values())
+
+
+def meant_by(
+    argument: str, others: set[str], names: Iterable[str] | None = None, more: tuple[str, ...] = ()
+) -> Iterator[Path]:
+    """The files that one argument means, as `find_images` has it, one after the other.
+
+    In a folder and for a pattern files whose names end in one of `more` (small letters) count, too; `others` get the
+    absolute paths of those that do not count.
+    """
+    for name in lines_of(names) if argument == "-" else _matches(argument, others, more):
+        yield from images_below(Path(name), others, more) if os.path.isdir(name) else [Path(name)]
+
+
+class LeftOut(set[str]):
+    """Counts the files that are added to it by their kinds, and keeps none of their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds = Counter[str]()
+
+    def add(self, path: str) -> None:
+        self.kinds += _kinds([path])
+
+
+def note_left_out(kinds: Counter[str], progress: Progress | None) -> None:
+    """Say how many files are left out because they are no images: the most frequent kinds first."""
+    if kinds and progress is not None:
+        ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+        told = first_few((f"{count} {short(suffix)}" for suffix, count in ordered), SHOWN_KINDS)
+        progress.note(f"{agreeing(kinds.total(), 'files without an image are left out')}: {told}")
 
 
 def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
@@ -64,19 +92,19 @@ def check_images(root: Path, names: Sequence[str], problems: Problems) -> None:
 
 
 # os.path and not Path asks what a name is: it answers no where Path raises, as for names that are too long.
-def _matches(argument: str, others: set[str]) -> Iterator[str]:
+def _matches(argument: str, others: set[str], more: tuple[str, ...]) -> Iterator[str]:
     """A file or folder of that name, or the folders and images that it matches as a pattern; `others` get the rest."""
     if os.path.lexists(argument):
         yield argument
         return
     for name in sorted(glob.glob(argument, recursive=True)):
-        if os.path.isdir(name) or is_image_file(Path(name)):
+        if name.lower().endswith(more) or os.path.isdir(name) or is_image_file(Path(name)):
             yield name
         else:
             others.add(os.path.abspath(name))
 
 
-def _why_none(argument: str) -> str:
+def why_none(argument: str) -> str:
     """Why an argument means no image."""
     if argument == "-":
         return "standard input names no image"
@@ -87,18 +115,12 @@ def _why_none(argument: str) -> str:
     return f"there is no file or folder {short(argument)}"
 
 
-def _meant(name: str, others: set[str]) -> Iterable[Path]:
-    return images_below(Path(name), others) if os.path.isdir(name) else [Path(name)]
+def _kinds(paths: Iterable[str]) -> Counter[str]:
+    """How many of the files are of each suffix, as ".txt" or "without a suffix"."""
+    return Counter(os.path.splitext(path)[1].lower() or "without a suffix" for path in paths)
 
 
-def _by_suffix(paths: Iterable[str]) -> str:
-    """ "5 .txt, 2 .json, 1 without a suffix": the most frequent first."""
-    counts = Counter(os.path.splitext(path)[1].lower() or "without a suffix" for path in paths)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return first_few((f"{count} {short(suffix)}" for suffix, count in ordered), SHOWN_KINDS)
-
-
-def _lines(names: Iterable[str] | None) -> Iterator[str]:
+def lines_of(names: Iterable[str] | None) -> Iterator[str]:
     """The lines of `names`, or of standard input, without the byte order mark that some programs put before them.
 
     The bytes of standard input are names as Python keeps them, whatever the locale: what is no text comes back too.
@@ -116,10 +138,11 @@ def _name(line: bytes) -> str:
     return line.decode(sys.getfilesystemencoding(), "surrogateescape")
 
 
-def images_below(folder: Path, others: set[str] | None = None) -> Iterator[Path]:
+def images_below(folder: Path, others: set[str] | None = None, more: tuple[str, ...] = ()) -> Iterator[Path]:
     """Images below `folder`, sorted; linked folders are followed, but no folder is entered twice.
 
-    `others` get the absolute paths of the files that count as none; hidden ones are left out without a word.
+    Files whose names end in one of `more` (small letters) count, too; `others` get the absolute paths of the files
+    that count as none; hidden ones are left out without a word.
     A folder below it that cannot be listed stands for itself. Raises DataError when `folder` cannot be.
     """
     entered, waiting = set[tuple[int, int]](), [folder]
@@ -135,13 +158,20 @@ def images_below(folder: Path, others: set[str] | None = None) -> Iterator[Path]
         if (identity := (status.st_dev, status.st_ino)) not in entered:
             entered.add(identity)
             shown = (entry for entry in entries if not entry.name.startswith("."))
-            waiting.extend(path / name for name in sorted(_counting(shown, path, others), reverse=True))
+            waiting.extend(path / name for name in sorted(_counting(shown, path, others, more), reverse=True))
 
 
-def _counting(entries: Iterable[os.DirEntry[str]], folder: Path, others: set[str] | None) -> Iterator[str]:
+def _counting(
+    entries: Iterable[os.DirEntry[str]], folder: Path, others: set[str] | None, more: tuple[str, ...]
+) -> Iterator[str]:
     """The names of the images and folders in a folder; `others` get its other files."""
     for entry in entries:
-        if is_image(entry.name) or os.path.isdir(entry) or is_image_file(folder / entry.name):
+        if (
+            is_image(entry.name)
+            or entry.name.lower().endswith(more)
+            or os.path.isdir(entry)
+            or is_image_file(folder / entry.name)
+        ):
             yield entry.name
         elif others is not None and os.path.isfile(entry):
             others.add(os.path.abspath(entry))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from mlrpl_cli.core.images.decode import load_pixels
+from mlrpl_cli.core.images.decode import EncodedImage, load_pixels
 from mlrpl_cli.core.images.loading import ahead
 from mlrpl_cli.core.io.devices import decoding_workers
 from mlrpl_cli.core.io.errors import ConfigError, DataError, did_you_mean
+
+T = TypeVar("T")
 
 TOP_K = 3
 """How many classes are told where there is little room and nothing else is asked for."""
@@ -83,20 +87,32 @@ class ImagePredictor:
         raise NotImplementedError
 
     def predict_files(
-        self, paths: Sequence[Path], batch_size: int = 32, workers: int | None = None
+        self, paths: Iterable[Path], batch_size: int = 32, workers: int | None = None
     ) -> Iterator[Prediction | Unreadable]:
-        """One result for each path, in order.
+        """One result for each path, in order."""
+        return self.predict_images(paths, lambda path: path, batch_size, workers)
+
+    def predict_images(
+        self,
+        images: Iterable[T],
+        encoded: Callable[[T], Path | EncodedImage],
+        batch_size: int = 32,
+        workers: int | None = None,
+    ) -> Iterator[Prediction | Unreadable]:
+        """One result for each of `images`, in order; `encoded` fetches one, and raises DataError where it cannot.
 
         The next batch is decoded while a GPU computes this one. On a CPU the two would take the cores from each other,
-        and the threads of a matrix product wait for the slowest: there, decoding and computing take turns.
+        and the threads of a matrix product wait for the slowest: there, decoding and computing take turns. No more
+        than two batches are held.
         """
-        batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+        rest = iter(images)
+        batches = iter(lambda: list(islice(rest, batch_size)), [])
         with ThreadPoolExecutor(max(decoding_workers(workers), 1)) as pool:
-            decoded = (list(pool.map(self._load, batch)) for batch in batches)
-            for batch, loaded in zip(batches, decoded if self.takes_turns else ahead(decoded), strict=True):
-                pixels = [image for image in loaded if not isinstance(image, Unreadable)]
+            decoded = (list(pool.map(lambda image: self._load(image, encoded), batch)) for batch in batches)
+            for loaded in decoded if self.takes_turns else ahead(decoded):
+                pixels = [image for _, image in loaded if not isinstance(image, Unreadable)]
                 results = zip(*self._scores(np.stack(pixels)), strict=True) if pixels else iter(())
-                for path, image in zip(batch, loaded, strict=True):
+                for path, image in loaded:
                     yield image if isinstance(image, Unreadable) else self._prediction(path, *next(results))
 
     def class_index(self, name: str) -> int:
@@ -126,9 +142,9 @@ class ImagePredictor:
 
         return selected
 
-    def _load(self, path: Path) -> np.ndarray | Unreadable:
-        size, resampling = self.input
+    def _load(self, image: T, encoded: Callable[[T], Path | EncodedImage]) -> tuple[Path, np.ndarray | Unreadable]:
+        path, (size, resampling) = Path(str(image)), self.input
         try:
-            return load_pixels(path, size, self.allow_truncated, resampling)
+            return path, load_pixels(encoded(image), size, self.allow_truncated, resampling)
         except DataError as error:
-            return Unreadable(path, str(error))
+            return path, Unreadable(path, str(error))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -15,19 +13,38 @@ from mlrpl_cli.core.runs.selection import RunOptions
 class PredictOptions(RunOptions):
     """Which classes of an image to show, and how many images to take together."""
 
-    run: Folder | None = None
-    """Run folder, or a file of mlrpl pack. Default: the newest below ./runs."""
-    backbone: Name | None = None
-    """With --run, the backbone that it was trained with, where that is not where the run says. Without, compare the
-    images with --classes by this backbone alone: uncalibrated."""
-    backbone_config: FileName | None = None
-    """What the tensors of a backbone's file do not say, as of train."""
-    model: FileName | None = None
-    """Predict with this file, which mlrpl export --format onnx wrote, in place of a run: onnxruntime, on the CPU."""
-
-    top_k: Annotated[int | None, Field(ge=1)] = None
-    """Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold."""
-    threshold: Annotated[float | None, Field(ge=0, le=1)] = None
-    """Show classes whose probability is above this, which is the decision then, in place of the run's thresholds."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images that go through the network together."""
+    run: Folder | None = Field(
+        default=None, description="Run folder, or a file of mlrpl pack. Default: the newest below ./runs"
+    )
+    backbone: Name | None = Field(
+        default=None,
+        description=(
+            "With --run, the backbone that it was trained with, where that is not where the run says. Without, compare "
+            "the images with --classes by this backbone alone: uncalibrated"
+        ),
+    )
+    backbone_config: FileName | None = Field(
+        default=None, description="What the tensors of a backbone's file do not say, as of train"
+    )
+    model: FileName | None = Field(
+        default=None,
+        description=(
+            "Predict with this file, which mlrpl export --format onnx wrote, in place of a run: onnxruntime, on the CPU"
+        ),
+    )
+    top_k: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Show the k most probable classes. Default: all, but 3 in a table without --classes and --threshold"
+        ),
+    )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description=(
+            "Show classes whose probability is above this, which is the decision then, in place of the run's thresholds"
+        ),
+    )
+    batch_size: int = Field(default=32, ge=1, description="Images that go through the network together")

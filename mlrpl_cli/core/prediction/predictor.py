@@ -30,6 +30,8 @@ class Predictor(ImagePredictor):
         self.head, self.encoder, self.classes = head.to(encoder.device), encoder, tuple(classes)
         self.decision: Decision | None = None
         """How a run's scores become decisions; None for one without held-out images, and for a backbone alone."""
+        self.checkpoint_sha256: str | None = None
+        """Of the content of a run's checkpoint; None for a backbone alone."""
         self.notice: str | None = None
         """Why a run's decisions are not of its checkpoint, where that is so."""
 
@@ -50,6 +52,7 @@ class Predictor(ImagePredictor):
         encoder, _ = trained.load_encoder(head, choose_device(device), backbone=backbone)
         found = TrainedPredictor(head, encoder)
         found.decision, found.notice = trained.decision, trained.notice
+        found.checkpoint_sha256 = trained.sha256
         return found
 
     @classmethod

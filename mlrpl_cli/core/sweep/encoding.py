@@ -13,13 +13,16 @@ import torch
 
 from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.frozen import make_encoder
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
+from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.features.batches import CachedViews
+from mlrpl_cli.core.features.cache import view_keys
 from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.features.fitting import fitted
 from mlrpl_cli.core.io.devices import make_accelerator
 from mlrpl_cli.core.io.errors import ConfigError, DataError
-from mlrpl_cli.core.io.files import write_text
-from mlrpl_cli.core.io.progress import Progress
+from mlrpl_cli.core.io.files import held, make_folder, write_text
+from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.io.reading import MIB, read_text
 from mlrpl_cli.core.io.tensorfiles import SUFFIX, open_tensors, write_tensors
 from mlrpl_cli.core.labels.formats.registry import SCENES
@@ -32,6 +35,9 @@ from mlrpl_cli.core.sweep.plan import Plan
 ROOM = "features.json"
 """Below a sweep's folder: how many views in which number format its runs read, and what was asked for."""
 _TAKEN = ("views", "cache_dtype")
+
+Objects = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""What `load_objects` gives."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,7 @@ def encode_once(plan: Plan, data: SweepData, backbone: Backbone, progress: Progr
 
     Raises ConfigError when there is no room for one view of each image.
     """
-    accelerator = make_accelerator(plan.config.device)
-    encoder = make_encoder(backbone, plan.config.image_size or 0, accelerator.device, plan.config.precision)
-    filler = CacheFiller(encoder, plan.config, accelerator, progress)
+    filler = _filler(plan.config, backbone, progress)
     plan = plan_with_room(plan) or _with_room(plan, data, filler)
     filler = replace(filler, config=plan.config)
     learning, scored = data.prepared.paths(data.learning), data.prepared.paths(data.scored)
@@ -102,7 +106,26 @@ def _asked(plan: Plan) -> dict[str, Any]:
     return {**options, "data": plan.data_sha256, "backbone": plan.fingerprint}
 
 
-def load_objects(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fill_cache(shared: Shared) -> None:
+    """Encode what the feature cache of this machine lacks, one process at a time: its images must be here."""
+    data, computed_in = shared.data, shared.learning.computed_in
+    config = replace(shared.plan.config, precision="float32" if computed_in == torch.float32 else "bf16")
+    lacking = any(each.cache.missing(view_keys(each.digests, each.views)) for each in (shared.learning, shared.scored))
+    if lacking:
+        filler = _filler(config, load_backbone(backbone_options(config)), Silent())
+        make_folder(filler.cache.folder)
+        with held(filler.cache.folder / ".filling.lock", lambda: None):
+            filler.fill(data.prepared.paths(data.learning), shared.learning.views)
+            filler.fill(data.prepared.paths(data.scored), shared.scored.views, "test images")
+
+
+def _filler(config: TrainConfig, backbone: Backbone, progress: Progress) -> CacheFiller:
+    accelerator = make_accelerator(config.device)
+    encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
+    return CacheFiller(encoder, config, accelerator, progress)
+
+
+def load_objects(path: Path) -> Objects:
     """Of M (test image, class that it shows) pairs: images (M,), columns (M,) and bool masks (M, H, W).
 
     Raises ValueError or KeyError when the file is not what `encode_once` wrote.

@@ -37,6 +37,26 @@ TUNING_SEED = 0
 
 
 @dataclass(frozen=True)
+class RayEngine:
+    """Which cluster runs the cells."""
+
+    address: str | None = None
+    """As ray.init takes it; None for a Ray of this sweep's own on this machine."""
+    threads: int | None = None
+    """CPUs of a cell; None is one."""
+
+
+def engine_of(name: str | None, address: str | None, threads: int | None) -> RayEngine | None:
+    """The engine that is asked for by name. Raises ConfigError for one that there is not, and for its options alone."""
+    if name not in (None, "ray"):
+        raise ConfigError(f"engine: expected ray, got '{name}'")
+    given = [flag(key) for key, value in {"ray_address": address, "ray_threads": threads}.items() if value is not None]
+    if name is None and given:
+        raise ConfigError(f"{given[0]} is for --engine ray, which is not given; add that, or leave this out")
+    return RayEngine(address, threads) if name else None
+
+
+@dataclass(frozen=True)
 class SweepOptions:
     """What to compare, and how."""
 
@@ -53,8 +73,10 @@ class SweepOptions:
     """Choose each variant's learning rate, epochs and loss on validation labels first; else take those of `config`."""
     grid: Grid = field(default_factory=Grid)
     """What `tune` chooses from, the same for every variant."""
-    jobs: int = 1
-    """Processes that train at the same time."""
+    jobs: int | None = None
+    """Processes that train at the same time; None is one, and on a cluster as many as it has room for."""
+    engine: RayEngine | None = None
+    """The cluster that cells are tasks of; None for processes of this machine."""
     config: TrainConfig = field(default_factory=TrainConfig)
     """Everything else of a run."""
     source: PrepareOptions | None = None
@@ -198,7 +220,9 @@ def sweep_problems(options: SweepOptions) -> list[str]:
         found.append(f"least_positives: expected a whole number of at least 1, got {options.least}")
     if options.folds == OF_PREPARED and options.source:
         found.append("--folds prepared takes the folds that mlrpl prepare --folds drew; name that folder with --data")
-    if options.jobs < 1:
+    if options.engine and (options.engine.threads or 1) < 1:
+        found.append(f"ray_threads: expected a whole number of at least 1, got {options.engine.threads}")
+    if options.jobs is not None and options.jobs < 1:
         found.append(f"jobs: expected a whole number of at least 1, got {options.jobs}")
     if not (options.methods and options.keeps and options.seeds):
         found.append("a sweep needs at least one method, one proportion and one seed")

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import raise_together
-from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError, counted, first_few, one_line
+from mlrpl_cli.core.io.errors import ConfigError, MlrplError, RunError, counted, first_few
 from mlrpl_cli.core.io.files import check_writable, make_folder, remove_abandoned, sole_writer
-from mlrpl_cli.core.io.processes import process_pool, without_interrupts
 from mlrpl_cli.core.io.progress import Progress, Silent, track
 from mlrpl_cli.core.prepared.build import prepare_once
 from mlrpl_cli.core.prepared.folder import is_prepared
 from mlrpl_cli.core.runs.options import label_notes, resolve_config
 from mlrpl_cli.core.sweep.data import SweepData, read_data
 from mlrpl_cli.core.sweep.encoding import Shared, encode_once, plan_with_room
+from mlrpl_cli.core.sweep.engines.cluster import rows_by_ray
+from mlrpl_cli.core.sweep.engines.processes import rows_by_processes
 from mlrpl_cli.core.sweep.estimate import SweepSize, first_untimed, seconds_left, stale_rows
 from mlrpl_cli.core.sweep.folds.assignment import read_folds
 from mlrpl_cli.core.sweep.folds.joining import join
@@ -48,10 +45,11 @@ from mlrpl_cli.core.sweep.results import (
     name_of,
     read_results,
     untold_settings,
+    write_scores,
 )
 from mlrpl_cli.core.sweep.stored import Shown, reported_rows, shown_rows
 from mlrpl_cli.core.sweep.variants import parse_variant
-from mlrpl_cli.core.sweep.worker import run_cell, start_problem, start_worker
+from mlrpl_cli.core.sweep.worker import Done
 
 Listener = Callable[[Sequence[Row]], None]
 """Told all rows asked for so far, whenever there is a new one."""
@@ -155,7 +153,7 @@ def pending(options: SweepOptions) -> SweepSize:
     done = {key for cell in cells if (key := plan.key(cell)) in stored_keys | whole}
     unknown = [] if cells else asked * len(plan.folds)
     left = [cell.method for cell in [*tuning, *cells] if plan.key(cell) not in tuned | done] + unknown
-    times = seconds_left(left, rows, options.jobs)
+    times = seconds_left(left, rows, options.jobs or 1)
     return SweepSize(len(tuning), len(tuned), len(asked) * len(plan.folds), len(done), stale_rows(rows), *times)
 
 
@@ -202,7 +200,7 @@ def _opened(options: SweepOptions, progress: Progress) -> Iterator[_Work]:
 
 @dataclass(frozen=True)
 class _Work:
-    """Runs cells in processes of their own and keeps their rows."""
+    """Has cells run by an engine and keeps their rows: of the results this process alone writes."""
 
     shared: Shared
     results: Results
@@ -227,19 +225,33 @@ class _Work:
         self, cells: Sequence[Cell], description: str, appended: Callable[[Cell], None] = lambda cell: None
     ) -> list[str]:
         """Run the cells that have no row yet, and say each that has one now; returns a line for each that failed."""
-        done = self.results.by_key
-        left = deque(cell for cell in cells if self.shared.plan.key(cell) not in done)
+        stored = self.results.by_key
+        left = deque(cell for cell in cells if self.shared.plan.key(cell) not in stored)
         failures: list[str] = []
         if not left:
             return failures
-        for cell, row in track(self.progress, self._rows(left), description, len(left), "runs"):
-            if "error" in row:
-                failures.append(f"{cell}: {row['error']}")
+        by_processes, total = self.shared.plan.options.engine is None, len(left)
+        rows = rows_by_processes(self.shared, left) if by_processes else rows_by_ray(self.shared, left, self.progress)
+        for cell, done in track(self.progress, rows, description, total, "runs"):
+            if problem := done.error or self._kept(cell, done):
+                failures.append(f"{cell}: {problem}")
                 self.progress.warn(f"failed: {failures[-1]}")
             else:
-                self.results.append(row if cell.kind == TUNING else {**row, **self.shared.plan.options.choice})
                 appended(cell)
         return failures
+
+    def _kept(self, cell: Cell, done: Done) -> str | None:
+        """Write the scores of a run and then its row, by which it counts as done; why that cannot be, or None."""
+        plan = self.shared.plan
+        if done.row["key"] != plan.key(cell):
+            return "the machine that ran it has other code of mlrpl than this one; install the same there"
+        if done.scores is not None:
+            try:
+                write_scores(plan.options.out, plan.key(cell), done.scores)
+            except MlrplError as error:
+                return str(error)
+        self.results.append(done.row if cell.kind == TUNING else {**done.row, **plan.options.choice})
+        return None
 
     def _joined(self, run: Run) -> list[str]:
         """Add the row of a run whose folds are all there and not joined yet; a line where that fails."""
@@ -253,57 +265,3 @@ class _Work:
         except MlrplError as error:
             return [f"{replace(run[0], fold=None)}: {error}"]
         return []
-
-    def _rows(self, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
-        """Each cell with its row, as they finish; when a process dies, the others go on in new ones."""
-        jobs = self.shared.plan.options.jobs
-        threads = max(torch.get_num_threads() // jobs, 1)
-        while left:
-            with process_pool(jobs, start_worker, (self.shared, threads)) as pool:
-                _check_started(pool, jobs)
-                yield from _rows_from(pool, jobs, left)
-
-
-def _check_started(pool: ProcessPoolExecutor, jobs: int) -> None:
-    """Raise RunError when a process cannot start: what ends one at its start would end every run."""
-    try:
-        with without_interrupts():
-            started = [pool.submit(start_problem) for _ in range(jobs)]
-        problems = [problem for future in started if (problem := future.result())]
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a process of the sweep was killed while it loaded backbone and features, as happens without enough "
-            "memory; lower --jobs, or free some and sweep again"
-        ) from error
-    if problems:
-        raise RunError(problems[0])
-
-
-def _rows_from(pool: ProcessPoolExecutor, jobs: int, left: deque[Cell]) -> Iterator[tuple[Cell, Row]]:
-    """Take cells off `left` until it is empty or a process of `pool` has died."""
-    running: dict[Future[Row], Cell] = {}
-    broken = False
-    while running or (left and not broken):
-        try:
-            # No more than can run at once, so that a process that dies takes only the runs under way with it.
-            while left and not broken and len(running) < jobs:
-                with without_interrupts():
-                    running[pool.submit(run_cell, left[0])] = left[0]
-                left.popleft()
-        except BrokenProcessPool:
-            broken = True
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            broken |= isinstance(future.exception(), BrokenProcessPool)
-            yield running.pop(future), _result(future)
-
-
-def _result(future: Future[Row]) -> Row:
-    """The row of a run, or one with "error": whatever ended one run must not end the others."""
-    match future.exception():
-        case None:
-            return future.result()
-        case BrokenProcessPool():
-            told = "its process, or that of a run beside it, was killed; run the sweep again to try once more"
-        case error:
-            told = f"{type(error).__name__}: {one_line(error)}"
-    return {"error": told}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from platform import python_version
 
 import numpy as np
@@ -11,39 +11,59 @@ import torch
 
 from mlrpl_cli import __version__
 from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
+from mlrpl_cli.core.cluster.connection import Folder, check_version
 from mlrpl_cli.core.evaluation.evaluate import score
 from mlrpl_cli.core.evaluation.localization import attention_inside, pointing_hits
 from mlrpl_cli.core.features.batches import CachedViews, FeatureBatches, cached
 from mlrpl_cli.core.io.devices import make_accelerator
-from mlrpl_cli.core.io.errors import MlrplError, one_line
+from mlrpl_cli.core.io.errors import MlrplError, RunError, one_line
+from mlrpl_cli.core.io.own_process import own_process
 from mlrpl_cli.core.io.progress import Silent
 from mlrpl_cli.core.labels.records import TEST, TRAIN, VALIDATION
 from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.held_out import HeldOut, part_of
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.code import code_sha256
-from mlrpl_cli.core.sweep.encoding import Shared, load_objects
+from mlrpl_cli.core.sweep.encoding import Objects, Shared, fill_cache, load_objects
 from mlrpl_cli.core.sweep.folds.joining import figures_of
 from mlrpl_cli.core.sweep.plan import FOLD, TUNING, Cell
-from mlrpl_cli.core.sweep.results import Row, write_scores
+from mlrpl_cli.core.sweep.results import Row
 from mlrpl_cli.core.training.loop import Trainer
 
 _VERSIONS = {"mlrpl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": python_version()}
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a cell came to."""
+
+    row: Row = field(default_factory=dict)
+    scores: np.ndarray | None = None
+    """(N, C) float32 test probabilities; None for a cell that only tunes."""
+    error: str | None = None
+    """Why it has no row."""
+
+    @classmethod
+    def failed(cls, error: BaseException) -> Done:
+        """What ended this one ends no other, whatever it is."""
+        told = one_line(error)
+        return cls(error=told if isinstance(error, MlrplError) else f"{type(error).__name__}: {told}")
+
+
 class Worker:
     """Runs the cells of a plan in this process."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, objects: Objects | None = None) -> None:
+        """`objects` are what the file `shared.objects` holds, where another machine read it."""
         self.plan = shared.plan
         config = self.plan.config
         self.data = shared.data
         self.accelerator = make_accelerator(config.device)
         self.backbone = load_backbone(backbone_options(config))
         self.learning, self.scored = shared.learning.found(), shared.scored.found()
-        self.objects = load_objects(shared.objects) if shared.objects else None
+        self.objects = load_objects(shared.objects) if shared.objects and objects is None else objects
 
-    def run(self, cell: Cell) -> Row:
+    def run(self, cell: Cell) -> Done:
         """Train a cell and, unless it only tunes, test it. Raises MlrplError when it cannot be trained.
 
         What counts is the last epoch, since the grid has chosen how many there are; the epoch with the highest
@@ -68,10 +88,10 @@ class Worker:
             "train_seconds": time.perf_counter() - started,
         }
         if cell.kind == TUNING:
-            return row
-        return {
-            **row,
-            **self._test(cell, sides.test, trainer.checkpoint(), selected, row["key"]),
+            return Done(row)
+        figures, scores = self._test(cell, sides.test, trainer.checkpoint(), selected)
+        row |= {
+            **figures,
             "test_images": len(sides.test),
             "test_copies": 0 if cell.kind == FOLD else len(self.data.prepared.rows(TEST)) - len(sides.test),
             "dataset": self.data.prepared.dataset,
@@ -80,6 +100,7 @@ class Worker:
             "config": asdict(cell.config(self.plan.config)),
             "versions": _VERSIONS,
         }
+        return Done(row, scores)
 
     def _trainer(self, cell: Cell, sides: HeldOut) -> Trainer:
         """It is handed the training and validation images alone, so that no label of another can reach it."""
@@ -96,21 +117,21 @@ class Worker:
     def _plain(self, images: CachedViews) -> FeatureBatches:
         return cached(images, self.accelerator, self.plan.config.batch_size)
 
-    def _test(self, cell: Cell, rows: np.ndarray, last: Checkpoint, selected: Checkpoint, key: str) -> Row:
-        """What is measured on the images of `rows`; of a fold nothing, its scores are kept to be joined."""
+    def _test(self, cell: Cell, rows: np.ndarray, last: Checkpoint, selected: Checkpoint) -> tuple[Row, np.ndarray]:
+        """What is measured on the images of `rows`, and their scores; of a fold these alone, to be joined."""
         started = time.perf_counter()
         images = self._plain(self.scored.subset(np.searchsorted(self.data.scored, rows).tolist()))
         head = TrainedHead(last)
         probabilities = self._scores(head, images)
-        write_scores(self.plan.options.out, key, probabilities)
         if cell.kind == FOLD:
-            return {"test_seconds": time.perf_counter() - started}
+            return {"test_seconds": time.perf_counter() - started}, probabilities
         labels, least = self.data.prepared.full_labels[rows], self.plan.options.least
         figures = figures_of(probabilities, labels, self.data.prepared.classes, least)
         figures["test_seconds"] = time.perf_counter() - started
         of_selected = figures_of(self._scores(TrainedHead(selected), images), labels, self.data.prepared.classes, least)
         figures |= {"selected_epoch": selected.info.epoch, "selected_map": of_selected["map"]}
-        return figures | (self._localization(head, images, *self.objects) if self.objects else {})
+        figures |= self._localization(head, images, *self.objects) if self.objects else {}
+        return figures, probabilities
 
     def _scores(self, head: TrainedHead, images: FeatureBatches) -> np.ndarray:
         return score(head.to(self.accelerator.device), images, Silent(), "")
@@ -131,14 +152,21 @@ class Worker:
 
 _worker: Worker | str = "it was not started"
 """This process's own, or why there is none."""
+_job: str | None = None
+"""The sweep that `begin_once` made it ready for."""
 
 
-def start_worker(shared: Shared, threads: int) -> None:
-    """Make this process ready for `run_cell`. What goes wrong is kept for `start_problem`."""
+def start_worker(shared: Shared, threads: int, objects: Objects | None = None, encoding: bool = False) -> None:
+    """Make this process ready for `run_cell`. What goes wrong is kept for `start_problem`.
+
+    With `encoding`, features that this machine's cache lacks are encoded.
+    """
     global _worker
     torch.set_num_threads(threads)
     try:
-        _worker = Worker(shared)
+        if encoding:
+            fill_cache(shared)
+        _worker = Worker(shared, objects)
     except Exception as error:
         told = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
         _worker = str(error) if isinstance(error, MlrplError) else told
@@ -149,11 +177,28 @@ def start_problem() -> str | None:
     return _worker if isinstance(_worker, str) else None
 
 
-def run_cell(cell: Cell) -> Row:
-    """The row of a cell, or one with "error" when it cannot be trained."""
+def begin_once(job: str, version: str, folder: Folder, shared: Shared, objects: Objects | None, threads: int) -> None:
+    """Make this process of a cluster ready for `run_cell`, unless it is for this job. Raises RunError where it cannot.
+
+    Features that this machine's cache lacks are encoded here. `version` is the command's.
+    """
+    global _job
+    if _job == job:
+        return
+    check_version(version)
+    own_process()
+    folder.enter()
+    start_worker(shared, threads, objects, encoding=True)
+    if problem := start_problem():
+        raise RunError(problem)
+    _job = job
+
+
+def run_cell(cell: Cell) -> Done:
+    """What a cell comes to; what it raises is of this one alone."""
     if isinstance(_worker, str):  # a process of the pool that was still starting when the others were asked
-        return {"error": _worker}
+        return Done(error=_worker)
     try:
         return _worker.run(cell)
-    except MlrplError as error:
-        return {"error": str(error)}
+    except Exception as error:
+        return Done.failed(error)

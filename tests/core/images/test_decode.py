@@ -19,7 +19,7 @@ from PIL import Image
 
 from mlrpl_cli.core.images import decode as images
 from mlrpl_cli.core.images.check import check_files
-from mlrpl_cli.core.images.decode import load_pixels, open_image
+from mlrpl_cli.core.images.decode import EncodedImage, load_pixels, open_image
 from mlrpl_cli.core.images.loading import random_view
 from mlrpl_cli.core.io.errors import DataError
 from mlrpl_cli.core.io.progress import Silent
@@ -459,3 +459,16 @@ def test_same_seed_gives_the_same_view() -> None:
     first, again, other = (random_view(image, 32, np.random.default_rng(seed)) for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF"])
+def test_bytes_without_a_file_are_read_as_the_file_is(format: str) -> None:
+    path = _file(Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)), format)
+    content = EncodedImage("shard.tar:photo", path.read_bytes())
+    np.testing.assert_array_equal(load_pixels(content, 16), load_pixels(path, 16))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_bytes_that_are_no_image_are_told_by_their_name(content: bytes) -> None:
+    with pytest.raises(DataError, match=r"^cannot read shard\.tar:photo: "):
+        load_pixels(EncodedImage("shard.tar:photo", content), 16)

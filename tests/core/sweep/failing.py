@@ -9,7 +9,6 @@ from dataclasses import replace
 from mlrpl_cli.core.sweep import worker
 from mlrpl_cli.core.sweep.encoding import Shared
 from mlrpl_cli.core.sweep.plan import Cell
-from mlrpl_cli.core.sweep.results import Row
 
 
 def start_worker(shared: Shared, threads: int) -> None:
@@ -22,7 +21,7 @@ def start_killed_worker(shared: Shared, threads: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_cell(cell: Cell) -> Row:
+def run_cell(cell: Cell) -> worker.Done:
     """`sd` is killed and `linear` raises; the others run."""
     if cell.method == "sd":
         os.kill(os.getpid(), signal.SIGKILL)

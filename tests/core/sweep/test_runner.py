@@ -1,4 +1,5 @@
 import html
+import pickle
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,8 @@ from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.sweep_page import report_sweep
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.data import read_data
+from mlrpl_cli.core.sweep.encoding import fill_cache
+from mlrpl_cli.core.sweep.engines import processes
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, stored, sweep
@@ -165,16 +168,16 @@ def test_the_processes_share_the_threads_that_pytorch_has(options, tmp_path, mon
         yield
 
     given: list[int] = []
-    monkeypatch.setattr(runner, "process_pool", pool)
+    monkeypatch.setattr(processes, "process_pool", pool)
     for have, jobs in ((7, 3), (1, 2)):
-        monkeypatch.setattr(runner.torch, "get_num_threads", lambda have=have: have)
+        monkeypatch.setattr(processes.torch, "get_num_threads", lambda have=have: have)
         with pytest.raises(RunError, match="seen"):
             sweep(replace(options, out=tmp_path, jobs=jobs))
     assert given == [2, 1]
 
 
 def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "run_cell", failing.run_cell)
+    monkeypatch.setattr(processes, "run_cell", failing.run_cell)
     methods = ("sd", "linear", "zero-shot", "baseline")
     done = sweep(replace(options, out=tmp_path, methods=methods, seeds=(SEED,), jobs=1))
     assert [row["method"] for row in done.rows] == ["zero-shot", "baseline"]
@@ -191,10 +194,34 @@ def test_runs_that_fail_are_told_and_the_others_go_on(options, tmp_path, monkeyp
     ],
 )
 def test_processes_that_cannot_start_end_the_sweep_with_the_reason(options, tmp_path, monkeypatch, start, told):
-    monkeypatch.setattr(runner, "start_worker", start)
+    monkeypatch.setattr(processes, "start_worker", start)
     with pytest.raises(RunError, match=f"^{told}"):
         sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
     assert read_results(tmp_path / RESULTS) == []
+
+
+def test_a_run_whose_scores_cannot_be_written_has_failed(options, tmp_path, monkeypatch, sweep_here):
+    def full(out, key, scores):
+        raise DataError("no room")
+
+    monkeypatch.setattr(runner, "write_scores", full)
+    done = sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
+    assert done.failures == ["sarl at 70%, seed 0: no room", "linear at 70%, seed 0: no room"]
+    assert read_results(tmp_path / RESULTS) == []
+
+
+def test_another_machine_encodes_what_its_cache_lacks(options, tmp_path):
+    """As a process of a cluster does where it does not see the command's cache."""
+    config = replace(options.config, cache=str(tmp_path / "cache"))
+    with runner._opened(replace(options, out=tmp_path / "out", config=config), Silent()) as work:
+        shared = pickle.loads(pickle.dumps(work.shared))
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(RunError, match="lost"):
+        shared.learning.found()
+    fill_cache(shared)
+    shared.learning.found()
+    shared.scored.found()
+    assert not list((tmp_path / "cache").rglob("*.lock"))
 
 
 def test_tuning_comes_first_and_its_choice_is_what_runs(options, tmp_path, sweep_here):
