@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from mlrpl_cli.core.cluster.connection import MOST_LOSSES, cluster
@@ -114,3 +115,12 @@ with cluster("auto", 3) as ray:
     finally:
         other.shutdown()
     assert done.stdout.splitlines() == ["(3, 0) None", address, "(1, 0)"]
+
+
+def test_a_ray_of_its_own_listens_on_this_machine_alone(ray):
+    """For whoever reaches a Ray can have it run code."""
+    own = psutil.Process()
+    found = [each for process in (own, *own.children(recursive=True)) for each in process.net_connections("inet")]
+    listening = [each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN]
+    assert listening
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}

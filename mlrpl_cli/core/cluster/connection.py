@@ -31,6 +31,8 @@ LONGEST_SAID = 200
 _interrupted = threading.Event()
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Nothing is sent to anyone."""
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Has a Ray listen on the loopback address, as it does on Windows: who reaches one can run code. Holds on Linux, too."""
 
 
 @contextmanager
@@ -43,16 +45,20 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
     os.environ.update(_QUIET)
     if address is None:
         os.environ.pop("RAY_ADDRESS", None)  # for what Ray starts reads it, too
+        os.environ.update(_ALONE)
     try:
         ray = _imported()
-        own = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
-        own["address"] = "local"
+        own = {"address": "local", "num_cpus": cpus, "object_store_memory": STORE_BYTES}
         quiet = {
             "log_to_driver": False,
             "logging_level": "ERROR",
             "include_dashboard": False if address is None else None,
         }
-        with _own_handlers(), without_interrupts():  # so that Ctrl-C ends this process, and it ends the others
+        with (
+            _own_handlers(),
+            without_interrupts(),
+            _alone(ray, address is None),
+        ):  # so that Ctrl-C ends this process, and it ends the others
             _check_listening(address)
             try:
                 ray.init(**({"address": address} if address else own), **quiet)
@@ -161,6 +167,18 @@ def _imported() -> Any:
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray; pip install 'mlrpl[ray]'") from error
     return ray
+
+
+@contextmanager
+def _alone(ray: Any, own: bool) -> Iterator[None]:
+    """For a Ray of this command's own, what `_ALONE` says to processes that import Ray later than this one did."""
+    constants = ray._private.ray_constants
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = before and not own
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager

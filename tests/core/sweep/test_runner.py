@@ -25,6 +25,7 @@ from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
 from mlrpl_cli.core.sweep.runner import pending, stored, sweep
 from mlrpl_cli.core.sweep.stored import Shown
+from mlrpl_cli.core.sweep.worker import Done
 from mlrpl_cli.core.training.train import train
 from tests import small
 from tests.core.sweep import failing
@@ -208,6 +209,21 @@ def test_a_run_whose_scores_cannot_be_written_has_failed(options, tmp_path, monk
     done = sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
     assert done.failures == ["sarl at 70%, seed 0: no room", "linear at 70%, seed 0: no room"]
     assert read_results(tmp_path / RESULTS) == []
+
+
+def test_a_row_of_other_code_is_not_kept(options, tmp_path, monkeypatch):
+    """As of a machine of a cluster whose mlrpl was changed: its key is another one."""
+
+    def rows_of_others(shared, left):
+        while left:
+            yield left.popleft(), Done({"key": "other"}, np.zeros((1, 3), np.float32))
+
+    monkeypatch.setattr(runner, "rows_by_processes", rows_of_others)
+    done = sweep(replace(options, out=tmp_path, seeds=(SEED,), jobs=1))
+    told = "the machine that ran it has other code of mlrpl than this one; install the same there"
+    assert done.failures == [f"{name} at 70%, seed 0: {told}" for name in ("sarl", "linear")]
+    assert read_results(tmp_path / RESULTS) == []
+    assert not list((tmp_path / "scores").iterdir())
 
 
 def test_another_machine_encodes_what_its_cache_lacks(options, tmp_path):

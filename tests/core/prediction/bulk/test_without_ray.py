@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 from mlrpl_cli.core.config import make_config
 from mlrpl_cli.core.training.train import train
@@ -25,6 +27,28 @@ def test_without_ray_one_line_says_what_to_install_and_nothing_is_predicted(mlrp
     assert done.code == 1
     assert done.err.splitlines()[-1] == "mlrpl: error: --engine ray needs Ray; pip install 'mlrpl[ray]'"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere", "--device", "cpu"], "there is no file or folder nowhere; give images"),
+        (["nowhere", "--device", "cuda"], "device cuda: this PyTorch sees no CUDA device; use --device cpu"),
+        (["nowhere", "--ray-address", "127.0.0.1:1"], "cannot connect to Ray at 127.0.0.1:1: "),
+        (["nowhere", "--out", "file"], "cannot write file"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_listed_and_leaves_no_folder(
+    mlrpl, run, tmp_path, monkeypatch, arguments, sentence
+):
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    done = mlrpl("predict", "--engine", "ray", "--run", run, "--out", "a/out", *arguments)
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith(f"mlrpl: error: {sentence}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_plain_predict_imports_neither_ray_nor_what_reads_parquet(run):
