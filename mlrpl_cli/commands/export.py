@@ -33,16 +33,19 @@ def export(
     mlrpl export wrote are replaced.
     """
     from mlrpl_cli.core.export.models import export_model
+    from mlrpl_cli.core.runs.trained import read_run
 
     chosen = ModelOptions(run=run, **given)
+    if "checkpoint" in given and run is not None and run.is_file():
+        read_run(run).check_which(given["checkpoint"])
     written = export_model(chosen, console.progress(), overwrite)
     if as_json:
         from mlrpl_cli.commands.results import print_result
-        from mlrpl_cli.core.runs.trained import read_run
 
-        provenance = read_run(written.run, chosen.checkpoint).provenance
-        settled = vars(chosen) | {"run": written.run, "out": written.path, "overwrite": overwrite}
-        print_result("export", written, settled, provenance, flat=False)
+        trained = read_run(written.run, chosen.checkpoint)
+        settled = vars(chosen) | {"run": written.run, "checkpoint": trained.which}
+        settled |= {"out": written.path, "overwrite": overwrite}
+        print_result("export", written, settled, trained.provenance, flat=False)
     else:
         _print(written)
 

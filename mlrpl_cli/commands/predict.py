@@ -20,10 +20,9 @@ from mlrpl_cli.core.prediction.bulk.options import BulkOptions
 from mlrpl_cli.core.prediction.options import PredictOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlrpl_cli.core.prediction.images import ImagePredictor, Prediction, Unreadable
     from mlrpl_cli.core.runs.provenance import Provenance
+    from mlrpl_cli.core.runs.trained import TrainedRun
 
 UNCALIBRATED = "the probabilities are uncalibrated, and good for ranking alone"
 
@@ -82,6 +81,8 @@ def predict(
         return
     paths = find_images(images, progress=console.progress())
     predictor, run, provenance = _load(chosen, classes)
+    if run is not None:
+        run.check_which(given.get("checkpoint"))
     selected = predictor.selection(classes, chosen.top_k, chosen.threshold, few=form == "table")
     results = predictor.predict_files(paths, chosen.batch_size, chosen.workers)
     failed = list[str]()
@@ -96,7 +97,7 @@ def predict(
         print_result(
             "predict",
             [_record(row) for row in rows],
-            _plain(chosen) | {"run": run, "classes": classes, "images": images},
+            _plain(chosen) | {**_of_run(run), "classes": classes, "images": images},
             provenance,
             flat=False,
         )
@@ -108,6 +109,11 @@ def predict(
 def _plain(chosen: PredictOptions) -> dict[str, Any]:
     """The options that have a say without an engine."""
     return {name: getattr(chosen, name) for name in fields_of(PredictOptions)}
+
+
+def _of_run(run: TrainedRun | None) -> dict[str, Any]:
+    """Which run it was, and which of its checkpoints."""
+    return {"run": None} if run is None else {"run": run.place, "checkpoint": run.which}
 
 
 def _exit(images: int, failed: int, skip_bad: bool) -> None:
@@ -132,8 +138,8 @@ def _predict_many(sources: list[str], chosen: BulkOptions, classes: tuple | None
     return done.images, done.failed
 
 
-def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[ImagePredictor, Path | None, Provenance]:
-    """The predictor that is asked for, its run folder if it has one, and what its results come from."""
+def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[ImagePredictor, TrainedRun | None, Provenance]:
+    """The predictor that is asked for, its run if it has one, and what its results come from."""
     if chosen.model is not None:
         return _load_model(chosen, chosen.model)
     if chosen.backbone is None or chosen.run is not None:
@@ -149,7 +155,7 @@ def _load(chosen: PredictOptions, classes: tuple | None) -> tuple[ImagePredictor
     return predictor, None, Provenance(backbone_sha256=predictor.encoder.fingerprint)
 
 
-def _load_run(chosen: PredictOptions) -> tuple[ImagePredictor, Path, Provenance]:
+def _load_run(chosen: PredictOptions) -> tuple[ImagePredictor, TrainedRun, Provenance]:
     """A run folder, or the file of one. Raises ConfigError for options that are not for one."""
     from mlrpl_cli.core.prediction.predictor import Predictor
     from mlrpl_cli.core.runs.trained import read_run
@@ -160,7 +166,7 @@ def _load_run(chosen: PredictOptions) -> tuple[ImagePredictor, Path, Provenance]
     predictor = Predictor.from_run(run, device=chosen.device, backbone=chosen.backbone)
     if predictor.notice:
         console.progress().warn(predictor.notice)
-    return predictor, run.place, run.provenance
+    return predictor, run, run.provenance
 
 
 def _load_model(chosen: PredictOptions, file: str) -> tuple[ImagePredictor, None, Provenance]:

@@ -36,6 +36,8 @@ def visualize(
 
     chosen = FigureOptions(images=tuple(images or ()), classes=classes or (), **given)
     run = chosen.run or newest_run()
+    if "checkpoint" in given and run.is_file():
+        read_run(run).check_which(given["checkpoint"])
     files, errors = list[str](), list[dict[str, str]]()
     for written in draw_run(replace(chosen, run=run), console.progress()):
         if isinstance(written, Unreadable):
@@ -46,9 +48,8 @@ def visualize(
             if not as_json:
                 console.print_line(written)
     if as_json:
-        provenance = read_run(run, chosen.checkpoint).provenance
-        print_result(
-            "visualize", {"files": files, "errors": errors}, vars(chosen) | {"run": run}, provenance, flat=False
-        )
+        trained = read_run(run, chosen.checkpoint)
+        settled = vars(chosen) | {"run": run, "checkpoint": trained.which}
+        print_result("visualize", {"files": files, "errors": errors}, settled, trained.provenance, flat=False)
     if errors:
         raise typer.Exit(1)

@@ -97,7 +97,7 @@ def pack_run(options: PackOptions, progress: Progress | None = None, overwrite: 
         licence_by=right.by,
         address=described.address if described else None,
         file=run.backbone_name if run.backbone_name != run.info.backbone else None,
-        file_sha256=_sha256_of(run.info.backbone),
+        file_sha256=_sha256_of(run, progress),
         left_out=right.left_out,
         config=_config(run.place),
     )
@@ -129,7 +129,7 @@ def _weights(
     check_fingerprint(run.info, backbone)
     if backbone.weights is None:
         return right._replace(
-            left_out=f"{run.info.backbone} is of a family that cannot be built from weights alone"
+            left_out=f"{run.backbone_name} is of a family that cannot be built from weights alone"
         ), {}
     return right, backbone.weights
 
@@ -148,9 +148,17 @@ def _right(options: PackOptions, licence: str | None) -> _Right:
     return _Right(licence, by_maker, f"{why} you pass them on; {way}")
 
 
-def _sha256_of(backbone: str) -> str | None:
-    """Of a backbone's file; None for a name, a folder, and a file that is gone."""
-    return sha256_of_file(Path(backbone)) if os.path.isabs(backbone) and os.path.isfile(backbone) else None
+def _sha256_of(run: TrainedRun, progress: Progress) -> str | None:
+    """Of the backbone's file; None for a name, a folder, and a file that is gone or is not the run's any more."""
+    backbone = run.info.backbone
+    if not (os.path.isabs(backbone) and os.path.isfile(backbone)):
+        return None
+    try:
+        check_fingerprint(run.info, run.load_backbone())
+    except MlrplError:
+        progress.warn(f"{backbone} is not what the run was trained with: the file does not say what checksum that has")
+        return None
+    return sha256_of_file(Path(backbone))
 
 
 def _config(run: Path) -> dict[str, Any] | None:

@@ -67,6 +67,11 @@ class TrainedRun:
             return describe(self._backbone()).licence
         return None
 
+    def check_which(self, asked: str | None) -> None:
+        """Raise RunError where another checkpoint was asked for than the one that a file holds; None asks for none."""
+        if self.pack is not None and asked not in (None, self.which):
+            raise RunError(f"{self.place} holds the {self.which} checkpoint alone; leave --checkpoint {asked} out")
+
     def data(self) -> Path:
         """The prepared folder that it was trained on. Raises RunError for a file, which has none."""
         if self.pack is not None:
@@ -123,18 +128,19 @@ class TrainedRun:
 def read_run(place: str | Path | None = None, which: str = BEST) -> TrainedRun:
     """A run by its folder (None: the newest below ./runs), or by the file that `mlrpl pack` made of one.
 
-    Such a file holds one checkpoint, whichever it is. Raises RunError for what is neither, and for what is damaged.
+    Such a file holds one checkpoint, and `which` is not asked for: `check_which` says whether it is the one. Raises
+    RunError for what is neither, and for what is damaged.
     """
     place = newest_run() if place is None else Path(place)
     if place.is_dir() or not place.exists():
         return _of_folder(place, which)
     pack = read_pack(place)
     told, info = pack.info, pack.checkpoint.info
-    if which == LAST != told.checkpoint:
-        raise RunError(f"{place} holds the {told.checkpoint} checkpoint alone; leave --checkpoint {which} out")
     seeds = {} if told.seed is None else {"train": told.seed}
     provenance = Provenance(info.data_sha256, info.mask_sha256, info.fingerprint, seeds)
-    return TrainedRun(place, told.checkpoint, pack.checkpoint, told.run_sha256, provenance, pack.decision, pack=pack)
+    found = TrainedRun(place, told.checkpoint, pack.checkpoint, told.run_sha256, provenance, pack.decision, pack=pack)
+    found.check_which(None if which == BEST else which)  # "best" is what nobody asked for, too
+    return found
 
 
 def _of_folder(run: Path, which: str) -> TrainedRun:

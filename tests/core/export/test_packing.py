@@ -17,6 +17,7 @@ from mlrpl_cli.core.backbones.backbone import BackboneOptions
 from mlrpl_cli.core.backbones.licences import shareable
 from mlrpl_cli.core.backbones.lite import packages
 from mlrpl_cli.core.backbones.open_clip.assembly import reassemble
+from mlrpl_cli.core.backbones.open_clip.hub import licence_in
 from mlrpl_cli.core.backbones.registry import describe, load_backbone, portable_name, rebuild
 from mlrpl_cli.core.config import LAST, TrainConfig
 from mlrpl_cli.core.export import models
@@ -139,6 +140,17 @@ def test_the_last_checkpoint_is_packed_when_it_is_asked_for(tmp_path: Path) -> N
     best = pack(run, **MINE).path
     with pytest.raises(RunError, match=r"holds the best checkpoint alone; leave --checkpoint last out"):
         Predictor.from_run(best, checkpoint="last")
+
+
+def test_what_is_printed_names_the_checkpoint_that_the_file_holds(place: Path, tmp_path: Path, mlrpl) -> None:
+    path = pack(place / "run", checkpoint="last", out=tmp_path / "last.mlrpl", **MINE).path
+    asked = ["predict", place / "prepared" / "images" / "003.png", f"--run={path}", "--device=cpu", "--json"]
+    assert json.loads(mlrpl(*asked).out)["options"]["checkpoint"] == "last"
+    done = mlrpl(*asked, "--checkpoint=best")
+    assert (done.code, done.err) == (
+        1,
+        f"mlrpl: error: {path} holds the last checkpoint alone; leave --checkpoint best out\n",
+    )
 
 
 def test_nothing_of_the_data_and_no_folder_of_the_machine_is_in_it(place: Path) -> None:
@@ -295,10 +307,38 @@ def test_a_backbone_of_other_weights_than_the_runs_is_not_packed(tmp_path: Path)
         pack(run, **MINE)
 
 
+def test_the_checksum_of_another_file_is_not_told_as_the_original_one(tmp_path: Path) -> None:
+    given = small.write_training(tmp_path, epochs=1) | {"method": "linear"}
+    run, heard = train(TrainConfig(**given)).run, small.Heard()
+    small.write_backbone(Path(given["backbone"]), seed=1)
+    made = pack_run(PackOptions(run, out=tmp_path / "run.mlrpl", without_weights=True), heard)
+    assert made.file_sha256 is None
+    assert heard.warnings[0].startswith(f"{given['backbone']} is not what the run was trained with: ")
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("license: mit", "mit"),
+        ('license: "mit"  # as the code', "mit"),
+        ("license: mit\nlicense: cc-by-nc-4.0", None),
+        ("license: mit\nlicense_name: foo-nc", "other (foo-nc)"),
+        ("license: mit\nlicense_link: https://example.org/terms", "other (https://example.org/terms)"),
+        ("license: mit\n  or-a-later-one", None),
+        ("license:\n- mit\n- cc-by-nc-4.0", None),
+        ("license: [mit]", None),
+        ("tags: x", None),
+    ],
+)
+def test_a_card_gives_a_licence_only_where_it_says_one_alone(tmp_path: Path, card: str, licence: str | None) -> None:
+    (tmp_path / "README.md").write_text(f"---\ntags:\n- clip\n{card}\n---\nlicense: mit\n")
+    assert licence_in(tmp_path / "README.md") == licence
+
+
 def test_what_a_stranger_wrote_of_an_architecture_asks_no_network() -> None:
     vision = {"timm_model_name": "hf-hub:someone/model", "image_size": 64}
     recorded = {"architecture": {"model": {"embed_dim": 4, "vision_cfg": vision, "text_cfg": {}}, "preprocess": {}}}
-    with pytest.raises(WeightsError, match="its record names no architecture, but a place"):
+    with pytest.raises(WeightsError, match="names no architecture of timm, but a place"):
         reassemble(BackboneOptions("x", recorded=recorded), "file", {})
 
 

@@ -34,6 +34,7 @@ from mlrpl_cli.core.backbones.openai import assembly as openai
 from mlrpl_cli.core.backbones.openai.architectures import VISUAL, StateDict
 from mlrpl_cli.core.backbones.openai.transformer import Form
 from mlrpl_cli.core.io.errors import WeightsError
+from mlrpl_cli.core.io.reading import short
 
 VALUES: Dense = "values"
 TRAINING = {"patch_dropout", "output_tokens", "timm_model_pretrained", "timm_drop", "timm_drop_path", "image_size"}
@@ -79,12 +80,22 @@ def _built_sizes(model: str) -> tuple[int, int, bool]:
 
 
 def architecture_from(recorded: Mapping[str, Any]) -> Architecture:
-    """The architecture that a run recorded. Raises WeightsError when there is none."""
+    """The architecture that a run recorded. Raises WeightsError when there is none.
+
+    It may come from a stranger: names by which timm would ask the network, or read a folder, are refused.
+    """
     try:
         found = recorded["architecture"]
-        return Architecture(found["model"], found["preprocess"], found.get("tokenizer"))
-    except (KeyError, TypeError) as error:
+        architecture = Architecture(found["model"], found["preprocess"], found.get("tokenizer"))
+        place = str(found["model"]["vision_cfg"].get("timm_model_name"))
+    except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"the run's record of its backbone is damaged: {error} is missing; train again") from error
+    if ":" in place:
+        raise WeightsError(
+            f"the run's record of its backbone names no architecture of timm, but a place, {short(place)}; "
+            "train again, or name the backbone with --backbone"
+        )
+    return architecture
 
 
 def assemble(
@@ -113,11 +124,9 @@ def assemble(
 def reassemble(options: BackboneOptions, family: str, weights: StateDict) -> Backbone:
     """The backbone of a record and of the `Backbone.weights` that it had, without its text tower.
 
-    Both may come from a stranger: names by which timm would ask the network, or read a folder, are refused.
+    Both may come from a stranger, as `architecture_from` knows.
     """
     architecture = replace(architecture_from(options.recorded or {}), tokenizer=None)
-    if ":" in str(architecture.model["vision_cfg"].get("timm_model_name")):
-        raise WeightsError(f"{family} backbone '{options.name}': its record names no architecture, but a place")
     return assemble(options, family, architecture, weights, text=False)
 
 

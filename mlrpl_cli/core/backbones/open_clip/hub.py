@@ -16,6 +16,9 @@ CONFIG = "open_clip_config.json"
 CARD = "README.md"
 OTHER = "other"
 """What a card says of a licence that the hub has no name for; the maker's own name for it stands beside."""
+_LICENCES = re.compile(r"^(license(?:_name|_link)?)\s*:(.*(?:\n(?:[ \t]+\S|\s*- ).*)*)", re.MULTILINE)
+"""Keys of the YAML at a card's head, each with all lines of its value."""
+_WORD = re.compile(r"""\s*["']?([\w.:/-]+)["']?\s*(?:#.*)?""")
 
 
 @dataclass(frozen=True)
@@ -116,21 +119,22 @@ def has_cache() -> bool:
 
 
 def licence_in(card: Path | None) -> str | None:
-    """What a model card says in its first lines; None where there is no card, or it says none."""
+    """What the first lines of a model card say; None where there is no card, and where they say none, or several.
+
+    A licence beside which stands a `license_name` or a `license_link` is one of the maker's own: `other (NAME)`.
+    """
     if card is None or not card.is_file():
         return None
     head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
-    found = {name: _in_head(head, name) for name in ("license", "license_name")}
-    if found["license"] == OTHER and found["license_name"]:
-        return f"{OTHER} ({found['license_name']})"  # never its name alone, by which it could pass for a known one
-    return found["license"]
-
-
-def _in_head(head: str, name: str) -> str | None:
-    """A word that a model card says of itself, between its first line and the next one of dashes."""
     front = head.split("\n---", 1)[0] if head.startswith("---") else ""
-    found = re.search(rf"^{name}:\s*[\"']?([\w.-]+)[\"']?\s*$", front, re.MULTILINE)
-    return found[1] if found else None
+    told: list[tuple[str, str]] = _LICENCES.findall(front)
+    values = {name: word[1] if (word := _WORD.fullmatch(value)) else None for name, value in told}
+    if len(values) != len(told) or values.get("license") is None:
+        return None
+    if set(values) == {"license"} and values["license"] != OTHER:
+        return values["license"]
+    named = values.get("license_name") or values.get("license_link")
+    return f"{OTHER} ({named})" if named else OTHER
 
 
 def _weight_names(file: str) -> tuple[str, ...]:

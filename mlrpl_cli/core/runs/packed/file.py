@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from mlrpl_cli.core.backbones.registry import portable_name
 from mlrpl_cli.core.io.errors import RunError, one_line
 from mlrpl_cli.core.io.reading import open_file
 from mlrpl_cli.core.io.tensorfiles import metadata_of, open_tensors, write_tensors
@@ -85,9 +87,22 @@ def without_places(pack: Pack, backbone: str) -> Pack:
     """The same, of data and a `backbone` that are named without the folders of this machine."""
     info, record = pack.checkpoint.info, dict(pack.checkpoint.info.backbone_record)
     if isinstance(architecture := record.get("architecture"), dict):
-        record["architecture"] = architecture | {"tokenizer": None}  # of texts, which are features already
+        # A tokenizer is of texts, which are features already.
+        record["architecture"] = _without_folders({**architecture, "tokenizer": None})
     named = replace(info, data=Path(info.data).name, data_from_run=None, backbone=backbone, backbone_record=record)
     return replace(pack, checkpoint=replace(pack.checkpoint, info=named))
+
+
+def _without_folders(value: Any) -> Any:
+    """JSON whose absolute paths are their last parts."""
+    match value:
+        case dict():
+            return {name: _without_folders(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_without_folders(part) for part in value]
+        case str():
+            return portable_name(value)
+    return value
 
 
 def _decision(text: str | None, info: PackInfo, checkpoint: Checkpoint) -> Decision | None:
