@@ -18,6 +18,8 @@ import pytest
 from pyarrow import fs
 
 from mlrpl_cli.core.images.find import find_images
+from mlrpl_cli.core.io.errors import DataError
+from mlrpl_cli.core.prediction.bulk.destination import Destination
 from mlrpl_cli.core.prediction.bulk.options import BulkOptions
 from tests.cluster.conftest import BATCH, Work, ends, write_images
 
@@ -124,6 +126,22 @@ def test_images_on_s3_go_to_s3_and_a_stopped_job_goes_on_there(work, predictor, 
     code, _, err = ends(finishing(work.start(*asked, source="s3://bucket/in%20put/files/*.png")))
     assert code == 1
     assert "s3://bucket/out was begun otherwise: images was 61, not 12; " in err
+
+
+def test_a_failure_before_a_job_begins_leaves_nothing_on_s3_and_one_after_it_everything(bucket):
+    """And a bucket that is not there is one line."""
+    destination = Destination("s3://bucket/new/out")
+    with pytest.raises(KeyError), destination.held():
+        raise KeyError
+    assert "bucket/new/out" not in [
+        info.path for info in bucket.get_file_info(fs.FileSelector("bucket", recursive=True))
+    ]
+    with pytest.raises(KeyError), destination.held():
+        destination.agree({"images": 1})
+        raise KeyError
+    assert bucket.get_file_info("bucket/new/out/job.json").type == fs.FileType.File
+    with pytest.raises(DataError, match="cannot write s3://nosuch/out: "), Destination("s3://nosuch/out").held():
+        raise AssertionError
 
 
 def test_a_backbone_alone_predicts_too_and_a_threshold_decides(run, finishing, tmp_path):

@@ -32,7 +32,7 @@ _interrupted = threading.Event()
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Nothing is sent to anyone."""
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Has a Ray listen on the loopback address, as it does on Windows: who reaches one can run code. Holds on Linux, too."""
+"""Has a Ray listen on the loopback address, as on Windows so on Linux: who reaches one can have it run code."""
 
 
 @contextmanager
@@ -54,11 +54,8 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
             "logging_level": "ERROR",
             "include_dashboard": False if address is None else None,
         }
-        with (
-            _own_handlers(),
-            without_interrupts(),
-            _alone(ray, address is None),
-        ):  # so that Ctrl-C ends this process, and it ends the others
+        # So that Ctrl-C ends this process, and it ends the others.
+        with _own_handlers(), without_interrupts(), _alone(ray, address is None):
             _check_listening(address)
             try:
                 ray.init(**({"address": address} if address else own), **quiet)
