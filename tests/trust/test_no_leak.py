@@ -242,9 +242,10 @@ def learned_of_fold(config: TrainConfig, data: Path, cell: Cell, folds: Path, ou
     trainer.start()
     log = [{name: value for name, value in row.items() if "second" not in name} for row in trainer.epochs(Silent())]
     tensors = {name: tensor.numpy().tobytes() for name, tensor in trainer.checkpoint().tensors.items()}
-    row = worker.run(cell)
-    scores = read_scores(out, row["key"]).tobytes() if cell.kind == FOLD else b""
-    return {**tensors, "log": log, "validation": row["validation_map"], "scores": scores}
+    done = worker.run(cell)
+    assert (done.scores is not None) == (cell.kind == FOLD)
+    scores = b"" if done.scores is None else done.scores.tobytes()
+    return {**tensors, "log": log, "validation": done.row["validation_map"], "scores": scores}
 
 
 @pytest.mark.parametrize("kind", [FOLD, TUNING])
@@ -323,11 +324,12 @@ def test_labels_that_prepare_hides_change_nothing_that_training_sees(tmp_path, m
 
 
 def swept(config: TrainConfig, prepared: Prepared, cell: Cell, base: Path) -> tuple[dict, np.ndarray]:
-    """The row of a cell of a sweep over `prepared`, in this process, and the test scores it kept."""
+    """The row of a cell of a sweep over `prepared`, in this process, and its test scores."""
     options = SweepOptions(prepared.folder, base / f"sweep-{prepared.folder.name}", tune=False, config=config)
     (options.out / "scores").mkdir(parents=True)
-    row = Worker(encode_once(*runner._resolve(options, Silent()), Silent())).run(cell)
-    return row, read_scores(options.out, row["key"])
+    done = Worker(encode_once(*runner._resolve(options, Silent()), Silent())).run(cell)
+    assert done.scores is not None
+    return done.row, done.scores
 
 
 def test_a_known_training_label_does_change_what_is_learned(base, differing):
