@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +60,9 @@ class Work:
         command = [sys.executable, "-m", "mlrpl_cli", *self.arguments(*more, source=source)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+        # Where the tests run in the background, SIGINT is ignored, and so it would be here.
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heard, **streams)
 
     def parts(self) -> list[Path]:
         """The parts that are done."""

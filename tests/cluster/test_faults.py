@@ -36,7 +36,8 @@ def test_a_machine_that_is_lost_loses_nothing_and_doubles_nothing(long_work, pre
         cluster.wait_for_nodes()
         process = finishing(long_work.start("--ray-address", cluster.address))
         long_work.wait_for_parts(5, process)
-        assert len([p for p in psutil.process_iter() if "ray::Worker" in " ".join(told(p))]) == 2
+        below = psutil.Process().children(recursive=True)
+        assert len([child for child in below if "ray::Worker" in " ".join(told(child))]) == 2
         cluster.remove_node(second, allow_graceful=False)
         code, _, err = ends(process)
     finally:
