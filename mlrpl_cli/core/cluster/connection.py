@@ -32,7 +32,7 @@ _interrupted = threading.Event()
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Nothing is sent to anyone."""
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Has a Ray listen on the loopback address, as it does on Windows: who reaches one can run code. Holds on Linux, too."""
+"""Has a Ray listen on the loopback address, as it does on Windows: who reaches one can run code. Holds on Linux too."""
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import again, options
+from mlrpl_cli.core.runs.agreement import check_same_data
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
 from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
 from mlrpl_cli.core.runs.trained_on import changed_images
@@ -88,14 +89,13 @@ def train(
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared())
     asked, config = config, options.resolve_config(config, prepared)
     # One process chooses, so that two never choose differently.
-    chosen: list[Any] = [None, resume]
+    chosen: list[Any] = [None, resume, None]
     if accelerator.is_main_process:
-        chosen = [Path(str(config.run)), True] if resume else [*again.place_of(asked, config, prepared, fresh)]
-    folder, resume = broadcast_object_list(chosen)
-    if resume:  # whatever has room now, it goes on with what it has begun with
-        stored = load_config(folder)
-        config = replace(config, **{name: getattr(stored, name) for name in SETTLED_AT_START})
-    config = replace(config, run=str(folder))
+        place = (Path(str(config.run)), True) if resume else again.place_of(asked, config, prepared, fresh)
+        chosen = [*place, _settled(config, *place)]
+    folder, resume, first = broadcast_object_list(chosen)
+    config = replace(first, **{name: getattr(config, name) for name in options.FREE_ON_RESUME})
+    check_same_data(prepared)
     new = not resume and (asked.run is None or not folder.exists())
     files.check_writable(folder)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
@@ -128,6 +128,14 @@ def train(
         len(trainer.selection_labels) > 0, measured.folds if measured else None,
         or_none(measured.mean_average_precision) if measured else None, len(prepared.rows(TEST)) > 0,
     )  # fmt: skip
+
+
+def _settled(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:
+    """`config` for the run in `folder`: whatever has room now, it goes on with what it has begun with."""
+    if resume:
+        stored = load_config(folder)
+        config = replace(config, **{name: getattr(stored, name) for name in SETTLED_AT_START})
+    return replace(config, run=str(folder))
 
 
 def _with_room(assembly: Assembly, config: TrainConfig, prepared: Prepared, folder: Path) -> TrainConfig:

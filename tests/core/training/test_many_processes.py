@@ -155,16 +155,44 @@ def test_machines_apart_learn_no_less_than_one(flags, tmp_path):
     assert other[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=0.1)
 
 
-def test_an_image_that_is_another_on_one_machine_is_told(flags, tmp_path):
-    """The second machine has a copy of the data in which every image holds one byte more."""
+@pytest.mark.parametrize("cache", ["left", "right"])
+def test_an_image_that_is_another_on_one_machine_is_told(flags, tmp_path, cache):
+    """The second machine has a copy of the data in which every image holds one byte more, and a cache or the same one.
+
+    60 training images in two views are more than the first process encodes at once.
+    """
+    flags = {**flags, "data": str(small.write_prepared(tmp_path / "more", images=90))}
     copied = shutil.copytree(flags["data"], tmp_path / "copied")
     for image in (copied / "images").iterdir():
         image.write_bytes(image.read_bytes() + b"\0")
     ranks = [command(flags, tmp_path / "run", cache=tmp_path / "left")]
-    ranks += [command({**flags, "data": str(copied)}, tmp_path / "run", cache=tmp_path / "right")]
+    ranks += [command({**flags, "data": str(copied)}, tmp_path / "run", cache=tmp_path / cache)]
     (errors := tmp_path / "errors").mkdir()
     assert launch(ranks, errors=errors) == [1, 1]
     assert "hold other bytes here than on the first machine" in (errors / "1").read_text()
+
+
+@pytest.mark.parametrize("asked", ["train", "eval"])
+def test_ranks_that_are_given_other_data_all_end_and_say_what_differs(flags, tmp_path, asked):
+    other = str(small.write_prepared(tmp_path / "other", keep=0.5))
+    if asked == "train":
+        ranks = [command({**flags, "data": data}, tmp_path / "run") for data in (flags["data"], other)]
+    else:
+        train(make_config(flags={**flags, "run": str(tmp_path / "run")}))
+        arguments = ["eval", f"--run={tmp_path / 'run'}", "--workers=0", "--device=cpu"]
+        ranks = [[*arguments, f"--data={data}"] for data in (flags["data"], other)]
+    (errors := tmp_path / "errors").mkdir()
+    assert launch(ranks, errors=errors) == [1, 1]
+    said = "".join((errors / rank).read_text() for rank in "01")
+    assert "rank 1 reads other data than rank 0: data SHA-256 expected " in said
+    assert "; give every rank the same data with --data" in said
+
+
+def test_options_are_those_of_the_first_rank(flags, whole, tmp_path):
+    ranks = [command(flags, tmp_path / "run"), command(flags, tmp_path / "other", seed=3, epochs=1, lr=0)]
+    assert launch(ranks) == [0, 0]
+    assert_close(whole, tmp_path / "run")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
