@@ -49,13 +49,12 @@ class Assembly:
         filler = self._filler(config, prepared)
         return fitted(filler, *(prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)))
 
-    def within_limit(self, config: TrainConfig, prepared: Prepared) -> TrainConfig:
-        """The configuration of a run that has begun, whose views were settled then.
-
-        Runs of before this was so kept none where they needed more than cache_gib.
-        """
+    def within_limit(self, config: TrainConfig, prepared: Prepared) -> Fitted:
+        """What a run of before checkpoint format 9 kept: nothing where its views needed more than cache_gib."""
         counts = (len(prepared.rows(split)) for split in (TRAIN, config.selection))
-        return replace(config, views=0) if self._filler(config, prepared).problem(*counts) else config
+        one = replace(self._filler(config, prepared), machines=together(self.accelerator))
+        problem = one.problem(*counts)
+        return Fitted(replace(config, views=0) if problem else config, problem)
 
     def trainer(self, config: TrainConfig, prepared: Prepared, scored: str, known: RunContents | None) -> Trainer:
         """As `MakeTrainer`; copies of training images select no epoch."""

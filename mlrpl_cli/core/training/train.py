@@ -31,6 +31,8 @@ from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 SETTLED_AT_START = ("precision", "views", "cache_dtype", "cache_gib")
 """Options that depend on the machine and its disk when a run begins."""
+VIEWS_SETTLED = 9
+"""Checkpoint format from which on a run's configuration says which views it keeps."""
 _PUT_BACK = "put back what it was trained with, or start over with --fresh"
 
 
@@ -140,15 +142,20 @@ def _settled(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:
 
 def _with_room(assembly: Assembly, config: TrainConfig, prepared: Prepared, folder: Path) -> TrainConfig:
     """`config` with the views that are kept in the cache, which the run's configuration then says."""
-    [begun] = broadcast_object_list([again.has_checkpoint(folder)])
-    if begun:
-        return assembly.within_limit(config, prepared)
-    found = assembly.fitted(config, prepared)
+    [written_as] = broadcast_object_list([_format_of(folder) if assembly.accelerator.is_main_process else None])
+    if written_as is not None and written_as >= VIEWS_SETTLED:
+        return config
+    found = assembly.fitted(config, prepared) if written_as is None else assembly.within_limit(config, prepared)
     if found.problem:
         assembly.progress.warn(found.sentence("encoding anew every epoch"))
     if assembly.accelerator.is_main_process:
         write_yaml(found.config, folder / CONFIG_FILE)
     return found.config
+
+
+def _format_of(folder: Path) -> int | None:
+    """Of the last checkpoint; None for a run that has none."""
+    return load_checkpoint(folder, LAST).info.format if again.has_checkpoint(folder) else None
 
 
 @contextmanager

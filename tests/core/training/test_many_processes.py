@@ -157,11 +157,7 @@ def test_machines_apart_learn_no_less_than_one(flags, tmp_path):
 
 @pytest.mark.parametrize("cache", ["left", "right"])
 def test_an_image_that_is_another_on_one_machine_is_told(flags, tmp_path, cache):
-    """The second machine has a copy of the data in which every image holds one byte more, and a cache or the same one.
-
-    60 training images in two views are more than the first process encodes at once.
-    """
-    flags = {**flags, "data": str(small.write_prepared(tmp_path / "more", images=90))}
+    """The second machine has a copy of the data, each image one byte longer, and another cache or the same one."""
     copied = shutil.copytree(flags["data"], tmp_path / "copied")
     for image in (copied / "images").iterdir():
         image.write_bytes(image.read_bytes() + b"\0")
