@@ -19,7 +19,7 @@ from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.features.fitting import Fitted, fitted
 from mlrpl_cli.core.features.machines import Machines, find_machines, together
 from mlrpl_cli.core.features.of_run import features_of_run
-from mlrpl_cli.core.io.errors import counted
+from mlrpl_cli.core.io.errors import ConfigError, counted
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -88,6 +88,9 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
         progress.note(note)
     encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
     machines = find_machines(accelerator, Path(config.cache or CACHE)) if config.views else together(accelerator)
+    if config.batch_size < (apart := len(machines.ranks)):
+        of = f"expected at least {apart} (machines with caches apart), got {config.batch_size}"
+        raise ConfigError(f"batch_size: {of}; raise --batch-size, or name a --cache that all see")
     if machines.are_apart:
         progress.note(_of_machines(machines))
     return Assembly(backbone, encoder, accelerator, progress, machines)

@@ -144,6 +144,18 @@ def test_machines_with_caches_of_their_own_encode_their_parts_and_train_on_all_i
     assert abs(len(left) - len(right)) <= 2 + 1
 
 
+def test_a_batch_has_an_image_for_each_machine_but_for_the_last_one(flags, tmp_path):
+    """24 images in batches of 23 leave one image for two machines."""
+    caches, flags = [tmp_path / "left", tmp_path / "right"], {**flags, "epochs": 1}
+    (errors := tmp_path / "errors").mkdir()
+    ranks = [command({**flags, "batch_size": 1}, tmp_path / "run", cache=cache) for cache in caches]
+    assert launch(ranks, errors=errors) == [1, 1]
+    said = "".join((errors / rank).read_text() for rank in "01")
+    assert "batch_size: expected at least 2 (machines with caches apart), got 1; " in said
+    assert launch([command({**flags, "batch_size": 23}, tmp_path / "run", cache=cache) for cache in caches]) == [0, 0]
+    assert np.isfinite(read_log(tmp_path / "run")[-1]["loss"])
+
+
 def test_machines_apart_learn_no_less_than_one(flags, tmp_path):
     """Their images come in another order; each is in every epoch once, so that the first loss, a mean, is near."""
     caches = [tmp_path / "left", tmp_path / "right"]
