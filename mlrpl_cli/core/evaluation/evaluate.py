@@ -29,8 +29,8 @@ from mlrpl_cli.core.io.parallel.ranks import ending_together
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.prepared.agreement import check_same_data
 from mlrpl_cli.core.prepared.folder import Prepared
-from mlrpl_cli.core.runs.agreement import check_same_data
 from mlrpl_cli.core.runs.checkpoint import RunInfo, TrainedHead
 from mlrpl_cli.core.runs.subject import subject_of
 

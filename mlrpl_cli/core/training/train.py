@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -11,18 +12,27 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from torch.utils.tensorboard import SummaryWriter
 
-from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, read_yaml, write_yaml
 from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.parallel.ranks import ending_together
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.prepared.agreement import check_same_data
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import again, options
-from mlrpl_cli.core.runs.agreement import check_same_data
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
-from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
+from mlrpl_cli.core.runs.folder import (
+    ASKED,
+    CONFIG_FILE,
+    EVENTS,
+    LOG_FILE,
+    checkpoint_path,
+    load_config,
+    read_log,
+    write_log,
+)
 from mlrpl_cli.core.runs.trained_on import changed_images
 from mlrpl_cli.core.training.assembly import Assembly, assemble
 from mlrpl_cli.core.training.folds import cross_validate, write_figures
@@ -117,6 +127,7 @@ def train(
             write_log(folder, log)
             if last is None:
                 _save(trainer, folder, LAST)
+            (folder / ASKED).unlink(missing_ok=True)  # the checkpoint says it now
         measured = cross_validate(config, prepared, folder, assembly.trainer, progress)
         if measured and accelerator.is_main_process:
             write_figures(measured, folder)
@@ -137,6 +148,8 @@ def _settled(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:
     if resume:
         stored = load_config(folder)
         config = replace(config, **{name: getattr(stored, name) for name in SETTLED_AT_START})
+        if not again.has_checkpoint(folder) and (folder / ASKED).is_file():  # killed while it encoded
+            config = replace(config, **read_yaml(folder / ASKED))
     return replace(config, run=str(folder))
 
 
@@ -149,6 +162,8 @@ def _with_room(assembly: Assembly, config: TrainConfig, prepared: Prepared, fold
     if found.problem:
         assembly.progress.warn(found.sentence("encoding anew every epoch"))
     if assembly.accelerator.is_main_process:
+        asked = {"views": config.views, "cache_dtype": config.cache_dtype}
+        files.write_text(folder / ASKED, json.dumps(asked) + "\n")
         write_yaml(found.config, folder / CONFIG_FILE)
     return found.config
 
@@ -177,7 +192,7 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool, fresh: bo
                 yield
             except Exception:
                 if new and not again.has_checkpoint(folder):
-                    for name in (CONFIG_FILE, LOG_FILE):
+                    for name in (CONFIG_FILE, LOG_FILE, ASKED):
                         (folder / name).unlink(missing_ok=True)
                 raise
     finally:

@@ -128,3 +128,15 @@ def test_views_that_each_of_two_machines_had_room_for_stay_on_one(flags, tmp_pat
     assert kept(flags["run"]) == (2, FLOAT16)
     train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
     assert_same_bits(flags["run"], tmp_path / "whole")
+
+
+def test_the_first_command_holds_after_a_resume_of_a_run_that_was_stopped_while_it_encoded(flags):
+    tight = {**flags, "cache_gib": ROOM}
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(flags=tight), small.StopAt(0, "encoding"))
+    assert kept(flags["run"]) == (1, UINT8)
+    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    assert kept(flags["run"]) == (1, UINT8)
+    assert load_checkpoint(Path(flags["run"])).info.views_asked == 2
+    assert train(make_config(flags=tight)).epochs_done == 3
+    assert not (Path(flags["run"]) / "asked.json").exists()
