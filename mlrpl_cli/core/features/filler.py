@@ -154,7 +154,7 @@ class CacheFiller:
     def _make_room(self, views: int) -> None:
         """Delete damaged shards; raises DataError when the disk has no room for so many views."""
         if problem := self._no_room(views):
-            advice = "free some, or --set cache=FOLDER on another disk, cache_dtype=uint8 or views=0"
+            advice = "free some, or --set cache=FOLDER on another disk"
             raise DataError(f"{problem}; {advice}")
         if damaged := self.cache.damaged:
             names = first_few(path.name for path in damaged)
