@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 
 from mlrpl_cli.core.backbones.features import ImageFeatures
 from mlrpl_cli.core.evaluation import requirements
@@ -28,12 +29,15 @@ from mlrpl_cli.core.io.parallel.ranks import ending_together
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
 from mlrpl_cli.core.labels.states import ABSENT, PRESENT
+from mlrpl_cli.core.prepared.agreement import check_same_data
 from mlrpl_cli.core.prepared.folder import Prepared
 from mlrpl_cli.core.runs.checkpoint import RunInfo, TrainedHead
 from mlrpl_cli.core.runs.subject import subject_of
 
 CLASS_KEYS = ("class", "positives", "negatives", "ap", "learnable")
 """Of a class in JSON."""
+_OF_THIS_PROCESS = ("run", "data", "device", "workers")
+"""Options that each of several processes has of its own; the others are those of the first one."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +145,17 @@ def evaluate(options: EvaluationOptions, progress: Progress | None = None) -> Ev
     Images that the run has seen are left out (`seen.unseen`). Raises RunError when they all are, when the run is
     damaged, its backbone has changed, or its classes are not the data's; ConfigError for what cannot be required.
     """
+    accelerator = make_accelerator(options.device)
+    [first] = broadcast_object_list([options])
+    options = replace(first, **{name: getattr(options, name) for name in _OF_THIS_PROCESS})
     required = [requirements.parse(text) for text in options.require]
     subject, progress = subject_of(options), progress or Silent()
     checkpoint, prepared, info = subject.checkpoint, subject.prepared, subject.info
     head = TrainedHead(checkpoint)
     check_classes(info.classes, prepared)
     requirements.check(required, prepared.classes)
-    options, accelerator = replace(options, run=subject.run), make_accelerator(options.device)
+    check_same_data(prepared)
+    options = replace(options, run=subject.run)
     with accelerator.main_process_first():  # what it fetches, and finds out of files, the others find there
         kept, seen = unseen(prepared, options, checkpoint, progress)
         encoder = head.load_encoder(accelerator.device, options.precision, progress)

@@ -154,22 +154,23 @@ def encoder_key(fingerprint: str, image_size: int, precision: str, dtype: str) -
     return files.sha256_of_text(json.dumps([_VERSION, fingerprint, image_size, precision, dtype]))[:32]
 
 
-def image_digests(paths: Sequence[Path], workers: int, folder: Path) -> list[str]:
+def image_digests(paths: Sequence[Path], workers: int, folder: Path | None = None) -> list[str]:
     """SHA-256 of each image file: a file that is moved keeps its features, and one that changes loses them.
 
-    They are remembered in `folder`. Raises DataError for a file that cannot be read.
+    They are remembered in `folder`, if one is given. Raises DataError for a file that cannot be read.
     """
-    index = FileIndex(folder / "images.json")
+    index = FileIndex(folder / "images.json") if folder else None
 
     def digest(path: Path) -> str:
         try:
-            return index.find(path, "sha256", files.sha256_of_file)
+            return index.find(path, "sha256", files.sha256_of_file) if index else files.sha256_of_file(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}; check that it is still there") from error
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         digests = list(pool.map(digest, paths))
-    index.save()
+    if index:
+        index.save()
     return digests
 
 

@@ -154,7 +154,7 @@ class CacheFiller:
     def _make_room(self, views: int) -> None:
         """Delete damaged shards; raises DataError when the disk has no room for so many views."""
         if problem := self._no_room(views):
-            advice = "free some, or --set cache=FOLDER on another disk, cache_dtype=uint8 or views=0"
+            advice = "free some, or --set cache=FOLDER on another disk"
             raise DataError(f"{problem}; {advice}")
         if damaged := self.cache.damaged:
             names = first_few(path.name for path in damaged)
@@ -164,13 +164,16 @@ class CacheFiller:
                 path.unlink(missing_ok=True)
 
     def _check_content(self, keys: Sequence[ViewKey], images: Mapping[str, Path]) -> None:
-        """Raise DataError where an image of `keys` is not the one that the main process has."""
-        if not self._machines.is_leader or self.accelerator.is_main_process:
+        """Raise DataError where an image that this process encodes is not the one that the main process has.
+
+        Nothing remembered is believed: processes that see one cache may have a copy of the images each.
+        """
+        if self.accelerator.is_main_process:
             return
-        wanted = [*dict.fromkeys(key.rpartition("-")[0] for key in keys)]
+        own = (keys[n] for batch in self._batches(len(keys), self._machines.place) for n in batch)
+        wanted = [*dict.fromkeys(key.rpartition("-")[0] for key in own)]
         paths = [images[digest] for digest in wanted]
-        workers = devices.decoding_workers(self.config.workers)
-        found = feature_cache.image_digests(paths, workers, self.cache.folder.parent)
+        found = feature_cache.image_digests(paths, devices.decoding_workers(self.config.workers))
         if other := [path for path, own, digest in zip(paths, found, wanted, strict=True) if own != digest]:
             of = f"{counted(len(other), 'image')} ({first_few(other)})"
             raise DataError(f"{of} hold other bytes here than on the first machine; copy the data set there again")

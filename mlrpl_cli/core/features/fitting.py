@@ -32,7 +32,8 @@ def fitted(filler: CacheFiller, training: Sequence[Path], plain: Sequence[Path])
     """What of the filler's configuration fits, for the views of `training` images and one view each of `plain` ones.
 
     It fits when cache_gib allows it and the disk has room for what is not there yet. The number format gives way first,
-    to 8 bits, unless one was asked for; then views, one by one. Of several processes, the one with least room decides.
+    to 8 bits, unless one was asked for; then views, one by one, each number of them in the finer format first, which
+    may lie in the cache already. Of several processes, the one with least room decides.
     """
     problem: str | None = None
     for step in _ladder(filler):
@@ -50,7 +51,5 @@ def _ladder(filler: CacheFiller) -> Iterator[TrainConfig]:
         formats = [asked.cache_dtype]
     elif filler.bytes_per_view(UINT8) >= filler.bytes_per_view(FLOAT16):
         formats = [FLOAT16]  # the scales of a grid of few positions take more than 8 bits spare
-    if asked.views:
-        yield from (replace(asked, cache_dtype=dtype) for dtype in formats)
-    for views in range(asked.views - 1, 0, -1):
-        yield replace(asked, views=views, cache_dtype=formats[-1])
+    for views in range(asked.views, 0, -1):
+        yield from (replace(asked, views=views, cache_dtype=dtype) for dtype in formats)

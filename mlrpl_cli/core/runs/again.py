@@ -18,6 +18,7 @@ from mlrpl_cli.core.prepared.folder import Prepared, is_prepared
 from mlrpl_cli.core.runs.checkpoint import load_checkpoint
 from mlrpl_cli.core.runs.contents import run_contents
 from mlrpl_cli.core.runs.folder import (
+    ASKED,
     CONFIG_FILE,
     DECISIONS,
     EVENTS,
@@ -151,7 +152,7 @@ def check_free(folder: Path) -> None:
 
 def remove_run(folder: Path) -> None:
     """Remove what training wrote to `folder`, its last checkpoint first: without it there is nothing to resume."""
-    written = (LOG_FILE, OUT_OF_FOLD, DECISIONS, HELD_OUT)
+    written = (LOG_FILE, ASKED, OUT_OF_FOLD, DECISIONS, HELD_OUT)
     for path in (*(checkpoint_path(folder, which) for which in (LAST, BEST)), *(folder / name for name in written)):
         path.unlink(missing_ok=True)
     for name in (EVENTS, FOLDS):

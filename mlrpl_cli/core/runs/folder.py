@@ -18,6 +18,8 @@ from mlrpl_cli.core.io import files, reading, schema, tensorfiles
 from mlrpl_cli.core.io.errors import ConfigError, RunError, one_line
 
 CONFIG_FILE, LOG_FILE, EVENTS = "config.yaml", "metrics.jsonl", "tensorboard"
+ASKED = "asked.json"
+"""Views and number format that were asked for, until a checkpoint says them: config.yaml has what was taken."""
 FOLDS, OUT_OF_FOLD = "folds", "out_of_fold.json"
 """Of a cross-validated run: the folder with a file of probabilities of each fold, and the figures of all together."""
 HELD_OUT, DECISIONS = f"held_out{tensorfiles.SUFFIX}", "decisions.json"

@@ -19,7 +19,7 @@ from mlrpl_cli.core.features.filler import CacheFiller
 from mlrpl_cli.core.features.fitting import Fitted, fitted
 from mlrpl_cli.core.features.machines import Machines, find_machines, together
 from mlrpl_cli.core.features.of_run import features_of_run
-from mlrpl_cli.core.io.errors import counted
+from mlrpl_cli.core.io.errors import ConfigError, counted
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.labels.records import TRAIN
 from mlrpl_cli.core.prepared.folder import Prepared
@@ -49,13 +49,12 @@ class Assembly:
         filler = self._filler(config, prepared)
         return fitted(filler, *(prepared.paths(prepared.rows(split)) for split in (TRAIN, config.selection)))
 
-    def within_limit(self, config: TrainConfig, prepared: Prepared) -> TrainConfig:
-        """The configuration of a run that has begun, whose views were settled then.
-
-        Runs of before this was so kept none where they needed more than cache_gib.
-        """
+    def within_limit(self, config: TrainConfig, prepared: Prepared) -> Fitted:
+        """What a run of before checkpoint format 9 kept: nothing where its views needed more than cache_gib."""
         counts = (len(prepared.rows(split)) for split in (TRAIN, config.selection))
-        return replace(config, views=0) if self._filler(config, prepared).problem(*counts) else config
+        one = replace(self._filler(config, prepared), machines=together(self.accelerator))
+        problem = one.problem(*counts)
+        return Fitted(replace(config, views=0) if problem else config, problem)
 
     def trainer(self, config: TrainConfig, prepared: Prepared, scored: str, known: RunContents | None) -> Trainer:
         """As `MakeTrainer`; copies of training images select no epoch."""
@@ -89,6 +88,9 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
         progress.note(note)
     encoder = make_encoder(backbone, config.image_size or 0, accelerator.device, config.precision)
     machines = find_machines(accelerator, Path(config.cache or CACHE)) if config.views else together(accelerator)
+    if config.batch_size < (apart := len(machines.ranks)):
+        of = f"expected at least {apart} (machines with caches apart), got {config.batch_size}"
+        raise ConfigError(f"batch_size: {of}; raise --batch-size, or name a --cache that all see")
     if machines.are_apart:
         progress.note(_of_machines(machines))
     return Assembly(backbone, encoder, accelerator, progress, machines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -11,17 +12,27 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from torch.utils.tensorboard import SummaryWriter
 
-from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, write_yaml
+from mlrpl_cli.core.config import BEST, LAST, TrainConfig, raise_together, read_yaml, write_yaml
 from mlrpl_cli.core.evaluation.metrics import or_none
 from mlrpl_cli.core.io import devices, files
 from mlrpl_cli.core.io.errors import RunError
 from mlrpl_cli.core.io.parallel.ranks import ending_together
 from mlrpl_cli.core.io.progress import Progress, Silent
 from mlrpl_cli.core.labels.records import TEST
+from mlrpl_cli.core.prepared.agreement import check_same_data
 from mlrpl_cli.core.prepared.folder import Prepared, newest_prepared, read_prepared
 from mlrpl_cli.core.runs import again, options
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, RunInfo, load_checkpoint, save_checkpoint
-from mlrpl_cli.core.runs.folder import CONFIG_FILE, EVENTS, LOG_FILE, checkpoint_path, load_config, read_log, write_log
+from mlrpl_cli.core.runs.folder import (
+    ASKED,
+    CONFIG_FILE,
+    EVENTS,
+    LOG_FILE,
+    checkpoint_path,
+    load_config,
+    read_log,
+    write_log,
+)
 from mlrpl_cli.core.runs.trained_on import changed_images
 from mlrpl_cli.core.training.assembly import Assembly, assemble
 from mlrpl_cli.core.training.folds import cross_validate, write_figures
@@ -30,6 +41,8 @@ from mlrpl_cli.core.training.loop import EpochRow, Trainer
 
 SETTLED_AT_START = ("precision", "views", "cache_dtype", "cache_gib")
 """Options that depend on the machine and its disk when a run begins."""
+VIEWS_SETTLED = 9
+"""Checkpoint format from which on a run's configuration says which views it keeps."""
 _PUT_BACK = "put back what it was trained with, or start over with --fresh"
 
 
@@ -88,14 +101,13 @@ def train(
     prepared = read_prepared(Path(config.data) if config.data else newest_prepared())
     asked, config = config, options.resolve_config(config, prepared)
     # One process chooses, so that two never choose differently.
-    chosen: list[Any] = [None, resume]
+    chosen: list[Any] = [None, resume, None]
     if accelerator.is_main_process:
-        chosen = [Path(str(config.run)), True] if resume else [*again.place_of(asked, config, prepared, fresh)]
-    folder, resume = broadcast_object_list(chosen)
-    if resume:  # whatever has room now, it goes on with what it has begun with
-        stored = load_config(folder)
-        config = replace(config, **{name: getattr(stored, name) for name in SETTLED_AT_START})
-    config = replace(config, run=str(folder))
+        place = (Path(str(config.run)), True) if resume else again.place_of(asked, config, prepared, fresh)
+        chosen = [*place, _settled(config, *place)]
+    folder, resume, first = broadcast_object_list(chosen)
+    config = replace(first, **{name: getattr(config, name) for name in options.FREE_ON_RESUME})
+    check_same_data(prepared)
     new = not resume and (asked.run is None or not folder.exists())
     files.check_writable(folder)
     progress.note(f"training {config.method} on {prepared.folder} with {config.backbone} at {config.image_size} px")
@@ -115,6 +127,7 @@ def train(
             write_log(folder, log)
             if last is None:
                 _save(trainer, folder, LAST)
+            (folder / ASKED).unlink(missing_ok=True)  # the checkpoint says it now
         measured = cross_validate(config, prepared, folder, assembly.trainer, progress)
         if measured and accelerator.is_main_process:
             write_figures(measured, folder)
@@ -130,17 +143,34 @@ def train(
     )  # fmt: skip
 
 
+def _settled(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:
+    """`config` for the run in `folder`: whatever has room now, it goes on with what it has begun with."""
+    if resume:
+        stored = load_config(folder)
+        config = replace(config, **{name: getattr(stored, name) for name in SETTLED_AT_START})
+        if not again.has_checkpoint(folder) and (folder / ASKED).is_file():  # killed while it encoded
+            config = replace(config, **read_yaml(folder / ASKED))
+    return replace(config, run=str(folder))
+
+
 def _with_room(assembly: Assembly, config: TrainConfig, prepared: Prepared, folder: Path) -> TrainConfig:
     """`config` with the views that are kept in the cache, which the run's configuration then says."""
-    [begun] = broadcast_object_list([again.has_checkpoint(folder)])
-    if begun:
-        return assembly.within_limit(config, prepared)
-    found = assembly.fitted(config, prepared)
+    [written_as] = broadcast_object_list([_format_of(folder) if assembly.accelerator.is_main_process else None])
+    if written_as is not None and written_as >= VIEWS_SETTLED:
+        return config
+    found = assembly.fitted(config, prepared) if written_as is None else assembly.within_limit(config, prepared)
     if found.problem:
         assembly.progress.warn(found.sentence("encoding anew every epoch"))
     if assembly.accelerator.is_main_process:
+        asked = {"views": config.views, "cache_dtype": config.cache_dtype}
+        files.write_text(folder / ASKED, json.dumps(asked) + "\n")
         write_yaml(found.config, folder / CONFIG_FILE)
     return found.config
+
+
+def _format_of(folder: Path) -> int | None:
+    """Of the last checkpoint; None for a run that has none."""
+    return load_checkpoint(folder, LAST).info.format if again.has_checkpoint(folder) else None
 
 
 @contextmanager
@@ -162,7 +192,7 @@ def _begun(folder: Path, config: TrainConfig, new: bool, resume: bool, fresh: bo
                 yield
             except Exception:
                 if new and not again.has_checkpoint(folder):
-                    for name in (CONFIG_FILE, LOG_FILE):
+                    for name in (CONFIG_FILE, LOG_FILE, ASKED):
                         (folder / name).unlink(missing_ok=True)
                 raise
     finally:

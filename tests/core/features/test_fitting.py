@@ -69,8 +69,10 @@ def test_8_bits_that_spare_nothing_are_not_taken(filler, paths):
         (gib(3, FLOAT16), None, (3, FLOAT16)),
         (gib(3, FLOAT16) - 1e-9, None, (3, UINT8)),
         (gib(3, UINT8), None, (3, UINT8)),
-        (gib(3, UINT8) - 1e-9, None, (2, UINT8)),
-        (gib(2, UINT8) - 1e-9, None, (1, UINT8)),
+        (gib(3, UINT8) - 1e-9, None, (2, FLOAT16)),
+        (gib(2, FLOAT16) - 1e-9, None, (2, UINT8)),
+        (gib(2, UINT8) - 1e-9, None, (1, FLOAT16)),
+        (gib(1, FLOAT16) - 1e-9, None, (1, UINT8)),
         (gib(1, UINT8) - 1e-9, None, (0, FLOAT16)),
         (gib(3, FLOAT16) - 1e-9, FLOAT16, (2, FLOAT16)),
         (gib(1, FLOAT16) - 1e-9, FLOAT16, (0, FLOAT16)),
@@ -98,6 +100,13 @@ def test_what_is_in_the_cache_already_needs_no_room(filler, paths, monkeypatch):
     filler.fill(paths[0], 3)
     monkeypatch.setattr(files, "free_bytes", lambda folder: 0)
     assert fitted(filler, *paths) == Fitted(replace(filler.config, cache_dtype=FLOAT16), None)
+
+
+def test_one_view_that_is_in_the_cache_is_used_on_a_full_disk(filler, paths, monkeypatch):
+    filler.fill(paths[1], 1)
+    filler.fill(paths[0], 1)
+    monkeypatch.setattr(files, "free_bytes", lambda folder: 0)
+    assert taken(fitted(filler, *paths)) == (1, FLOAT16)
 
 
 def test_what_is_said_names_the_need_the_choice_and_the_options(filler, paths):

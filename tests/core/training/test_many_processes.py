@@ -144,6 +144,18 @@ def test_machines_with_caches_of_their_own_encode_their_parts_and_train_on_all_i
     assert abs(len(left) - len(right)) <= 2 + 1
 
 
+def test_a_batch_has_an_image_for_each_machine_but_for_the_last_one(flags, tmp_path):
+    """24 images in batches of 23 leave one image for two machines."""
+    caches, flags = [tmp_path / "left", tmp_path / "right"], {**flags, "epochs": 1}
+    (errors := tmp_path / "errors").mkdir()
+    ranks = [command({**flags, "batch_size": 1}, tmp_path / "run", cache=cache) for cache in caches]
+    assert launch(ranks, errors=errors) == [1, 1]
+    said = "".join((errors / rank).read_text() for rank in "01")
+    assert "batch_size: expected at least 2 (machines with caches apart), got 1; " in said
+    assert launch([command({**flags, "batch_size": 23}, tmp_path / "run", cache=cache) for cache in caches]) == [0, 0]
+    assert np.isfinite(read_log(tmp_path / "run")[-1]["loss"])
+
+
 def test_machines_apart_learn_no_less_than_one(flags, tmp_path):
     """Their images come in another order; each is in every epoch once, so that the first loss, a mean, is near."""
     caches = [tmp_path / "left", tmp_path / "right"]
@@ -155,16 +167,40 @@ def test_machines_apart_learn_no_less_than_one(flags, tmp_path):
     assert other[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=0.1)
 
 
-def test_an_image_that_is_another_on_one_machine_is_told(flags, tmp_path):
-    """The second machine has a copy of the data in which every image holds one byte more."""
+@pytest.mark.parametrize("cache", ["left", "right"])
+def test_an_image_that_is_another_on_one_machine_is_told(flags, tmp_path, cache):
+    """The second machine has a copy of the data, each image one byte longer, and another cache or the same one."""
     copied = shutil.copytree(flags["data"], tmp_path / "copied")
     for image in (copied / "images").iterdir():
         image.write_bytes(image.read_bytes() + b"\0")
     ranks = [command(flags, tmp_path / "run", cache=tmp_path / "left")]
-    ranks += [command({**flags, "data": str(copied)}, tmp_path / "run", cache=tmp_path / "right")]
+    ranks += [command({**flags, "data": str(copied)}, tmp_path / "run", cache=tmp_path / cache)]
     (errors := tmp_path / "errors").mkdir()
     assert launch(ranks, errors=errors) == [1, 1]
     assert "hold other bytes here than on the first machine" in (errors / "1").read_text()
+
+
+@pytest.mark.parametrize("asked", ["train", "eval"])
+def test_ranks_that_are_given_other_data_all_end_and_say_what_differs(flags, tmp_path, asked):
+    other = str(small.write_prepared(tmp_path / "other", keep=0.5))
+    if asked == "train":
+        ranks = [command({**flags, "data": data}, tmp_path / "run") for data in (flags["data"], other)]
+    else:
+        train(make_config(flags={**flags, "run": str(tmp_path / "run")}))
+        arguments = ["eval", f"--run={tmp_path / 'run'}", "--workers=0", "--device=cpu"]
+        ranks = [[*arguments, f"--data={data}"] for data in (flags["data"], other)]
+    (errors := tmp_path / "errors").mkdir()
+    assert launch(ranks, errors=errors) == [1, 1]
+    said = "".join((errors / rank).read_text() for rank in "01")
+    assert "rank 1 reads other data than rank 0: data SHA-256 expected " in said
+    assert "; give every rank the same data with --data" in said
+
+
+def test_options_are_those_of_the_first_rank(flags, whole, tmp_path):
+    ranks = [command(flags, tmp_path / "run"), command(flags, tmp_path / "other", seed=3, epochs=1, lr=0)]
+    assert launch(ranks) == [0, 0]
+    assert_close(whole, tmp_path / "run")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +221,9 @@ def test_when_a_process_ends_all_do_and_say_so_without_waiting(flags, tmp_path, 
     assert told[0].startswith(said)
     # Where rank 0 has gone, nobody may be left who knows what was said, and the other one says that it has gone.
     assert len(told) <= (2 if ending == "0" else 1), told
-    assert all("another process of this training ended" in line for line in told[1:])
+    lost = [line for line in told if "another process of this training ended" in line]
+    assert all(line in lost for line in told[1:])
+    assert all("; PyTorch says: " in line for line in lost)
     assert "Traceback" not in "".join((errors / rank).read_text() for rank in "01")
 
 

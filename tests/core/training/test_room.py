@@ -1,5 +1,6 @@
 """A run whose features do not fit: it keeps less of them, says so, and goes on with what it has begun with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,34 @@ def test_a_run_of_before_this_that_kept_none_goes_on_without(flags, tmp_path):
     path = Path(flags["run"]) / "config.yaml"
     path.write_text(path.read_text().replace("views: 0", "views: 2"))
     last = load_checkpoint(Path(flags["run"]), "last")
-    object.__setattr__(last.info, "views_asked", None)
-    save_checkpoint(last, Path(flags["run"]) / "last.safetensors")
-    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    old = {"views_asked": None, "format": 8}
+    save_checkpoint(replace(last, info=replace(last.info, **old)), Path(flags["run"]) / "last.safetensors")
+    heard = small.Heard()
+    train(resume_config(Path(flags["run"]), None, {}), heard, resume=True)
+    assert [text for text in heard.warnings if ": encoding anew every epoch; " in text]
+    assert kept(flags["run"])[0] == 0
     train(make_config(flags={**flags, "views": 0, "run": str(tmp_path / "whole")}))
     assert_same_bits(flags["run"], tmp_path / "whole")
+
+
+def test_views_that_each_of_two_machines_had_room_for_stay_on_one(flags, tmp_path):
+    """cache_gib is a machine's, and is not judged again: here one alone would need more than it allows."""
+    train(make_config(flags=flags), small.StopAt(5))
+    path = Path(flags["run"]) / "config.yaml"
+    path.write_text(path.read_text().replace("cache_gib: 64.0", f"cache_gib: {ROOM}"))
+    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    assert kept(flags["run"]) == (2, FLOAT16)
+    train(make_config(flags={**flags, "run": str(tmp_path / "whole")}))
+    assert_same_bits(flags["run"], tmp_path / "whole")
+
+
+def test_the_first_command_holds_after_a_resume_of_a_run_that_was_stopped_while_it_encoded(flags):
+    tight = {**flags, "cache_gib": ROOM}
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(flags=tight), small.StopAt(0, "encoding"))
+    assert kept(flags["run"]) == (1, UINT8)
+    train(resume_config(Path(flags["run"]), None, {}), resume=True)
+    assert kept(flags["run"]) == (1, UINT8)
+    assert load_checkpoint(Path(flags["run"])).info.views_asked == 2
+    assert train(make_config(flags=tight)).epochs_done == 3
+    assert not (Path(flags["run"]) / "asked.json").exists()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from mlrpl_cli.core.io.errors import MlrplError, RunError
+from mlrpl_cli.core.io.errors import MlrplError, RunError, one_line
 
 _TOLD = "mlrpl: told why it ended"
 _GONE = ("gloo", "NCCL", "TCPStore", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
@@ -38,7 +38,7 @@ def ending_together() -> Iterator[None]:
             raise
         raise RunError(
             "another process of this training ended, and so does this one: its own message, or the system's, says why; "
-            "the same command goes on from the last epoch"
+            f"the same command goes on from the last epoch; PyTorch says: {one_line(error)}"
         ) from error
 
 
