@@ -131,6 +131,14 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in below if "ray::Worker" in " ".join(told(child))]
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; one may end while that is asked."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def told(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()

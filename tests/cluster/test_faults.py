@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.cluster.conftest import LONGEST, ends, told, workers_of
+from tests.cluster.conftest import LONGEST, alive, ends, told, workers_of
 from tests.trust.test_disk import mounted
 
 
@@ -54,7 +54,7 @@ def test_a_driver_that_is_killed_goes_on_with_what_is_missing(long_work, predict
     process.kill()
     process.wait()
     limit = time.monotonic() + LONGEST  # its Ray ends with it
-    while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in below):
+    while any(map(alive, below)):
         assert time.monotonic() < limit
         time.sleep(0.1)
     before = {path: path.stat().st_mtime_ns for path in long_work.parts()}
@@ -79,7 +79,7 @@ def test_an_interrupted_job_keeps_what_is_finished_and_ends_its_ray(long_work, p
     assert code == 130, err
     assert err.splitlines()[-1] == "mlrpl: interrupted"
     psutil.wait_procs(below, timeout=30)
-    assert not [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not [child for child in below if alive(child)]
     assert len(long_work.parts()) >= 5
     assert ends(finishing(long_work.start()))[0] == 0
     long_work.check(predictor)
