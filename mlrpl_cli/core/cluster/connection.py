@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,7 +96,36 @@ def resources(ray: Any) -> tuple[int, int]:
     return int(found.get("CPU", 0)), int(found.get("GPU", 0))
 
 
-def check_room(ray: Any, cpus: int, gpus: int, own: bool, progress: Progress) -> None:
+@dataclass(frozen=True)
+class Room:
+    """What a cluster has for workers of one kind."""
+
+    ray: Any
+    on_gpu: bool
+    """Whether each takes a GPU."""
+    each: Mapping[str, float]
+    """What each takes, as Ray's options name it."""
+    workers: int
+    """How many were asked for, or have room now."""
+
+
+@contextmanager
+def room(address: str | None, device: str, threads: int, workers: int | None, progress: Progress) -> Iterator[Room]:
+    """Ray, with room for `workers` of so many CPUs each, by default for as many as there are; as `cluster`.
+
+    `device` is "cpu", "cuda", or "auto" for GPUs where the cluster has some. Raises ConfigError where none can ever
+    begin, besides.
+    """
+    own = workers or max(_usable_cpus() // threads, 1)
+    with cluster(address, own * threads + SPARE_CPUS) as ray:
+        cpus, gpus = resources(ray)
+        on_gpu = device == "cuda" or (device == "auto" and gpus > 0)
+        _check_room(ray, threads, int(on_gpu), address is None, progress)
+        most = workers or max(gpus if on_gpu else (cpus - SPARE_CPUS) // threads, 1)
+        yield Room(ray, on_gpu, {"num_cpus": threads, "num_gpus": int(on_gpu)}, most)
+
+
+def _check_room(ray: Any, cpus: int, gpus: int, own: bool, progress: Progress) -> None:
     """Raise ConfigError where no machine of a Ray of this command's `own` has so many; of a cluster say so and wait.
 
     A cluster may get such a machine later.
@@ -118,7 +147,7 @@ def check_version(expected: str) -> None:
         )
 
 
-def usable_cpus() -> int:
+def _usable_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

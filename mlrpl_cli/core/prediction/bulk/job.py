@@ -11,15 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlrpl_cli.core.cluster.connection import (
-    SPARE_CPUS,
-    Folder,
-    check_cluster,
-    check_room,
-    cluster,
-    resources,
-    usable_cpus,
-)
+from mlrpl_cli.core.cluster.connection import Folder, check_cluster, room
 from mlrpl_cli.core.images.decode import load_pixels
 from mlrpl_cli.core.io.devices import choose_device
 from mlrpl_cli.core.io.errors import DataError
@@ -83,17 +75,12 @@ def predict_many(
 
 def _predict(listing: Listing, done: set[int], loading: Loading, destination: Destination, progress: Progress) -> None:
     """Hand out the parts that are not done, and write each as it comes."""
-    options, threads = loading.options, loading.threads
-    local = options.ray_workers or max(usable_cpus() // threads, 1)
-    with cluster(options.ray_address, local * threads + SPARE_CPUS) as ray:
-        cpus, gpus = resources(ray)
-        on_gpu = options.device == "cuda" or (options.device == "auto" and gpus > 0)
-        most = options.ray_workers or max(gpus if on_gpu else (cpus - SPARE_CPUS) // threads, 1)
-        loading = replace(loading, device="cuda" if on_gpu else "cpu")
-        check_room(ray, threads, int(on_gpu), options.ray_address is None, progress)
-        each = {"num_cpus": threads, "num_gpus": int(on_gpu)}
-        pool = Pool(ray, Worker, min(most, listing.parts - len(done)), each, progress)
-        told = ray.put(loading)
+    options = loading.options
+    asked = options.ray_address, options.device, loading.threads, options.ray_workers
+    with room(*asked, progress) as found:
+        loading = replace(loading, device="cuda" if found.on_gpu else "cpu")
+        pool = Pool(found.ray, Worker, min(found.workers, listing.parts - len(done)), found.each, progress)
+        told = found.ray.put(loading)
         missing = (number for number in range(listing.parts) if number not in done)
         with progress.task("predicting", listing.images) as task:
             before = sum(listing.images_of(number) for number in done)

@@ -9,18 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlrpl_cli import __version__
-from mlrpl_cli.core.cluster.connection import (
-    MOST_LOSSES,
-    SPARE_CPUS,
-    Folder,
-    cause_of,
-    check_interrupt,
-    check_room,
-    cluster,
-    resources,
-    said,
-    usable_cpus,
-)
+from mlrpl_cli.core.cluster.connection import MOST_LOSSES, Folder, cause_of, check_interrupt, room, said
 from mlrpl_cli.core.io.errors import MlrplError
 from mlrpl_cli.core.io.progress import Progress
 from mlrpl_cli.core.sweep.encoding import Objects, Shared, load_objects
@@ -55,14 +44,12 @@ def rows_by_ray(shared: Shared, left: deque[Cell], progress: Progress) -> Iterat
     asked, device = options.engine, shared.plan.config.device
     assert asked is not None
     threads = asked.threads or 1
-    local = options.jobs or max(usable_cpus() // threads, 1)
-    with cluster(asked.address, local * threads + SPARE_CPUS) as ray:
-        on_gpu = device == "cuda" or (device == "auto" and resources(ray)[1] > 0)
+    with room(asked.address, device, threads, options.jobs, progress) as found:
+        ray = found.ray
         objects = load_objects(shared.objects) if shared.objects else None
-        check_room(ray, threads, int(on_gpu), asked.address is None, progress)
         told = ray.put(Told(shared, objects, threads, Folder(), os.urandom(8).hex()))
         # Lost ones are handed out again here: Ray would try without end what ends for want of memory.
-        task = ray.remote(run_there).options(num_cpus=threads, num_gpus=int(on_gpu), max_retries=0, name="mlrpl sweep")
+        task = ray.remote(run_there).options(max_retries=0, name="mlrpl sweep", **found.each)
         losses = Counter[str]()
         running: dict[Any, Cell] = {}
         while running or left:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from mlrpl_cli import __version__
-from mlrpl_cli.core.cluster.connection import Folder, cause_of, check_room
+from mlrpl_cli.core.cluster.connection import Folder, _check_room, cause_of
 from mlrpl_cli.core.io.errors import ConfigError, DataError, OutOfMemoryError, RunError, WeightsError
 from mlrpl_cli.core.prediction.bulk import job
 from mlrpl_cli.core.prediction.bulk.containers import Item
@@ -145,11 +145,11 @@ def test_what_can_never_be_placed_is_an_error_here_and_a_note_on_a_cluster() -> 
 
     heard = Notes()
     for cpus, gpus in ((4, 0), (2, 1)):
-        check_room(Nodes(), cpus, gpus, True, heard)
+        _check_room(Nodes(), cpus, gpus, True, heard)
     with pytest.raises(ConfigError, match="Ray finds no 4 CPUs and 1 GPU on this machine; lower --ray-threads"):
-        check_room(Nodes(), 4, 1, True, heard)
+        _check_room(Nodes(), 4, 1, True, heard)
     assert not heard.warnings
-    check_room(Nodes(), 5, 0, False, heard)
+    _check_room(Nodes(), 5, 0, False, heard)
     assert heard.warnings == ["no machine of the cluster has 5 CPUs, which each worker takes; waiting for one"]
 
 
