@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -31,15 +30,13 @@ def visualize(
     from mlrpl_cli.commands.results import print_result
     from mlrpl_cli.core.prediction.images import Unreadable
     from mlrpl_cli.core.reports.run_figures import draw_run
-    from mlrpl_cli.core.runs.folder import newest_run
     from mlrpl_cli.core.runs.trained import read_run
 
     chosen = FigureOptions(images=tuple(images or ()), classes=classes or (), **given)
-    run = chosen.run or newest_run()
-    if "checkpoint" in given and run.is_file():
-        read_run(run).check_which(given["checkpoint"])
+    trained = read_run(chosen.run, chosen.checkpoint)
+    trained.check_which(given.get("checkpoint"))
     files, errors = list[str](), list[dict[str, str]]()
-    for written in draw_run(replace(chosen, run=run), console.progress()):
+    for written in draw_run(chosen, console.progress(), trained):
         if isinstance(written, Unreadable):
             errors.append({"image": str(written.path), "error": written.reason})
             console.print_error(f"mlrpl: error: {written.reason}")
@@ -48,8 +45,7 @@ def visualize(
             if not as_json:
                 console.print_line(written)
     if as_json:
-        trained = read_run(run, chosen.checkpoint)
-        settled = vars(chosen) | {"run": run, "checkpoint": trained.which}
+        settled = vars(chosen) | {"run": trained.place, "checkpoint": trained.which}
         print_result("visualize", {"files": files, "errors": errors}, settled, trained.provenance, flat=False)
     if errors:
         raise typer.Exit(1)

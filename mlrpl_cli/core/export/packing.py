@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from mlrpl_cli.core.backbones.backbone import BackboneOptions, Description
+from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.licences import shareable
-from mlrpl_cli.core.backbones.registry import describe, family_name, portable_name
+from mlrpl_cli.core.backbones.registry import family_name, portable_name
 from mlrpl_cli.core.export.models import place_for
 from mlrpl_cli.core.export.pack_options import PackOptions
 from mlrpl_cli.core.export.writing import EXPORTS
@@ -86,8 +87,8 @@ def pack_run(options: PackOptions, progress: Progress | None = None, overwrite: 
     path = place_for("pack", options.out or EXPORTS / f"{run.name}{SUFFIX}", overwrite)
     if run.notice:
         progress.warn(run.notice)
-    described = _described(run)
-    right, weights = _weights(run, options, described, progress)
+    load = cache(lambda: _trained_with(run, progress))
+    right, weights = _weights(run, options, load)
     info = PackInfo(
         checkpoint=options.checkpoint,
         run_sha256=run.sha256,
@@ -95,9 +96,9 @@ def pack_run(options: PackOptions, progress: Progress | None = None, overwrite: 
         family=None if right.left_out else family_name(run.info.backbone),
         licence=right.licence,
         licence_by=right.by,
-        address=described.address if described else None,
+        address=run.described.address if run.described else None,
         file=run.backbone_name if run.backbone_name != run.info.backbone else None,
-        file_sha256=_sha256_of(run, progress),
+        file_sha256=_sha256_of(run, load, progress),
         left_out=right.left_out,
         config=_config(run.place),
     )
@@ -111,27 +112,23 @@ def pack_run(options: PackOptions, progress: Progress | None = None, overwrite: 
     return PackedRun(path, size, digest, run.place, options.checkpoint, classes, calibrated, name, *told)
 
 
-def _described(run: TrainedRun) -> Description | None:
-    """What is known of the backbone without its weights; None where its file is gone, or a library is."""
-    with suppress(MlrplError):
-        return describe(BackboneOptions(run.info.backbone, recorded=run.info.backbone_record))
-    return None
-
-
-def _weights(
-    run: TrainedRun, options: PackOptions, described: Description | None, progress: Progress
-) -> tuple[_Right, Mapping[str, Tensor]]:
+def _weights(run: TrainedRun, options: PackOptions, load: Callable[[], Backbone]) -> tuple[_Right, dict[str, Tensor]]:
     """By which right the backbone's weights are in the file, and these; none where there is no right."""
-    right = _right(options, described.licence if described else None)
+    right = _right(options, run.licence)
     if right.left_out:
         return right, {}
+    weights = load().weights
+    if weights is None:
+        left_out = f"{run.backbone_name} is of a family that cannot be built from weights alone"
+        return right._replace(left_out=left_out), {}
+    return right, dict(weights)
+
+
+def _trained_with(run: TrainedRun, progress: Progress) -> Backbone:
+    """The backbone where the run says. Raises RunError for other weights than it was trained with."""
     backbone = run.load_backbone(progress)
     check_fingerprint(run.info, backbone)
-    if backbone.weights is None:
-        return right._replace(
-            left_out=f"{run.backbone_name} is of a family that cannot be built from weights alone"
-        ), {}
-    return right, backbone.weights
+    return backbone
 
 
 def _right(options: PackOptions, licence: str | None) -> _Right:
@@ -148,13 +145,13 @@ def _right(options: PackOptions, licence: str | None) -> _Right:
     return _Right(licence, by_maker, f"{why} you pass them on; {way}")
 
 
-def _sha256_of(run: TrainedRun, progress: Progress) -> str | None:
+def _sha256_of(run: TrainedRun, load: Callable[[], Backbone], progress: Progress) -> str | None:
     """Of the backbone's file; None for a name, a folder, and a file that is gone or is not the run's any more."""
     backbone = run.info.backbone
     if not (os.path.isabs(backbone) and os.path.isfile(backbone)):
         return None
     try:
-        check_fingerprint(run.info, run.load_backbone())
+        load()
     except MlrplError:
         progress.warn(f"{backbone} is not what the run was trained with: the file does not say what checksum that has")
         return None

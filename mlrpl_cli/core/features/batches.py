@@ -53,8 +53,7 @@ class CachedViews(Dataset[Any]):
 
     def found(self) -> CachedViews:
         """Itself, its machine's views looked for at once. Raises RunError when the cache has lost some of them."""
-        own = self.division.own if self.division else None
-        digests = self.digests if own is None else [self.digests[position] for position in own.tolist()]
+        digests = self.division.own_of(self.digests) if self.division else self.digests
         if lost := self.cache.missing(view_keys(digests, self.views)):
             raise self.cache.lost(len(lost))
         return self

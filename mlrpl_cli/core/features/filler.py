@@ -132,8 +132,7 @@ class CacheFiller:
 
     def _own_keys(self, digests: Sequence[str], views: int) -> list[ViewKey]:
         """Those that this machine keeps, each once."""
-        own = self._machines.division(digests).own
-        return [*dict.fromkeys(view_keys(digests if own is None else [digests[n] for n in own.tolist()], views))]
+        return [*dict.fromkeys(view_keys(self._machines.division(digests).own_of(digests), views))]
 
     def bytes_per_view(self, dtype: str) -> int:
         """What a view takes in a number format."""

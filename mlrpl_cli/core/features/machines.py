@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from accelerate import Accelerator
@@ -20,6 +20,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from mlrpl_cli.core.images.loading import PADDING, Index
 from mlrpl_cli.core.io import files
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -126,15 +128,15 @@ class Division:
     owners: np.ndarray | None = None
     """(N,) the number of the machine that has each; None for one machine, which has all."""
 
-    @property
-    def own(self) -> np.ndarray | None:
-        """(M,) positions of the images that this machine reads, ascending; None for all.
+    def own_of(self, images: Sequence[T]) -> Sequence[T]:
+        """Those of the N images that this machine reads, in order.
 
         The first image is read by every machine: batches are filled up with it.
         """
         if self.owners is None:
-            return None
-        return np.union1d(np.flatnonzero(self.owners == self.machines.number), np.arange(min(len(self.owners), 1)))
+            return images
+        own = self.owners == self.machines.number
+        return [image for number, image in enumerate(images) if own[number] or number == 0]
 
     def shares(self, indices: Sequence[Index], batch_size: int) -> Iterator[list[Index]]:
         """What this process has of each batch of `indices`, filled up so that all have as many.

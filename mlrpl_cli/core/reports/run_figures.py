@@ -42,20 +42,22 @@ from mlrpl_cli.core.reports.slides import MOST_PANELS, draw_slide, save_slide
 from mlrpl_cli.core.runs.checkpoint import data_of
 from mlrpl_cli.core.runs.decided.calibration import sigmoid
 from mlrpl_cli.core.runs.folder import load_config, read_log
-from mlrpl_cli.core.runs.trained import read_run
+from mlrpl_cli.core.runs.trained import TrainedRun, read_run
 
 EXAMPLES = 4
 IMAGES_A_FIGURE = 8
 
 
-def draw_run(options: FigureOptions, progress: Progress) -> Iterator[Path | Unreadable]:
+def draw_run(
+    options: FigureOptions, progress: Progress, trained: TrainedRun | None = None
+) -> Iterator[Path | Unreadable]:
     """Write the figures as PNG; yields each file when it is written, and each unreadable image when it is met.
 
     One figure's images are in memory at a time. Raises ConfigError for classes that the run does not know or a figure
     has no room for, DataError for images that are not there and for a file that would be replaced and is no picture
     of mlrpl, RunError for a run that cannot be read.
     """
-    trained = read_run(options.run, options.checkpoint)
+    trained = trained or read_run(options.run, options.checkpoint)
     run, given = trained.place, list(options.images)
     if trained.pack is not None and not given:
         raise RunError(f"{run} is a file of mlrpl pack, which holds no data; name the images to draw")

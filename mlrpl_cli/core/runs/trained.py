@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions
+from mlrpl_cli.core.backbones.backbone import Backbone, BackboneOptions, Description
 from mlrpl_cli.core.backbones.frozen import FrozenEncoder
 from mlrpl_cli.core.backbones.registry import absolute, describe, load_backbone, portable_name, rebuild
 from mlrpl_cli.core.config import AUTO, BEST, LAST, Which
@@ -59,13 +59,18 @@ class TrainedRun:
         return portable_name(self.info.backbone)
 
     @cached_property
+    def described(self) -> Description | None:
+        """What is known of the backbone without its weights; None where its file is gone, or a library is."""
+        with suppress(MlrplError):
+            return describe(self._backbone())
+        return None
+
+    @property
     def licence(self) -> str | None:
         """Of the backbone's weights; None where nobody says."""
         if self.pack is not None:
             return self.pack.info.licence
-        with suppress(MlrplError):
-            return describe(self._backbone()).licence
-        return None
+        return self.described.licence if self.described else None
 
     def check_which(self, asked: str | None) -> None:
         """Raise RunError where another checkpoint was asked for than the one that a file holds; None asks for none."""

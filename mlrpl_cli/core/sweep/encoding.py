@@ -13,8 +13,7 @@ import torch
 
 from mlrpl_cli.core.backbones.backbone import Backbone
 from mlrpl_cli.core.backbones.frozen import make_encoder
-from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
-from mlrpl_cli.core.config import TrainConfig
+from mlrpl_cli.core.config import Precision, TrainConfig
 from mlrpl_cli.core.features.batches import CachedViews
 from mlrpl_cli.core.features.cache import view_keys
 from mlrpl_cli.core.features.filler import CacheFiller
@@ -106,17 +105,21 @@ def _asked(plan: Plan) -> dict[str, Any]:
     return {**options, "data": plan.data_sha256, "backbone": plan.fingerprint}
 
 
-def fill_cache(shared: Shared) -> None:
-    """Encode what the feature cache of this machine lacks, one process at a time: its images must be here."""
-    data, computed_in = shared.data, shared.learning.computed_in
-    config = replace(shared.plan.config, precision="float32" if computed_in == torch.float32 else "bf16")
-    lacking = any(each.cache.missing(view_keys(each.digests, each.views)) for each in (shared.learning, shared.scored))
-    if lacking:
-        filler = _filler(config, load_backbone(backbone_options(config)), Silent())
-        make_folder(filler.cache.folder)
-        with held(filler.cache.folder / ".filling.lock", lambda: None):
-            filler.fill(data.prepared.paths(data.learning), shared.learning.views)
-            filler.fill(data.prepared.paths(data.scored), shared.scored.views, "test images")
+def views_here(shared: Shared, backbone: Backbone) -> tuple[CachedViews, CachedViews]:
+    """What `shared` learns and scores by, from this machine's cache, which is filled where it lacks some.
+
+    One process of a machine fills it at a time, and the images must be here.
+    """
+    both = shared.learning, shared.scored
+    if not any(each.cache.missing(view_keys(each.digests, each.views)) for each in both):
+        return both
+    precision: Precision = "float32" if shared.learning.computed_in == torch.float32 else "bf16"
+    filler = _filler(replace(shared.plan.config, precision=precision), backbone, Silent())
+    make_folder(filler.cache.folder)
+    paths = shared.data.prepared.paths
+    with held(filler.cache.folder / ".filling.lock", lambda: None):
+        learning = filler.fill(paths(shared.data.learning), shared.learning.views)
+        return learning, filler.fill(paths(shared.data.scored), shared.scored.views, "test images")
 
 
 def _filler(config: TrainConfig, backbone: Backbone, progress: Progress) -> CacheFiller:

@@ -24,7 +24,7 @@ from mlrpl_cli.core.prepared.build import hide_again
 from mlrpl_cli.core.prepared.held_out import HeldOut, part_of
 from mlrpl_cli.core.runs.checkpoint import Checkpoint, TrainedHead
 from mlrpl_cli.core.sweep.code import code_sha256
-from mlrpl_cli.core.sweep.encoding import Objects, Shared, fill_cache, load_objects
+from mlrpl_cli.core.sweep.encoding import Objects, Shared, load_objects, views_here
 from mlrpl_cli.core.sweep.folds.joining import figures_of
 from mlrpl_cli.core.sweep.plan import FOLD, TUNING, Cell
 from mlrpl_cli.core.sweep.results import Row
@@ -53,14 +53,18 @@ class Done:
 class Worker:
     """Runs the cells of a plan in this process."""
 
-    def __init__(self, shared: Shared, objects: Objects | None = None) -> None:
-        """`objects` are what the file `shared.objects` holds, where another machine read it."""
+    def __init__(self, shared: Shared, objects: Objects | None = None, encoding: bool = False) -> None:
+        """`objects` are what the file `shared.objects` holds, where another machine read it.
+
+        With `encoding`, features that this machine's cache lacks are encoded.
+        """
         self.plan = shared.plan
         config = self.plan.config
         self.data = shared.data
         self.accelerator = make_accelerator(config.device)
         self.backbone = load_backbone(backbone_options(config))
-        self.learning, self.scored = shared.learning.found(), shared.scored.found()
+        found = views_here(shared, self.backbone) if encoding else (shared.learning.found(), shared.scored.found())
+        self.learning, self.scored = found
         self.objects = load_objects(shared.objects) if shared.objects and objects is None else objects
 
     def run(self, cell: Cell) -> Done:
@@ -157,16 +161,11 @@ _job: str | None = None
 
 
 def start_worker(shared: Shared, threads: int, objects: Objects | None = None, encoding: bool = False) -> None:
-    """Make this process ready for `run_cell`. What goes wrong is kept for `start_problem`.
-
-    With `encoding`, features that this machine's cache lacks are encoded.
-    """
+    """Make this process ready for `run_cell`, as `Worker`. What goes wrong is kept for `start_problem`."""
     global _worker
     torch.set_num_threads(threads)
     try:
-        if encoding:
-            fill_cache(shared)
-        _worker = Worker(shared, objects)
+        _worker = Worker(shared, objects, encoding)
     except Exception as error:
         told = f"a process of the sweep cannot start: {type(error).__name__}: {one_line(error)}"
         _worker = str(error) if isinstance(error, MlrplError) else told

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mlrpl_cli.core.backbones.registry import backbone_options, load_backbone
 from mlrpl_cli.core.config import BEST, FLOAT16, LAST, UINT8, TrainConfig
 from mlrpl_cli.core.evaluation.evaluate import evaluate
 from mlrpl_cli.core.evaluation.metrics import average_precisions
@@ -19,7 +20,7 @@ from mlrpl_cli.core.prepared.folder import read_prepared, write_manifest
 from mlrpl_cli.core.reports.sweep_page import report_sweep
 from mlrpl_cli.core.sweep import runner
 from mlrpl_cli.core.sweep.data import read_data
-from mlrpl_cli.core.sweep.encoding import fill_cache
+from mlrpl_cli.core.sweep.encoding import views_here
 from mlrpl_cli.core.sweep.engines import processes
 from mlrpl_cli.core.sweep.plan import SweepOptions, tuning_cells
 from mlrpl_cli.core.sweep.results import RESULTS, chosen_settings, read_results, read_scores
@@ -234,7 +235,8 @@ def test_another_machine_encodes_what_its_cache_lacks(options, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(RunError, match="lost"):
         shared.learning.found()
-    fill_cache(shared)
+    for views in views_here(shared, load_backbone(backbone_options(config))):
+        views.found()
     shared.learning.found()
     shared.scored.found()
     assert not list((tmp_path / "cache").rglob("*.lock"))
