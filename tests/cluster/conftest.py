@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -26,6 +28,7 @@ from mlrpl_cli.core.training.train import train
 from tests import small
 
 BATCH = 8
+T = TypeVar("T")
 LONGEST = 300
 """Seconds that a job of these tests may take."""
 
@@ -57,12 +60,7 @@ class Work:
 
     def start(self, *more: object, source: object = None) -> subprocess.Popen[str]:
         """The command as a process, the first of its own group."""
-        command = [sys.executable, "-m", "mlrpl_cli", *self.arguments(*more, source=source)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # Where the tests run in the background, SIGINT is ignored, and so it would be here.
-        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heard, **streams)
+        return started(self.arguments(*more, source=source))
 
     def parts(self) -> list[Path]:
         """The parts that are done."""
@@ -70,11 +68,7 @@ class Work:
 
     def wait_for_parts(self, count: int, process: subprocess.Popen[str]) -> None:
         """Return once so many parts are done, in the middle of a job."""
-        limit = time.monotonic() + LONGEST
-        while len(self.parts()) < count:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        wait_for(lambda: len(self.parts()) >= count, process)
 
     def table(self) -> pa.Table:
         """All predictions, in the order of the images."""
@@ -123,6 +117,45 @@ def write_images(folder: Path, count: int) -> Path:
     for number in range(count):
         Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{number:05d}.png")
     return folder
+
+
+def started(arguments: Iterable[object]) -> subprocess.Popen[str]:
+    """A command line of mlrpl as a process, the first of its own group."""
+    command = [sys.executable, "-m", "mlrpl_cli", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Where the tests run in the background, SIGINT is ignored, and so it would be here.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heard, **streams)
+
+
+def wait_for(found: Callable[[], T], process: subprocess.Popen[str]) -> T:
+    """What is `found` at last, while a job runs."""
+    limit = time.monotonic() + LONGEST
+    while not (what := found()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    return what
+
+
+@contextmanager
+def two_machines() -> Iterator[tuple[Any, Any]]:
+    """A cluster of two nodes with a CPU each, and the second one: a process of its own, as is the first."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        yield cluster, second
+    finally:
+        cluster.shutdown()
+
+
+def below_this(name: str) -> list[psutil.Process]:
+    """The processes below this one whose command line has a name."""
+    return [child for child in psutil.Process().children(recursive=True) if name in " ".join(told(child))]
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:

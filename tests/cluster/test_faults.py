@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.cluster.conftest import LONGEST, alive, ends, told, workers_of
+from tests.cluster.conftest import LONGEST, alive, below_this, ends, two_machines, workers_of
 from tests.trust.test_disk import mounted
 
 
@@ -27,21 +27,12 @@ def test_a_worker_that_is_killed_is_replaced_and_its_part_is_done_again(long_wor
 
 def test_a_machine_that_is_lost_loses_nothing_and_doubles_nothing(long_work, predictor, finishing):
     """Its second node is a process of its own, which is killed with all of its workers."""
-    from ray.cluster_utils import Cluster
-
-    # A CPU each: one of the two workers is on either node.
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        second = cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
+    with two_machines() as (cluster, second):  # one of the two workers is on either
         process = finishing(long_work.start("--ray-address", cluster.address))
         long_work.wait_for_parts(5, process)
-        below = psutil.Process().children(recursive=True)
-        assert len([child for child in below if "ray::Worker" in " ".join(told(child))]) == 2
+        assert len(below_this("ray::Worker")) == 2
         cluster.remove_node(second, allow_graceful=False)
         code, _, err = ends(process)
-    finally:
-        cluster.shutdown()
     assert code == 0, err
     assert "a worker was lost" in err
     long_work.check(predictor)

@@ -6,14 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from mlrpl_cli.core.cluster.connection import MOST_LOSSES
@@ -27,7 +24,7 @@ from mlrpl_cli.core.sweep.plan import RayEngine, SweepOptions
 from mlrpl_cli.core.sweep.results import read_results, read_scores
 from mlrpl_cli.core.sweep.worker import Done
 from tests import small
-from tests.cluster.conftest import LONGEST, ends, told
+from tests.cluster.conftest import below_this, ends, started, two_machines, wait_for
 
 MEASURED = ("key", "map", "validation_map", "average_precision", "selected_map", "selected_epoch", "mask_sha256")
 """What a row says that does not depend on the machine."""
@@ -46,10 +43,7 @@ class Sweep:
         asked = ["sweep", "--data", self.folder / "prepared", "--out", self.out, "--methods", "sarl,linear"]
         asked += ["--keep", "0.5,0.7", "--seeds", "0,1", "--no-tune", "--device", "cpu", *more]
         asked += [part for name, value in self.settings.items() for part in ("--set", f"{name}={value}")]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-        command = [sys.executable, "-m", "mlrpl_cli", *map(str, asked)]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+        return started(asked)
 
     def check(self, plain: Sweep) -> None:
         """Each run has one row and its scores, those of a sweep without a cluster to the bit."""
@@ -62,11 +56,8 @@ class Sweep:
 
     def wait_for_rows(self, count: int, process: subprocess.Popen[str]) -> None:
         """Return once so many rows are written, in the middle of the sweep."""
-        limit, results = time.monotonic() + LONGEST, self.out / "results.jsonl"
-        while not results.is_file() or len(results.read_text().splitlines()) < count:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        results = self.out / "results.jsonl"
+        wait_for(lambda: results.is_file() and len(results.read_text().splitlines()) >= count, process)
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +77,10 @@ def sweep(plain: Sweep, tmp_path: Path) -> Sweep:
     return Sweep(plain.folder, tmp_path / "ray")
 
 
-def runners() -> list[psutil.Process]:
-    """The processes below this one that run cells now."""
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if "ray::mlrpl" in " ".join(told(process))]
-
-
 def test_a_lost_worker_s_cells_run_again_and_a_killed_command_goes_on(sweep, plain, finishing):
     """The first command loses a worker and is then killed; the second does what is left, and no row comes twice."""
     process = finishing(sweep.start("--engine", "ray", "--jobs", 2))
-    limit = time.monotonic() + LONGEST
-    while not (found := runners()):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-    found[0].kill()
+    wait_for(lambda: below_this("ray::mlrpl"), process)[0].kill()
     sweep.wait_for_rows(2, process)
     process.kill()
     process.wait()
@@ -114,18 +94,11 @@ def test_a_lost_worker_s_cells_run_again_and_a_killed_command_goes_on(sweep, pla
 
 def test_a_machine_that_is_lost_loses_no_run_and_doubles_none(sweep, plain, finishing):
     """Its second node is a process of its own, which is killed with what runs there."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        second = cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
+    with two_machines() as (cluster, second):
         process = finishing(sweep.start("--engine", "ray", "--ray-address", cluster.address))
         sweep.wait_for_rows(2, process)
         cluster.remove_node(second, allow_graceful=False)
         code, _, err = ends(process)
-    finally:
-        cluster.shutdown()
     assert code == 0, err
     sweep.check(plain)
 

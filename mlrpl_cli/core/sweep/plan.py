@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from mlrpl_cli.core.cluster.options import refuse_without_engine
 from mlrpl_cli.core.config import TrainConfig
 from mlrpl_cli.core.heads import losses
 from mlrpl_cli.core.heads.methods import load_method
@@ -50,9 +51,8 @@ def engine_of(name: str | None, address: str | None, threads: int | None) -> Ray
     """The engine that is asked for by name. Raises ConfigError for one that there is not, and for its options alone."""
     if name not in (None, "ray"):
         raise ConfigError(f"engine: expected ray, got '{name}'")
-    given = [flag(key) for key, value in {"ray_address": address, "ray_threads": threads}.items() if value is not None]
-    if name is None and given:
-        raise ConfigError(f"{given[0]} is for --engine ray, which is not given; add that, or leave this out")
+    if name is None:
+        refuse_without_engine({"ray_address": address, "ray_threads": threads})
     return RayEngine(address, threads) if name else None
 
 

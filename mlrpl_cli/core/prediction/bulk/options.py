@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
+from mlrpl_cli.core.cluster.options import refuse_without_engine
 from mlrpl_cli.core.io.errors import ConfigError
-from mlrpl_cli.core.io.schema import FolderName, Name, flag
+from mlrpl_cli.core.io.schema import FolderName, Name
 from mlrpl_cli.core.prediction.options import PredictOptions
 
 OF_THE_ENGINE = ("ray_address", "ray_workers", "ray_threads", "out", "column", "maps", "part_images")
@@ -46,8 +47,7 @@ class BulkOptions(PredictOptions):
     def check_engine(self) -> None:
         """Raise ConfigError for options of the engine without it, and for those that it cannot follow."""
         if self.engine is None:
-            if given := [flag(name) for name in OF_THE_ENGINE if getattr(self, name) not in (None, False)]:
-                raise ConfigError(f"{given[0]} is for --engine ray, which is not given; add that, or leave this out")
+            refuse_without_engine({name: getattr(self, name) for name in OF_THE_ENGINE})
             return
         if self.out is None:
             raise ConfigError("--engine ray writes Parquet files, and --out does not say where; add --out FOLDER")
