@@ -31,6 +31,7 @@ def own_process() -> None:
     silence("", UserWarning, r"PIL\.")  # damaged metadata of files whose pixels are whole
     silence(r"Image size .* exceeds limit", RuntimeWarning)  # and is within images.decode's own limit
     silence(r"Glyph \d+ .* missing from", UserWarning)  # drawn as a box, which says as much
+    silence(r"`broadcast_buffers` is deprecated", FutureWarning)  # by which accelerate, in each process, means no harm
     silence(r"Detected pickle protocol", UserWarning)  # of a checkpoint that is then read, or refused for a reason
     # Without a handler Python prints what Pillow logs of a damaged file, beside the reason that it raises.
     if not (pillow := logging.getLogger("PIL")).handlers:

@@ -263,3 +263,11 @@ def test_a_requirement_that_is_not_met_is_told_once(whole, tmp_path):
     assert codes == [3, 3]
     lines = [line for rank in "01" for line in (errors / rank).read_text().splitlines() if "map" in line]
     assert len(lines) == 1
+
+
+def test_the_first_process_alone_speaks(flags, tmp_path):
+    """Neither lines of its own nor what libraries warn of come from another one."""
+    assert launch([command(flags, tmp_path / "run")] * 2, errors=tmp_path) == [0, 0]
+    assert (tmp_path / "0").read_text()
+    assert (tmp_path / "1").read_text() == (tmp_path / "out1").read_text() == ""
+    assert "Warning" not in (tmp_path / "0").read_text()
